@@ -1,0 +1,149 @@
+"""The errors that users see, all under MeshError.
+
+Each class knows whose fault it is, whether the same call may succeed elsewhere, the exit code
+of a command that ends with it and the status a gateway answers.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, ClassVar, Literal
+
+Fault = Literal["caller", "remote", "network", "configuration"]
+
+
+class MeshError(Exception):
+    """The base of all errors that mesh raises.
+
+    `refused` is True where it is certain that no handler has seen the call, so that it may be
+    sent again. It is set on the instance, and is never carried over a hop.
+    """
+
+    fault: ClassVar[Fault] = "remote"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    refused: bool = False
+
+
+class RemoteError(MeshError):
+    """The remote handler raised.
+
+    name: the class of the remote exception. msg: its text. traceback: the remote traceback as
+    text, or None where the peer sent none.
+    """
+
+    def __init__(self, name: str, msg: str, traceback: str | None = None) -> None:
+        Exception.__init__(self, name, msg, traceback)
+        self.name = name
+        self.msg = msg
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.msg}" if self.msg else self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        builtin = next((base for base in type(self).__bases__ if base is not RemoteError), None)
+        return remote_error, (self.name, self.msg, self.traceback, builtin and builtin.__name__)
+
+
+class TimeoutExpired(MeshError, TimeoutError):
+    """No answer within the timeout."""
+
+    fault = "network"
+    exit_code = 3
+    http_status = 504
+
+
+class LostRemote(MeshError, ConnectionError):
+    """The peer is gone while a call was open."""
+
+    fault = "network"
+    exit_code = 3
+    http_status = 502
+
+
+class ServiceNotFound(MeshError, LookupError):
+    """No resolver knows the name, or a hub has no worker of it."""
+
+    fault = "caller"
+    exit_code = 3
+    http_status = 404
+
+
+class Overloaded(MeshError):
+    """A bounded queue is full; the call was not carried out."""
+
+    fault = "remote"
+    exit_code = 1
+    http_status = 503
+
+
+class Unauthorized(MeshError, PermissionError):
+    """The key or the method is not allowed."""
+
+    fault = "caller"
+    exit_code = 1
+    http_status = 403
+
+
+class WireError(MeshError, ValueError):
+    """A message that breaks the protocol, or is over a limit."""
+
+    fault = "remote"
+    exit_code = 1
+    http_status = 502
+
+
+class ConfigError(MeshError, ValueError):
+    """A wrong setting; the text names file, key, and what would be right."""
+
+    fault = "configuration"
+    exit_code = 2
+    http_status = 500
+
+
+# What a peer's own refusal is called on the wire -> the class that the caller sees.
+BY_NAME: dict[str, type[MeshError]] = {
+    cls.__name__: cls
+    for cls in (TimeoutExpired, LostRemote, ServiceNotFound, Overloaded, Unauthorized, WireError)
+}
+
+# An exception class that ends or steers the caller's own loops must never come in from outside.
+_NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "Exception", "Warning"}
+_mapped: dict[str, type[RemoteError]] = {}
+
+
+def builtin_name(exc: BaseException) -> str | None:
+    """The name of the nearest built-in class of `exc` that a caller could catch, or None."""
+    for cls in type(exc).__mro__:
+        if cls.__module__ == "builtins":
+            return cls.__name__ if _mappable(cls.__name__) else None
+    return None
+
+
+def _mappable(name: str) -> bool:
+    cls = getattr(builtins, name, None)
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, Exception)
+        and not issubclass(cls, BaseExceptionGroup)
+        and name not in _NEVER_MAPPED
+    )
+
+
+def remote_error(name: str, msg: str, traceback: str | None, builtin: str | None = None) -> RemoteError:
+    """The exception for a remote one: a RemoteError that is also the built-in it was.
+
+    builtin: the nearest built-in class, where the peer told it; else `name` itself is tried.
+    """
+    key = builtin or name
+    cls = _mapped.get(key)
+    if cls is None:
+        if not _mappable(key):
+            return RemoteError(name, msg, traceback)
+        base = getattr(builtins, key)
+        cls = type(base.__name__, (RemoteError, base), {"__module__": RemoteError.__module__})
+        _mapped[key] = cls
+    error = cls.__new__(cls)
+    RemoteError.__init__(error, name, msg, traceback)
+    return error
