@@ -144,6 +144,6 @@ def remote_error(name: str, msg: str, traceback: str | None, builtin: str | None
         base = getattr(builtins, key)
         cls = type(base.__name__, (RemoteError, base), {"__module__": RemoteError.__module__})
         _mapped[key] = cls
-    error = cls.__new__(cls)
+    error: RemoteError = cls.__bases__[1].__new__(cls)
     RemoteError.__init__(error, name, msg, traceback)
     return error
