@@ -108,8 +108,9 @@ BY_NAME: dict[str, type[MeshError]] = {
     for cls in (TimeoutExpired, LostRemote, ServiceNotFound, Overloaded, Unauthorized, WireError)
 }
 
-# An exception class that ends or steers the caller's own loops must never come in from outside.
-_NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "Exception", "Warning"}
+# A class that ends the caller's own loops must never come in from outside, and MemoryError can't
+# be mixed with another class.
+_NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "MemoryError", "Exception", "Warning"}
 _mapped: dict[str, type[RemoteError]] = {}
 
 
