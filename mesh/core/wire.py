@@ -6,7 +6,7 @@ event means. The events and header keys are described in docs/wire.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ Event = tuple[Header, str, Any]
 Pack = Callable[[Any], bytes]
 
 TRAVELS: Final = "None, bool, int of 64 bits, float, str, bytes, list, tuple, dict and datetime travel"
+_DEPTH: Final = 500
 _PACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
 _UNPACK_ERRORS = (*_PACK_ERRORS, KeyError, MemoryError)
 
@@ -84,41 +85,52 @@ def salvage_header(payload: bytes) -> Header | None:
 
 def cannot_travel(value: Any, place: str) -> TypeError | None:
     """The error that names the place of the first value in `value` that can't be packed."""
-    found = _find(value, place, 0)
-    return None if found is None else TypeError(f"{found[0]} {found[1]}; {TRAVELS}")
+    path = [place]
+    open_containers: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
+    while open_containers:
+        step = next(open_containers[-1], None)
+        if step is None:
+            open_containers.pop()
+            path.pop()
+            continue
+        label, item = step
+        fault = _fault(item)
+        if len(open_containers) > _DEPTH:
+            return TypeError(f"{place} is nested more than {_DEPTH} levels deep")
+        if fault is not None:
+            return TypeError(f"{''.join(path)}{label} {fault}; {TRAVELS}")
+        if isinstance(item, (dict, list, tuple)):
+            open_containers.append(_items(item))
+            path.append(label)
+    return None
 
 
-def _find(value: Any, place: str, depth: int) -> tuple[str, str] | None:
-    if value is None or isinstance(value, (bool, float, bytes, bytearray, memoryview)):
-        return None
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield f"[the key {key!r:.60}]", key
+            yield f"[{key!r:.60}]", item
+    else:
+        for number, item in enumerate(value):
+            yield f"[{number}]", item
+
+
+def _fault(value: Any) -> str | None:
+    """What keeps this one value, not what it contains, from travelling."""
     if isinstance(value, int):
-        fits = -(2**63) <= value < 2**64
-        return None if fits else (place, "is an integer of more than 64 bits")
+        return None if -(2**63) <= value < 2**64 else "is an integer of more than 64 bits"
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
-            return place, "is a text with lone surrogates, which has no UTF-8"
+            return "is a text with lone surrogates, which has no UTF-8"
         return None
     if isinstance(value, datetime):
-        return None if value.tzinfo else (place, "is a datetime without a time zone")
-    if depth > 500:
-        return place, "is nested more than 500 levels deep"
-    if isinstance(value, dict):
-        return _find_in_dict(value, place, depth)
-    if isinstance(value, (list, tuple)):
-        inner = (_find(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value))
-        return next((found for found in inner if found), None)
-    return place, f"is a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
-
-
-def _find_in_dict(value: dict[Any, Any], place: str, depth: int) -> tuple[str, str] | None:
-    for key, item in value.items():
-        found = _find(key, f"the key {key!r:.60} of {place}", depth + 1)
-        found = found or _find(item, f"{place}[{key!r:.60}]", depth + 1)
-        if found:
-            return found
-    return None
+        return None if value.tzinfo else "is a datetime without a time zone"
+    if value is None or isinstance(value, (float, bytes, bytearray, memoryview, dict, list, tuple)):
+        return None
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return f"is of type {name}"
 
 
 def _reason(exc: BaseException) -> str:
