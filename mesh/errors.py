@@ -143,8 +143,8 @@ def remote_error(name: str, msg: str, traceback: str | None, builtin: str | None
         if not _mappable(key):
             return RemoteError(name, msg, traceback)
         base = getattr(builtins, key)
-        cls = type(base.__name__, (RemoteError, base), {"__module__": RemoteError.__module__})
-        _mapped[key] = cls
-    error: RemoteError = cls.__bases__[1].__new__(cls)
+        cls = _mapped[key] = type(base.__name__, (RemoteError, base), {"__module__": __name__})
+    builtin_class: Any = cls.__bases__[-1]
+    error: RemoteError = builtin_class.__new__(cls)
     RemoteError.__init__(error, name, msg, traceback)
     return error
