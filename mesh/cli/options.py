@@ -1,0 +1,99 @@
+"""The options and types that several commands share."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Seconds(click.ParamType):
+    """A finite number of seconds above zero."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not (math.isfinite(seconds) and seconds > 0):
+            self.fail(f"{value!r} is not a number of seconds above 0", param, ctx)
+        return seconds
+
+
+SECONDS = Seconds()
+
+
+def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and ctx.obj is not None:
+        ctx.obj.debug = True
+
+
+def debug_option(command: F) -> F:
+    """Add `--debug`, on the group and on each command alike."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_debug,
+        help="Show tracebacks, also the remote one.",
+    )(command)
+
+
+def services_option(command: F) -> F:
+    """Add `--services FILE`."""
+    return click.option(
+        "--services",
+        "services_file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="The registry file; else MESH_SERVICES, ./services.yml, the configuration folders.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `-j`/`--json` for output that programs parse."""
+    return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def complete_service(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names in the registry that begin with `incomplete`."""
+    from click.shell_completion import CompletionItem
+
+    from mesh.errors import MeshError
+    from mesh.names.catalog import Catalog
+
+    try:
+        names = [service.name for service in Catalog(ctx.params.get("services_file")).services()]
+    except (MeshError, OSError):
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def service_argument(command: F) -> F:
+    """Add the SERVICE argument: a name of the registry, or an endpoint."""
+    return click.argument("service", shell_complete=complete_service)(command)
+
+
+def columns() -> int:
+    """The terminal's width; COLUMNS, where it is set, wins."""
+    try:
+        return max(int(os.environ["COLUMNS"]), 20)
+    except (KeyError, ValueError):
+        pass
+    for fd in (1, 2, 0):
+        try:
+            return max(os.get_terminal_size(fd).columns, 20)
+        except OSError:
+            continue
+    return 80

@@ -1,0 +1,136 @@
+"""How a command ends: its exit code, and the one line on standard error that says why.
+
+Owns the exit codes, Ctrl-C, the closed pipe and `--debug`. It must not know any one command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from mesh.errors import MeshError, RemoteError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141  # 128 + SIGPIPE: what the shell shows for any program whose reader has gone
+
+
+@dataclass(slots=True)
+class State:
+    """What the whole command line shares; it is the `obj` of every click context."""
+
+    debug: bool = False
+
+
+def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
+    """Run `command` and return its exit code; everything that goes wrong becomes one line."""
+    state = State()
+    # A remote string may hold what the terminal's encoding lacks; that must not end the command.
+    _tolerate(sys.stdout)
+    try:
+        with command.make_context(prog, list(args), obj=state) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the last stop: what is left here has no other reader
+        return _report(error, prog, state.debug)
+    return 0
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and other control characters made harmless."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+
+
+def complain(prog: str, text: str) -> None:
+    """Write the error line."""
+    prefix = click.style(f"{prog}:", fg="red") if colourful(sys.stderr) else f"{prog}:"
+    _write_error(f"{prefix} {one_line(text)}\n")
+
+
+def colourful(stream: object) -> bool:
+    """Whether colours belong on `stream`: a terminal, and NO_COLOR is not set."""
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty()) and not os.environ.get("NO_COLOR")
+
+
+def _report(error: BaseException, prog: str, debug: bool) -> int:
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else EXIT_FAILED
+    if isinstance(error, MeshError):
+        _show_traceback(error, debug)
+        complain(prog, _text(error, debug))
+        return error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+        _abandon_output()
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _abandon_output()
+        return EXIT_PIPE
+    if isinstance(error, click.ClickException):
+        _show_traceback(error, debug)
+        complain(prog, _usage_text(error))
+        return EXIT_USAGE
+    _show_traceback(error, debug)
+    hint = "" if debug else " (unexpected: --debug shows the traceback)"
+    complain(prog, f"{type(error).__name__}: {error}{hint}")
+    return EXIT_FAILED
+
+
+def _text(error: MeshError, debug: bool) -> str:
+    text = str(error) or type(error).__name__
+    notes = getattr(error, "__notes__", ())
+    if notes:
+        text = f"{notes[-1]}: {text}"
+    if isinstance(error, RemoteError) and error.traceback and not debug:
+        text += " (--debug shows the remote traceback)"
+    return text
+
+
+def _usage_text(error: click.ClickException) -> str:
+    text = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.UsageError) and context is not None:
+        return f"{text}; see {context.command_path} --help"
+    return text
+
+
+def _show_traceback(error: BaseException, debug: bool) -> None:
+    if not debug:
+        return
+    import traceback
+
+    _write_error("".join(traceback.format_exception(error)))
+    if isinstance(error, RemoteError) and error.traceback:
+        _write_error(f"\nThe remote traceback:\n{error.traceback.rstrip()}\n")
+
+
+def _tolerate(stream: object) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _abandon_output() -> None:
+    """Let nothing more reach standard output, not even the flush when Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError):
+            pass
+
+
+def _write_error(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
