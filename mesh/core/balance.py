@@ -1,0 +1,47 @@
+"""The choice among the servers of one client. Pure: load and random source come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+class Peer:
+    """One endpoint of a client, as the choice sees it.
+
+    live: a connection stands. open: calls sent to it and not yet answered. weight: its share
+    among the others, 1 or more. mesh: whether it understands what mesh adds to zerorpc, None
+    until it was asked on this connection. why: the last reason why it is not live.
+    """
+
+    __slots__ = ("endpoint", "live", "mesh", "open", "weight", "why")
+
+    def __init__(self, endpoint: str, weight: int = 1) -> None:
+        self.endpoint = endpoint
+        self.weight = weight
+        self.live = False
+        self.open = 0
+        self.mesh: bool | None = None
+        self.why = "not connected yet"
+
+
+def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:
+    """The live peer with the fewest open calls for its weight, or None where none is live.
+
+    random: a source of floats in [0, 1), by which ties are broken, so that many clients that
+    start together do not all begin with the same server.
+    """
+    if len(peers) == 1:
+        return peers[0] if peers[0].live else None
+    best: Peer | None = None
+    least, ties = 0.0, 1
+    for peer in peers:
+        if not peer.live:
+            continue
+        load = peer.open / peer.weight
+        if best is None or load < least:
+            best, least, ties = peer, load, 1
+        elif load == least:
+            ties += 1
+            if random() * ties < 1.0:
+                best = peer
+    return best

@@ -1,0 +1,109 @@
+"""What the two ends of one conversation have in common: its states and its heartbeat.
+
+A conversation begins with a request, whose message id names the channel, and ends with OK, ERR
+or STREAM_DONE, or when either side gives it up. Time comes in as an argument, in seconds of any
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final
+
+from mesh.core import wire
+from mesh.core.wire import Header
+
+FIRST_CREDIT: Final = 1
+"""Items that a server may send before the first `_zpc_more`."""
+LOST_AFTER: Final = 2.0
+"""Heartbeats without a sign of life after which a channel is lost."""
+NEVER: Final = float("inf")
+
+
+class State(Enum):
+    """Where a conversation stands, as either end sees it."""
+
+    QUEUED = "queued"
+    """Accepted, not yet sent (client) or not yet begun (server)."""
+    OPEN = "open"
+    """Sent (client) or running (server), no answer yet."""
+    STREAMING = "streaming"
+    DONE = "done"
+    """Ended; the outcome, if anybody waits for it, is in the call."""
+
+
+# What an answer does to a client's conversation; what is not here breaks the protocol.
+ANSWERS: Final[dict[tuple[State, str], State]] = {
+    (State.OPEN, wire.OK): State.DONE,
+    (State.OPEN, wire.ERR): State.DONE,
+    (State.OPEN, wire.STREAM): State.STREAMING,
+    (State.OPEN, wire.STREAM_DONE): State.DONE,
+    (State.STREAMING, wire.STREAM): State.STREAMING,
+    (State.STREAMING, wire.STREAM_DONE): State.DONE,
+    (State.STREAMING, wire.ERR): State.DONE,
+}
+
+
+class Sign(Enum):
+    """What a conversation's heartbeat asks for at a moment."""
+
+    QUIET = "not due"
+    BEAT = "send a heartbeat"
+    LOST = "the other end has been silent for too long"
+
+
+class Channel:
+    """The heartbeat of one conversation.
+
+    opened: when it was sent or accepted. next_beat: when the next heartbeat is due.
+    last_heard: when the other end was heard last, or 0.0 before the first heartbeat fell due:
+    as in zerorpc, the patience begins with the first beat, not with the call.
+    """
+
+    __slots__ = ("id", "last_heard", "next_beat", "opened", "state", "waiter")
+
+    def __init__(self, channel_id: Any, now: float, interval: float) -> None:
+        self.id = channel_id
+        self.opened = now
+        self.next_beat = now + interval
+        self.last_heard = 0.0
+        self.state = State.QUEUED
+        self.waiter: Any = None
+        """Whom the driver has to wake; opaque here."""
+
+    def beat(self, now: float, interval: float, patience: float) -> Sign:
+        """Advance the heartbeat to `now`.
+
+        interval: seconds between beats sent. patience: seconds between beats expected; the
+        channel is lost after twice that.
+        """
+        if now < self.next_beat:
+            return Sign.QUIET
+        if not self.last_heard:
+            self.last_heard = now
+        elif now - self.last_heard > LOST_AFTER * patience:
+            return Sign.LOST
+        self.next_beat = now + interval
+        return Sign.BEAT
+
+
+class Ids:
+    """Message ids: 32 hex digits as zerorpc's, a counter before a base that no other has."""
+
+    __slots__ = ("_base", "_count")
+
+    def __init__(self, base: bytes) -> None:
+        if len(base) != 24:
+            raise ValueError("the base of the message ids must be 24 hex digits")
+        self._base = base
+        self._count = 0
+
+    def next(self) -> bytes:
+        self._count = count = (self._count + 1) & 0xFFFFFFFF
+        return b"%08x%b" % (count, self._base)
+
+
+def control(ids: Ids, channel_id: Any, name: str, number: int, **extra: Any) -> bytes:
+    """A `_zpc_hb` or `_zpc_more` on a channel; `extra` is added to its header."""
+    header: Header = {"message_id": ids.next(), "v": wire.VERSION, "response_to": channel_id, **extra}
+    return wire.pack(header, name, [number])

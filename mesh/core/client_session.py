@@ -1,0 +1,361 @@
+"""The client's end of all conversations over one group of sockets: channel id -> call.
+
+Requests go out as bytes with the peer they are for; frames come in with the peer they came
+from; calls that somebody waits for come out in `woken`. An answer counts only when it comes
+from the peer that the call went to. The driver holds a lock around every method.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from mesh import errors
+from mesh.core import wire
+from mesh.core.balance import Peer, choose
+from mesh.core.channel import ANSWERS, FIRST_CREDIT, NEVER, Channel, Ids, Sign, State, control
+from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
+from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired, WireError
+
+MAX_UNSENT: Final = 10_000
+"""Calls that may wait for a connection."""
+FIRST_WINDOW: Final = 100
+LAST_WINDOW: Final = 1_000
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+"""A stream's window grows from the first to the last, as long as it holds no more than this."""
+GRAIN: Final = 0.005
+"""Seconds between two looks at the deadlines, at the least."""
+DEFAULT_HEARTBEAT: Final = 5.0
+
+Out = tuple[Peer, bytes]
+
+
+class Call(Channel):
+    """One request and what has come back.
+
+    value or error is set once state is DONE; items holds what a stream has delivered and nobody
+    has taken yet.
+    """
+
+    __slots__ = (
+        "credit",
+        "deadline",
+        "error",
+        "item_size",
+        "items",
+        "method",
+        "payload",
+        "peer",
+        "value",
+        "window",
+    )
+
+    def __init__(self, channel_id: bytes, method: str, now: float, interval: float, deadline: float) -> None:
+        Channel.__init__(self, channel_id, now, interval)
+        self.method = method
+        self.deadline = deadline
+        self.payload: bytes | None = None
+        self.peer: Peer | None = None
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.items: deque[Any] | None = None
+
+    def begin_stream(self) -> None:
+        self.items = deque()
+        self.credit = FIRST_CREDIT
+        self.window = FIRST_WINDOW // 2
+        self.item_size = 0
+
+
+class ClientSession:
+    """The calls of one client in one event loop.
+
+    heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
+    other session's message ids. wake_at: when on_timer wants to be called next.
+    """
+
+    def __init__(
+        self,
+        peers: list[Peer],
+        base: bytes,
+        random: Callable[[], float],
+        heartbeat: float | None = DEFAULT_HEARTBEAT,
+        max_message: int = wire.MAX_MESSAGE,
+    ) -> None:
+        self.peers = peers
+        self.calls: dict[Any, Call] = {}
+        self.unsent: deque[Call] = deque()
+        self.woken: list[Call] = []
+        self.wake_at = NEVER
+        self.dropped: Counter[str] = Counter()
+        self._ids = Ids(base)
+        self._random = random
+        self._interval = NEVER if heartbeat is None else heartbeat
+        self._extra: Header = {}
+        if heartbeat is not None and heartbeat != DEFAULT_HEARTBEAT:
+            self._extra["heartbeat"] = int(heartbeat * 1000)
+        self._max_message = max_message
+        self._pack = wire.packer()
+
+    # Requests
+
+    def open(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        extra: Header | None,
+        now: float,
+        timeout: float | None,
+        peer: Peer | None = None,
+    ) -> Call:
+        """A new call; its `payload` is to be sent to its `peer`, unless that is None.
+
+        extra: what the header carries besides the ids and the deadline. timeout: seconds, or
+        None for no limit. peer: the one it must go to, else the best is chosen. Raises
+        TypeError for a value that can't travel, WireError over the size limit, Overloaded.
+        """
+        channel_id = self._ids.next()
+        header: Header = {"message_id": channel_id, "v": 3}
+        if timeout is not None:
+            header["deadline"] = int(timeout * 1000)
+        if self._extra:
+            header.update(self._extra)
+        if extra:
+            header.update(extra)
+        payload = self._packed(header, method, args)
+        deadline = NEVER if timeout is None else now + timeout
+        interval = self._interval
+        call = Call(channel_id, method, now, interval, deadline)
+        call.payload = payload
+        if peer is None:
+            peers = self.peers
+            peer = peers[0] if len(peers) == 1 and peers[0].live else choose(peers, self._random)
+        if peer is None or not peer.live:
+            self._park(call)
+        else:
+            self._bind(call, peer)
+        self.calls[channel_id] = call
+        wake_at = now + interval if interval < deadline - now else deadline
+        if wake_at < self.wake_at:
+            self.wake_at = wake_at
+        return call
+
+    def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
+        try:
+            payload = self._pack((header, method, args))
+        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            kwargs = header.get("kwargs")
+            error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
+            raise error or TypeError(f"the call of {method!r:.80} can't be packed: {exc}") from None
+        if len(payload) > self._max_message:
+            raise WireError(
+                f"the call of {method!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
+                "send less at once, or raise max_message at both ends"
+            )
+        return payload
+
+    def _park(self, call: Call) -> None:
+        if len(self.unsent) >= MAX_UNSENT:
+            error = Overloaded(f"{MAX_UNSENT} calls wait for a connection already; try again later")
+            error.refused = True
+            raise error
+        self.unsent.append(call)
+
+    def _bind(self, call: Call, peer: Peer) -> None:
+        call.peer = peer
+        call.state = State.OPEN
+        peer.open += 1
+
+    def take_unsent(self, peer: Peer, now: float) -> list[Call]:
+        """The calls that waited for a connection, now bound to `peer`, to be sent in order."""
+        taken = []
+        while self.unsent:
+            call = self.unsent.popleft()
+            if call.state is State.QUEUED:
+                self._bind(call, peer)
+                call.next_beat = now + self._interval
+                taken.append(call)
+        return taken
+
+    def put_back(self, calls: Iterable[Call]) -> None:
+        """These calls were never handed to their peer's connection: let them wait for another."""
+        for call in calls:
+            if call.state is State.OPEN and call.peer is not None:
+                call.peer.open -= 1
+                call.peer = None
+                call.state = State.QUEUED
+                self.unsent.append(call)
+
+    # Answers
+
+    def receive(self, peer: Peer, payload: bytes, now: float) -> None:
+        """Take in one frame of a peer. Never raises: what makes no sense is counted."""
+        try:
+            header, name, args = wire.unpack(payload)
+            call = self.calls.get(header.get("response_to"))
+        except (WireError, TypeError):
+            self.dropped["malformed"] += 1
+            return
+        if call is None or call.peer is not peer:
+            # An answer that comes after its call has ended is nothing to report.
+            self.dropped["late" if call is None else "from another peer"] += 1
+            return
+        if name == OK and call.state is State.OPEN:
+            if type(args) is list and args:
+                call.value = args[0]
+                self._end(call, None)
+            else:
+                self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
+        elif name == STREAM:
+            self._item(call, peer, args, len(payload), now)
+        elif name in (BEAT, MORE):
+            call.last_heard = now
+        else:
+            self._last(call, peer, header, name, args)
+
+    def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
+        if call.state is State.OPEN:
+            call.state = State.STREAMING
+            call.begin_stream()
+        items = call.items
+        if items is None or call.credit <= 0:
+            self._violated(call, peer, "sent more of a stream than it was granted")
+            return
+        call.credit -= 1
+        call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
+        call.last_heard = now
+        items.append(value)
+        if call.waiter is not None:
+            self.woken.append(call)
+
+    def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any) -> None:
+        if ANSWERS.get((call.state, name)) is None:
+            self._violated(call, peer, f"sent {name!r:.40} to a call that is {call.state.value}")
+            return
+        if call.items is None:
+            call.begin_stream()
+        self._end(call, _remote(header, args) if name == ERR else None)
+
+    def _violated(self, call: Call, peer: Peer, what: str) -> None:
+        self.dropped["protocol"] += 1
+        self._end(call, WireError(f"{peer.endpoint} {what} (method {call.method!r:.80})"))
+
+    def _end(self, call: Call, error: Exception | None) -> None:
+        del self.calls[call.id]
+        call.state = State.DONE
+        call.error = error
+        call.payload = None
+        if call.peer is not None:
+            call.peer.open -= 1
+        if call.waiter is not None:
+            self.woken.append(call)
+
+    # Streams
+
+    def grant(self, call: Call) -> bytes | None:
+        """The credit to send after an item was taken, or None while the peer has enough."""
+        items = call.items
+        if items is None or call.state is not State.STREAMING:
+            return None
+        left = call.credit + len(items)
+        if left * 2 >= call.window:
+            return None
+        room = WINDOW_BYTES // max(call.item_size, 1)
+        call.window = max(2, min(call.window * 2, LAST_WINDOW, room))
+        more = max(call.window - left, 1)
+        call.credit += more
+        return control(self._ids, call.id, MORE, more)
+
+    def cancel(self, call: Call) -> Out | None:
+        """Give up a call. What comes back tells its peer, where one has it."""
+        if call.state is State.DONE:
+            return None
+        peer, sent = call.peer, call.state is not State.QUEUED
+        call.waiter = None
+        self._end(call, None)
+        if sent and peer is not None and peer.live:
+            return peer, control(self._ids, call.id, BEAT, 0, cancel=True)
+        return None
+
+    # Liveness
+
+    def peer_up(self, peer: Peer) -> None:
+        peer.live = True
+        peer.mesh = None
+        peer.why = ""
+
+    def peer_down(self, peer: Peer, why: str) -> None:
+        """The connection to a peer broke: whatever was sent to it ends with LostRemote."""
+        peer.live = False
+        peer.why = why
+        for call in [call for call in self.calls.values() if call.peer is peer]:
+            self._end(call, LostRemote(f"{peer.endpoint} is gone ({why}) while {call.method!r:.80} was open"))
+
+    def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
+        """End every call, as the client closes."""
+        for call in list(self.calls.values()):
+            self._end(call, error_of(call))
+        self.unsent.clear()
+
+    def on_timer(self, now: float) -> list[Out]:
+        """End the calls whose time is over, and give the heartbeats that are due."""
+        out: list[Out] = []
+        wake_at = NEVER
+        for call in list(self.calls.values()):
+            if call.deadline <= now:
+                peer = call.peer
+                sent = call.state is not State.QUEUED
+                self._end(call, self._expired(call))
+                if sent and peer is not None and peer.live:
+                    out.append((peer, control(self._ids, call.id, BEAT, 0, cancel=True)))
+                continue
+            if call.next_beat <= now and call.state is not State.QUEUED:
+                self._beat(call, now, out)
+            due = min(call.deadline, call.next_beat if call.state is not State.QUEUED else NEVER)
+            wake_at = min(wake_at, due)
+        self.wake_at = max(wake_at, now + GRAIN)
+        self._tidy_unsent()
+        return out
+
+    def _beat(self, call: Call, now: float, out: list[Out]) -> None:
+        peer = call.peer
+        if peer is None:
+            return
+        sign = call.beat(now, self._interval, self._interval)
+        if sign is Sign.LOST:
+            silent = f"no heartbeat for {now - call.last_heard:.1f} s"
+            self._end(
+                call, LostRemote(f"{peer.endpoint} is stuck ({silent}) while {call.method!r:.80} was open")
+            )
+        elif sign is Sign.BEAT:
+            out.append((peer, control(self._ids, call.id, BEAT, 0)))
+
+    def _tidy_unsent(self) -> None:
+        while self.unsent and self.unsent[0].state is State.DONE:
+            self.unsent.popleft()
+
+    def _expired(self, call: Call) -> TimeoutExpired:
+        waited = f"after {call.deadline - call.opened:.4g} s"
+        if call.peer is not None:
+            return TimeoutExpired(f"no answer from {call.peer.endpoint} to {call.method!r:.80} {waited}")
+        whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in self.peers[:3])
+        error = TimeoutExpired(f"{call.method!r:.80} could not be sent {waited}: {whys}")
+        error.refused = True
+        return error
+
+
+def _remote(header: Header, args: Any) -> Exception:
+    """The exception that an ERR carries: of protocol 1 only its text, else name, text, traceback."""
+    if type(args) is not list or not args:
+        return WireError("the remote answered with an error that has no text")
+    if len(args) < 2:
+        return RemoteError("RemoteError", str(args[0]))
+    name, msg = str(args[0]), str(args[1])
+    if header.get("refused") is True:
+        error = errors.BY_NAME.get(name, Overloaded)(msg)
+        error.refused = True
+        return error
+    builtin = header.get("builtin")
+    trace = str(args[2]) if len(args) > 2 and args[2] else None
+    return errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
