@@ -1,0 +1,137 @@
+"""The benchmarks measure, add up and show; the figures themselves are nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import harness, memory, report, usage
+from benchmarks.__main__ import main
+from benchmarks.harness import BenchmarkError, Measurement, Settings
+from benchmarks.peers import PEERS, Peer
+from benchmarks.summary import summarise, verdicts
+
+
+def measurement(
+    peer: str, turn: int, count: int, workload: str = "sequential", server_peak: int = 0
+) -> Measurement:
+    return Measurement(peer, workload, turn, count, 2.0, 0.5, 0.25, 0, server_peak)
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    counts = {"floor": (1000, 500, 2000), "mesh": (900, 500, 1000)}
+    rows = summarise(measurement(peer, turn, counts[peer][turn]) for turn in range(3) for peer in counts)
+    ratio = rows[1].ratio
+    assert rows[1].peer == "mesh"
+    assert rows[1].rate.median == 450
+    assert ratio is not None
+    assert (ratio.low, ratio.median, ratio.high) == (0.5, 0.9, 1.0)
+
+
+def test_cpu_is_for_each_call_and_peak_is_the_highest() -> None:
+    (row,) = summarise(
+        [measurement("floor", 0, 1000, server_peak=7), measurement("floor", 1, 1000, server_peak=5)]
+    )
+    assert (row.client_cpu_us, row.server_cpu_us) == (500.0, 250.0)
+    assert row.server_peak == 7
+
+
+def test_no_ratio_without_its_reference() -> None:
+    rows = summarise([measurement("mesh", 0, 100)])
+    assert rows[0].ratio is None
+    assert verdicts(rows) == []
+    assert "One call at a time" in report.as_text(rows)
+
+
+def test_streams_are_compared_with_zerorpc_and_a_missed_target_is_said() -> None:
+    rows = summarise([measurement("zerorpc", 0, 100, "stream"), measurement("mesh", 0, 390, "stream")])
+    assert "3.90 of zerorpc, at least 4 wanted: MISSED" in report.as_text(rows)
+
+
+def test_peers_take_turns_and_a_broken_one_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def measure(peer: str, workload: str, turn: int, settings: Settings) -> Measurement:
+        asked.append((turn, peer))
+        if peer == "rpyc" and turn == 1:
+            raise BenchmarkError("its server ended")
+        return measurement(peer, turn, 100)
+
+    monkeypatch.setattr(harness, "measure", measure)
+    failures: list[str] = []
+    settings = Settings(("floor", "rpyc"), ("sequential",), rounds=3)
+    taken = harness.run(settings, lambda line: None, failures.append)
+    assert asked == [(0, "floor"), (0, "rpyc"), (1, "rpyc"), (1, "floor"), (2, "floor")]
+    assert failures == ["rpyc, sequential: its server ended"]
+    assert {one.peer for one in taken} == {"floor"}
+
+
+def test_missing_package_costs_its_row_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PEERS, "ghost", Peer("ghost", "ghost", "no_such_package", "ghost-rpc"))
+    assert main(["--only", "ghost"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "ghost: left out, for ghost-rpc is not installed; pip install 'zeromesh[bench]'\n"
+
+
+def test_peer_that_breaks_is_named_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Known here but not in the processes that would have to play it.
+    monkeypatch.setitem(PEERS, "ghost", Peer("ghost", "ghost", "zmq", "pyzmq"))
+    assert main(["--quick", "--only", "ghost", "--workload", "sequential"]) == 1
+    assert "failed, so left out: ghost, sequential:" in (shown := capsys.readouterr()).err
+    assert "KeyError: 'ghost'" in shown.err
+
+
+def test_unknown_names_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--only", "floor,flor"])
+    assert caught.value.code == 2
+    assert "'flor' is not one of floor, mesh" in capsys.readouterr().err
+
+
+def test_real_run_writes_json_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, page = tmp_path / "results.json", tmp_path / "page.md"
+    options = ["--only", "floor,mesh", "--workload", "sequential,concurrent", "--quick", "--seconds", "0.1"]
+    assert main([*options, "--json", str(results), "--write-docs", str(page)]) == 0
+    written = json.loads(results.read_text())
+    rows = {(row["workload"], row["peer"]): row for row in written["rows"]}
+    assert set(rows) == {(name, peer) for name in ("sequential", "concurrent") for peer in ("floor", "mesh")}
+    for row in rows.values():
+        assert row["rate"]["median"] > 0
+        assert row["ratio"]["median"] > 0
+        assert min(row["client_peak"], row["server_peak"]) > usage.MIB
+    assert {one["at_least"] for one in written["targets"]} == {0.95, 1.0}
+    assert written["machine"]["CPU"] in page.read_text()
+    assert "100 concurrent callers" in capsys.readouterr().out
+
+
+def test_memory_run_sees_both_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "memory.md"
+    assert memory.main(["--calls", "2000", "--clients", "20", "--write", str(section)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 6
+    assert all(line.endswith("within") for line in shown[1:])
+    assert "20 clients come and gone: server" in section.read_text()
+
+
+def test_growth_over_the_limit_is_said() -> None:
+    before = memory.Usage(rss=50 * usage.MIB, files=20)
+    grown = memory.Growth("server", before, memory.Usage(rss=61 * usage.MIB, files=20))
+    leaked = memory.Growth("server", before, memory.Usage(rss=50 * usage.MIB, files=30))
+    assert not grown.within
+    assert not leaked.within
+    assert memory.as_text([grown]).endswith("OVER")
+
+
+def test_usage_is_read_of_a_live_process() -> None:
+    pid = os.getpid()
+    assert 0 < usage.rss(pid) <= usage.peak_rss(pid)
+    assert usage.open_files(pid) > 2
+    assert usage.cpu_seconds(pid) > 0
