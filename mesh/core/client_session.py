@@ -217,6 +217,7 @@ class ClientSession:
     def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
         if call.state is State.OPEN:
             call.state = State.STREAMING
+            call.deadline = NEVER
             call.begin_stream()
         items = call.items
         if items is None or call.credit <= 0:
@@ -266,6 +267,12 @@ class ClientSession:
         more = max(call.window - left, 1)
         call.credit += more
         return control(self._ids, call.id, MORE, more)
+
+    def await_item(self, call: Call, now: float, timeout: float | None) -> None:
+        """Somebody waits for the next item of a stream, for `timeout` seconds or for ever."""
+        call.opened = now
+        call.deadline = NEVER if timeout is None else now + timeout
+        self.wake_at = min(self.wake_at, call.deadline)
 
     def cancel(self, call: Call) -> Out | None:
         """Give up a call. What comes back tells its peer, where one has it."""

@@ -1,0 +1,190 @@
+"""What a server exposes of a module, object, class or dict: its methods, signatures and docs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, TypeVar
+
+Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+
+_STREAM_MARK = "__mesh_stream__"
+_FIRST_LINE = re.compile(r"^[\w.]+(\(.*?\))(?:\s*->.*)?\s*$")
+
+
+def stream(function: F) -> F:
+    """Mark a handler whose iterable result is to be streamed, whatever its type.
+
+    Generators and iterators are streamed without it; a list is not.
+    """
+    setattr(function, _STREAM_MARK, True)
+    return function
+
+
+def is_stream(function: Function) -> bool:
+    """Whether a handler was marked with `stream`."""
+    return getattr(function, _STREAM_MARK, False) is True
+
+
+class MethodTable:
+    """The exposed methods by name, and the built-in ones that every zerorpc server has.
+
+    Raises ValueError where nothing can be exposed.
+    """
+
+    def __init__(self, target: Any, name: str | None = None) -> None:
+        if inspect.isclass(target):
+            target = target()
+        self.name = name or _name_of(target)
+        self.exposed: dict[str, Function] = dict(_methods_of(target))
+        if not self.exposed:
+            raise ValueError(f"{self.name} has no public method to expose")
+        self.functions: dict[str, Function] = {**self.exposed, **self._built_in()}
+
+    def _built_in(self) -> dict[str, Function]:
+        return {
+            "_zerorpc_list": lambda: list(self.exposed),
+            "_zerorpc_name": lambda: self.name,
+            "_zerorpc_ping": lambda: ["pong", self.name],
+            "_zerorpc_help": lambda method: doc_of(self._find(method)),
+            "_zerorpc_args": lambda method: argspec_of(self._find(method)),
+            "_zerorpc_inspect": self._inspect,
+        }
+
+    def _find(self, method: str) -> Function:
+        function = self.functions.get(method)
+        if function is None:
+            raise self.unknown(method)
+        return function
+
+    def unknown(self, method: str) -> NameError:
+        """The error for a method that is not there."""
+        near = difflib.get_close_matches(method[:100], self.exposed, 3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return NameError(f"{self.name} has no method {method!r:.100}{hint}")
+
+    def _inspect(self) -> dict[str, Any]:
+        methods = {
+            name: {"args": args_of(function), "doc": doc_of(function), "signature": signature_of(function)}
+            for name, function in self.exposed.items()
+        }
+        return {"name": self.name, "methods": methods}
+
+
+def _name_of(target: Any) -> str:
+    if isinstance(target, dict):
+        return "dict"
+    name = getattr(target, "__name__", None) or type(target).__name__
+    return str(name)
+
+
+def _methods_of(target: Any) -> Iterator[tuple[str, Function]]:
+    if isinstance(target, dict):
+        for name, function in target.items():
+            if not isinstance(name, str) or not callable(function):
+                raise ValueError(f"{name!r} is no name of a callable; a dict must map names to callables")
+            if not name.startswith("_"):
+                yield name, function
+    elif isinstance(target, ModuleType):
+        yield from _module_methods(target)
+    else:
+        yield from _object_methods(target)
+
+
+def _module_methods(module: ModuleType) -> Iterator[tuple[str, Function]]:
+    """What `__all__` names, else the functions that the module itself defines."""
+    listed = getattr(module, "__all__", None)
+    for name in sorted(set(listed if listed is not None else dir(module))):
+        value = getattr(module, name, None)
+        if name.startswith("_") or not callable(value) or inspect.isclass(value):
+            continue
+        home = str(getattr(value, "__module__", None) or module.__name__)
+        if listed is not None or home.lstrip("_") == module.__name__.lstrip("_"):
+            yield name, value
+
+
+def _object_methods(target: Any) -> Iterator[tuple[str, Function]]:
+    """The public callables of an object; its properties are not asked."""
+    for name in dir(target):
+        if name.startswith("_"):
+            continue
+        static = inspect.getattr_static(target, name, None)
+        if isinstance(static, property) or inspect.isclass(static):
+            continue
+        value = getattr(target, name, None)
+        if callable(value):
+            yield name, value
+
+
+def doc_of(function: Function) -> str | None:
+    """The docstring, cleaned; None where there is none."""
+    doc = getattr(function, "__doc__", None)
+    if not isinstance(doc, str) or not _own_doc(function, doc):
+        return None
+    return inspect.cleandoc(doc)
+
+
+def _own_doc(function: Function, doc: str) -> bool:
+    """Not the docstring that every instance of its class has."""
+    return inspect.isroutine(function) or doc != type(function).__doc__
+
+
+def signature_of(function: Function) -> str:
+    """As text, e.g. `(a, b=1, *, c)`; the best that can be had of C functions, else `(...)`."""
+    signature = _signature(function)
+    if signature is not None:
+        shown = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+        return str(inspect.Signature(shown))
+    first_line = (doc_of(function) or "").partition("\n")[0]
+    match = _FIRST_LINE.match(first_line)
+    return match[1] if match else "(...)"
+
+
+def _signature(function: Function) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):
+        return None
+
+
+def args_of(function: Function) -> list[dict[str, Any]] | None:
+    """The arguments as zerorpc describes them: name, and default where there is one."""
+    signature = _signature(function)
+    if signature is None:
+        return None
+    return [_arg(parameter) for parameter in signature.parameters.values()]
+
+
+def _arg(parameter: inspect.Parameter) -> dict[str, Any]:
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    arg: dict[str, Any] = {"name": stars + parameter.name}
+    if parameter.default is not parameter.empty:
+        arg["default"] = _plain(parameter.default)
+    return arg
+
+
+def _plain(value: Any) -> Any:
+    """A default as a value that travels."""
+    return value if value is None or type(value) in (bool, int, float, str, bytes) else repr(value)
+
+
+def argspec_of(function: Function) -> list[Any] | None:
+    """The arguments as zerorpc's `_zerorpc_args` gives them: [names, *name, **name, defaults]."""
+    signature = _signature(function)
+    if signature is None:
+        return None
+    names, defaults = [], []
+    stars: dict[Any, str] = {}
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            stars[parameter.kind] = parameter.name
+            continue
+        names.append(parameter.name)
+        if parameter.default is not parameter.empty:
+            defaults.append(_plain(parameter.default))
+    kind = inspect.Parameter
+    return [names, stars.get(kind.VAR_POSITIONAL), stars.get(kind.VAR_KEYWORD), defaults or None]

@@ -1,0 +1,341 @@
+"""The server's end of all conversations over one socket: (peer, channel id) -> call.
+
+Frames come in with the peer that sent them; calls to carry out come out in `ready`, answers
+that need no handler in `out`, calls whose handler is to be told something in `woken`. The queue
+is bounded in number and bytes; what is over is refused. The driver holds a lock around every
+method.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mesh.core import wire
+from mesh.core.channel import FIRST_CREDIT, NEVER, Channel, Ids, Sign, State, control
+from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header
+from mesh.errors import WireError, builtin_name
+
+Peer = bytes | tuple[bytes, ...]
+"""The routing envelope of a peer: one frame, or several where devices stand between."""
+Out = tuple[Peer, bytes]
+
+MAX_TEXT: Final = 64 * 1024
+"""Characters of a message or traceback that an error carries, at the most."""
+MAX_CHANNEL_ID: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
+
+    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat a peer may ask for.
+    """
+
+    queue: int = 1_000
+    queue_bytes: int = 256 * 1024 * 1024
+    max_message: int = wire.MAX_MESSAGE
+    max_heartbeat: float = 60.0
+
+
+class ServerCall(Channel):
+    """One request: who sent it, what it asks for, and how far its answer has come.
+
+    version: the protocol version of its sender. credit: stream items that may be sent now.
+    given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
+    """
+
+    __slots__ = (
+        "args",
+        "credit",
+        "deadline",
+        "given_up",
+        "header",
+        "interval",
+        "method",
+        "patience",
+        "peer",
+        "size",
+        "version",
+    )
+
+    def __init__(
+        self, peer: Peer, header: Header, method: str, args: list[Any], size: int, now: float, interval: float
+    ) -> None:
+        Channel.__init__(self, header["message_id"], now, interval)
+        self.peer = peer
+        self.header = header
+        self.method = method
+        self.args = args
+        self.size = size
+        self.interval = self.patience = interval
+        self.deadline = NEVER
+        self.credit = FIRST_CREDIT
+        self.given_up = False
+        version = header.get("v", 1)
+        self.version = version if type(version) is int else 1
+
+
+class ServerSession:
+    """The calls that one ROUTER socket has accepted.
+
+    base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
+    heartbeats, or None for none. wake_at: when on_timer wants to be called next.
+    """
+
+    def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = Limits()) -> None:
+        self.calls: dict[tuple[Peer, Any], ServerCall] = {}
+        self.ready: deque[ServerCall] = deque()
+        self.out: list[Out] = []
+        self.woken: list[ServerCall] = []
+        self.wake_at = NEVER
+        self.dropped: Counter[str] = Counter()
+        self.draining = False
+        self.limits = limits
+        self._queued = 0
+        self._queued_bytes = 0
+        self._ids = Ids(base)
+        self._interval = NEVER if heartbeat is None else heartbeat
+        self._pack = wire.packer()
+
+    # What comes in
+
+    def receive(self, peer: Peer, payload: bytes, now: float) -> None:
+        """Take in one frame of a peer. Never raises: what makes no sense is answered or counted."""
+        try:
+            header, name, args = wire.unpack(payload)
+        except WireError as exc:
+            self._malformed(peer, payload, exc)
+            return
+        channel_id = header.get("response_to")
+        try:
+            if channel_id is None:
+                self._request(peer, header, name, args, len(payload), now)
+            else:
+                self._follow_up(self.calls.get((peer, channel_id)), header, name, args, now)
+        except TypeError:  # an id that is an array or a map
+            self.dropped["malformed"] += 1
+
+    def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> None:
+        self.dropped["malformed"] += 1
+        header = wire.salvage_header(payload)
+        if header and "response_to" not in header and _is_id(header.get("message_id")):
+            self.out.append((peer, self.refusal(header, "WireError", str(exc))))
+
+    def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> None:
+        channel_id = header.get("message_id")
+        if not _is_id(channel_id) or name in (BEAT, MORE):
+            self.dropped["malformed" if name not in (BEAT, MORE) else "stray"] += 1
+            return
+        key = (peer, channel_id)
+        if key in self.calls:
+            self.dropped["duplicate"] += 1
+            return
+        if type(args) is not list:
+            args = [] if args is None else args
+            if type(args) is not list:
+                self.out.append((peer, self.refusal(header, "WireError", "the arguments must be an array")))
+                return
+        refused = self._no_room(size)
+        if refused:
+            self.out.append((peer, self.refusal(header, *refused)))
+            return
+        call = ServerCall(peer, header, name, args, size, now, self._interval)
+        if len(header) > 2:
+            self._extras(call, header, now)
+        self.calls[key] = call
+        self.ready.append(call)
+        self._queued += 1
+        self._queued_bytes += size
+        if call.next_beat < self.wake_at:
+            self.wake_at = call.next_beat
+
+    def _no_room(self, size: int) -> tuple[str, str] | None:
+        if self.draining:
+            return "LostRemote", "the server is stopping and takes no more calls"
+        limits = self.limits
+        if self._queued >= limits.queue:
+            return "Overloaded", f"{self._queued} calls wait already (the limit is {limits.queue})"
+        if self._queued_bytes + size > limits.queue_bytes and self._queued:
+            return "Overloaded", f"{self._queued_bytes} bytes of calls wait already"
+        return None
+
+    def _extras(self, call: ServerCall, header: Header, now: float) -> None:
+        """The header keys beyond zerorpc's that change how the conversation is kept."""
+        deadline = header.get("deadline")
+        if type(deadline) is int and deadline >= 0:
+            call.deadline = now + deadline / 1000
+        beat = header.get("heartbeat")
+        if type(beat) is int and beat > 0 and self._interval is not NEVER:
+            seconds = min(beat / 1000, self.limits.max_heartbeat)
+            call.interval = min(self._interval, seconds)
+            call.patience = max(self._interval, seconds)
+            call.next_beat = now + call.interval
+
+    def _follow_up(self, call: ServerCall | None, header: Header, name: str, args: Any, now: float) -> None:
+        if call is None:
+            self.dropped["late"] += 1
+            return
+        call.last_heard = now
+        if name == BEAT:
+            if header.get("cancel") is True:
+                self.give_up(call)
+            elif call.version == 2:
+                self._more(call, args)
+            elif call.version < 2:
+                call.next_beat = min(call.next_beat, now + self._interval)
+        elif name == MORE:
+            self._more(call, args)
+        else:
+            self.dropped["unknown"] += 1
+
+    def _more(self, call: ServerCall, args: Any) -> None:
+        number = args[0] if type(args) is list and args else None
+        if type(number) is not int or not 0 <= number < 2**32:
+            self.dropped["malformed"] += 1
+            return
+        call.credit += number
+        if call.credit > 0 and call.waiter is not None:
+            self.woken.append(call)
+
+    # Carrying out
+
+    def begin(self, call: ServerCall, now: float) -> bool:
+        """Take a call from `ready` to its handler; False where nobody waits for it any more."""
+        self._queued -= 1
+        self._queued_bytes -= call.size
+        if call.given_up:
+            return False
+        if call.deadline <= now:
+            waited = f"{call.method!r:.80} waited {now - call.opened:.3g} s, longer than its caller does"
+            self.out.append((call.peer, self.refusal(call.header, "TimeoutExpired", waited)))
+            self._forget(call)
+            return False
+        call.state = State.OPEN
+        return True
+
+    def answer(self, call: ServerCall, value: Any) -> bytes:
+        """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
+        payload = self._packed(call, OK, (value,))
+        self._forget(call)
+        return payload
+
+    def item(self, call: ServerCall, value: Any) -> bytes:
+        """One item of a stream, which costs one credit. Raises as answer does."""
+        payload = self._packed(call, STREAM, value)
+        call.state = State.STREAMING
+        call.credit -= 1
+        return payload
+
+    def end_stream(self, call: ServerCall) -> bytes:
+        payload = self._packed(call, STREAM_DONE, None)
+        self._forget(call)
+        return payload
+
+    def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
+        """The ERR of a call whose handler raised."""
+        self._forget(call)
+        extra: Header = {}
+        builtin = builtin_name(exc)
+        if builtin and builtin != type(exc).__name__:
+            extra["builtin"] = builtin
+        return self._error(call.header, type(exc).__name__, _text(exc), traceback, extra)
+
+    def refusal(self, header: Header, name: str, msg: str) -> bytes:
+        """The ERR to a request that no handler has seen."""
+        return self._error(header, name, msg, "", {"refused": True})
+
+    def _packed(self, call: ServerCall, name: str, args: Any) -> bytes:
+        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
+        if "mesh" in call.header:
+            header["mesh"] = 1
+        try:
+            payload = self._pack((header, name, args))
+        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            value = args[0] if name == OK else args
+            place = "the result" if name == OK else "the item"
+            raise wire.cannot_travel(value, place) or TypeError(f"{place} can't be packed: {exc}") from None
+        if len(payload) > self.limits.max_message:
+            raise WireError(
+                f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "
+                f"{self.limits.max_message}: return less, or raise max_message at both ends"
+            )
+        return payload
+
+    def _error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
+        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
+        version = request.get("v", 1)
+        args = [_clip(name), _clip(msg), _clip(traceback)]
+        if type(version) is int and version < 2:
+            args = [f"{args[0]}({args[1]!r})"]
+        return self._pack(({**header, **extra}, ERR, args))
+
+    # Ends
+
+    def give_up(self, call: ServerCall) -> None:
+        """Nobody waits for this call any more: its handler's stream is to end."""
+        call.given_up = True
+        self._forget(call)
+        if call.waiter is not None:
+            self.woken.append(call)
+
+    def _forget(self, call: ServerCall) -> None:
+        self.calls.pop((call.peer, call.id), None)
+        call.state = State.DONE
+
+    def lost(self, peers: Iterable[Peer]) -> None:
+        """These peers can't be reached any more."""
+        gone = set(peers)
+        for call in [call for call in self.calls.values() if call.peer in gone]:
+            self.give_up(call)
+
+    def probes(self) -> list[Out]:
+        """A heartbeat for each peer with an open call, to see which ones can be reached."""
+        one_each = {call.peer: call for call in self.calls.values() if call.version > 1}
+        return [(peer, control(self._ids, call.id, BEAT, 0)) for peer, call in one_each.items()]
+
+    def on_timer(self, now: float) -> list[Out]:
+        """Give up the calls of silent peers, and give the heartbeats that are due."""
+        out: list[Out] = []
+        wake_at = NEVER
+        for call in list(self.calls.values()):
+            if call.next_beat <= now:
+                sign = self._beat(call, now)
+                if sign is Sign.LOST:
+                    self.dropped["lost"] += 1
+                    self.give_up(call)
+                    continue
+                if sign is Sign.BEAT:
+                    out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
+            wake_at = min(wake_at, call.next_beat)
+        self.wake_at = wake_at
+        return out
+
+    def _beat(self, call: ServerCall, now: float) -> Sign:
+        if call.version < 2 and not call.last_heard:
+            # A peer of version 1 knows no heartbeats until it sends one.
+            call.next_beat = now + call.interval
+            return Sign.QUIET
+        return call.beat(now, call.interval, call.patience)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (bytes, str)) and 0 < len(value) <= MAX_CHANNEL_ID
+
+
+def _text(exc: BaseException) -> str:
+    """What the exception says, also where saying it fails."""
+    try:
+        return str(exc)
+    except Exception as why:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"(its text can't be had: {type(why).__name__})"
+
+
+def _clip(text: str) -> str:
+    """Text that travels: no lone surrogates, and not without an end."""
+    if len(text) > MAX_TEXT:
+        half, left_out = MAX_TEXT // 2, len(text) - MAX_TEXT
+        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
