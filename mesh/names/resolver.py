@@ -1,0 +1,68 @@
+"""From what a user gives (a name, an endpoint, a list of endpoints) to one service.
+
+Asks the sources in order and words the answer; what a source looks like inside is its own matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from mesh.errors import ConfigError, ServiceNotFound
+from mesh.names.endpoints import check_endpoint, endpoint_problem, is_endpoint
+from mesh.names.model import NAME_RULE, Failed, Found, Missing, Service, Source, is_service_name, nearest
+
+Target = str | Sequence[str]
+
+
+def resolve(target: Target, *sources: Source) -> Service:
+    """The service that `target` means.
+
+    target: a name, which the sources are asked for in order, an endpoint, or a list of endpoints.
+    The last two give a service named after the endpoints. Raises ServiceNotFound where every
+    source lacks the name; ConfigError for a target that is neither, and the error of a source that
+    can't tell, rather than ask the next one and perhaps reach another service of that name.
+    """
+    if isinstance(target, str):
+        return _anonymous([target]) if is_endpoint(target) else _by_name(target, sources)
+    if isinstance(target, Sequence) and all(isinstance(item, str) for item in target):
+        return _anonymous(target)
+    raise ConfigError(f"{target!r} is no target: give a service name, an endpoint, or a list of endpoints")
+
+
+def _anonymous(endpoints: Sequence[str]) -> Service:
+    if not endpoints:
+        raise ConfigError("the list of endpoints is empty: give at least one")
+    for number, endpoint in enumerate(endpoints):
+        check_endpoint(endpoint)
+        if endpoint in endpoints[:number]:
+            raise ConfigError(f"{endpoint!r} stands twice in the list of endpoints: give it once")
+    return Service(name=", ".join(endpoints), endpoints=tuple(endpoints), source="given directly")
+
+
+def _by_name(name: str, sources: Iterable[Source]) -> Service:
+    if not is_service_name(name):
+        raise ConfigError(f"{name[:80]!r} is neither a service name nor an endpoint{_rule_or_guess(name)}")
+    looked_in: list[str] = []
+    known: list[str] = []
+    for source in sources:
+        match source.lookup(name):
+            case Found(service):
+                return service
+            case Failed(error):
+                raise error
+            case Missing(places, names):
+                looked_in += places
+                known += names
+            case other:
+                assert_never(other)
+    hint = nearest(name, known)
+    raise ServiceNotFound(
+        f"no service {name!r} in {', '.join(looked_in)}{f'{hint} If not,' if hint else ':'} "
+        "add it to a services.yml, or give an endpoint such as tcp://HOST:PORT"
+    )
+
+
+def _rule_or_guess(text: str) -> str:
+    guess = f"tcp://{text}"
+    return f": {NAME_RULE}" if endpoint_problem(guess) else f"; did you mean {guess!r}?"
