@@ -1,0 +1,50 @@
+"""Holds for every test: one that hangs fails with a traceback instead of stopping the run."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import IO
+
+import pytest
+from gevent.util import print_run_info
+
+LIMIT = 60.0
+GRACE = 20.0
+_terminal: IO[str] | None = None
+
+
+class Hang(SystemError):
+    """A test ran over its limit. A SystemError, because gevent's hub hands those to the main greenlet."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global _terminal
+    config.addinivalue_line(
+        "markers", f"limit(seconds): fail the test when it runs longer; {LIMIT:g} without"
+    )
+    _terminal = os.fdopen(os.dup(2), "w")
+
+
+@pytest.fixture(autouse=True)
+def _hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    marker = request.node.get_closest_marker("limit")
+    limit = float(marker.args[0]) if marker else 1800.0 if request.node.get_closest_marker("soak") else LIMIT
+
+    def hang(number: int, frame: FrameType | None) -> None:
+        print_run_info()
+        raise Hang(f"still running after {limit:g} s; standard error shows every greenlet and thread")
+
+    previous = signal.signal(signal.SIGALRM, hang)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    # For a test that is stuck in C, where no Python signal handler runs: show where, and end the run.
+    faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=_terminal)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
