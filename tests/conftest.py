@@ -7,14 +7,13 @@ import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
-from typing import IO
 
 import pytest
 from gevent.util import print_run_info
 
 LIMIT = 60.0
 GRACE = 20.0
-_terminal: IO[str] | None = None
+_terminal = 2
 
 
 class Hang(SystemError):
@@ -26,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"limit(seconds): fail the test when it runs longer; {LIMIT:g} without"
     )
-    _terminal = os.fdopen(os.dup(2), "w")
+    _terminal = os.dup(2)
 
 
 @pytest.fixture(autouse=True)

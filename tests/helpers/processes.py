@@ -53,7 +53,7 @@ class Process:
         stdin: bool = False,
     ) -> None:
         self.command = [str(part) for part in command]
-        self._files: tuple[IO[bytes], IO[bytes]] = (tempfile.TemporaryFile(), tempfile.TemporaryFile())
+        self._files = [_unnamed_file(), _unnamed_file()]
         self._popen = subprocess.Popen(
             self.command,
             cwd=cwd or ROOT,
@@ -134,7 +134,8 @@ class Process:
 
     def describe(self) -> str:
         state = "running" if self.returncode is None else f"exit code {self.returncode}"
-        return f"{' '.join(self.command)} ({state})\nstdout: {self.stdout[-4000:]}\nstderr: {self.stderr[-4000:]}"
+        printed = f"stdout: {self.stdout[-4000:]}\nstderr: {self.stderr[-4000:]}"
+        return f"{' '.join(self.command)} ({state})\n{printed}"
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +163,10 @@ def run(
     """Run a command to its end."""
     with Process(command, env=env) as process:
         return Result(process.wait(timeout=timeout), process.stdout, process.stderr)
+
+
+def _unnamed_file() -> IO[bytes]:
+    return tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
 
 
 def _content(file: IO[bytes]) -> str:
