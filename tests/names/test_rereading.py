@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -69,8 +69,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("save", [write, rename_over])
-def test_a_change_is_seen(catalog: Catalog, path: Path, save: object) -> None:
-    save(path, MOVED)  # type: ignore[operator]
+def test_a_change_is_seen(catalog: Catalog, path: Path, save: Callable[[Path, str], None]) -> None:
+    save(path, MOVED)
     assert catalog.refresh(1.0)
     assert endpoint(catalog) == "tcp://10.0.0.9:4242"
     assert catalog.version == 2
