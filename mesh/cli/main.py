@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
 
 import click
 
@@ -83,7 +82,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
 )
 @debug_option
 @click.pass_context
-def mesh(ctx: click.Context, **_: Any) -> None:
+def mesh(ctx: click.Context) -> None:
     """Call services by name, and serve code unmodified, over ZeroMQ."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,22 +14,20 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Seconds(click.ParamType):
-    """A finite number of seconds above zero."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if not (math.isfinite(seconds) and seconds > 0):
-            self.fail(f"{value!r} is not a number of seconds above 0", param, ctx)
-        return seconds
+def seconds(text: str) -> float:
+    """A finite number of seconds above zero, as a click type."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise click.BadParameter(f"{text!r} is not a number of seconds above 0")
+    return number
 
 
-SECONDS = Seconds()
+def seconds_option(name: str, help_text: str) -> Callable[[F], F]:
+    """Add an option that takes seconds; None where it is not given."""
+    return click.option(name, type=seconds, metavar="S", help=help_text)
 
 
 def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -83,17 +80,3 @@ def complete_service(ctx: click.Context, _param: click.Parameter, incomplete: st
 def service_argument(command: F) -> F:
     """Add the SERVICE argument: a name of the registry, or an endpoint."""
     return click.argument("service", shell_complete=complete_service)(command)
-
-
-def columns() -> int:
-    """The terminal's width; COLUMNS, where it is set, wins."""
-    try:
-        return max(int(os.environ["COLUMNS"]), 20)
-    except (KeyError, ValueError):
-        pass
-    for fd in (1, 2, 0):
-        try:
-            return max(os.get_terminal_size(fd).columns, 20)
-        except OSError:
-            continue
-    return 80

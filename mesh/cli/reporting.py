@@ -87,7 +87,7 @@ def _text(error: MeshError, debug: bool) -> str:
     text = str(error) or type(error).__name__
     notes = getattr(error, "__notes__", ())
     if notes:
-        text = f"{notes[-1]}: {text}"
+        text = f"{notes[-1]} {text}"
     if isinstance(error, RemoteError) and error.traceback and not debug:
         text += " (--debug shows the remote traceback)"
     return text

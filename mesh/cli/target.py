@@ -11,11 +11,12 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from mesh.core.methods import MethodTable
 from mesh.errors import ConfigError
 
 # Values that have methods, but that nobody means to serve.
@@ -185,10 +186,6 @@ def _needed_arguments(cls: type) -> list[str]:
 
 
 def _check_exposable(found: Any, text: str) -> None:
-    if isinstance(found, Mapping):
-        if not found or not all(isinstance(name, str) and callable(f) for name, f in found.items()):
-            raise ConfigError(f"{text} is a dict, but not one of method names to functions")
-        return
     if isinstance(found, _PLAIN):
         raise ConfigError(
             f"{text} is a {type(found).__name__}: serve a module, a class or an object with methods"
@@ -196,6 +193,7 @@ def _check_exposable(found: Any, text: str) -> None:
     if inspect.isroutine(found):
         name = getattr(found, "__name__", "function")
         raise ConfigError(f"{text} is a function: serve its module, or a dict {{{name!r}: {name}}}")
-    public = [name for name in dir(found) if not name.startswith("_")]
-    if not any(callable(getattr(found, name, None)) for name in public):
-        raise ConfigError(f"{text} has nothing to serve: no public function or method")
+    try:
+        MethodTable(found)
+    except ValueError as error:
+        raise ConfigError(f"{text} has nothing to serve: {error}") from error

@@ -153,7 +153,7 @@ def test_a_class_that_fails_has_the_line(shop: Path) -> None:
     [
         ("acme.shop:VERSION", "is a str"),
         ("acme.shop:helper", "is a function"),
-        ("acme.shop:wrong", "not one of method names to functions"),
+        ("acme.shop:wrong", "must map names to callables"),
         ("acme.shop:Empty", "nothing to serve"),
     ],
 )

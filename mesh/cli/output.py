@@ -1,0 +1,157 @@
+"""Values, tables and texts on standard output, for people and for programs.
+
+Owns what a remote value looks like as JSON, in a terminal and in a pipe, and how text fits the
+terminal's width. It must not know services or calls.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import click
+
+from mesh.cli.reporting import colourful
+
+BYTES_KEY = "$bytes"
+_UNSAFE = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON: bytes become {"$bytes": BASE64}, times ISO 8601 text, keys text."""
+    return json.dumps(_jsonable(value), ensure_ascii=False)
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text; {"$bytes": BASE64} becomes bytes. Raises ValueError."""
+    return json.loads(text, object_hook=_bytes_hook)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return {BYTES_KEY: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return repr(value)
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "backslashreplace")
+    return key if key is None or isinstance(key, (str, int, float)) else str(key)
+
+
+def _bytes_hook(found: dict[str, Any]) -> Any:
+    if list(found) != [BYTES_KEY]:
+        return found
+    try:
+        return base64.b64decode(found[BYTES_KEY], validate=True)
+    except (TypeError, binascii.Error, ValueError) as error:
+        raise ValueError(f"{BYTES_KEY} is not base64: {error}") from None
+
+
+class Printer:
+    """Writes to standard output; every write is flushed, so that a reader sees items as they come.
+
+    tty: a person reads: colours where they are wanted, layout to the terminal's width. Else: no
+    escape sequences, nothing cut short, one line a value.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.tty = sys.stdout.isatty() and not as_json
+        self.colour = self.tty and colourful(sys.stdout)
+        self.width = max(shutil.get_terminal_size().columns, 20)
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def paint(self, text: str, **style: Any) -> str:
+        """`text` in a style of `click.style`, where colours are wanted."""
+        return click.style(text, **style) if self.colour else text
+
+    def value(self, value: Any, of_stream: bool = False) -> None:
+        """Write what a call returned, or one item of a stream. A lone None writes nothing."""
+        if self.as_json:
+            self.line(to_json(value))
+        elif isinstance(value, bytes) and not self.tty:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(value)
+            sys.stdout.buffer.flush()
+        elif isinstance(value, str):
+            self.line(self.safe(value))
+        elif value is not None or of_stream:
+            self.line(self._laid_out(value))
+
+    def safe(self, text: str) -> str:
+        """`text` from elsewhere: in a terminal its control characters are shown, not obeyed."""
+        return text.translate(_UNSAFE) if self.tty else text
+
+    def _laid_out(self, value: Any) -> str:
+        if not self.tty:
+            return repr(value)
+        from pprint import pformat
+
+        return pformat(value, width=self.width, sort_dicts=False)
+
+    def wrapped(self, text: str, indent: str) -> None:
+        """Write the lines of a text under `indent`, folded where the terminal is too narrow."""
+        for line in self.safe(text).splitlines():
+            own = indent + line[: len(line) - len(line.lstrip())]
+            if not self.tty or len(indent + line) <= self.width:
+                self.line((indent + line).rstrip())
+            else:
+                self.line(textwrap.fill(line.strip(), self.width, initial_indent=own, subsequent_indent=own))
+
+    def columns(self, left: str, width: int, right: str) -> None:
+        """Write two columns of a list, the second cut to the terminal's width."""
+        name = cut(self.safe(left), width)
+        text = cut(self.safe(right), self.width - width - 4)
+        self.line(f"  {self.paint(name, fg='cyan')}{' ' * (width - len(name))}  {text}".rstrip())
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+        """The lines of a table: tab-separated in a pipe, else aligned and cut to the width."""
+        if not self.tty:
+            return ["\t".join(row) for row in (head, *rows)]
+        widths = fit([max(map(len, column)) for column in zip(head, *rows, strict=True)], self.width)
+        lines = [self._row(head, widths, bold=True)]
+        return lines + [self._row([self.safe(cell) for cell in row], widths) for row in rows]
+
+    def _row(self, cells: Sequence[str], widths: Sequence[int], **style: Any) -> str:
+        text = "  ".join(cut(cell, width).ljust(width) for cell, width in zip(cells, widths, strict=True))
+        return self.paint(text.rstrip(), **style)
+
+
+def fit(widths: Sequence[int], total: int, gap: int = 2) -> list[int]:
+    """Column widths that fit into `total`: the widest give way first, none goes below 4."""
+    fitted = list(widths)
+    over = sum(fitted) + gap * (len(fitted) - 1) - total
+    while over > 0 and max(fitted) > 4:
+        fitted[fitted.index(max(fitted))] -= 1
+        over -= 1
+    return fitted
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` columns, with … where something is missing."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def first_line(text: str) -> str:
+    """The first line of a docstring that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
