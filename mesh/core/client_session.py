@@ -108,11 +108,12 @@ class ClientSession:
         now: float,
         timeout: float | None,
         peer: Peer | None = None,
+        waiter: Any = None,
     ) -> Call:
         """A new call; its `payload` is to be sent to its `peer`, unless that is None.
 
         extra: what the header carries besides the ids and the deadline. timeout: seconds, or
-        None for no limit. peer: the one it must go to, else the best is chosen. Raises
+        None for no limit. peer: the one it must go to, else the best is chosen. waiter: whom to wake. Raises
         TypeError for a value that can't travel, WireError over the size limit, Overloaded.
         """
         channel_id = self._ids.next()
@@ -128,6 +129,7 @@ class ClientSession:
         interval = self._interval
         call = Call(channel_id, method, now, interval, deadline)
         call.payload = payload
+        call.waiter = waiter
         if peer is None:
             peers = self.peers
             peer = peers[0] if len(peers) == 1 and peers[0].live else choose(peers, self._random)
@@ -201,6 +203,8 @@ class ClientSession:
             # An answer that comes after its call has ended is nothing to report.
             self.dropped["late" if call is None else "from another peer"] += 1
             return
+        if peer.mesh is None and "mesh" in header:
+            peer.mesh = True
         if name == OK and call.state is State.OPEN:
             if type(args) is list and args:
                 call.value = args[0]
@@ -234,7 +238,7 @@ class ClientSession:
         if ANSWERS.get((call.state, name)) is None:
             self._violated(call, peer, f"sent {name!r:.40} to a call that is {call.state.value}")
             return
-        if call.items is None:
+        if call.items is None and name != ERR:
             call.begin_stream()
         self._end(call, _remote(header, args) if name == ERR else None)
 
@@ -365,4 +369,7 @@ def _remote(header: Header, args: Any) -> Exception:
         return error
     builtin = header.get("builtin")
     trace = str(args[2]) if len(args) > 2 and args[2] else None
-    return errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
+    remote = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
+    if trace:
+        remote.add_note(f"The remote traceback:\n{trace}")
+    return remote

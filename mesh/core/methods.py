@@ -159,8 +159,11 @@ def args_of(function: Function) -> list[dict[str, Any]] | None:
     return [_arg(parameter) for parameter in signature.parameters.values()]
 
 
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
 def _arg(parameter: inspect.Parameter) -> dict[str, Any]:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    stars = _STARS.get(parameter.kind, "")
     arg: dict[str, Any] = {"name": stars + parameter.name}
     if parameter.default is not parameter.empty:
         arg["default"] = _plain(parameter.default)

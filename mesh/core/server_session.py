@@ -276,9 +276,10 @@ class ServerSession:
 
     def give_up(self, call: ServerCall) -> None:
         """Nobody waits for this call any more: its handler's stream is to end."""
+        begun = call.state is not State.QUEUED
         call.given_up = True
         self._forget(call)
-        if call.waiter is not None:
+        if begun:
             self.woken.append(call)
 
     def _forget(self, call: ServerCall) -> None:

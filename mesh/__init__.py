@@ -1,0 +1,58 @@
+"""Python programs on many machines call each other by service name, over ZeroMQ.
+
+See docs/ for more; `connect` and `Server` are where to begin.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mesh.errors import (
+    ConfigError,
+    LostRemote,
+    MeshError,
+    Overloaded,
+    RemoteError,
+    ServiceNotFound,
+    TimeoutExpired,
+    Unauthorized,
+    WireError,
+)
+
+if TYPE_CHECKING:
+    from mesh.core.methods import stream
+    from mesh.green.client import Client, connect
+    from mesh.green.server import Server
+
+__all__ = [
+    "Client",
+    "ConfigError",
+    "LostRemote",
+    "MeshError",
+    "Overloaded",
+    "RemoteError",
+    "Server",
+    "ServiceNotFound",
+    "TimeoutExpired",
+    "Unauthorized",
+    "WireError",
+    "connect",
+    "stream",
+]
+
+# Loaded when first asked for, so that importing mesh, and a command's help, cost little.
+_LAZY = {
+    "Client": "mesh.green.client",
+    "connect": "mesh.green.client",
+    "Server": "mesh.green.server",
+    "stream": "mesh.core.methods",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mesh' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,51 @@
+"""One logical call: which of its attempts may be followed by another, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mesh.errors import LostRemote, MeshError
+
+FIRST_PAUSE: Final = 0.02
+LAST_PAUSE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a client's calls are made.
+
+    timeout: seconds that a caller waits for an answer, or for the next item of a stream; None
+    for no limit. retries: further attempts after one that failed. idempotent: the method may be
+    carried out twice, so that a call whose server was lost is tried again too.
+    """
+
+    timeout: float | None = 30.0
+    retries: int = 0
+    idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(
+                f"timeout must be more than 0 seconds, or None for no limit; not {self.timeout!r}"
+            )
+        if self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
+
+
+def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
+    """Whether to try again after `attempts` of them, the last of which ended with `error`.
+
+    A call goes out a second time only where no handler has seen it, or where the caller says
+    that it may be carried out twice.
+    """
+    if attempts > options.retries:
+        return False
+    return error.refused or (options.idempotent and isinstance(error, LostRemote))
+
+
+def pause(attempts: int, random: Callable[[], float]) -> float:
+    """Seconds to wait before the next attempt: doubling, with jitter over its upper half."""
+    longest = min(FIRST_PAUSE * 2.0 ** min(attempts, 16), LAST_PAUSE)
+    return longest * (0.5 + random() / 2)

@@ -1,0 +1,302 @@
+"""One client in one event loop: its links, its session, one timer, and the greenlets that wait.
+
+The lock lets a native thread (see guard) do the same while the loop is blocked; greenlets are
+switched to only from the loop itself, and never under the lock.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+import greenlet
+from gevent.hub import Hub
+
+from mesh.core.client_session import Call, ClientSession
+from mesh.core.wire import Header
+from mesh.errors import LostRemote, MeshError
+from mesh.green import process, sockets
+from mesh.green.guard import guard
+from mesh.green.link import BATCH, Link
+
+FAIR_BATCHES: Final = 8
+"""Batches taken from a socket before the rest of the loop gets its turn."""
+GRACE: Final = 0.25
+"""Seconds by which a timer may be late before the loop counts as blocked."""
+SPIN: Final = 0.0002
+"""Seconds for which the loop looks for the answer to a lone call before it sleeps."""
+
+
+class Caller:
+    """The calls of one client from the greenlets of one loop."""
+
+    def __init__(
+        self, hub: Hub, endpoints: Sequence[tuple[str, int]], heartbeat: float | None, max_message: int
+    ) -> None:
+        self.hub = hub
+        self.thread = process.get_ident()
+        self.lock = process.allocate_lock()
+        self.turn = monotonic()
+        self._max_message = max_message
+        self._links: list[Link] = []
+        self.session = ClientSession(self._links, process.new_base(), random.random, heartbeat, max_message)  # type: ignore[arg-type]
+        self._watchers: dict[Link, list[Any]] = {}
+        self._timer: Any = None
+        self._armed = float("inf")
+        self._draining: Any = None
+        self._check_due = False
+        self.closed = False
+        process.remember(self)
+        if heartbeat is not None:
+            guard.watch(self)
+        try:
+            self.set_endpoints(endpoints)
+        except Exception:
+            self.close()
+            raise
+
+    # Links
+
+    def set_endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None:
+        """Connect to what is new, and leave what is no longer there."""
+        wanted = dict(endpoints)
+        for link in [link for link in self._links if link.endpoint not in wanted]:
+            self._drop(link)
+        known = {link.endpoint: link for link in self._links}
+        for endpoint, weight in wanted.items():
+            if endpoint in known:
+                known[endpoint].weight = weight
+            else:
+                self._add(endpoint, weight)
+
+    def _add(self, endpoint: str, weight: int) -> None:
+        with self.lock:
+            link = Link(endpoint, weight, self.session, self._max_message)
+            self._links.append(link)
+        loop = self.hub.loop
+        data = loop.io(sockets.descriptor(link.socket), 1)
+        data.start(self._drain, link)
+        self._watchers[link] = [data]
+        if link.monitor is not None:
+            monitor = loop.io(sockets.descriptor(link.monitor), 1)
+            monitor.start(self._connection_changed, link)
+            self._watchers[link].append(monitor)
+        loop.run_callback(self._connection_changed, link)
+
+    def _drop(self, link: Link) -> None:
+        for watcher in self._watchers.pop(link, ()):
+            watcher.stop()
+            watcher.close()
+        with self.lock:
+            self._links.remove(link)
+            self.session.peer_down(link, "it is no longer an address of the service")
+            link.close(linger_ms=100)
+        self.hub.loop.run_callback(self._wake)
+
+    def close(self) -> None:
+        """End every call with LostRemote and close the sockets. From the loop's own thread."""
+        if self.closed:
+            return
+        self.closed = True
+        guard.forget(self)
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        with self.lock:
+            self.session.fail_all(_closed)
+        for link in list(self._links):
+            self._drop(link)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        return self._links
+
+    # Calls
+
+    def call(
+        self, method: str, args: tuple[Any, ...], extra: Header | None, timeout: float | None, to: Link | None
+    ) -> Call:
+        """Send a request and wait for its first answer; the call has ended or is streaming."""
+        session = self.session
+        with self.lock:
+            call = session.open(method, args, extra, monotonic(), timeout, to, greenlet.getcurrent())
+            link = call.peer
+            if link is not None:
+                self._transmit(link, call)  # type: ignore[arg-type]
+        if session.wake_at < self._armed:
+            self._arm()
+        if self._draining is not link:
+            self._check_soon()
+        self._wait(call)
+        return call
+
+    def _transmit(self, link: Link, call: Call) -> None:
+        try:
+            link.transmit(call.payload, call)  # type: ignore[arg-type]
+        except MeshError:
+            self.session.cancel(call)
+            raise
+
+    def _wait(self, call: Call) -> None:
+        """Let others run until somebody wakes this greenlet, which is the call's waiter."""
+        switch = self.hub.switch
+        try:
+            while call.waiter is not None:
+                switch()
+        except BaseException:
+            self.give_up(call)
+            raise
+
+    def next_items(self, call: Call, timeout: float | None) -> bool:
+        """Wait until a stream has an item, or its end; False at the end."""
+        while True:
+            with self.lock:
+                if call.items:
+                    return True
+                if call.peer is None or call.id not in self.session.calls:
+                    return False
+                call.waiter = greenlet.getcurrent()
+                self.session.await_item(call, monotonic(), timeout)
+            if self.session.wake_at < self._armed:
+                self._arm()
+            self._wait(call)
+
+    def grant(self, call: Call) -> None:
+        """Let the server send more of a stream, if it is time to."""
+        with self.lock:
+            payload = self.session.grant(call)
+            if payload is not None and call.peer is not None:
+                call.peer.transmit(payload)  # type: ignore[attr-defined]
+        if payload is not None and self._draining is not call.peer:
+            self._check_soon()
+
+    def give_up(self, call: Call) -> None:
+        """Nobody wants the answer of this call; its server is told. From any greenlet."""
+        with self.lock:
+            call.waiter = None
+            out = self.session.cancel(call)
+            if out is not None and not self.closed:
+                out[0].transmit(out[1])  # type: ignore[attr-defined]
+        self._check_soon()
+
+    def give_up_soon(self, call: Call) -> None:
+        """As give_up, from anywhere: a finalizer, another thread."""
+        if not self.closed:
+            self.hub.loop.run_callback_threadsafe(self.give_up, call)
+
+    # The loop
+
+    def _check_soon(self) -> None:
+        # A send swallows the edge of the descriptor: what came meanwhile is not signalled.
+        if not self._check_due and not self.closed:
+            self._check_due = True
+            self.hub.loop.run_callback(self._check)
+
+    def _check(self) -> None:
+        self._check_due = False
+        for link in list(self._links):
+            self._drain(link)
+        self._wake()
+
+    def _drain(self, link: Link) -> None:
+        """Receive until nothing is left, and let each batch's callers go on, which may send."""
+        if self.closed or link not in self._watchers:
+            return
+        self._draining = link
+        try:
+            for _ in range(FAIR_BATCHES):
+                self.turn = now = monotonic()
+                with self.lock:
+                    count = link.receive(now)
+                    if link.waiting:
+                        link.flush()
+                self._wake()
+                if not count or self.closed or link not in self._watchers:
+                    return
+            self.hub.loop.run_callback(self._drain, link)
+        finally:
+            self._draining = None
+
+    def _wake(self) -> None:
+        """Switch to whom an answer has come."""
+        session = self.session
+        while session.woken:
+            woken, session.woken = session.woken, []
+            for call in woken:
+                waiter = call.waiter
+                if waiter is not None:
+                    call.waiter = None
+                    try:
+                        waiter.switch()
+                    except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
+                        self.hub.handle_error(waiter, *sys.exc_info())
+
+    def _connection_changed(self, link: Link) -> None:
+        with self.lock:
+            if not self.closed and link in self._watchers:
+                link.watch(monotonic())
+        self._wake()
+        self._drain(link)
+
+    def _arm(self) -> None:
+        if self.closed:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        self._armed = self.session.wake_at
+        self._timer = self.hub.loop.timer(max(self._armed - monotonic(), 0.0))
+        self._timer.start(self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._armed = float("inf")
+        for link in list(self._links):
+            # What has arrived meanwhile comes before the judgement that nothing has.
+            self._drain(link)
+        with self.lock:
+            self.tick(monotonic())
+        self._wake()
+        if self.session.wake_at < self._armed:
+            self._arm()
+
+    def tick(self, now: float) -> None:
+        """Deadlines and heartbeats; under the lock, from the loop or from the guard."""
+        for link, payload in self.session.on_timer(now):
+            link.transmit(payload)  # type: ignore[attr-defined]
+        for link in self._links:
+            link.flush()
+        self.turn = now
+
+    # The guard's side: another thread, under the lock
+
+    def stand_in(self, now: float) -> None:
+        """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
+        for link in self._links:
+            while link.receive(now) == BATCH:
+                pass
+        if self.session.wake_at <= now:
+            self.tick(now)
+        self.hub.loop.run_callback_threadsafe(self._check)
+
+    def overdue(self, now: float) -> bool:
+        """Whether the loop has missed its timer, which a blocked one does."""
+        return self.session.wake_at + GRACE < now and bool(self.session.calls) and not self.closed
+
+    def blocked_in(self) -> str:
+        return ""  # a client's loop may be blocked by its program, which is nothing to report
+
+    def forked(self) -> None:
+        """In the child of a fork: leave the parent's sockets alone."""
+        self.closed = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.stop()
+        if self._timer is not None:
+            self._timer.stop()
+
+
+def _closed(call: Call) -> MeshError:
+    return LostRemote(f"the client was closed while {call.method!r:.80} was open")

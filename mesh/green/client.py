@@ -1,0 +1,248 @@
+"""`mesh.connect`: a remote service as an object whose attributes are its methods."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+
+from mesh.core import wire
+from mesh.core.call import Options, may_retry, pause
+from mesh.core.channel import State
+from mesh.core.client_session import DEFAULT_HEARTBEAT, Call
+from mesh.core.wire import Header
+from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError, TimeoutExpired
+from mesh.green.caller import Caller
+from mesh.green.connection import Connection
+from mesh.green.link import Link
+from mesh.green.pending import Pending, ThreadPending
+from mesh.green.resolver import Followed, endpoints_of
+from mesh.green.stream import Stream, ThreadStream
+from mesh.green.threads import loop_thread
+from mesh.names.catalog import Catalog
+from mesh.names.model import Service
+from mesh.names.resolver import Target, resolve
+
+DEFAULT_TIMEOUT: Final = 30.0
+
+
+class Method:
+    """One remote method: call it, or ask for its answer later with `future`."""
+
+    __slots__ = ("_client", "_name")
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _call(self._client, self._name, args, kwargs)
+
+    def future(self, *args: Any, **kwargs: Any) -> Pending | ThreadPending:
+        """Send the request now and give its answer to come."""
+        return _future(self._client, self._name, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<remote method {self._name!r} of {self._client!r}>"
+
+
+class Client:
+    """A remote service. Its attributes are the remote methods; `client("name", …)` is the same.
+
+    Safe in any number of greenlets and native threads, and after a fork. Use it as a context
+    manager, or `close` it.
+    """
+
+    __slots__ = ("__weakref__", "_connection", "_options", "_service")
+
+    def __init__(self, service: Service, connection: Connection, options: Options) -> None:
+        self._service = service
+        self._connection = connection
+        self._options = options
+
+    def __getattr__(self, name: str) -> Method:
+        if name.startswith("_") and not name.startswith("_zerorpc_"):
+            raise AttributeError(f"names that begin with _ are never remote methods: {name!r}")
+        return Method(self, name)
+
+    def __call__(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the remote method of that name."""
+        return _call(self, method, args, kwargs)
+
+    def with_options(self, **options: Any) -> Client:
+        """A view of this client whose calls have another timeout, retries or idempotent.
+
+        timeout: seconds or None. retries: further attempts. idempotent: the calls may be
+        carried out twice, so that a lost one may be tried again.
+        """
+        return Client(self._service, self._connection, replace(self._options, **options))
+
+    def close(self) -> None:
+        """End the open calls with LostRemote and close the connections."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<mesh client of {self._service.name}>"
+
+
+def connect(
+    target: Target,
+    *,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    heartbeat: float | None = DEFAULT_HEARTBEAT,
+    services: str | None = None,
+    max_message: int = wire.MAX_MESSAGE,
+) -> Client:
+    """A client of a service.
+
+    target: a name from the registry, an endpoint, or a list of endpoints. timeout: seconds that
+    a call waits at most, None for no limit; a service's own in the registry goes before the
+    default. heartbeat: seconds between heartbeats, the same as the server's where that is an
+    old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
+
+    Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
+    """
+    service, source = _find(target, services)
+    if service.type != "router":
+        raise ConfigError(
+            f"{service.name} is of type {service.type!r} ({service.source}), which takes no calls"
+        )
+    if service.key is not None:
+        raise ConfigError(f"{service.name} has a key ({service.source}); this release can't encrypt yet")
+    if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
+        timeout = service.timeout
+    options = Options(timeout=timeout, retries=service.retries or 0)
+    header: Header | None = {"service": service.name} if service.hub else None
+    connection = Connection(endpoints_of(service), source, header, heartbeat, max_message)
+    client = Client(service, connection, options)
+    connection.caller()
+    return client
+
+
+def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:
+    if isinstance(target, str) and "://" not in target:
+        source = Followed(target, Catalog(services))
+        return source.service, source
+    return resolve(target), None
+
+
+def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    connection, options = client._connection, client._options
+    caller = connection.caller()
+    if caller is None:
+        result = loop_thread.call(_call, client, method, args, kwargs)
+        return ThreadStream(result) if type(result) is Stream else result
+    if kwargs or options.retries:
+        call = _persist(caller, connection, options, method, tuple(args), kwargs)
+    else:
+        call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
+    if call.items is not None and (call.error is None or call.items):
+        return Stream(caller, call, options.timeout)
+    if call.error is not None:
+        raise call.error
+    return call.value
+
+
+def _future(
+    client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Pending | ThreadPending:
+    if client._connection.caller() is None:
+        return ThreadPending(loop_thread.submit(_call, client, method, args, kwargs))
+    greenlet = gevent.spawn(_call, client, method, args, kwargs)
+    gevent.sleep(0)  # lets it send before the program computes on
+    return Pending(greenlet)
+
+
+def _persist(
+    caller: Caller,
+    connection: Connection,
+    options: Options,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Call:
+    """Attempts until one succeeds, or must not be followed by another."""
+    give_up_at = None if options.timeout is None else monotonic() + options.timeout
+    attempts = 0
+    while True:
+        attempts += 1
+        left = None if give_up_at is None else max(give_up_at - monotonic(), 0.001)
+        try:
+            call = _attempt(caller, connection, method, args, kwargs, left, options.idempotent)
+            error = call.error
+        except MeshError as exc:
+            call, error = None, exc
+        if call is not None and (error is None or call.state is State.STREAMING):
+            return call
+        if not isinstance(error, MeshError) or not may_retry(error, options, attempts):
+            raise error if error is not None else AssertionError("an attempt ended without an outcome")
+        gevent.sleep(_pause(attempts, give_up_at, error))
+
+
+def _pause(attempts: int, give_up_at: float | None, error: MeshError) -> float:
+    seconds = pause(attempts, random.random)
+    if give_up_at is not None and monotonic() + seconds >= give_up_at:
+        raise error
+    return seconds
+
+
+def _attempt(
+    caller: Caller,
+    connection: Connection,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    timeout: float | None,
+    idempotent: bool,
+) -> Call:
+    extra: Header = dict(connection.header or {})
+    if idempotent:
+        extra["idempotent"] = True
+    if not kwargs:
+        return caller.call(method, args, extra, timeout, None)
+    link = _mesh_link(caller, connection, method, timeout)
+    extra["kwargs"] = kwargs
+    return caller.call(method, args, extra, timeout, link)
+
+
+def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: float | None) -> Link:
+    """A live link whose server takes keyword arguments; each is asked once a connection.
+
+    Raises TypeError where none does: zerorpc has no place for them, and a server of it would
+    carry out the call without.
+    """
+    began = monotonic()
+    while True:
+        links = [link for link in caller.links if link.live]
+        unasked = [link for link in links if link.mesh is None]
+        able = [link for link in links if link.mesh]
+        if able:
+            return min(able, key=lambda link: link.open / link.weight)
+        if links and not unasked:
+            where = ", ".join(link.endpoint for link in links)
+            raise TypeError(
+                f"{method!r:.80} can't take keyword arguments: the server at {where} is an old zerorpc, "
+                "which has none; give them by position"
+            )
+        left = None if timeout is None else timeout - (monotonic() - began)
+        if left is not None and left <= 0:
+            raise TimeoutExpired(f"no answer within {timeout:.4g} s to {method!r:.80}")
+        extra: Header = {**(connection.header or {}), "mesh": 1}
+        probe = caller.call("_zerorpc_ping", (), extra, left, unasked[0] if unasked else None)
+        peer, error = probe.peer, probe.error
+        if peer is None or not peer.live or isinstance(error, LostRemote):
+            continue
+        if isinstance(error, MeshError) and not isinstance(error, RemoteError):
+            raise error
+        if peer.mesh is None:
+            peer.mesh = False

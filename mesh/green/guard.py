@@ -1,0 +1,111 @@
+"""A native thread that stands in for an event loop which a handler keeps blocked.
+
+A handler that computes for a minute is busy, not dead: while its loop does not turn, this
+thread takes in what arrives and gives the heartbeats, under the lock of whom it stands in for,
+and reports the line that blocks. It needs the interpreter's lock now and then; a C function
+that keeps that for longer than two heartbeats can't be helped from inside the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from time import monotonic
+from types import FrameType
+from typing import Any, Final, Protocol
+from weakref import WeakSet
+
+from gevent import monkey
+
+from mesh.green import process
+
+_sleep: Any = monkey.get_original("time", "sleep")
+PERIOD: Final = 0.25
+"""Seconds between two looks."""
+REPEAT: Final = 10.0
+"""Seconds after which a loop that is still blocked is reported again."""
+
+log = logging.getLogger("mesh.guard")
+
+
+class Guarded(Protocol):
+    """What the guard can stand in for."""
+
+    lock: Any
+    thread: int
+    turn: float
+
+    def overdue(self, now: float) -> bool: ...
+    def stand_in(self, now: float) -> None: ...
+    def blocked_in(self) -> str: ...
+
+
+class Guard:
+    """The one guard of a process; its thread begins with the first to be guarded."""
+
+    def __init__(self) -> None:
+        self.forked()
+        process.remember(self)
+
+    def forked(self) -> None:
+        self._guarded: WeakSet[Guarded] = WeakSet()
+        self._lock = process.allocate_lock()
+        self._running = False
+        self._reported: dict[int, float] = {}
+
+    def watch(self, guarded: Guarded) -> None:
+        with self._lock:
+            self._guarded.add(guarded)
+            if not self._running:
+                self._running = True
+                process.start_new_thread(self._run, ())
+
+    def forget(self, guarded: Guarded) -> None:
+        with self._lock:
+            self._guarded.discard(guarded)
+
+    def _run(self) -> None:
+        while True:
+            _sleep(PERIOD)
+            with self._lock:
+                guarded = list(self._guarded)
+                if not guarded:
+                    self._running = False
+                    return
+            for one in guarded:
+                self._look(one)
+            del guarded
+
+    def _look(self, one: Guarded) -> None:
+        now = monotonic()
+        if not one.overdue(now):
+            self._reported.pop(one.thread, None)
+            return
+        try:
+            with one.lock:
+                if one.overdue(now):
+                    one.stand_in(now)
+        except Exception:
+            log.exception("could not stand in for a blocked loop")
+        self._report(one, now)
+
+    def _report(self, one: Guarded, now: float) -> None:
+        whom = one.blocked_in()
+        if not whom or now < self._reported.get(one.thread, 0.0):
+            return
+        self._reported[one.thread] = now + REPEAT
+        log.warning(
+            "%s has blocked the event loop for %.1f s, now at %s; heartbeats go on, other calls wait",
+            whom,
+            now - one.turn,
+            _place(sys._current_frames().get(one.thread)),
+        )
+
+
+def _place(frame: FrameType | None) -> str:
+    if frame is None:
+        return "an unknown line (its thread has ended)"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+guard: Final = Guard()

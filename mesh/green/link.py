@@ -1,0 +1,160 @@
+"""One socket of a client to one endpoint: sends, receives in batches, sees the connection break.
+
+Every method that touches the socket or the session runs under the caller's lock; none of them
+switches to another greenlet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from mesh.core.balance import Peer
+from mesh.core.client_session import Call, ClientSession
+from mesh.errors import Overloaded
+from mesh.green import sockets
+from mesh.green.sockets import MORE, NOBLOCK
+
+BATCH: Final = 64
+"""Messages that are received before the callers among them go on."""
+MAX_OUTBOX: Final = 1_000
+"""Messages that wait while the connection takes no more."""
+
+_EVENTS: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+class Link(Peer):
+    """The connection to one endpoint."""
+
+    __slots__ = ("_more", "_outbox", "_readable", "_recv", "_send", "_session", "monitor", "socket")
+
+    def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
+        Peer.__init__(self, endpoint, weight)
+        self._session = session
+        self._outbox: deque[tuple[Call | None, bytes]] = deque()
+        self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
+        # A call is queued here, not in libzmq, until there is a connection: so it is known
+        # what a server can have seen.
+        socket.set(zmq.IMMEDIATE, 1)
+        self._send = sockets.sender(socket)
+        self._recv = sockets.receiver(socket)
+        self._readable = sockets.readable(socket)
+        self._more = False
+        self.monitor: sockets.Socket | None = None
+        if not endpoint.startswith("inproc:"):
+            self.monitor = socket.get_monitor_socket(_EVENTS)
+        try:
+            sockets.attach(socket, endpoint, "connect")
+        except Exception:
+            self.close()
+            raise
+        if self.monitor is None:
+            # Nothing tells of connections inside a process, and none of them breaks.
+            session.peer_up(self)
+
+    def close(self, linger_ms: int = 0) -> None:
+        if self.monitor is not None:
+            self.socket.disable_monitor()
+            self.monitor = None
+        self.socket.close(linger_ms)
+
+    # Out
+
+    def transmit(self, payload: bytes, call: Call | None = None) -> None:
+        """Send, or keep until the connection takes it. Raises Overloaded over the bound."""
+        if not self._outbox and self._try_send(payload):
+            return
+        if len(self._outbox) >= MAX_OUTBOX:
+            error = Overloaded(f"{self.endpoint} does not read: {MAX_OUTBOX} messages wait for it already")
+            error.refused = True
+            raise error
+        self._outbox.append((call, payload))
+
+    def _try_send(self, payload: bytes) -> bool:
+        try:
+            self._send(b"", MORE)
+        except zmq.Again:
+            return False
+        self._send(payload, NOBLOCK)
+        return True
+
+    def flush(self) -> None:
+        """Send what was kept, as far as the connection takes it."""
+        outbox = self._outbox
+        while outbox:
+            call, payload = outbox[0]
+            if (call is None or call.payload is not None) and not self._try_send(payload):
+                return
+            outbox.popleft()
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._outbox)
+
+    # In
+
+    def receive(self, now: float) -> int:
+        """Take in what has arrived, at most a batch of it; how many messages that were."""
+        recv, readable, receive = self._recv, self._readable, self._session.receive
+        count = 0
+        while count < BATCH:
+            # Past the first few a failing receive, once, is cheaper than asking each time.
+            if count < 3 and not readable():
+                break
+            try:
+                frame = recv(NOBLOCK)
+            except zmq.Again:
+                break
+            if frame:
+                frame = self._odd(frame)
+                if frame is None:
+                    continue
+            else:
+                frame = recv(NOBLOCK)
+            count += 1
+            receive(self, frame, now)
+        return count
+
+    def _odd(self, frame: bytes) -> bytes | None:
+        """A message that does not begin with an empty frame: its last frame is the event."""
+        frames = [frame]
+        while self.socket.get(zmq.RCVMORE):
+            frames.append(self._recv(NOBLOCK))
+        self._session.dropped["malformed"] += len(frames) > 2
+        return frames[-1] if len(frames) <= 2 else None
+
+    # The connection
+
+    def watch(self, now: float) -> None:
+        """Take in what the monitor has to tell."""
+        while self.monitor is not None:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            self._happened(event["event"], now)
+
+    def _happened(self, event: int, now: float) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._session.peer_up(self)
+            for call in self._session.take_unsent(self, now):
+                if call.payload is not None:
+                    self.transmit(call.payload, call)
+        elif event == zmq.EVENT_DISCONNECTED:
+            # What had arrived before the connection broke still counts.
+            while self.receive(now) == BATCH:
+                pass
+            self._session.put_back(call for call, _ in self._outbox if call is not None)
+            self._outbox.clear()
+            self._session.peer_down(self, "the connection broke")
+        else:
+            self.why = "the handshake failed: what listens there may be no ZeroMQ program"

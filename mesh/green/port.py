@@ -1,0 +1,349 @@
+"""The ROUTER socket of a server in its event loop: frames in and out, timer, lost peers.
+
+The lock lets the guard do the same from its thread while a handler blocks the loop. Handlers
+are begun only from the loop, and nothing here switches greenlets under the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+import zmq
+from gevent.hub import Hub
+from zmq.utils.monitor import parse_monitor_message
+
+from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
+from mesh.green import process, sockets
+from mesh.green.guard import guard
+from mesh.green.sockets import MORE, NOBLOCK
+
+BATCH: Final = 64
+FAIR: Final = 0.01
+"""Seconds of handlers after which the rest of the loop gets its turn."""
+MAX_OUTBOX: Final = 1_000
+"""Answers kept for a peer that does not read, beyond what libzmq keeps."""
+RETRY: Final = 0.01
+PROBES: Final = (0.0, 0.02, 0.1)
+"""Seconds after a broken connection at which the open peers are probed; libzmq tells of the
+break a moment before its routing table knows."""
+
+log = logging.getLogger("mesh.server")
+
+
+class Port:
+    """A ROUTER socket, bound or connected, and its session."""
+
+    def __init__(self, name: str, heartbeat: float | None, limits: Limits) -> None:
+        self.session = ServerSession(process.new_base(), heartbeat, limits)
+        self.lock = process.allocate_lock()
+        self.thread = 0
+        self.turn = monotonic()
+        self.closed = False
+        self.blocked_in: Callable[[], str] = lambda: name
+        self._name = name
+        self._heartbeat = heartbeat
+        self._hub: Hub | None = None
+        self._dispatch: Callable[[], None] = lambda: None
+        self._resume: Callable[[ServerCall], None] = lambda call: None
+        self._outboxes: dict[Peer, deque[bytes]] = {}
+        self._watchers: list[Any] = []
+        self._timer: Any = None
+        self._armed = float("inf")
+        self._draining = False
+        self._check_due = False
+        self._logged: Counter[str] = Counter()
+        self.socket = socket = sockets.open_socket(zmq.ROUTER, limits.max_message)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._send = sockets.sender(socket)
+        self._recv = sockets.receiver(socket)
+        self._readable = sockets.readable(socket)
+        process.remember(self)
+
+    # Life
+
+    def start(self, hub: Hub, dispatch: Callable[[], None], resume: Callable[[ServerCall], None]) -> None:
+        """Serve in this loop.
+
+        dispatch: called when calls are ready. resume: called for a call that has credit again or
+        was given up.
+        """
+        self._hub, self._dispatch, self._resume = hub, dispatch, resume
+        self.thread = process.get_ident()
+        self.turn = monotonic()
+        loop = hub.loop
+        data = loop.io(sockets.descriptor(self.socket), 1)
+        data.start(self._drain)
+        monitor = loop.io(sockets.descriptor(self._monitor), 1)
+        monitor.start(self._connection_broke)
+        pulse = loop.timer(1.0, 1.0)
+        pulse.start(self._pulse)
+        self._watchers += [data, monitor, pulse]
+        loop.run_callback(self._drain)
+        if self._heartbeat is not None:
+            guard.watch(self)
+
+    def close(self, linger_ms: int) -> None:
+        """Close the socket; what was sent may still go out for `linger_ms`."""
+        if self.closed:
+            return
+        self.closed = True
+        guard.forget(self)
+        self._stop_watchers()
+        with self.lock:
+            self.socket.disable_monitor()
+            self.socket.close(linger_ms)
+
+    def _stop_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        self._watchers.clear()
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def forked(self) -> None:
+        """In the child of a fork: leave the parent's socket alone."""
+        self.closed = True
+        for watcher in self._watchers:
+            watcher.stop()
+        if self._timer is not None:
+            self._timer.stop()
+
+    # Out
+
+    def send(self, peer: Peer, payload: bytes) -> None:
+        """Send, or keep until the peer reads; under the lock."""
+        if self.closed or (peer in self._outboxes and not self._flush(peer)):
+            self._keep(peer, payload)
+        elif not self._try_send(peer, payload):
+            self._outboxes[peer] = deque([payload])
+            self._retry_soon()
+        if not self._draining:
+            self._check_soon()
+
+    def _keep(self, peer: Peer, payload: bytes) -> None:
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            return
+        if len(outbox) >= MAX_OUTBOX:
+            # It asks and does not read: nothing that it is owed can be kept for ever.
+            self.session.dropped["not read"] += len(outbox) + 1
+            del self._outboxes[peer]
+            self.session.lost([peer])
+            return
+        outbox.append(payload)
+
+    def _try_send(self, peer: Peer, payload: bytes) -> bool:
+        """False where the peer takes no more now; a peer that is gone takes everything."""
+        send = self._send
+        try:
+            if type(peer) is bytes:
+                send(peer, MORE)
+            else:
+                for frame in peer:
+                    send(frame, MORE)
+            send(b"", MORE)
+            send(payload, NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno != zmq.EHOSTUNREACH:
+                raise
+            self._outboxes.pop(peer, None)
+            self.session.lost([peer])
+        return True
+
+    def _flush(self, peer: Peer) -> bool:
+        outbox = self._outboxes.get(peer)
+        while outbox:
+            if not self._try_send(peer, outbox[0]):
+                return False
+            outbox.popleft()
+        self._outboxes.pop(peer, None)
+        return True
+
+    def _send_all(self, out: list[Out]) -> None:
+        for peer, payload in out:
+            self.send(peer, payload)
+
+    def _retry_soon(self) -> None:
+        self.session.wake_at = min(self.session.wake_at, monotonic() + RETRY)
+
+    # In
+
+    def _receive(self, now: float) -> int:
+        """Take in at most a batch of what has arrived; how many messages that were."""
+        recv, readable, receive = self._recv, self._readable, self.session.receive
+        count = 0
+        while count < BATCH:
+            if count < 3 and not readable():
+                break
+            try:
+                peer = recv(NOBLOCK)
+            except zmq.Again:
+                break
+            count += 1
+            # Each frame tells whether more follow: to count them blindly would let a peer
+            # write frames that pass for somebody else's address.
+            second = recv(NOBLOCK, False)
+            if second.more:
+                frame = recv(NOBLOCK, False)
+                if frame.more or len(second):
+                    self._odd([peer, second.bytes, frame.bytes], frame.more, now)
+                else:
+                    receive(peer, frame.bytes, now)
+            else:
+                self._odd([peer, second.bytes], False, now)
+        return count
+
+    def _odd(self, frames: list[bytes], more: bool, now: float) -> None:
+        """A message through devices, which has a longer envelope, or one that has no empty frame."""
+        while more:
+            frame: Any = self._recv(NOBLOCK, False)
+            more = frame.more
+            frames.append(frame.bytes)
+        envelope = frames[:-1]
+        if len(envelope) > 1 and not envelope[-1]:
+            envelope.pop()
+        if not frames[-1] or len(envelope) > 16:
+            self.session.dropped["malformed"] += 1
+            return
+        peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
+        self.session.receive(peer, frames[-1], now)
+
+    # The loop
+
+    def _check_soon(self) -> None:
+        # A send swallows the edge of the descriptor: what came meanwhile is not signalled.
+        if not self._check_due and self._hub is not None and not self.closed:
+            self._check_due = True
+            self._hub.loop.run_callback(self._check)
+
+    def _check(self) -> None:
+        self._check_due = False
+        self._drain()
+
+    def _drain(self) -> None:
+        """Receive and begin handlers until nothing is left, or the loop's turn is over."""
+        if self.closed or self._draining:
+            return
+        self._draining = True
+        end = 0.0
+        try:
+            while True:
+                self.turn = now = monotonic()
+                end = end or now + FAIR
+                with self.lock:
+                    count = self._receive(now)
+                    self.answer_at_once()
+                self._tell()
+                self._dispatch()
+                if not count or self.closed:
+                    break
+                if monotonic() > end:
+                    self._check_soon()
+                    break
+        finally:
+            self._draining = False
+        self._arm()
+
+    def answer_at_once(self) -> None:
+        """Send what the session answers without a handler; under the lock."""
+        session = self.session
+        while session.out:
+            out, session.out = session.out, []
+            self._send_all(out)
+
+    def _tell(self) -> None:
+        """Let the handlers go on that wait for credit, or whose caller is gone."""
+        session = self.session
+        while session.woken:
+            woken, session.woken = session.woken, []
+            for call in woken:
+                self._resume(call)
+
+    def _connection_broke(self) -> None:
+        while True:
+            try:
+                parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+        assert self._hub is not None
+        for delay in PROBES:
+            timer = self._hub.loop.timer(delay)
+            timer.start(self._probe, timer)
+            self._watchers.append(timer)
+
+    def _probe(self, timer: Any) -> None:
+        """Whoever can't be reached is lost; a heartbeat finds out."""
+        if timer in self._watchers:
+            self._watchers.remove(timer)
+        timer.stop()
+        timer.close()
+        if self.closed:
+            return
+        with self.lock:
+            self._readable()  # makes libzmq look at its pipes
+            self._send_all(self.session.probes())
+        self._tell()
+
+    def _arm(self) -> None:
+        wake_at = self.session.wake_at
+        if self.closed or self._hub is None or wake_at >= self._armed:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        self._armed = wake_at
+        self._timer = self._hub.loop.timer(max(wake_at - monotonic(), 0.0))
+        self._timer.start(self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._armed = float("inf")
+        self._drain()
+        with self.lock:
+            self._tick(monotonic())
+        self._tell()
+        self._arm()
+
+    def _tick(self, now: float) -> None:
+        self._send_all(self.session.on_timer(now))
+        for peer in list(self._outboxes):
+            self._flush(peer)
+        if self._outboxes:
+            self._retry_soon()
+
+    def _pulse(self) -> None:
+        """Once a second: a sign of life for the guard, and a line on what was dropped."""
+        self.turn = monotonic()
+        news = self.session.dropped - self._logged
+        if news:
+            self._logged = Counter(self.session.dropped)
+            log.warning("%s: dropped %s", self._name, ", ".join(f"{n} {what}" for what, n in news.items()))
+
+    # The guard's side: another thread, under the lock
+
+    def overdue(self, now: float) -> bool:
+        """Whether the loop has not turned for longer than half a heartbeat."""
+        return not self.closed and now - self.turn > max(1.5, (self._heartbeat or 0.0) / 2)
+
+    def stand_in(self, now: float) -> None:
+        """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
+        draining, self._draining = self._draining, True
+        try:
+            while self._receive(now) == BATCH:
+                pass
+            self.answer_at_once()
+            if self.session.wake_at <= now:
+                self._tick(now)
+        finally:
+            self._draining = draining
+        if self._hub is not None:
+            self._hub.loop.run_callback_threadsafe(self._drain)

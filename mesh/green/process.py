@@ -1,0 +1,71 @@
+"""What there is once in a process, and again after a fork: the ZeroMQ context and the id bases.
+
+Sockets of before a fork belong to the parent; whoever keeps state across calls compares
+`generation()` with the one it began in, and begins anew when they differ.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any, Protocol
+from weakref import WeakSet
+
+import zmq
+from gevent import monkey
+
+# The real ones, whatever gevent has patched: these guard against native threads.
+allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
+get_ident: Any = monkey.get_original("_thread", "get_ident")
+start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
+
+MAX_SOCKETS = 65_536
+
+
+class Forkable(Protocol):
+    """Something with sockets or threads of its own, which a child of a fork does not have."""
+
+    def forked(self) -> None: ...
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.generation = 0
+        self.forkables: WeakSet[Forkable] = WeakSet()
+        self.context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self.lock = allocate_lock()
+
+    def forked(self) -> None:
+        self.generation += 1
+        self.context = None
+        self.lock = allocate_lock()
+        for forkable in list(self.forkables):
+            forkable.forked()
+
+
+_process = _Process()
+os.register_at_fork(after_in_child=_process.forked)
+
+
+def generation() -> int:
+    """How many forks lie between this process and the one that imported mesh."""
+    return _process.generation
+
+
+def remember(forkable: Forkable) -> None:
+    """Tell `forkable` when it finds itself in a child."""
+    _process.forkables.add(forkable)
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The process's ZeroMQ context. It is shared, so that `inproc://` endpoints meet."""
+    with _process.lock:
+        if _process.context is None:
+            _process.context = zmq.Context()
+            _process.context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+        return _process.context
+
+
+def new_base() -> bytes:
+    """24 hex digits that no other session has, to begin message ids with."""
+    return secrets.token_hex(12).encode()

@@ -1,0 +1,92 @@
+"""How the sockets of mesh are set up, and the quickest way to send and receive on them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import zmq
+from zmq import backend
+
+from mesh.errors import ConfigError
+from mesh.green import process
+
+NOBLOCK: Final = int(zmq.NOBLOCK)
+MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+HEARTBEAT_MS: Final = 2_000
+"""ZMTP's own heartbeat, which libzmq answers however busy Python is."""
+SILENT_MS: Final = 6_000
+RECONNECT_MS: Final = 50
+RECONNECT_MAX_MS: Final = 1_000
+
+Socket = zmq.Socket[bytes]
+Send = Callable[..., None]
+
+
+def open_socket(kind: int, max_message: int) -> Socket:
+    """A plain socket with the options that every socket of mesh has."""
+    socket = process.context().socket(kind)
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, SILENT_MS)
+    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    # A margin, so that a message over the limit gets an answer and only a far larger one
+    # costs its sender the connection.
+    socket.set(zmq.MAXMSGSIZE, max_message + max_message // 4 + 65_536)
+    return socket
+
+
+def sender(socket: Socket) -> Send:
+    """`socket.send` of a plain socket, past the wrapper that costs half of it."""
+    return partial(backend.Socket.send, socket)
+
+
+def receiver(socket: Socket) -> Callable[..., Any]:
+    return partial(backend.Socket.recv, socket)
+
+
+def readable(socket: Socket) -> Callable[[], Any]:
+    """A function that tells whether a message can be received now.
+
+    It makes libzmq look at what has happened meanwhile, which the descriptor alone does not
+    tell after a send.
+    """
+    return partial(backend.zmq_poll, [(socket, zmq.POLLIN)], 0)
+
+
+def descriptor(socket: Socket) -> int:
+    """The file descriptor that tells of changes; it is edge-triggered."""
+    return int(socket.get(zmq.FD))
+
+
+def attach(socket: Socket, endpoint: str, how: str) -> str:
+    """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong."""
+    if "[" in endpoint:
+        socket.set(zmq.IPV6, 1)
+    try:
+        if how == "bind":
+            socket.bind(endpoint)
+            return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        socket.connect(endpoint)
+    except (zmq.ZMQError, TypeError, ValueError) as exc:
+        raise ConfigError(f"can't {how} to {endpoint!r}: {_reason(exc)}") from None
+    return endpoint
+
+
+_HINTS: Final = {
+    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port",
+    errno.EADDRNOTAVAIL: "no network interface has that address",
+    errno.EPROTONOSUPPORT: "no such transport; an endpoint looks like tcp://host:port or ipc:///path",
+    errno.EINVAL: "that is no endpoint; one looks like tcp://host:port or ipc:///path",
+    errno.ENODEV: "no such host or network interface",
+    errno.EACCES: "permission denied",
+    errno.ENOENT: "no such directory",
+}
+
+
+def _reason(exc: Exception) -> str:
+    return _HINTS.get(getattr(exc, "errno", 0) or 0, str(exc))

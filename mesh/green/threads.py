@@ -1,0 +1,91 @@
+"""For native threads that have no event loop: a thread with a loop that makes their calls.
+
+A loop of its own for every such thread would cost descriptors that no one gives back when the
+thread ends, and a connection each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import gevent
+from gevent.hub import Hub, get_hub
+
+from mesh.green import process
+
+T = TypeVar("T")
+
+
+class Box:
+    """The outcome of something that another thread does."""
+
+    __slots__ = ("_done", "error", "value")
+
+    def __init__(self) -> None:
+        self._done = process.allocate_lock()
+        self._done.acquire()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def fill(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        try:
+            self.value = function(*args)
+        except BaseException as exc:  # noqa: BLE001 - it belongs to the thread that waits
+            self.error = exc
+        finally:
+            self._done.release()
+
+    def wait(self, timeout: float = -1.0) -> bool:
+        """Block this native thread until there is an outcome; False after `timeout` seconds."""
+        if not self._done.acquire(True, timeout):
+            return False
+        self._done.release()
+        return True
+
+    def outcome(self) -> Any:
+        self.wait()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class LoopThread:
+    """One native thread that turns an event loop for the others."""
+
+    def __init__(self) -> None:
+        self._lock = process.allocate_lock()
+        self._hub: Hub | None = None
+        process.remember(self)
+
+    def forked(self) -> None:
+        self._lock = process.allocate_lock()
+        self._hub = None
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Box:
+        """Begin `function(*args)` in a greenlet of the loop thread."""
+        box = Box()
+        self._running().loop.run_callback_threadsafe(gevent.spawn, box.fill, function, args)
+        return box
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        result: T = self.submit(function, *args).outcome()
+        return result
+
+    def _running(self) -> Hub:
+        with self._lock:
+            if self._hub is None:
+                started = Box()
+                process.start_new_thread(self._main, (started,))
+                self._hub = started.outcome()
+            return self._hub
+
+    def _main(self, started: Box) -> None:
+        hub = get_hub()
+        keep = hub.loop.async_()
+        keep.start(lambda: None)
+        started.fill(lambda: hub, ())
+        hub.switch()
+
+
+loop_thread: Final = LoopThread()
