@@ -55,8 +55,8 @@ def as_text(rows: Sequence[Row]) -> str:
         widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
         lines = [_aligned(line, widths) for line in table]
         parts.append("\n".join([workload.title, *lines]))
-    parts.extend(_verdict_lines(rows))
-    return "\n\n".join(parts)
+    parts.append("\n".join(_verdict_lines(rows)))
+    return "\n\n".join(filter(None, parts))
 
 
 def as_json(
@@ -91,7 +91,9 @@ def as_markdown(
     for workload, group in _by_workload(rows):
         lines = [_headings(workload), ("---", *["--:"] * (len(HEADINGS) - 1)), *map(_cells, group)]
         parts.append(f"## {workload.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    parts.append("## What mesh must reach\n\n" + "\n".join(f"- {line}" for line in _verdict_lines(rows)))
+    reached = "\n".join(f"- {line}" for line in _verdict_lines(rows))
+    if reached:
+        parts.append(f"## What mesh must reach\n\n{reached}")
     if memory:
         parts.append(memory)
     machine = "\n".join(f"- {name}: {value}" for name, value in facts.items())
