@@ -166,7 +166,7 @@ def run(
 
 
 def _unnamed_file() -> IO[bytes]:
-    return tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+    return tempfile.TemporaryFile()
 
 
 def _content(file: IO[bytes]) -> str:

@@ -1,0 +1,50 @@
+# Every target sets up what it needs by itself and may be repeated.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PEERS := .peers/node
+PEER_FILES := tests/peers/node/package.json tests/peers/node/zeromq/package.json tests/peers/node/zeromq/index.js
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak peers clean
+
+help: ## show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(STAMP) ## a hub, two workers, a client that calls by name, a stream, an exception
+	$(BIN)/python configs/demo/run.py
+
+test: $(STAMP) ## the tests, without those that take minutes
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(STAMP) ## style, types and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks --write-docs
+
+soak: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m soak
+
+peers: $(STAMP) $(PEERS)/.installed ## the old zerorpc, for Python and for Node, that the tests talk to
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,check,bench]"
+	touch $@
+
+$(PEERS)/.installed: $(PEER_FILES)
+	rm -rf $(PEERS)
+	mkdir -p $(PEERS)
+	cp -R tests/peers/node/package.json tests/peers/node/zeromq $(PEERS)/
+	cd $(PEERS) && npm install --no-audit --no-fund --loglevel=error
+	touch $@
