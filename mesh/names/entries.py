@@ -83,7 +83,7 @@ def _value(key: str, key_node: Node, node: Node, place: Place) -> Any:
         case "retries":
             return document.integer(node, at, 0, MOST_RETRIES)
         case "weight":
-            return document.integer(node, at, 0, MOST_WEIGHT)
+            return document.integer(node, at, 1, MOST_WEIGHT)
         case "key":
             return _curve_key(node, at)
     return _endpoints(node, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them")

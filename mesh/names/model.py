@@ -43,7 +43,7 @@ class Service:
     endpoints: at least one, of its servers, or of its hubs where `hub` is True.
     type: one of SOCKET_TYPES. timeout: seconds a call may take; retries: how often an idempotent
     call is sent again; both None where the client's own setting counts.
-    weight: its share of the calls among equals, as in RFC 2782. key: CURVE public key in Z85.
+    weight: its share of the calls among equals, 1 or more. key: CURVE public key in Z85.
     source: where this was read, such as "/etc/mesh/services.yml:3"; it counts for nothing when two
     services are compared.
     """

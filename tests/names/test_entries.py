@@ -26,7 +26,7 @@ RIGHT = [
     ),
     ("t: {address: tcp://a:1, timeout: 0.25}", Service("t", ("tcp://a:1",), timeout=0.25)),
     ("t: {address: tcp://a:1, timeout: .5}", Service("t", ("tcp://a:1",), timeout=0.5)),
-    ("t: {address: tcp://a:1, retries: 0, weight: 0}", Service("t", ("tcp://a:1",), retries=0, weight=0)),
+    ("t: {address: tcp://a:1, retries: 0, weight: 9}", Service("t", ("tcp://a:1",), retries=0, weight=9)),
     ("on: tcp://a:1", Service("on", ("tcp://a:1",))),
     ("404: tcp://a:1", Service("404", ("tcp://a:1",))),
     ("1.5: tcp://a:1", Service("1.5", ("tcp://a:1",))),
@@ -103,6 +103,7 @@ WRONG = [
         "a.address",
         "must be an endpoint such as tcp://10.0.0.5:4242, or a list of them",
     ),
+    ("a: {weight: 0}", 1, "a.weight", "must be a whole number from 1 to 65535, not 0"),
     ("a: {}", 1, "a", "has neither 'address' nor 'hub': give exactly one"),
     ("a: {timeout: 5}", 1, "a", "has neither 'address' nor 'hub'"),
     ("a: {address: tcp://x:1, hub: tcp://y:1}", 1, "a", "has both 'address' and 'hub': give exactly one"),
@@ -143,7 +144,7 @@ WRONG = [
             f"a.{key}",
             f"must be a whole number from {bounds}",
         )
-        for key, bounds in [("retries", "0 to 100"), ("weight", "0 to 65535")]
+        for key, bounds in [("retries", "0 to 100"), ("weight", "1 to 65535")]
         for value in ["1.5", "-1", "65536", "no", "two", "'1'", "{}"]
     ),
     (
