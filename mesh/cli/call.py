@@ -58,7 +58,9 @@ class CallCommand(click.Command):
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
 @services_option
 @debug_option
+@click.pass_context
 def call(
+    ctx: click.Context,
     service: str,
     method: str | None,
     args: tuple[str, ...],
@@ -81,7 +83,7 @@ def call(
     values = [_value(text, as_json, f"argument {n}") for n, text in enumerate(args, start=1)]
     named = _keywords(keywords, as_json)
     if method is None and named:
-        raise click.UsageError("--kw needs a METHOD to go to", click.get_current_context())
+        raise click.UsageError("--kw needs a METHOD to go to", ctx)
     printer = Printer(as_json)
     with open_client(service, services_file, timeout=timeout, heartbeat=heartbeat) as client:
         if method is None:
@@ -90,11 +92,8 @@ def call(
         options: dict[str, Any] = {"idempotent": True} if idempotent else {}
         if retries is not None:
             options["retries"] = retries
-        try:
-            _call(printer, client.with_options(**options) if options else client, method, values, named)
-        except RemoteError as error:
-            error.add_note(f"{service}: {method} raised")
-            raise
+        ctx.obj.subject = f"{service}: {method} raised"
+        _call(printer, client.with_options(**options) if options else client, method, values, named)
 
 
 def _call(printer: Printer, client: Any, method: str, args: list[Any], keywords: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mesh.cli.client import open_client
 from mesh.cli.describe import Description, Method, describe
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
 from mesh.cli.output import Printer, first_line
-from mesh.errors import MeshError, RemoteError
+from mesh.errors import MeshError
 
 
 @click.command()
@@ -96,12 +96,12 @@ def known_methods(service: str, description: Description) -> list[Method]:
     return description.methods
 
 
-def _unknown_method(service: str, name: str, names: list[str]) -> RemoteError:
+def _unknown_method(service: str, name: str, names: list[str]) -> MeshError:
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"see mesh inspect {service}"
-    return RemoteError("NameError", f"{service} has no method {name!r}; {hint}")
+    return MeshError(f"{service} has no method {name!r}; {hint}")
 
 
 def _heading(printer: Printer, service: str, description: Description) -> None:

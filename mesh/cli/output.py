@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -74,7 +74,8 @@ class Printer:
         self.as_json = as_json
         self.tty = sys.stdout.isatty() and not as_json
         self.colour = self.tty and colourful(sys.stdout)
-        self.width = max(shutil.get_terminal_size().columns, 20)
+        size = shutil.get_terminal_size()
+        self.width, self.height = max(size.columns, 20), size.lines
 
     def line(self, text: str = "") -> None:
         """Write one line."""
@@ -124,17 +125,47 @@ class Printer:
         text = cut(self.safe(right), self.width - width - 4)
         self.line(f"  {self.paint(name, fg='cyan')}{' ' * (width - len(name))}  {text}".rstrip())
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-        """The lines of a table: tab-separated in a pipe, else aligned and cut to the width."""
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        optional: Sequence[str] = (),
+        colours: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """The lines of a table: tab-separated in a pipe, else aligned and fitted to the width.
+
+        optional: columns to leave out where the terminal is too narrow, the first to go first.
+        colours: cells of this text get that colour.
+        """
         if not self.tty:
             return ["\t".join(row) for row in (head, *rows)]
-        widths = fit([max(map(len, column)) for column in zip(head, *rows, strict=True)], self.width)
-        lines = [self._row(head, widths, bold=True)]
-        return lines + [self._row([self.safe(cell) for cell in row], widths) for row in rows]
+        kept = fitting_columns(head, rows, optional, self.width)
+        lines = [[head[i] for i in kept], *([self.safe(row[i]) for i in kept] for row in rows)]
+        widths = fit([max(map(len, column)) for column in zip(*lines, strict=True)], self.width)
+        top, *others = (
+            [cut(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)]
+            for line in lines
+        )
+        painted = [[self._cell(cell, colours or {}) for cell in line] for line in others]
+        return [
+            self.paint("  ".join(top).rstrip(), bold=True),
+            *("  ".join(line).rstrip() for line in painted),
+        ]
 
-    def _row(self, cells: Sequence[str], widths: Sequence[int], **style: Any) -> str:
-        text = "  ".join(cut(cell, width).ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return self.paint(text.rstrip(), **style)
+    def _cell(self, cell: str, colours: Mapping[str, str]) -> str:
+        colour = colours.get(cell.strip())
+        return self.paint(cell, fg=colour) if colour else cell
+
+
+def fitting_columns(
+    head: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str], total: int, gap: int = 2
+) -> list[int]:
+    """The numbers of the columns that are shown: without as many optional ones as are too many."""
+    kept = list(range(len(head)))
+    spare = [head.index(name) for name in optional]
+    while spare and sum(max(len(row[i]) for row in (head, *rows)) + gap for i in kept) - gap > total:
+        kept.remove(spare.pop(0))
+    return kept
 
 
 def fit(widths: Sequence[int], total: int, gap: int = 2) -> list[int]:

@@ -22,9 +22,13 @@ EXIT_PIPE = 141  # 128 + SIGPIPE: what the shell shows for any program whose rea
 
 @dataclass(slots=True)
 class State:
-    """What the whole command line shares; it is the `obj` of every click context."""
+    """What the whole command line shares; it is the `obj` of every click context.
+
+    subject: what a remote error is about, such as "users: get raised"; it opens the error line.
+    """
 
     debug: bool = False
+    subject: str = ""
 
 
 def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
@@ -37,7 +41,7 @@ def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
             command.invoke(context)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the last stop: what is left here has no other reader
-        return _report(error, prog, state.debug)
+        return report(error, prog, state)
     return 0
 
 
@@ -58,14 +62,15 @@ def colourful(stream: object) -> bool:
     return bool(isatty and isatty()) and not os.environ.get("NO_COLOR")
 
 
-def _report(error: BaseException, prog: str, debug: bool) -> int:
+def report(error: BaseException, prog: str, state: State) -> int:
+    """Say on standard error what ended a command; gives the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_FAILED
     if isinstance(error, MeshError):
-        _show_traceback(error, debug)
-        complain(prog, _text(error, debug))
+        _show_traceback(error, state)
+        complain(prog, _text(error, state))
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
         _abandon_output()
@@ -74,41 +79,37 @@ def _report(error: BaseException, prog: str, debug: bool) -> int:
         _abandon_output()
         return EXIT_PIPE
     if isinstance(error, click.ClickException):
-        _show_traceback(error, debug)
+        _show_traceback(error, state)
         complain(prog, _usage_text(error))
         return EXIT_USAGE
-    _show_traceback(error, debug)
-    hint = "" if debug else " (unexpected: --debug shows the traceback)"
+    _show_traceback(error, state)
+    hint = "" if state.debug else " (unexpected: --debug shows the traceback)"
     complain(prog, f"{type(error).__name__}: {error}{hint}")
     return EXIT_FAILED
 
 
-def _text(error: MeshError, debug: bool) -> str:
+def _text(error: MeshError, state: State) -> str:
     text = str(error) or type(error).__name__
-    notes = getattr(error, "__notes__", ())
-    if notes:
-        text = f"{notes[-1]} {text}"
-    if isinstance(error, RemoteError) and error.traceback and not debug:
-        text += " (--debug shows the remote traceback)"
-    return text
+    if not isinstance(error, RemoteError):
+        return text
+    hint = " (--debug shows the remote traceback)" if error.traceback and not state.debug else ""
+    return f"{state.subject} {text}{hint}".strip()
 
 
 def _usage_text(error: click.ClickException) -> str:
     text = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     if isinstance(error, click.UsageError) and context is not None:
-        return f"{text}; see {context.command_path} --help"
+        return f"{text} (see {context.command_path} --help)"
     return text
 
 
-def _show_traceback(error: BaseException, debug: bool) -> None:
-    if not debug:
-        return
-    import traceback
+def _show_traceback(error: BaseException, state: State) -> None:
+    if state.debug:
+        import traceback
 
-    _write_error("".join(traceback.format_exception(error)))
-    if isinstance(error, RemoteError) and error.traceback:
-        _write_error(f"\nThe remote traceback:\n{error.traceback.rstrip()}\n")
+        # A remote traceback is part of it, as a note of the error.
+        _write_error("".join(traceback.format_exception(error)))
 
 
 def _tolerate(stream: object) -> None:

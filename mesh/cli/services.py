@@ -1,0 +1,117 @@
+"""The `mesh services` command: what the registry knows, and what answers.
+
+Owns the table and its refreshing. The pings are health.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesh.cli.options import debug_option, json_option, services_option
+from mesh.cli.output import Printer
+from mesh.cli.reporting import complain
+
+if TYPE_CHECKING:
+    from mesh.cli.health import Health
+    from mesh.names.catalog import Catalog
+    from mesh.names.model import Service
+
+REFRESH = 2.0  # seconds between two looks of --watch
+HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
+# What a narrow terminal can do without, the first to go first.
+OPTIONAL = ("SOURCE", "WORKERS", "TYPE")
+COLOURS = {"up": "green", "down": "red"}
+CLEAR = "\x1b[H\x1b[2J"
+
+Checked = tuple["Service", Sequence["Health"]]
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@json_option
+@services_option
+@debug_option
+def services(watch: bool, as_json: bool, services_file: str | None) -> None:
+    """Show every service of the registry: health, type, workers, endpoints and source.
+
+    Each endpoint is asked for a ping. HEALTH is up, down, or - where there is nothing to ask: only
+    servers of calls (router) are. MS is the round trip. WORKERS is what a hub tells of a service.
+    """
+    from mesh.cli.health import Checker
+    from mesh.names.catalog import Catalog
+
+    catalog = Catalog(services_file)
+    known = catalog.services()
+    if not known:
+        complain("mesh services", _nothing(catalog))
+    with Checker() as checker:
+        _show(Printer(as_json), [(s, h) for s, h in zip(known, checker.check(known), strict=True)], watch)
+        while watch:
+            checker.sleep(REFRESH)
+            catalog.refresh(monotonic())
+            known = catalog.services()
+            checked = [(s, h) for s, h in zip(known, checker.check(known), strict=True)]
+            _show(Printer(as_json), checked, watch)
+
+
+def _nothing(catalog: Catalog) -> str:
+    if catalog.path:
+        return f"{catalog.path} has no services: add one, as in users: tcp://127.0.0.1:4242"
+    return (
+        "no services.yml in this folder or the configuration folders: write one, "
+        "as in users: tcp://127.0.0.1:4242, or give another with --services"
+    )
+
+
+def _show(printer: Printer, checked: Sequence[Checked], watch: bool) -> None:
+    if printer.as_json:
+        printer.value([_jsonable(service, healths) for service, healths in checked])
+        return
+    rows = list(_rows(checked, repeat=not printer.tty))
+    lines = printer.table(HEAD, rows, optional=OPTIONAL, colours=COLOURS)
+    if not printer.tty:
+        printer.line("\n".join(lines) + ("\n" if watch else ""))
+        return
+    if watch:
+        # What is below the last line of the screen would scroll the rest away.
+        height = max(printer.height - 1, 3)
+        if len(lines) > height:
+            lines = [*lines[: height - 1], f"… {len(lines) - height + 1} more"]
+        sys.stdout.write(CLEAR)
+    printer.line("\n".join(lines))
+
+
+def _rows(checked: Sequence[Checked], repeat: bool) -> Iterator[Sequence[str]]:
+    """One row an endpoint. repeat: name the service in each row, not only in its first."""
+    for service, healths in checked:
+        for number, health in enumerate(healths):
+            first = repeat or number == 0
+            yield (
+                service.name if first else "",
+                health.state,
+                "-" if health.ms is None else f"{health.ms:.1f}",
+                ("hub" if service.hub else service.type) if first else "",
+                "-" if first else "",
+                health.endpoint,
+                _short(service.source, repeat) if first else "",
+            )
+
+
+def _short(source: str, whole: bool) -> str:
+    return source if whole else source.removeprefix(os.getcwd() + os.sep)
+
+
+def _jsonable(service: Service, healths: Sequence[Health]) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "source": service.source,
+        "type": "hub" if service.hub else service.type,
+        "workers": None,
+        "endpoints": [{"endpoint": h.endpoint, "health": h.state, "ms": h.ms} for h in healths],
+    }
