@@ -27,6 +27,8 @@ class Service(rpyc.Service):  # type: ignore[misc]
 
 def serve(ready: Callable[[str], None]) -> None:
     server = ThreadedServer(Service, hostname="127.0.0.1", port=0)
+    # start() does it too, but returns only at the end: clients come as soon as the address is known.
+    server._listen()
     ready(f"{server.host}:{server.port}")
     server.start()
 
