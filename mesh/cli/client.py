@@ -21,6 +21,15 @@ def open_client(
     """
     import mesh
 
+    quiet_interrupt()
     given = {"timeout": timeout, "heartbeat": heartbeat}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return mesh.connect(service, services=services_file, **options)
+
+
+def quiet_interrupt() -> None:
+    """Let Ctrl-C end the command without the traceback that gevent's hub prints by itself."""
+    import gevent
+
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)

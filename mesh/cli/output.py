@@ -96,6 +96,8 @@ class Printer:
             sys.stdout.buffer.flush()
         elif isinstance(value, str):
             self.line(self.safe(value))
+        elif isinstance(value, date):
+            self.line(value.isoformat())
         elif value is not None or of_stream:
             self.line(self._laid_out(value))
 

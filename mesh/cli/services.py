@@ -43,9 +43,11 @@ def services(watch: bool, as_json: bool, services_file: str | None) -> None:
     Each endpoint is asked for a ping. HEALTH is up, down, or - where there is nothing to ask: only
     servers of calls (router) are. MS is the round trip. WORKERS is what a hub tells of a service.
     """
+    from mesh.cli.client import quiet_interrupt
     from mesh.cli.health import Checker
     from mesh.names.catalog import Catalog
 
+    quiet_interrupt()
     catalog = Catalog(services_file)
     known = catalog.services()
     if not known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -21,13 +22,12 @@ from mesh.errors import LostRemote, MeshError
 from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.link import BATCH, Link
+from mesh.green.spin import Spin
 
 FAIR_BATCHES: Final = 8
 """Batches taken from a socket before the rest of the loop gets its turn."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked."""
-SPIN: Final = 0.0002
-"""Seconds for which the loop looks for the answer to a lone call before it sleeps."""
 
 
 class Caller:
@@ -77,6 +77,7 @@ class Caller:
             link = Link(endpoint, weight, self.session, self._max_message)
             self._links.append(link)
         loop = self.hub.loop
+        link.spin = Spin(loop, link.readable, partial(self._drain, link))
         data = loop.io(sockets.descriptor(link.socket), 1)
         data.start(self._drain, link)
         self._watchers[link] = [data]
@@ -90,6 +91,7 @@ class Caller:
         for watcher in self._watchers.pop(link, ()):
             watcher.stop()
             watcher.close()
+        link.spin.close()
         with self.lock:
             self._links.remove(link)
             self.session.peer_down(link, "it is no longer an address of the service")
@@ -206,16 +208,25 @@ class Caller:
         if self.closed or link not in self._watchers:
             return
         self._draining = link
+        most = 1
         try:
             for _ in range(FAIR_BATCHES):
                 self.turn = now = monotonic()
                 with self.lock:
-                    count = link.receive(now)
+                    # One at first: to receive until it fails costs more than a lone answer.
+                    count = link.receive(now, most)
                     if link.waiting:
                         link.flush()
+                if count:
+                    link.spin.came()
                 self._wake()
-                if not count or self.closed or link not in self._watchers:
+                if self.closed or link not in self._watchers:
                     return
+                if not count:
+                    if len(self.session.calls) == 1 and link.open:
+                        link.spin.begin()
+                    return
+                most = BATCH
             self.hub.loop.run_callback(self._drain, link)
         finally:
             self._draining = None

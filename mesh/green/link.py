@@ -17,6 +17,7 @@ from mesh.core.client_session import Call, ClientSession
 from mesh.errors import Overloaded
 from mesh.green import sockets
 from mesh.green.sockets import MORE, NOBLOCK
+from mesh.green.spin import Spin
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""
@@ -35,7 +36,9 @@ _EVENTS: Final = (
 class Link(Peer):
     """The connection to one endpoint."""
 
-    __slots__ = ("_more", "_outbox", "_readable", "_recv", "_send", "_session", "monitor", "socket")
+    __slots__ = ("_more", "_outbox", "_recv", "_send", "_session", "monitor", "readable", "socket", "spin")
+
+    spin: Spin
 
     def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, endpoint, weight)
@@ -47,7 +50,7 @@ class Link(Peer):
         socket.set(zmq.IMMEDIATE, 1)
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
-        self._readable = sockets.readable(socket)
+        self.readable = sockets.readable(socket)
         self._more = False
         self.monitor: sockets.Socket | None = None
         if not endpoint.startswith("inproc:"):
@@ -102,14 +105,13 @@ class Link(Peer):
 
     # In
 
-    def receive(self, now: float) -> int:
-        """Take in what has arrived, at most a batch of it; how many messages that were."""
-        recv, readable, receive = self._recv, self._readable, self._session.receive
+    def receive(self, now: float, most: int = BATCH) -> int:
+        """Take in what has arrived, at most `most` messages; how many there were."""
+        if not self.readable():
+            return 0
+        recv, receive = self._recv, self._session.receive
         count = 0
-        while count < BATCH:
-            # Past the first few a failing receive, once, is cheaper than asking each time.
-            if count < 3 and not readable():
-                break
+        while count < most:
             try:
                 frame = recv(NOBLOCK)
             except zmq.Again:

@@ -178,13 +178,13 @@ class Port:
 
     # In
 
-    def _receive(self, now: float) -> int:
-        """Take in at most a batch of what has arrived; how many messages that were."""
-        recv, readable, receive = self._recv, self._readable, self.session.receive
+    def _receive(self, now: float, most: int = BATCH) -> int:
+        """Take in what has arrived, at most `most` messages; how many there were."""
+        if not self._readable():
+            return 0
+        recv, receive = self._recv, self.session.receive
         count = 0
-        while count < BATCH:
-            if count < 3 and not readable():
-                break
+        while count < most:
             try:
                 peer = recv(NOBLOCK)
             except zmq.Again:
@@ -235,13 +235,14 @@ class Port:
         if self.closed or self._draining:
             return
         self._draining = True
-        end = 0.0
+        end, most = 0.0, 1
         try:
             while True:
                 self.turn = now = monotonic()
                 end = end or now + FAIR
                 with self.lock:
-                    count = self._receive(now)
+                    # One at first: to receive until it fails costs more than a lone call.
+                    count = self._receive(now, most)
                     self.answer_at_once()
                 self._tell()
                 self._dispatch()
@@ -250,6 +251,7 @@ class Port:
                 if monotonic() > end:
                     self._check_soon()
                     break
+                most = BATCH
         finally:
             self._draining = False
         self._arm()

@@ -29,6 +29,8 @@ MAX_RUNNING: Final = 10_000
 """Handlers at once where the server has no pool size."""
 _END: Final = object()
 _GO: Final = object()
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+"""What is known to be no stream without asking."""
 
 log = logging.getLogger("mesh.server")
 
@@ -156,10 +158,12 @@ class Workers:
                 result = function(*call.args)
             else:
                 result = self._run(function, tuple(call.args), _keywords(kwargs))
-            if hasattr(type(result), "__next__") or is_stream(function):
+            if type(result) in _PLAIN and not is_stream(function):
+                self._answer(call, result)
+            elif is_stream(function) or hasattr(type(result), "__next__"):
                 self._stream(call, iter(result))
             else:
-                self._answer(call, result)
+                self._answer(call, _not_async(call, result))
         except (Exception, gevent.GreenletExit, SystemExit) as exc:  # noqa: BLE001 - all of it is the caller's
             self._fail(call, exc)
 
@@ -171,9 +175,6 @@ class Workers:
         return self._pool.apply(function, args, kwargs)
 
     def _answer(self, call: ServerCall, result: Any) -> None:
-        if hasattr(type(result), "__await__"):
-            result.close()
-            raise TypeError(f"{call.method} is async; serve it with mesh.aio.Server")
         port = self._port
         with port.lock:
             if not call.given_up:
@@ -236,6 +237,12 @@ class Workers:
                 call.waiter = greenlet.getcurrent()
             self._hub.switch()
         return True
+
+
+def _not_async(call: ServerCall, result: Any) -> Any:
+    if hasattr(type(result), "__await__"):
+        raise TypeError(f"{call.method} is async, which this server can't carry out")
+    return result
 
 
 def _keywords(kwargs: Any) -> dict[str, Any]:
