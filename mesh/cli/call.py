@@ -54,7 +54,9 @@ class CallCommand(click.Command):
 )
 @seconds_option("--timeout", "Seconds to wait for an answer; else the registry's, or 30.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
-@click.option("--retries", type=click.IntRange(min=0), help="How often to try again, with --idempotent.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), metavar="N", help="How often to try again, with --idempotent."
+)
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
 @services_option
 @debug_option

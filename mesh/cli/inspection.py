@@ -12,7 +12,7 @@ import click
 from mesh.cli.client import open_client
 from mesh.cli.describe import Description, Method, describe
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
-from mesh.cli.output import Printer, first_line
+from mesh.cli.output import Printer, summary
 from mesh.errors import MeshError
 
 
@@ -40,36 +40,36 @@ def inspect(
 
 
 def show_methods(printer: Printer, service: str, description: Description) -> None:
-    """Each method with its signature and the docstring's first line; in a pipe one line a method."""
+    """Each method with its signature and the docstring's summary; in a pipe one line a method."""
     if printer.as_json:
         printer.value(_jsonable(description))
         return
     methods = known_methods(service, description)
     if not printer.tty:
         for method in methods:
-            printer.line(f"{method.name}\t{method.signature}\t{first_line(method.doc)}".rstrip("\t"))
+            printer.line(f"{method.name}\t{method.signature}\t{summary(method.doc)}".rstrip("\t"))
         return
     _heading(printer, service, description)
     for method in methods:
         _signature_line(printer, method)
         if method.doc:
-            printer.wrapped(first_line(method.doc), indent="    ")
+            printer.wrapped(summary(method.doc), indent="    ")
 
 
 def list_methods(printer: Printer, service: str, description: Description) -> None:
-    """Each method's name and the docstring's first line, one line a method."""
+    """Each method's name and the docstring's summary, one line a method."""
     if printer.as_json:
         printer.value(_jsonable(description))
         return
     methods = known_methods(service, description)
     if not printer.tty:
         for method in methods:
-            printer.line(f"{method.name}\t{first_line(method.doc)}".rstrip("\t"))
+            printer.line(f"{method.name}\t{summary(method.doc)}".rstrip("\t"))
         return
     _heading(printer, service, description)
     widest = max((len(method.name) for method in methods), default=0)
     for method in methods:
-        printer.columns(method.name, min(widest, printer.width // 2), first_line(method.doc))
+        printer.columns(method.name, min(widest, printer.width // 2), summary(method.doc))
 
 
 def show_method(printer: Printer, service: str, description: Description, name: str) -> None:

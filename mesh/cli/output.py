@@ -22,6 +22,8 @@ from mesh.cli.reporting import colourful
 
 BYTES_KEY = "$bytes"
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+# Lines that begin so stand by themselves in a docstring.
+_ITEM = ("-", "*", "•", ">>>", ":", "@", *"0123456789")
 
 
 def to_json(value: Any) -> str:
@@ -113,13 +115,15 @@ class Printer:
         return pformat(value, width=self.width, sort_dicts=False)
 
     def wrapped(self, text: str, indent: str) -> None:
-        """Write the lines of a text under `indent`, folded where the terminal is too narrow."""
-        for line in self.safe(text).splitlines():
-            own = indent + line[: len(line) - len(line.lstrip())]
-            if not self.tty or len(indent + line) <= self.width:
-                self.line((indent + line).rstrip())
-            else:
-                self.line(textwrap.fill(line.strip(), self.width, initial_indent=own, subsequent_indent=own))
+        """Write a text under `indent`, its paragraphs folded where the terminal is too narrow."""
+        for paragraph in paragraphs(self.safe(text)):
+            if not self.tty or max(len(indent + line) for line in paragraph) <= self.width:
+                self.line("\n".join((indent + line).rstrip() for line in paragraph))
+                continue
+            first = paragraph[0]
+            own = indent + first[: len(first) - len(first.lstrip())]
+            joined = " ".join(line.strip() for line in paragraph)
+            self.line(textwrap.fill(joined, self.width, initial_indent=own, subsequent_indent=own))
 
     def columns(self, left: str, width: int, right: str) -> None:
         """Write two columns of a list, the second cut to the terminal's width."""
@@ -185,6 +189,27 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def first_line(text: str) -> str:
-    """The first line of a docstring that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+def paragraphs(text: str) -> list[list[str]]:
+    """The lines that may be folded together: of one indentation, up to an empty line or list item."""
+    found: list[list[str]] = []
+    last = None
+    for line in text.splitlines():
+        bare = line.lstrip()
+        indentation = len(line) - len(bare)
+        if last is None or indentation != last or not bare or bare.startswith(_ITEM):
+            found.append([])
+        found[-1].append(line)
+        last = indentation if bare else None
+    return found
+
+
+def summary(text: str) -> str:
+    """What a docstring says first, on one line: up to the end of a sentence, or of the paragraph."""
+    said: list[str] = []
+    for line in text.strip().splitlines():
+        if not line.strip():
+            break
+        said.append(line.strip())
+        if line.rstrip().endswith((".", ":", "!", "?")):
+            break
+    return " ".join(said)

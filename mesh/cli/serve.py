@@ -45,7 +45,12 @@ class Plan:
 @click.command()
 @click.argument("target")
 @click.option("--bind", multiple=True, metavar="EP", help="Listen here, as on tcp://*:4242; may be repeated.")
-@click.option("--connect", multiple=True, metavar="EP", help="Serve a device or client that has bound; too.")
+@click.option(
+    "--connect",
+    multiple=True,
+    metavar="EP",
+    help="Connect to a device or client that has bound; may be repeated.",
+)
 @click.option("--service", metavar="NAME", help="The service's name; else TARGET's own.")
 @click.option("--hub", multiple=True, metavar="EP", help="Not in this release, which has no hubs yet.")
 @click.option("--pool-size", type=click.IntRange(min=1), metavar="N", help="Calls that run at once.")
