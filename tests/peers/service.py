@@ -1,0 +1,104 @@
+"""What the Python servers of the conformance tests expose: the same for the old peer and for mesh."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+
+
+class Odd(Exception):
+    """No built-in: only its name, text and traceback can travel."""
+
+
+class Service:
+    def __init__(self) -> None:
+        self._calls = 0
+        self._open = 0
+        self._left = 0
+
+    def echo(self, value: Any) -> Any:
+        """Answer with what came."""
+        self._calls += 1
+        return value
+
+    def add(self, a: int, b: int = 10) -> int:
+        """Add two numbers."""
+        self._calls += 1
+        return a + b
+
+    def nothing(self) -> None:
+        self._calls += 1
+
+    def calls(self) -> int:
+        """How often a method that counts was called."""
+        return self._calls
+
+    def fail(self, kind: str, text: str) -> None:
+        self._calls += 1
+        raise {"KeyError": KeyError, "ValueError": ValueError, "Odd": Odd}[kind](text)
+
+    def wait(self, seconds: float) -> str:
+        """Take long, and let others run."""
+        self._calls += 1
+        gevent.sleep(seconds)
+        return "waited"
+
+    def compute(self, seconds: float) -> str:
+        """Take long, and let nobody run."""
+        self._calls += 1
+        time.sleep(seconds)
+        return "computed"
+
+    def die(self) -> None:
+        os.kill(os.getpid(), 9)
+
+    def open_streams(self) -> int:
+        return self._open
+
+    def left_streams(self) -> int:
+        """How many streams ended because their reader left."""
+        return self._left
+
+    def count(self, number: int) -> Iterator[int]:
+        return self._stream(number)
+
+    def endless(self) -> Iterator[int]:
+        return self._stream(2**31)
+
+    def fail_after(self, number: int) -> Iterator[int]:
+        yield from range(number)
+        raise ValueError(f"after {number}")
+
+    def items(self, values: list[Any]) -> Iterator[Any]:
+        yield from values
+
+    def slowly(self, number: int, seconds: float) -> Iterator[int]:
+        for item in self._stream(number):
+            gevent.sleep(seconds)
+            yield item
+
+    def _stream(self, number: int) -> Iterator[int]:
+        self._open += 1
+        try:
+            for item in range(number):
+                yield item
+                if item % 50 == 0:
+                    gevent.sleep(0)
+        except GeneratorExit:
+            self._left += 1
+            raise
+        finally:
+            self._open -= 1
+
+
+STREAMS = ("count", "endless", "fail_after", "items", "slowly")
+
+
+def mark_streams(service: Service, stream: Callable[[Any], Any]) -> None:
+    """Wrap the streaming methods of one service, as the old servers need it said."""
+    for name in STREAMS:
+        setattr(service, name, stream(getattr(service, name)))
