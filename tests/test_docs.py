@@ -1,0 +1,42 @@
+"""Every command and program in the documentation does what the page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import docs
+
+ROOT = Path(__file__).parent.parent
+PAGES = {"README.md": 5, "docs/calls.md": 3}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_is_true(page: str, tmp_path: Path) -> None:
+    scripts = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    env.pop("MESH_SERVICES", None)
+    assert docs.Page(ROOT / page, tmp_path, env, free_port()).run() == PAGES[page]
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+def test_an_expected_value_that_is_wrong_is_found() -> None:
+    with pytest.raises(AssertionError, match="3"):
+        exec(docs.checked("1 + 2  # → 4"), {})
+    exec(docs.checked("1 + 2  # → 3"), {})
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
