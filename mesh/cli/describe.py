@@ -45,6 +45,8 @@ def describe(ask: Ask) -> Description:
         # zerorpc 0.6.3 on Python 3.11 and later raises here.
         return _describe_piecemeal(ask)
     except TimeoutExpired as error:
+        if error.refused:
+            raise  # it never had a connection
         # A server that drops names it lacks is silent here, but answers a ping.
         name = _pinged_name(ask)
         if name is None:
