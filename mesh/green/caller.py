@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
+from types import FrameType
 from typing import Any, Final
 
 import greenlet
@@ -296,7 +297,7 @@ class Caller:
         """Whether the loop has missed its timer, which a blocked one does."""
         return self.session.wake_at + GRACE < now and bool(self.session.calls) and not self.closed
 
-    def blocked_in(self) -> str:
+    def blocked_in(self, frame: FrameType | None) -> str:
         return ""  # a client's loop may be blocked by its program, which is nothing to report
 
     def forked(self) -> None:

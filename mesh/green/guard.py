@@ -37,7 +37,7 @@ class Guarded(Protocol):
 
     def overdue(self, now: float) -> bool: ...
     def stand_in(self, now: float) -> None: ...
-    def blocked_in(self) -> str: ...
+    def blocked_in(self, frame: FrameType | None) -> str: ...
 
 
 class Guard:
@@ -90,15 +90,18 @@ class Guard:
         self._report(one, now)
 
     def _report(self, one: Guarded, now: float) -> None:
-        whom = one.blocked_in()
-        if not whom or now < self._reported.get(one.thread, 0.0):
+        if now < self._reported.get(one.thread, 0.0):
+            return
+        frame = sys._current_frames().get(one.thread)
+        whom = one.blocked_in(frame)
+        if not whom:
             return
         self._reported[one.thread] = now + REPEAT
         log.warning(
             "%s has blocked the event loop for %.1f s, now at %s; heartbeats go on, other calls wait",
             whom,
             now - one.turn,
-            _place(sys._current_frames().get(one.thread)),
+            _place(frame),
         )
 
 

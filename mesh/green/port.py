@@ -10,6 +10,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
+from types import FrameType
 from typing import Any, Final
 
 import zmq
@@ -43,7 +44,7 @@ class Port:
         self.thread = 0
         self.turn = monotonic()
         self.closed = False
-        self.blocked_in: Callable[[], str] = lambda: name
+        self.blocked_in: Callable[[FrameType | None], str] = lambda frame: name
         self._name = name
         self._heartbeat = heartbeat
         self._hub: Hub | None = None

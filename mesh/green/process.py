@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -50,6 +51,12 @@ os.register_at_fork(after_in_child=_process.forked)
 def generation() -> int:
     """How many forks lie between this process and the one that imported mesh."""
     return _process.generation
+
+
+def in_main_thread() -> bool:
+    """Whether this native thread is the program's main one, also where gevent has patched."""
+    main = threading.main_thread()
+    return bool(get_ident() == main.ident or threading.get_native_id() == main.native_id)
 
 
 def remember(forkable: Forkable) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
+import sys
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -60,10 +61,15 @@ class Server:
         self._workers = Workers(self._methods, pool_size, threads)
         self._bound: list[str] = []
         self._hub: Any = None
-        self._own_thread = False
         self._stopping = False
         self._stopped: Any = None
         self._ended = Box()
+        process.remember(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: the endpoints and the calls are the parent's."""
+        self._hub = None
+        self._stopping = True
 
     # Endpoints
 
@@ -94,14 +100,7 @@ class Server:
         """Serve until `stop`, in this thread or greenlet."""
         fresh_hub = get_hub_if_exists() is None
         self._begin()
-        try:
-            self._stopped.wait()
-        finally:
-            if not self._port.closed:
-                self._end()
-            self._ended.fill(lambda: None, ())
-            if fresh_hub and threading.current_thread() is not threading.main_thread():
-                get_hub().destroy(destroy_loop=True)
+        self._until_stopped(fresh_hub and not process.in_main_thread())
 
     def start(self) -> None:
         """Serve in the background.
@@ -111,8 +110,8 @@ class Server:
         """
         if self._in_gevent():
             self._begin()
+            gevent.spawn(self._until_stopped, False)
             return
-        self._own_thread = True
         started = Box()
         process.start_new_thread(self._run_thread, (started,))
         started.outcome()
@@ -124,47 +123,54 @@ class Server:
     def _run_thread(self, started: Box) -> None:
         started.fill(self._begin, ())
         if started.error is None:
-            self._stopped.wait()
-            self._ended.fill(lambda: None, ())
-        get_hub().destroy(destroy_loop=True)
+            self._until_stopped(True)
 
     def _begin(self) -> None:
         if self._hub is not None or self._stopping:
-            raise MeshError(f"{self.name} was started already; make a new server")
+            raise MeshError(
+                f"{self.name} was started already, stopped, or made before a fork; make a new server"
+            )
         self._hub = get_hub()
         self._stopped = Event()
         self._workers.start(self._hub, self._port)
 
+    def _until_stopped(self, own_hub: bool) -> None:
+        try:
+            self._stopped.wait()
+        finally:
+            self._end()
+            if own_hub:
+                gevent.sleep(0)  # lets what has ended leave the loop
+                get_hub().destroy(destroy_loop=True)
+            self._ended.fill(lambda: None, ())
+
     def stop(self, timeout: float | None = 30.0) -> None:
         """Drain: take no new calls, let the running ones finish for `timeout` seconds, close.
 
-        From any thread or greenlet, also from a handler, which it does not wait for.
+        From any thread or greenlet, also from a handler or a signal handler, which it lets go on
+        where the rest could not.
         """
-        if self._stopping:
-            return
+        first = not self._stopping
         self._stopping = True
         if self._hub is None:
             self._port.close(0)
-        elif get_hub_if_exists() is not self._hub:
-            self._hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
-            self._wait_from_outside()
-        elif self._workers.is_worker(greenlet.getcurrent()):
-            gevent.spawn(self._drain, timeout)
-        else:
-            self._drain(timeout)
-
-    def _wait_from_outside(self) -> None:
-        if get_hub_if_exists() is None:
-            self._ended.wait()
             return
+        loop, here = self._hub.loop, get_hub_if_exists()
+        if first:
+            run_callback = loop.run_callback if here is self._hub else loop.run_callback_threadsafe
+            run_callback(gevent.spawn, self._drain, timeout)
+        if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
+            return
+        if here is None:
+            self._ended.wait()
         while not self._ended.wait(0.0):
-            gevent.sleep(0.01)
+            gevent.sleep(0.005)
 
     def _drain(self, timeout: float | None) -> None:
         port = self._port
         with port.lock:
             port.session.draining = True
-            for endpoint in self._bound:
+            for endpoint in [] if port.closed else self._bound:
                 try:
                     port.socket.unbind(endpoint)
                 except zmq.ZMQError as exc:
@@ -177,7 +183,7 @@ class Server:
                 timeout,
             )
         gevent.sleep(0.05)  # answers leave through libzmq's own thread
-        self._end()
+        self._stopped.set()
 
     def _end(self) -> None:
         self._stopping = True
@@ -186,7 +192,6 @@ class Server:
                 self._port.session.give_up(call)
         self._port.close(LINGER_MS)
         self._workers.close()
-        self._stopped.set()
 
     def __enter__(self) -> Server:
         self.start()
@@ -194,3 +199,13 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _inside_mesh(frame: FrameType | None) -> bool:
+    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("mesh.green.") and module != __name__:
+            return True
+        frame = frame.f_back
+    return False

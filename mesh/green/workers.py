@@ -10,7 +10,9 @@ import contextvars
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import monotonic
+from types import FrameType
 from typing import Any, Final
 
 import gevent
@@ -21,14 +23,19 @@ from gevent.threadpool import ThreadPool
 
 from mesh.core.methods import MethodTable, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
+from mesh.green import process
 from mesh.green.port import FAIR, Port
 
 YIELD_EVERY: Final = 64
 """Items after which a stream lets others run."""
 MAX_RUNNING: Final = 10_000
 """Handlers at once where the server has no pool size."""
+MAX_IDLE: Final = 256
+"""Greenlets that are kept for the next calls."""
 _END: Final = object()
 _GO: Final = object()
+Run = Callable[..., Any]
+"""Calls a function with arguments, here or in a native thread."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """What is known to be no stream without asking."""
 
@@ -53,14 +60,13 @@ class Workers:
         self._threads = threads
         self._pool: ThreadPool | None = None
         self._idle: list[greenlet.greenlet] = []
-        self._busy: set[greenlet.greenlet] = set()
         self._streaming: dict[ServerCall, greenlet.greenlet] = {}
         self._port: Port
         self._session: ServerSession
         self._hub: Hub
         self._slice_end = 0.0
+        self._closed = False
         self.running = 0
-        self.current = ""
         self._no_calls = Event()
 
     def start(self, hub: Hub, port: Port) -> None:
@@ -71,6 +77,12 @@ class Workers:
         port.start(hub, self.dispatch, self.resume)
 
     def close(self) -> None:
+        """Let go of the greenlets and threads; from the loop's own thread."""
+        self._closed = True
+        for worker in self._idle:
+            # A greenlet that waits for ever is never collected, nor is what it refers to.
+            self._hub.loop.run_callback(worker.switch, _END)
+        self._idle.clear()
         if self._pool is not None:
             self._pool.kill()
 
@@ -81,16 +93,13 @@ class Workers:
             return True
         return bool(self._no_calls.wait(timeout))
 
-    def is_worker(self, one: greenlet.greenlet) -> bool:
-        """Whether a handler runs in this greenlet."""
-        return one in self._busy
-
-    def blocked_in(self) -> str:
-        return (
-            f"{self._methods.name}.{self.current}"
-            if self.current
-            else f"a greenlet beside {self._methods.name}"
-        )
+    def blocked_in(self, frame: FrameType | None) -> str:
+        """Whose handler runs in this frame of the loop's thread."""
+        while frame is not None:
+            if frame.f_code is Workers._carry_out.__code__:
+                return f"{self._methods.name}.{frame.f_locals['call'].method:.80}"
+            frame = frame.f_back
+        return f"a greenlet beside {self._methods.name}"
 
     # In the loop
 
@@ -120,19 +129,22 @@ class Workers:
     def _work(self, _: object) -> None:
         ready = self._session.ready
         me = greenlet.getcurrent()
-        self._busy.add(me)
         while True:
             while ready and self.running < self._limit and monotonic() < self._slice_end:
                 self._next(ready.popleft())
+                if me.__dict__:
+                    break
             if ready and self.running < self._limit:
                 self._hub.loop.run_callback(self.dispatch)
             if not self.running and not ready:
                 self._no_calls.set()
-            self._busy.discard(me)
+            # A handler's greenlet-local values must not be seen by the next call.
+            if me.__dict__ or self._closed or len(self._idle) >= MAX_IDLE:
+                return
             self._idle.append(me)
-            while self._hub.switch() is not _GO:
-                pass
-            self._busy.add(me)
+            while (order := self._hub.switch()) is not _GO:
+                if order is _END:
+                    return
 
     def _next(self, call: ServerCall) -> None:
         with self._port.lock:
@@ -140,39 +152,44 @@ class Workers:
                 self._port.answer_at_once()
                 return
         self.running += 1
-        self.current = call.method
         try:
             contextvars.Context().run(self._carry_out, call)
         finally:
             self.running -= 1
-            self.current = ""
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
+        function = self._functions.get(call.method)
+        if function is None:
+            self._unknown(call)
+            return
+        run = _here if self._pool is None else partial(self._in_thread, contextvars.Context())
         try:
-            function = self._functions.get(call.method)
-            if function is None:
-                raise self._methods.unknown(call.method)
             kwargs = call.header.get("kwargs")
-            if kwargs is None and self._pool is None:
+            if kwargs is None and run is _here:
                 result = function(*call.args)
             else:
-                result = self._run(function, tuple(call.args), _keywords(kwargs))
+                result = run(function, *call.args, **_keywords(kwargs))
             if type(result) in _PLAIN and not is_stream(function):
                 self._answer(call, result)
             elif is_stream(function) or hasattr(type(result), "__next__"):
-                self._stream(call, iter(result))
+                self._stream(call, iter(result), run)
             else:
                 self._answer(call, _not_async(call, result))
-        except (Exception, gevent.GreenletExit, SystemExit) as exc:  # noqa: BLE001 - all of it is the caller's
+        except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
             self._fail(call, exc)
+            if isinstance(exc, KeyboardInterrupt) and process.in_main_thread():
+                raise
 
-    def _run(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    def _in_thread(
+        self, context: contextvars.Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any:
-        if self._pool is None:
-            return function(*args, **(kwargs or {}))
-        return self._pool.apply(function, args, kwargs)
+        """As function(*args, **kwargs), in a native thread of the pool."""
+        assert self._pool is not None
+        value, error = self._pool.apply(_outcome, (context, partial(function, *args, **kwargs)))
+        if error is not None:
+            raise error
+        return value
 
     def _answer(self, call: ServerCall, result: Any) -> None:
         port = self._port
@@ -180,24 +197,33 @@ class Workers:
             if not call.given_up:
                 port.send(call.peer, self._session.answer(call, result))
 
+    def _unknown(self, call: ServerCall) -> None:
+        # No line in the log: whoever sends names without end would fill it.
+        port = self._port
+        with port.lock:
+            self._session.dropped["unknown method"] += 1
+            if not call.given_up:
+                port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
+
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
         if call.given_up:
             return
         # The first frame is this file's own.
         inner = exc.__traceback__.tb_next if exc.__traceback__ else None
         trace = "".join(traceback.format_exception(type(exc), exc, inner))
-        level = logging.INFO if isinstance(exc, Exception) else logging.WARNING
+        level = logging.WARNING if isinstance(exc, (SystemExit, KeyboardInterrupt)) else logging.INFO
         log.log(level, "%s.%s raised %s", self._methods.name, call.method[:80], trace.rstrip())
         port = self._port
         with port.lock:
-            port.send(call.peer, self._session.failure(call, exc, trace))
+            if not call.given_up:
+                port.send(call.peer, self._session.failure(call, exc, trace))
 
     # Streams
 
-    def _stream(self, call: ServerCall, items: Iterator[Any]) -> None:
+    def _stream(self, call: ServerCall, items: Iterator[Any], run: Run) -> None:
         self._streaming[call] = greenlet.getcurrent()
         try:
-            if self._send_items(call, items):
+            if not call.given_up and self._send_items(call, items, run):
                 with self._port.lock:
                     if not call.given_up:
                         self._port.send(call.peer, self._session.end_stream(call))
@@ -205,15 +231,15 @@ class Workers:
             del self._streaming[call]
             close = getattr(items, "close", None)
             if close is not None:
-                close()
+                run(close)
 
-    def _send_items(self, call: ServerCall, items: Iterator[Any]) -> bool:
+    def _send_items(self, call: ServerCall, items: Iterator[Any], run: Run) -> bool:
         """Send items as credit allows; False where nobody wants more."""
         port, session = self._port, self._session
         lock = port.lock
         sent = 0
         while True:
-            value = self._run(next, (items, _END))
+            value = run(next, items, _END)
             if not self._has_credit(call):
                 return False
             if value is _END:
@@ -237,6 +263,18 @@ class Workers:
                 call.waiter = greenlet.getcurrent()
             self._hub.switch()
         return True
+
+
+def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    # The pool would print what is raised in it.
+    try:
+        return context.run(function), None
+    except BaseException as exc:  # noqa: BLE001 - it belongs to the greenlet that waits
+        return None, exc
 
 
 def _not_async(call: ServerCall, result: Any) -> Any:
