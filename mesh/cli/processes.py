@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
-from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED
+from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -182,6 +182,7 @@ class Supervisor:
 
     def _stop(self, exit_code: int) -> None:
         self._exit_code = exit_code
+        tell_draining()
         self._due.clear()
         self._kill_at = time.monotonic() + self._drain
         self._send(signal.SIGTERM)
@@ -203,7 +204,7 @@ class Supervisor:
         if self._exit_code is not None:
             return
         if not self._is_ready:
-            self._stop(code if code > 0 else EXIT_FAILED)
+            self._exit_code = code if code > 0 else EXIT_FAILED
             return
         pause = self._backoff.pause(child.place, time.monotonic() - child.began)
         self._due[child.place] = time.monotonic() + pause

@@ -56,6 +56,14 @@ def complain(prog: str, text: str) -> None:
     _write_error(f"{prefix} {one_line(text)}\n")
 
 
+def tell_draining() -> None:
+    """Say that a server finishes its calls. Safe in a signal handler, which interrupts anything."""
+    try:
+        os.write(2, b"mesh: finishing the running calls; Ctrl-C again stops at once\n")
+    except OSError:
+        pass
+
+
 def colourful(stream: object) -> bool:
     """Whether colours belong on `stream`: a terminal, and NO_COLOR is not set."""
     isatty = getattr(stream, "isatty", None)

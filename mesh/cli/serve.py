@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh.cli.options import debug_option, seconds_option, services_option
-from mesh.cli.reporting import EXIT_INTERRUPTED, State, report
+from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell_draining
 
 if TYPE_CHECKING:
     from mesh import Server
@@ -112,7 +112,7 @@ def _serve_here(plan: Plan) -> int:
     server = _make_server(plan)
     endpoints = plan.binds.each(server.bind)
     _connect(server, plan)
-    stop = _Stop(server)
+    stop = _Stop(server, tell=True)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     _announce(server.name, endpoints, plan.connect)
@@ -144,7 +144,7 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
         # libzmq closes the descriptor that it is given.
         server.bind(endpoint, fd=os.dup(sock.fileno()))
     _connect(server, plan)
-    stop = _Stop(server)
+    stop = _Stop(server, tell=False)
     signal.signal(signal.SIGTERM, stop)
     _stop_with_parent(lifeline, stop)
     lifeline.ready(server.name)
@@ -188,18 +188,21 @@ def _announce(name: str, bound: list[str], connected: tuple[str, ...]) -> None:
 class _Stop:
     """The signal handler: the first signal drains, a Ctrl-C after it ends the process at once."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tell: bool) -> None:
         self._server = server
+        self._tell = tell
         self.received: int | None = None
 
     def __call__(self, number: int, _frame: FrameType | None = None) -> None:
         if self.received is None:
             self.received = number
-            self.drain()
+            if self._tell:
+                tell_draining()
+            self._drain()
         elif number == signal.SIGINT:
             os._exit(EXIT_INTERRUPTED)
 
-    def drain(self) -> None:
+    def _drain(self) -> None:
         """Begin to drain, from wherever the signal has interrupted the program."""
         import gevent
 

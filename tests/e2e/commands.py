@@ -1,0 +1,178 @@
+"""The real commands as processes: in a pipe, in a terminal, and servers that they talk to."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import gevent
+
+from tests.helpers.processes import PATIENCE, ROOT, Process, Result
+
+MESH = [sys.executable, "-m", "mesh.cli.main"]
+ANY_PORT = "tcp://127.0.0.1:*"
+
+SERVICE = '''
+import sys
+import time
+
+
+class Users:
+    """Users for tests."""
+
+    def get(self, number, *, loud=False):
+        """The user of that number.
+
+        A second paragraph, which says more than anybody wants to know in a list of all methods.
+        """
+        name = {"42": "Ann", 42: "Ann"}[number]
+        return {"name": name.upper() if loud else name}
+
+    def echo(self, *args, **kwargs):
+        return {"args": list(args), "kwargs": kwargs}
+
+    def add(self, a, b):
+        return a + b
+
+    def value(self, value):
+        return value
+
+    def nothing(self):
+        return None
+
+    def data(self):
+        return b"\\x00\\x01raw"
+
+    def fail(self):
+        raise RuntimeError("first line\\nsecond line")
+
+    def nap(self, seconds):
+        print("napping", flush=True)
+        time.sleep(float(seconds))
+        return "rested"
+
+    def burn(self, seconds):
+        print("burning", flush=True)
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            pass
+
+    def ticks(self, most="1000000", pause="0.05"):
+        """Count for ever."""
+        try:
+            for number in range(int(most)):
+                yield number
+                time.sleep(float(pause))
+        finally:
+            print("ticks closed", flush=True)
+
+    def pid(self):
+        import os
+        return os.getpid()
+
+    def thread(self):
+        import threading
+        return threading.current_thread().name
+'''
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The tests' own, without what would change the commands' output."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "MESH_SERVICES": "", "COLUMNS": "", **more}
+
+
+def start(*arguments: str, cwd: Path, **more: str) -> Process:
+    """Begin `mesh ARGUMENTS` in a folder."""
+    return Process([*MESH, *arguments], cwd=cwd, env=environment(**more))
+
+
+def mesh(*arguments: str, cwd: Path, **more: str) -> Result:
+    """Run `mesh ARGUMENTS` in a folder to its end."""
+    with start(*arguments, cwd=cwd, **more) as process:
+        return Result(process.wait(), process.stdout, process.stderr)
+
+
+def failed(result: Result, code: int) -> str:
+    """The one line on standard error of a command that had to end with `code` and no output."""
+    assert result.returncode == code, result
+    assert result.stdout == "", result
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("mesh: ")
+    return line
+
+
+def endpoint_of(process: Process) -> str:
+    return process.wait_for(r"^serving \S+ on (\S+)$")[1]
+
+
+@contextmanager
+def serving(*arguments: str, cwd: Path, **more: str) -> Iterator[tuple[Process, str]]:
+    """A running `mesh serve ARGUMENTS`, and its endpoint."""
+    with start("serve", *arguments, cwd=cwd, **more) as process:
+        yield process, endpoint_of(process)
+
+
+class Terminal:
+    """A command in a terminal of that many columns. A context manager."""
+
+    def __init__(self, command: Sequence[str], columns: int, cwd: Path, lines: int = 40, **more: str) -> None:
+        self._screen, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        env = {**os.environ, **environment(**more), "TERM": "xterm"}
+        env.pop("COLUMNS")
+        self._popen = Popen(
+            command, cwd=cwd, env=env, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(inner)
+        os.set_blocking(self._screen, False)
+        self.shown = ""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._screen, keys)
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown:
+            assert self._read() and time.monotonic() < deadline, f"no {text!r} in {self.shown!r}"
+
+    def wait(self) -> int:
+        """The exit code; all that was shown is in `shown`, with plain line ends."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read():
+            assert time.monotonic() < deadline, f"still running: {self.shown!r}"
+        return self._popen.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Take in what has come; False at the end."""
+        try:
+            data = os.read(self._screen, 65536)
+        except BlockingIOError:
+            gevent.sleep(0.01)
+            return True
+        except OSError as error:
+            if error.errno == errno.EIO:  # Linux: nobody has the other side open
+                return False
+            raise
+        self.shown += data.decode().replace("\r\n", "\n")
+        return bool(data)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait(PATIENCE)
+        os.close(self._screen)

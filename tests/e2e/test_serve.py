@@ -1,0 +1,165 @@
+"""`mesh serve`: what it tells, how it ends, and how it spreads over processes and threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ANY_PORT, failed, mesh, serving, start
+from tests.helpers.peers import LOCAL, free_port
+from tests.helpers.processes import eventually
+
+
+def call(endpoint: str, *arguments: str, cwd: Path) -> str:
+    result = mesh("call", endpoint, *arguments, cwd=cwd)
+    assert result.returncode == 0, result
+    return result.stdout
+
+
+def test_it_prints_one_line_with_the_real_endpoint(folder: Path) -> None:
+    with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (process, endpoint):
+        assert process.stdout == f"serving Users on {endpoint}\n"
+        assert not endpoint.endswith(("*", ":0"))
+
+
+def test_a_module_of_the_standard_library(folder: Path) -> None:
+    with serving("urllib.parse", "--bind", ANY_PORT, "--service", "urls", cwd=folder) as (process, endpoint):
+        assert process.stdout.startswith("serving urls on ")
+        assert call(endpoint, "quote", "a b", cwd=folder) == "a%20b\n"
+
+
+def test_several_endpoints_and_a_host_name(folder: Path, tmp_path: Path) -> None:
+    ipc = f"ipc://{tmp_path}/s"
+    with start("serve", "users:Users", "--bind", "tcp://localhost:*", "--bind", ipc, cwd=folder) as process:
+        process.wait_for(f"on {ipc}$")
+        tcp = process.wait_for(r"on (tcp://\S+:\d+)$")[1]
+        for endpoint in (tcp, ipc):
+            assert call(endpoint, "value", "x", cwd=folder) == "x\n"
+
+
+def test_the_registry_gives_each_server_its_address(folder: Path, tmp_path: Path) -> None:
+    ports = [free_port(), free_port()]
+    file = tmp_path / "services.yml"
+    file.write_text(f"twins: [{LOCAL}:{ports[0]}, {LOCAL}:{ports[1]}]\n")
+    arguments = ("users:Users", "--service", "twins", "--services", str(file))
+    with serving(*arguments, cwd=folder) as (_, first), serving(*arguments, cwd=folder) as (_, second):
+        assert [first, second] == [f"{LOCAL}:{port}" for port in ports]
+        line = failed(mesh("serve", *arguments, cwd=folder), 2)
+        assert "none of the addresses of twins" in line and "in use already" in line
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_port_in_use(folder: Path, processes: str) -> None:
+    with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (_, endpoint):
+        result = mesh("serve", "users:Users", "--bind", endpoint, "--processes", processes, cwd=folder)
+        line = failed(result, 2)
+        assert endpoint in line and "in use already" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["userz:Users"], "no module 'userz'"),
+        (["users:User"], "did you mean Users?"),
+        (["users.py:Users"], "for a file give its module: users:Users"),
+        (["users:Users", "--processes", "2", "--bind", "ipc:///tmp/x"], "--processes needs tcp"),
+        (["users:User", "--processes", "3", "--bind", ANY_PORT], "did you mean Users?"),
+        (["users:Users", "--bind", "4242"], "'4242' is no endpoint"),
+        (["users:Users", "--hub", "tcp://127.0.0.1:1"], "no hubs yet"),
+        (["users:Users", "--threads", "0"], "--threads"),
+        (["users:Users", "--heartbeat", "0"], "'0' is not a number of seconds above 0"),
+        ([], "Missing argument 'TARGET'"),
+    ],
+)
+def test_wrong_usage(folder: Path, arguments: list[str], part: str) -> None:
+    assert part in failed(mesh("serve", *arguments, cwd=folder), 2)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_lets_the_running_call_finish(
+    folder: Path, processes: str, number: signal.Signals, code: int
+) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", processes)
+    with serving(*arguments, cwd=folder) as (server, endpoint):
+        with start("call", endpoint, "nap", "1", cwd=folder) as process:
+            server.wait_for("napping")
+            os.killpg(server.pid, number)
+            assert (process.wait(), process.stdout) == (0, "rested\n"), process.stderr
+        assert server.wait() == code
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_ctrl_c_does_not_wait(folder: Path, processes: str) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", processes)
+    with (
+        serving(*arguments, cwd=folder) as (server, endpoint),
+        start("call", endpoint, "burn", "60", cwd=folder) as process,
+    ):
+        server.wait_for("burning")
+        server.signal(signal.SIGINT)
+        server.wait_for("Ctrl-C again stops at once")
+        server.signal(signal.SIGINT)
+        assert server.wait() == 130
+        assert process.wait() == 3
+
+
+def test_a_handler_that_waits_lets_others_run(folder: Path) -> None:
+    with (
+        serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (server, endpoint),
+        start("call", endpoint, "nap", "60", cwd=folder),
+    ):
+        server.wait_for("napping")
+        assert call(endpoint, "value", "x", cwd=folder) == "x\n"
+
+
+def test_threads_run_handlers_in_native_threads(folder: Path) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--threads", "2")
+    with (
+        serving(*arguments, cwd=folder) as (server, endpoint),
+        start("call", endpoint, "burn", "60", cwd=folder),
+    ):
+        server.wait_for("burning")
+        assert call(endpoint, "thread", cwd=folder).strip() != "MainThread"
+
+
+def pids(endpoint: str, folder: Path, most: int) -> set[str]:
+    """The processes that answer, seen until there are `most` of them."""
+    seen: set[str] = set()
+
+    def look() -> bool:
+        seen.add(call(endpoint, "pid", cwd=folder))
+        return len(seen) >= most
+
+    eventually(look, what=f"{most} processes that answer")
+    return seen
+
+
+def test_processes_share_the_connections_and_are_replaced(folder: Path) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", "2")
+    with serving(*arguments, cwd=folder) as (server, endpoint):
+        assert server.stdout == f"serving Users on {endpoint}\n"
+        before = pids(endpoint, folder, most=2)
+        victim = before.pop()
+        os.kill(int(victim), signal.SIGKILL)
+        assert victim not in pids(endpoint, folder, most=2)
+        assert f"process {victim.strip()} was killed by SIGKILL" in server.stderr
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_a_stream_and_json_through_processes(folder: Path) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", "2", "--service", "many")
+    with serving(*arguments, cwd=folder) as (_, endpoint):
+        assert call(endpoint, "ticks", "-j", "3", "0", cwd=folder) == "0\n1\n2\n"
+        assert json.loads(call(endpoint, "-j", cwd=folder))["name"] == "many"
+
+
+def test_the_log_tells_a_remote_exception(folder: Path) -> None:
+    with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (server, endpoint):
+        assert mesh("call", endpoint, "fail", cwd=folder).returncode == 1
+        assert "Users.fail raised" in server.stderr and "users.py" in server.stderr
