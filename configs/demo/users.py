@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Users:
-    """A register of users, in memory."""
+    """A register of users, in memory: each process has its own."""
 
     def __init__(self) -> None:
         self._users: dict[int, dict[str, Any]] = {
