@@ -57,13 +57,15 @@ class Growth:
         return self.mib <= LIMIT_MIB and self.files <= LIMIT_FILES
 
 
-def measure(calls: int, clients: int) -> list[Growth]:
-    """Both parts against one server, and the server's growth over both."""
+def measure(calls: int, clients: int) -> Iterator[Growth]:
+    """Both parts against one server, each as soon as it is known, and the server's growth over both."""
     with child("benchmarks.child", "serve", "mesh") as server:
         endpoint: str = server.hear(30.0)["endpoint"]
         called = _part("calls", calls, f"{calls:,} calls by one client", server, endpoint)
+        yield from called
         came = _part("clients", clients, f"{clients:,} clients come and gone", server, endpoint)
-        return [*called, *came, Growth("server, over both", called[1].before, came[1].after)]
+        yield from came
+        yield Growth("server, over both", called[1].before, came[1].after)
 
 
 def _part(role: str, count: int, label: str, server: Child, endpoint: str) -> tuple[Growth, Growth]:
@@ -129,12 +131,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(missing, file=sys.stderr)
         return 1
+    growths: list[Growth] = []
+    failure = None
     try:
-        growths = measure(options.calls, options.clients)
+        growths.extend(measure(options.calls, options.clients))
     except BenchmarkError as error:
-        print(f"could not be measured: {error}", file=sys.stderr)
-        return 1
+        failure = error
     print(as_text(growths))
+    if failure:
+        print(f"the rest could not be measured: {failure}", file=sys.stderr)
+        return 1
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(as_markdown(growths) + "\n")

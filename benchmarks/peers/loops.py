@@ -27,4 +27,4 @@ def crowd(call: Call, payload: bytes, callers: int, seconds: float) -> int:
 
     greenlets = [gevent.spawn(repeat, call, payload, seconds) for _ in range(callers)]
     gevent.joinall(greenlets, raise_error=True)
-    return sum(greenlet.value for greenlet in greenlets)
+    return sum(greenlet.get() for greenlet in greenlets)
