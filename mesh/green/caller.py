@@ -129,6 +129,9 @@ class Caller:
             link = call.peer
             if link is not None:
                 self._transmit(link, call)  # type: ignore[arg-type]
+            elif self.closed:
+                session.cancel(call)
+                raise _closed(call)
         if session.wake_at < self._armed:
             self._arm()
         if self._draining is not link:
@@ -161,6 +164,8 @@ class Caller:
                     return True
                 if call.peer is None or call.id not in self.session.calls:
                     return False
+                if call.waiter is not None:
+                    raise RuntimeError("another greenlet waits for the next item of this stream already")
                 call.waiter = greenlet.getcurrent()
                 self.session.await_item(call, monotonic(), timeout)
             if self.session.wake_at < self._armed:
@@ -301,13 +306,23 @@ class Caller:
         return ""  # a client's loop may be blocked by its program, which is nothing to report
 
     def forked(self) -> None:
-        """In the child of a fork: leave the parent's sockets alone."""
+        """In the child of a fork: leave the parent's sockets and calls alone."""
         self.closed = True
-        for watchers in self._watchers.values():
+        self.lock = process.allocate_lock()  # the guard may have held it
+        for link, watchers in self._watchers.items():
+            link.spin.stop()
             for watcher in watchers:
                 watcher.stop()
+        self._watchers.clear()
         if self._timer is not None:
             self._timer.stop()
+        session = self.session
+        for call in session.calls.values():
+            call.waiter = None
+            call.error = LostRemote(f"{call.method!r:.80} was called before a fork, by the parent")
+        session.calls.clear()
+        session.woken.clear()
+        self._links.clear()
 
 
 def _closed(call: Call) -> MeshError:

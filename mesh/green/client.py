@@ -19,7 +19,7 @@ from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError, Timeout
 from mesh.green.caller import Caller
 from mesh.green.connection import Connection
 from mesh.green.link import Link
-from mesh.green.pending import Pending, ThreadPending
+from mesh.green.pending import Pending, ThreadPending, outcome_of
 from mesh.green.resolver import Followed, endpoints_of
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
@@ -147,7 +147,7 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     else:
         call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
     if call.items is not None and (call.error is None or call.items):
-        return Stream(caller, call, options.timeout)
+        return Stream(connection, caller, call, options.timeout)
     if call.error is not None:
         raise call.error
     return call.value
@@ -158,7 +158,7 @@ def _future(
 ) -> Pending | ThreadPending:
     if client._connection.caller() is None:
         return ThreadPending(loop_thread.submit(_call, client, method, args, kwargs))
-    greenlet = gevent.spawn(_call, client, method, args, kwargs)
+    greenlet = gevent.spawn(outcome_of, _call, client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
     return Pending(greenlet)
 

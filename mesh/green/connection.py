@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
+from weakref import finalize
 
 from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
@@ -56,16 +56,17 @@ class Connection:
         self._callers: dict[Hub, Caller] = {}
         self._closed = False
         process.remember(self)
+        finalize(self, _abandon, self._callers).atexit = False
 
     def forked(self) -> None:
         self._lock = process.allocate_lock()
-        self._callers = {}
+        self._callers.clear()
 
     def caller(self) -> Caller | None:
         """The caller of the current loop; None in a native thread that has no loop."""
         hub = get_hub_if_exists()
         if hub is None:
-            if process.get_ident() != threading.main_thread().ident:
+            if not process.in_main_thread():
                 return None
             hub = get_hub()
         caller = self._callers.get(hub)
@@ -107,7 +108,7 @@ class Connection:
         self._closed = True
         with self._lock:
             callers = list(self._callers.values())
-            self._callers = {}
+            self._callers.clear()
         self._each_at_home(callers, Caller.close)
 
     @staticmethod
@@ -120,3 +121,10 @@ class Connection:
                 function(caller)
             else:
                 caller.hub.loop.run_callback_threadsafe(function, caller)
+
+
+def _abandon(callers: dict[Hub, Caller]) -> None:
+    """Close what a client has left that was dropped without close; from anywhere, so later."""
+    for caller in list(callers.values()):
+        if not caller.closed:
+            caller.hub.loop.run_callback_threadsafe(caller.close)

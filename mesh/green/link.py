@@ -73,10 +73,13 @@ class Link(Peer):
     # Out
 
     def transmit(self, payload: bytes, call: Call | None = None) -> None:
-        """Send, or keep until the connection takes it. Raises Overloaded over the bound."""
+        """Send, or keep until the connection takes it. Raises Overloaded for a call over the bound.
+
+        What is no call, a heartbeat or a cancel, is bounded by the calls that it is about.
+        """
         if not self._outbox and self._try_send(payload):
             return
-        if len(self._outbox) >= MAX_OUTBOX:
+        if call is not None and len(self._outbox) >= MAX_OUTBOX:
             error = Overloaded(f"{self.endpoint} does not read: {MAX_OUTBOX} messages wait for it already")
             error.refused = True
             raise error
@@ -150,7 +153,9 @@ class Link(Peer):
             self._session.peer_up(self)
             for call in self._session.take_unsent(self, now):
                 if call.payload is not None:
-                    self.transmit(call.payload, call)
+                    # Bounded before, where they waited for a connection.
+                    self._outbox.append((call, call.payload))
+            self.flush()
         elif event == zmq.EVENT_DISCONNECTED:
             # What had arrived before the connection broke still counts.
             while self.receive(now) == BATCH:

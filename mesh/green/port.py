@@ -7,7 +7,7 @@ are begun only from the loop, and nothing here switches greenlets under the lock
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
@@ -20,17 +20,22 @@ from zmq.utils.monitor import parse_monitor_message
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
 from mesh.green import process, sockets
 from mesh.green.guard import guard
+from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 
 BATCH: Final = 64
 FAIR: Final = 0.01
 """Seconds of handlers after which the rest of the loop gets its turn."""
-MAX_OUTBOX: Final = 1_000
-"""Answers kept for a peer that does not read, beyond what libzmq keeps."""
+MAX_FRAMES: Final = 18
+"""Frames of a message, the envelope of a call through many devices among them."""
 RETRY: Final = 0.01
-PROBES: Final = (0.0, 0.02, 0.1)
-"""Seconds after a broken connection at which the open peers are probed; libzmq tells of the
-break a moment before its routing table knows."""
+MIN_PATIENCE: Final = 0.25
+MAX_PATIENCE: Final = 2.5
+"""Seconds for which a loop may stand still before the guard stands in for it."""
+PROBES: Final = (0.1, 0.02, 0.0)
+"""Pauses, the last first, before the open peers are probed when a connection broke; libzmq tells
+of the break a moment before its routing table knows."""
+LOG_EVERY: Final = 1.0
 
 log = logging.getLogger("mesh.server")
 
@@ -47,16 +52,21 @@ class Port:
         self.blocked_in: Callable[[FrameType | None], str] = lambda frame: name
         self._name = name
         self._heartbeat = heartbeat
+        self._patience = max(MIN_PATIENCE, min((heartbeat or 0.0) / 2, MAX_PATIENCE))
         self._hub: Hub | None = None
         self._dispatch: Callable[[], None] = lambda: None
         self._resume: Callable[[ServerCall], None] = lambda call: None
-        self._outboxes: dict[Peer, deque[bytes]] = {}
+        self._outboxes: dict[Peer, Outbox] = {}
         self._watchers: list[Any] = []
         self._timer: Any = None
         self._armed = float("inf")
         self._draining = False
+        self._standing_in = False
         self._check_due = False
         self._logged: Counter[str] = Counter()
+        self._log_at = 0.0
+        self._probes: list[float] = []
+        self._prober: Any = None
         self.socket = socket = sockets.open_socket(zmq.ROUTER, limits.max_message)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -81,7 +91,8 @@ class Port:
         data.start(self._drain)
         monitor = loop.io(sockets.descriptor(self._monitor), 1)
         monitor.start(self._connection_broke)
-        pulse = loop.timer(1.0, 1.0)
+        often = min(1.0, self._patience / 2)
+        pulse = loop.timer(often, often)
         pulse.start(self._pulse)
         self._watchers += [data, monitor, pulse]
         loop.run_callback(self._drain)
@@ -104,18 +115,16 @@ class Port:
             watcher.stop()
             watcher.close()
         self._watchers.clear()
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
-            self._timer = None
+        for timer in (self._timer, self._prober):
+            if timer is not None:
+                timer.stop()
+                timer.close()
 
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone."""
         self.closed = True
-        for watcher in self._watchers:
-            watcher.stop()
-        if self._timer is not None:
-            self._timer.stop()
+        self.lock = process.allocate_lock()  # the guard may have held it
+        self._stop_watchers()
 
     # Out
 
@@ -124,7 +133,7 @@ class Port:
         if self.closed or (peer in self._outboxes and not self._flush(peer)):
             self._keep(peer, payload)
         elif not self._try_send(peer, payload):
-            self._outboxes[peer] = deque([payload])
+            self._outboxes[peer] = Outbox(payload)
             self._retry_soon()
         if not self._draining:
             self._check_soon()
@@ -133,9 +142,9 @@ class Port:
         outbox = self._outboxes.get(peer)
         if outbox is None:
             return
-        if len(outbox) >= MAX_OUTBOX:
+        if outbox.full:
             # It asks and does not read: nothing that it is owed can be kept for ever.
-            self.session.dropped["not read"] += len(outbox) + 1
+            self.session.dropped["not read"] += len(outbox.payloads) + 1
             del self._outboxes[peer]
             self.session.lost([peer])
             return
@@ -163,8 +172,8 @@ class Port:
 
     def _flush(self, peer: Peer) -> bool:
         outbox = self._outboxes.get(peer)
-        while outbox:
-            if not self._try_send(peer, outbox[0]):
+        while outbox and outbox.payloads:
+            if not self._try_send(peer, outbox.payloads[0]):
                 return False
             outbox.popleft()
         self._outboxes.pop(peer, None)
@@ -209,11 +218,12 @@ class Port:
         while more:
             frame: Any = self._recv(NOBLOCK, False)
             more = frame.more
-            frames.append(frame.bytes)
+            if len(frames) <= MAX_FRAMES:
+                frames.append(frame.bytes)
         envelope = frames[:-1]
         if len(envelope) > 1 and not envelope[-1]:
             envelope.pop()
-        if not frames[-1] or len(envelope) > 16:
+        if not frames[-1] or len(frames) > MAX_FRAMES:
             self.session.dropped["malformed"] += 1
             return
         peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
@@ -223,7 +233,7 @@ class Port:
 
     def _check_soon(self) -> None:
         # A send swallows the edge of the descriptor: what came meanwhile is not signalled.
-        if not self._check_due and self._hub is not None and not self.closed:
+        if self._hub is not None and not (self._check_due or self._standing_in or self.closed):
             self._check_due = True
             self._hub.loop.run_callback(self._check)
 
@@ -278,24 +288,27 @@ class Port:
                 parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-        assert self._hub is not None
-        for delay in PROBES:
-            timer = self._hub.loop.timer(delay)
-            timer.start(self._probe, timer)
-            self._watchers.append(timer)
+        if self._probes:
+            self._probes = list(PROBES[:-1])  # a storm of them is probed for now and then
+        else:
+            self._probes = list(PROBES)
+            self._probe_next()
 
-    def _probe(self, timer: Any) -> None:
+    def _probe_next(self) -> None:
+        assert self._hub is not None
+        timer = self._prober = self._hub.loop.timer(self._probes[-1])
+        timer.start(self._probe)
+
+    def _probe(self) -> None:
         """Whoever can't be reached is lost; a heartbeat finds out."""
-        if timer in self._watchers:
-            self._watchers.remove(timer)
-        timer.stop()
-        timer.close()
-        if self.closed:
-            return
+        self._prober.close()
+        self._probes.pop()
         with self.lock:
             self._readable()  # makes libzmq look at its pipes
             self._send_all(self.session.probes())
         self._tell()
+        if self._probes:
+            self._probe_next()
 
     def _arm(self) -> None:
         wake_at = self.session.wake_at
@@ -324,22 +337,26 @@ class Port:
             self._retry_soon()
 
     def _pulse(self) -> None:
-        """Once a second: a sign of life for the guard, and a line on what was dropped."""
-        self.turn = monotonic()
+        """A sign of life for the guard, and at most once a second a line on what was dropped."""
+        self.turn = now = monotonic()
+        if now < self._log_at or self.session.dropped == self._logged:
+            return
+        self._log_at = now + LOG_EVERY
         news = self.session.dropped - self._logged
+        self._logged = Counter(self.session.dropped)
+        news.pop("late", 0)  # what a caller that has just gone leaves behind
         if news:
-            self._logged = Counter(self.session.dropped)
             log.warning("%s: dropped %s", self._name, ", ".join(f"{n} {what}" for what, n in news.items()))
 
     # The guard's side: another thread, under the lock
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat."""
-        return not self.closed and now - self.turn > max(1.5, (self._heartbeat or 0.0) / 2)
+        return not self.closed and now - self.turn > self._patience
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
-        draining, self._draining = self._draining, True
+        self._standing_in = True
         try:
             while self._receive(now) == BATCH:
                 pass
@@ -347,6 +364,6 @@ class Port:
             if self.session.wake_at <= now:
                 self._tick(now)
         finally:
-            self._draining = draining
+            self._standing_in = False
         if self._hub is not None:
             self._hub.loop.run_callback_threadsafe(self._drain)

@@ -20,9 +20,10 @@ class Stream(Iterator[Any]):
     TimeoutExpired when the next item takes longer than the timeout.
     """
 
-    __slots__ = ("__weakref__", "_call", "_caller", "_drop", "_timeout")
+    __slots__ = ("__weakref__", "_call", "_caller", "_client", "_drop", "_timeout")
 
-    def __init__(self, caller: Caller, call: Call, timeout: float | None) -> None:
+    def __init__(self, client: object, caller: Caller, call: Call, timeout: float | None) -> None:
+        self._client = client  # which closes its connections when nobody has it any more
         self._caller = caller
         self._call = call
         self._timeout = timeout

@@ -20,13 +20,14 @@ T = TypeVar("T")
 class Box:
     """The outcome of something that another thread does."""
 
-    __slots__ = ("_done", "error", "value")
+    __slots__ = ("_done", "error", "greenlet", "value")
 
     def __init__(self) -> None:
         self._done = process.allocate_lock()
         self._done.acquire()
         self.value: Any = None
         self.error: BaseException | None = None
+        self.greenlet: gevent.Greenlet[..., None] | None = None
 
     def fill(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
@@ -65,8 +66,23 @@ class LoopThread:
     def submit(self, function: Callable[..., Any], *args: Any) -> Box:
         """Begin `function(*args)` in a greenlet of the loop thread."""
         box = Box()
-        self._running().loop.run_callback_threadsafe(gevent.spawn, box.fill, function, args)
+        self._running().loop.run_callback_threadsafe(self._spawn, box, function, args)
         return box
+
+    @staticmethod
+    def _spawn(box: Box, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        box.greenlet = gevent.spawn(box.fill, function, args)
+
+    def kill(self, box: Box) -> None:
+        """End the greenlet that fills `box`, which then has a GreenletExit."""
+        loop = self._running().loop
+        # Behind the beginning of the greenlet: one that is killed before never fills the box.
+        loop.run_callback_threadsafe(loop.run_callback, self._kill, box)
+
+    @staticmethod
+    def _kill(box: Box) -> None:
+        if box.greenlet is not None:
+            box.greenlet.kill(block=False)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         result: T = self.submit(function, *args).outcome()
