@@ -99,6 +99,7 @@ def call(
 
 
 def _call(printer: Printer, client: Any, method: str, args: list[Any], keywords: dict[str, Any]) -> None:
+    from mesh.cli.client import stopping_with_reader
     from mesh.green.stream import Stream, ThreadStream
 
     try:
@@ -112,7 +113,7 @@ def _call(printer: Printer, client: Any, method: str, args: list[Any], keywords:
         printer.value(result)
         return
     # Left on the way out of any kind, so that the server's generator ends too.
-    with result:
+    with result, stopping_with_reader():
         for item in result:
             printer.value(item, of_stream=True)
 

@@ -1,7 +1,15 @@
-"""Opening the connection of a command. Owns the one import of the network; it is slow, hence late."""
+"""The connection of a command, and how the command ends while it waits for it.
+
+Owns the import of the network, which is slow and hence late.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,3 +41,26 @@ def quiet_interrupt() -> None:
 
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
+
+
+@contextmanager
+def stopping_with_reader() -> Iterator[None]:
+    """Raise BrokenPipeError here when the reader of standard output goes.
+
+    Without it that would be seen at the next write, and a stream may be silent for hours.
+    """
+    import gevent
+    from greenlet import getcurrent
+
+    fd = sys.stdout.fileno()
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        yield
+        return
+    # Nothing can be read from this end of a pipe: the event means that the other end is closed.
+    watcher = gevent.get_hub().loop.io(fd, 1)
+    watcher.start(getcurrent().throw, BrokenPipeError)
+    try:
+        yield
+    finally:
+        watcher.stop()
+        watcher.close()

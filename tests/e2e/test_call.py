@@ -187,6 +187,19 @@ def test_a_closed_pipe_ends_the_stream_at_the_server(folder: Path, served: Serve
     eventually(lambda: closed(served[0]) > before, what="the end of the generator")
 
 
+def test_a_closed_pipe_ends_a_stream_that_is_silent(folder: Path, served: Served) -> None:
+    before = closed(served[0])
+    env = {**os.environ, **environment()}
+    command = [*MESH, "call", "users", "ticks", "--timeout", "60", "9", "50"]
+    with Popen(command, cwd=folder, env=env, stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 141
+        assert process.stderr.read() == b""
+    eventually(lambda: closed(served[0]) > before, what="the end of the generator")
+
+
 def test_items_come_one_by_one_into_a_pipe(folder: Path) -> None:
     env = {**os.environ, **environment()}
     command = [*MESH, "call", "users", "ticks", "--timeout", "60", "2", "30"]

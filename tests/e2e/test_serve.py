@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
+import zmq
+from zmq.devices import ThreadDevice
 
 from tests.e2e.commands import ANY_PORT, failed, mesh, serving, start
 from tests.helpers.peers import LOCAL, free_port
@@ -79,13 +81,12 @@ def test_wrong_usage(folder: Path, arguments: list[str], part: str) -> None:
     assert part in failed(mesh("serve", *arguments, cwd=folder), 2)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("how", ["--processes=1", "--processes=2", "--threads=2"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_lets_the_running_call_finish(
-    folder: Path, processes: str, number: signal.Signals, code: int
+    folder: Path, how: str, number: signal.Signals, code: int
 ) -> None:
-    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", processes)
-    with serving(*arguments, cwd=folder) as (server, endpoint):
+    with serving("users:Users", "--bind", ANY_PORT, how, cwd=folder) as (server, endpoint):
         with start("call", endpoint, "nap", "1", cwd=folder) as process:
             server.wait_for("napping")
             os.killpg(server.pid, number)
@@ -157,6 +158,16 @@ def test_a_stream_and_json_through_processes(folder: Path) -> None:
     with serving(*arguments, cwd=folder) as (_, endpoint):
         assert call(endpoint, "ticks", "-j", "3", "0", cwd=folder) == "0\n1\n2\n"
         assert json.loads(call(endpoint, "-j", cwd=folder))["name"] == "many"
+
+
+def test_connect_serves_a_plain_device(folder: Path) -> None:
+    device = ThreadDevice(zmq.QUEUE, zmq.ROUTER, zmq.DEALER)
+    clients = device.bind_in_to_random_port(LOCAL)
+    workers = device.bind_out_to_random_port(LOCAL)
+    device.start()
+    with start("serve", "users:Users", "--connect", f"{LOCAL}:{workers}", cwd=folder) as server:
+        server.wait_for(f"^serving Users through {LOCAL}:{workers}$")
+        assert call(f"{LOCAL}:{clients}", "value", "x", cwd=folder) == "x\n"
 
 
 def test_the_log_tells_a_remote_exception(folder: Path) -> None:
