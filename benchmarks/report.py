@@ -31,7 +31,8 @@ HOW_TO_READ = """\
 - CPU is user and system time of the whole process, all its threads, over the measured span. Peak
   memory is the most that a process had resident, start to end; each measurement has a fresh server
   and a fresh client.
-- A MiB/s counts each echoed MiB once, though it travels both ways.
+- A MiB/s counts each echoed MiB once, though it travels both ways. RPyC compresses large values
+  unless told otherwise, and does so here.
 """
 
 HEADINGS = (
