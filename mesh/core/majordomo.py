@@ -1,0 +1,206 @@
+"""The Majordomo protocol's frames, versions 0.1 (ZeroMQ RFC 7) and 0.2 (RFC 18).
+
+Owns the reading and writing of commands, without the address that a ROUTER puts before them.
+What a command means to a broker is the hub's matter. A leading empty frame, which 0.1 has and
+0.2 has not, is taken either way and answered in kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import msgpack
+
+from mesh.errors import WireError
+
+MAX_SERVICE: Final = 255
+"""Bytes of a service name."""
+MANAGEMENT: Final = "mmi."
+"""What the names of a broker's own services begin with (RFC 8)."""
+
+
+class Command(Enum):
+    """What a worker and a broker say to each other. FINAL is 0.1's REPLY."""
+
+    READY = "READY"
+    REQUEST = "REQUEST"
+    PARTIAL = "PARTIAL"
+    FINAL = "FINAL"
+    HEARTBEAT = "HEARTBEAT"
+    DISCONNECT = "DISCONNECT"
+
+
+_CODES: Final[dict[int, dict[bytes, Command]]] = {
+    1: {
+        b"\x01": Command.READY,
+        b"\x02": Command.REQUEST,
+        b"\x03": Command.FINAL,
+        b"\x04": Command.HEARTBEAT,
+        b"\x05": Command.DISCONNECT,
+    },
+    2: {
+        b"\x01": Command.READY,
+        b"\x02": Command.REQUEST,
+        b"\x03": Command.PARTIAL,
+        b"\x04": Command.FINAL,
+        b"\x05": Command.HEARTBEAT,
+        b"\x06": Command.DISCONNECT,
+    },
+}
+_BYTES: Final = {version: {c: code for code, c in codes.items()} for version, codes in _CODES.items()}
+_WORKER: Final = {b"MDPW01": 1, b"MDPW02": 2}
+_CLIENT: Final = {b"MDPC01": 1, b"MDPC02": 2}
+_HEADERS: Final = {1: (b"MDPW01", b"MDPC01"), 2: (b"MDPW02", b"MDPC02")}
+_CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a peer writes: its version, and whether an empty frame comes first."""
+
+    version: int
+    empty: bool
+
+    @property
+    def lead(self) -> list[bytes]:
+        return [b""] if self.empty else []
+
+
+STANDARD: Final = {1: Style(1, True), 2: Style(2, False)}
+
+
+@dataclass(frozen=True, slots=True)
+class FromWorker:
+    """A command of the worker's protocol, in either direction.
+
+    address: the client's, of REQUEST, PARTIAL and FINAL. service and about: of READY; about is
+    what a mesh worker adds.
+    """
+
+    style: Style
+    command: Command
+    service: str = ""
+    about: dict[str, Any] | None = None
+    address: bytes = b""
+    body: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromClient:
+    """A client's REQUEST."""
+
+    style: Style
+    service: str
+    body: tuple[bytes, ...]
+
+
+def read(frames: Sequence[bytes]) -> FromWorker | FromClient | None:
+    """The command in a message; None where it is no Majordomo message at all.
+
+    Raises WireError for one that is, and breaks the protocol.
+    """
+    empty = bool(frames) and not frames[0]
+    rest = frames[1:] if empty else frames
+    if not rest or len(rest[0]) != 6:
+        return None
+    head = bytes(rest[0])
+    if head in _WORKER:
+        return _read_worker(Style(_WORKER[head], empty), rest[1:])
+    if head in _CLIENT:
+        return _read_client(Style(_CLIENT[head], empty), rest[1:])
+    if head[:3] == b"MDP":
+        raise WireError(f"{head!r} is no Majordomo protocol that is spoken here (0.1 and 0.2 are)")
+    return None
+
+
+def _read_worker(style: Style, frames: Sequence[bytes]) -> FromWorker:
+    if not frames:
+        raise WireError("a worker's message lacks its command")
+    command = _CODES[style.version].get(bytes(frames[0]))
+    if command is None:
+        raise WireError(f"{bytes(frames[0][:8])!r} is no command of Majordomo 0.{style.version}")
+    rest = frames[1:]
+    if command is Command.READY:
+        if not rest:
+            raise WireError("READY lacks the service's name")
+        return FromWorker(style, command, service_name(rest[0]), _about(rest[1:]))
+    if command in (Command.HEARTBEAT, Command.DISCONNECT):
+        return FromWorker(style, command)
+    if len(rest) < 3 or not rest[0] or rest[1]:
+        raise WireError(f"{command.value} needs one client address, an empty frame and a body")
+    return FromWorker(style, command, address=bytes(rest[0]), body=tuple(rest[2:]))
+
+
+def _read_client(style: Style, frames: Sequence[bytes]) -> FromClient:
+    if style.version == 2:
+        if not frames or frames[0] != _CLIENT_CODES[Command.REQUEST]:
+            raise WireError("a client may send nothing but REQUEST")
+        frames = frames[1:]
+    if len(frames) < 2:
+        raise WireError("a client's REQUEST needs a service name and a body")
+    return FromClient(style, service_name(frames[0]), tuple(frames[1:]))
+
+
+def service_name(frame: bytes) -> str:
+    """The text of a service name. Raises WireError for what is not printable or too long."""
+    if not 0 < len(frame) <= MAX_SERVICE:
+        raise WireError(f"a service name has 1 to {MAX_SERVICE} bytes, not {len(frame)}")
+    try:
+        name = bytes(frame).decode()
+    except UnicodeDecodeError:
+        raise WireError(f"a service name must be text, not {bytes(frame[:20])!r}") from None
+    if not name.isprintable():
+        raise WireError(f"a service name must be printable, not {name[:40]!r}")
+    return name
+
+
+def _about(frames: Sequence[bytes]) -> dict[str, Any] | None:
+    """What a mesh worker says of itself after its service's name; None for any other."""
+    if not frames:
+        return None
+    try:
+        about = msgpack.unpackb(frames[0], raw=False)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if type(about) is not dict or not all(type(key) is str for key in about):
+        return None
+    return about
+
+
+def ready(service: str, about: dict[str, Any] | None = None, style: Style = STANDARD[2]) -> list[bytes]:
+    """A worker's registration. about: what mesh adds, in a frame that a strict broker ignores."""
+    extra = [msgpack.packb(about)] if about is not None else []
+    return [*_worker_head(style, Command.READY), service.encode(), *extra]
+
+
+def heartbeat(style: Style = STANDARD[2]) -> list[bytes]:
+    return _worker_head(style, Command.HEARTBEAT)
+
+
+def disconnect(style: Style = STANDARD[2]) -> list[bytes]:
+    return _worker_head(style, Command.DISCONNECT)
+
+
+def carried(style: Style, command: Command, address: bytes, body: Sequence[bytes]) -> list[bytes]:
+    """A REQUEST to a worker, or its PARTIAL or FINAL."""
+    return [*_worker_head(style, command), address, b"", *body]
+
+
+def answer(style: Style, command: Command, service: str, body: Sequence[bytes]) -> list[bytes]:
+    """What a client gets: PARTIAL, which 0.1 lacks, or FINAL."""
+    head = [*style.lead, _HEADERS[style.version][1]]
+    if style.version == 2:
+        head.append(_CLIENT_CODES[command])
+    return [*head, service.encode(), *body]
+
+
+def request(service: str, body: Sequence[bytes], style: Style = STANDARD[2]) -> list[bytes]:
+    """A client's REQUEST."""
+    return answer(style, Command.REQUEST, service, body)
+
+
+def _worker_head(style: Style, command: Command) -> list[bytes]:
+    return [*style.lead, _HEADERS[style.version][0], _BYTES[style.version][command]]
