@@ -158,6 +158,8 @@ class Caller:
 
     def next_items(self, call: Call, timeout: float | None) -> bool:
         """Wait until a stream has an item, or its end; False at the end."""
+        if process.get_ident() != self.thread:
+            raise RuntimeError("this stream belongs to another thread; call the method in the one that reads")
         while True:
             with self.lock:
                 if call.items:
@@ -182,7 +184,10 @@ class Caller:
             self._check_soon()
 
     def give_up(self, call: Call) -> None:
-        """Nobody wants the answer of this call; its server is told. From any greenlet."""
+        """Nobody wants the answer of this call; its server is told. From any greenlet or thread."""
+        if process.get_ident() != self.thread:
+            self.give_up_soon(call)
+            return
         with self.lock:
             call.waiter = None
             out = self.session.cancel(call)

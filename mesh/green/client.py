@@ -140,8 +140,7 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     connection, options = client._connection, client._options
     caller = connection.caller()
     if caller is None:
-        result = loop_thread.call(_call, client, method, args, kwargs)
-        return ThreadStream(result) if type(result) is Stream else result
+        return loop_thread.call(_call_for_thread, client, method, args, kwargs)
     if kwargs or options.retries:
         call = _persist(caller, connection, options, method, tuple(args), kwargs)
     else:
@@ -153,11 +152,17 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     return call.value
 
 
+def _call_for_thread(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """The call of a thread without a loop; this runs in the loop thread."""
+    result = _call(client, method, args, kwargs)
+    return ThreadStream(result) if type(result) is Stream else result
+
+
 def _future(
     client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Pending | ThreadPending:
     if client._connection.caller() is None:
-        return ThreadPending(loop_thread.submit(_call, client, method, args, kwargs))
+        return ThreadPending(loop_thread.submit(_call_for_thread, client, method, args, kwargs))
     greenlet = gevent.spawn(outcome_of, _call, client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
     return Pending(greenlet)

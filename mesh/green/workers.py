@@ -208,8 +208,9 @@ class Workers:
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
         if call.given_up:
             return
-        # The first frame is this file's own.
-        inner = exc.__traceback__.tb_next if exc.__traceback__ else None
+        inner = exc.__traceback__
+        while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
+            inner = inner.tb_next
         trace = "".join(traceback.format_exception(type(exc), exc, inner))
         level = logging.WARNING if isinstance(exc, (SystemExit, KeyboardInterrupt)) else logging.INFO
         log.log(level, "%s.%s raised %s", self._methods.name, call.method[:80], trace.rstrip())
@@ -279,6 +280,8 @@ def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> tuple
 
 def _not_async(call: ServerCall, result: Any) -> Any:
     if hasattr(type(result), "__await__"):
+        if hasattr(result, "close"):
+            result.close()  # else Python warns that it was never awaited
         raise TypeError(f"{call.method} is async, which this server can't carry out")
     return result
 
