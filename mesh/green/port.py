@@ -96,6 +96,8 @@ class Port:
         pulse.start(self._pulse)
         self._watchers += [data, monitor, pulse]
         loop.run_callback(self._drain)
+        # The descriptor tells of nothing before somebody has once found the monitor empty.
+        loop.run_callback(self._connection_broke)
         if self._heartbeat is not None:
             guard.watch(self)
 
@@ -283,14 +285,16 @@ class Port:
                 self._resume(call)
 
     def _connection_broke(self) -> None:
+        broke = False
         while True:
             try:
                 parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                broke = True
             except zmq.Again:
                 break
-        if self._probes:
+        if broke and self._probes:
             self._probes = list(PROBES[:-1])  # a storm of them is probed for now and then
-        else:
+        elif broke:
             self._probes = list(PROBES)
             self._probe_next()
 
@@ -307,6 +311,7 @@ class Port:
             self._readable()  # makes libzmq look at its pipes
             self._send_all(self.session.probes())
         self._tell()
+        self._check_soon()
         if self._probes:
             self._probe_next()
 
