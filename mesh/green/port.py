@@ -286,7 +286,7 @@ class Port:
 
     def _connection_broke(self) -> None:
         broke = False
-        while True:
+        while not self.closed:
             try:
                 parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
                 broke = True
