@@ -10,6 +10,7 @@ from mesh.errors import LostRemote, MeshError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
+LONGEST: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,10 @@ class Options:
     idempotent: bool = False
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
             raise ValueError(
-                f"timeout must be more than 0 seconds, or None for no limit; not {self.timeout!r}"
+                f"timeout must be more than 0 and at most {LONGEST:.0f} seconds, or None for no limit; "
+                f"not {self.timeout!r}"
             )
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
