@@ -6,8 +6,11 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from functools import partialmethod, singledispatchmethod
+from types import MemberDescriptorType, ModuleType
 from typing import Any, TypeVar
+
+from mesh.core.wire import cannot_travel
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -55,7 +58,9 @@ class MethodTable:
             "_zerorpc_inspect": self._inspect,
         }
 
-    def _find(self, method: str) -> Function:
+    def _find(self, method: Any) -> Function:
+        if not isinstance(method, str):
+            raise TypeError(f"a method's name is text, not {type(method).__name__}")
         function = self.functions.get(method)
         if function is None:
             raise self.unknown(method)
@@ -113,11 +118,23 @@ def _object_methods(target: Any) -> Iterator[tuple[str, Function]]:
         if name.startswith("_"):
             continue
         static = inspect.getattr_static(target, name, None)
-        if isinstance(static, property) or inspect.isclass(static):
+        if inspect.isclass(static) or _is_computed(static):
             continue
         value = getattr(target, name, None)
         if callable(value):
             yield name, value
+
+
+_PLAIN_DESCRIPTORS = (classmethod, staticmethod, partialmethod, singledispatchmethod, MemberDescriptorType)
+
+
+def _is_computed(static: Any) -> bool:
+    """Whether to look at an attribute would run code: a property, and all that works like one."""
+    return (
+        hasattr(type(static), "__get__")
+        and not callable(static)
+        and not isinstance(static, _PLAIN_DESCRIPTORS)
+    )
 
 
 def doc_of(function: Function) -> str | None:
@@ -172,7 +189,8 @@ def _arg(parameter: inspect.Parameter) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A default as a value that travels."""
-    return value if value is None or type(value) in (bool, int, float, str, bytes) else repr(value)
+    plain = value is None or type(value) in (bool, int, float, str, bytes)
+    return value if plain and cannot_travel(value, "") is None else repr(value)
 
 
 def argspec_of(function: Function) -> list[Any] | None:
