@@ -18,6 +18,10 @@ FIRST_CREDIT: Final = 1
 LOST_AFTER: Final = 2.0
 """Heartbeats without a sign of life after which a channel is lost."""
 NEVER: Final = float("inf")
+FASTEST: Final = 0.05
+"""Seconds, the shortest interval between heartbeats: each beat of each channel costs a message."""
+BEATS_LATE: Final = 0.02
+"""The share of an interval by which beats may be late, so that many are given at one look."""
 
 
 class State(Enum):
@@ -88,7 +92,10 @@ class Channel:
 
 
 class Ids:
-    """Message ids: 32 hex digits as zerorpc's, a counter before a base that no other has."""
+    """Message ids: 32 hex digits as zerorpc's, a counter before a base that no other has.
+
+    After 2**32 of them they grow by a digit: a stream may be open for longer than that.
+    """
 
     __slots__ = ("_base", "_count")
 
@@ -99,7 +106,7 @@ class Ids:
         self._count = 0
 
     def next(self) -> bytes:
-        self._count = count = (self._count + 1) & 0xFFFFFFFF
+        self._count = count = self._count + 1
         return b"%08x%b" % (count, self._base)
 
 

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from mesh import errors
-from mesh.core import wire
+from mesh.core import outcomes, wire
 from mesh.core.balance import Peer, choose
-from mesh.core.channel import ANSWERS, FIRST_CREDIT, NEVER, Channel, Ids, Sign, State, control
+from mesh.core.channel import (
+    ANSWERS,
+    BEATS_LATE,
+    FASTEST,
+    FIRST_CREDIT,
+    NEVER,
+    Channel,
+    Ids,
+    Sign,
+    State,
+    control,
+)
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
-from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired, WireError
+from mesh.errors import ConfigError, LostRemote, MeshError, Overloaded, WireError
 
 MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
@@ -35,9 +45,10 @@ class Call(Channel):
     """One request and what has come back.
 
     value or error is set once state is DONE; items holds what a stream has delivered and nobody
-    has taken yet.
+    has taken yet. pinned: it may go to no other peer than the one it was opened for.
     """
 
+    pinned: ClassVar[bool] = False
     __slots__ = (
         "credit",
         "deadline",
@@ -68,11 +79,20 @@ class Call(Channel):
         self.item_size = 0
 
 
+class PinnedCall(Call):
+    """A call for one peer only, for another may not understand it."""
+
+    pinned = True
+    __slots__ = ()
+
+
 class ClientSession:
     """The calls of one client in one event loop.
 
     heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
     other session's message ids. wake_at: when on_timer wants to be called next.
+
+    Raises ConfigError for a heartbeat that can't be kept.
     """
 
     def __init__(
@@ -83,9 +103,11 @@ class ClientSession:
         heartbeat: float | None = DEFAULT_HEARTBEAT,
         max_message: int = wire.MAX_MESSAGE,
     ) -> None:
+        if heartbeat is not None and not FASTEST <= heartbeat < NEVER:
+            raise ConfigError(f"heartbeat must be {FASTEST} seconds or more, or None; not {heartbeat!r}")
         self.peers = peers
         self.calls: dict[Any, Call] = {}
-        self.unsent: deque[Call] = deque()
+        self.unsent: dict[bytes, Call] = {}
         self.woken: list[Call] = []
         self.wake_at = NEVER
         self.dropped: Counter[str] = Counter()
@@ -93,8 +115,8 @@ class ClientSession:
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
         self._extra: Header = {}
-        if heartbeat is not None and heartbeat != DEFAULT_HEARTBEAT:
-            self._extra["heartbeat"] = int(heartbeat * 1000)
+        if heartbeat != DEFAULT_HEARTBEAT:
+            self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
         self._max_message = max_message
         self._pack = wire.packer()
 
@@ -113,13 +135,14 @@ class ClientSession:
         """A new call; its `payload` is to be sent to its `peer`, unless that is None.
 
         extra: what the header carries besides the ids and the deadline. timeout: seconds, or
-        None for no limit. peer: the one it must go to, else the best is chosen. waiter: whom to wake. Raises
-        TypeError for a value that can't travel, WireError over the size limit, Overloaded.
+        None for no limit. peer: the one it must go to, else the best is chosen. waiter: whom to
+        wake. Raises TypeError for a value that can't travel, WireError over the size limit,
+        Overloaded, and LostRemote where `peer` is not live.
         """
         channel_id = self._ids.next()
         header: Header = {"message_id": channel_id, "v": 3}
         if timeout is not None:
-            header["deadline"] = int(timeout * 1000)
+            header["deadline"] = int(timeout * 1000) or 1
         if self._extra:
             header.update(self._extra)
         if extra:
@@ -127,13 +150,15 @@ class ClientSession:
         payload = self._packed(header, method, args)
         deadline = NEVER if timeout is None else now + timeout
         interval = self._interval
-        call = Call(channel_id, method, now, interval, deadline)
+        call = (Call if peer is None else PinnedCall)(channel_id, method, now, interval, deadline)
         call.payload = payload
         call.waiter = waiter
         if peer is None:
             peers = self.peers
             peer = peers[0] if len(peers) == 1 and peers[0].live else choose(peers, self._random)
-        if peer is None or not peer.live:
+        elif not peer.live:
+            raise outcomes.not_sent(peer, method)
+        if peer is None:
             self._park(call)
         else:
             self._bind(call, peer)
@@ -162,7 +187,7 @@ class ClientSession:
             error = Overloaded(f"{MAX_UNSENT} calls wait for a connection already; try again later")
             error.refused = True
             raise error
-        self.unsent.append(call)
+        self.unsent[call.id] = call
 
     def _bind(self, call: Call, peer: Peer) -> None:
         call.peer = peer
@@ -171,23 +196,30 @@ class ClientSession:
 
     def take_unsent(self, peer: Peer, now: float) -> list[Call]:
         """The calls that waited for a connection, now bound to `peer`, to be sent in order."""
-        taken = []
-        while self.unsent:
-            call = self.unsent.popleft()
-            if call.state is State.QUEUED:
-                self._bind(call, peer)
-                call.next_beat = now + self._interval
-                taken.append(call)
+        taken = list(self.unsent.values())
+        self.unsent.clear()
+        for call in taken:
+            self._bind(call, peer)
+            # Not before wake_at, for on_timer looks at what is unsent once an interval too.
+            call.next_beat = now + self._interval
         return taken
 
     def put_back(self, calls: Iterable[Call]) -> None:
-        """These calls were never handed to their peer's connection: let them wait for another."""
+        """These calls were never handed to their peer's connection: let them wait for another.
+
+        Those that may go to no other peer end with LostRemote.
+        """
         for call in calls:
-            if call.state is State.OPEN and call.peer is not None:
-                call.peer.open -= 1
-                call.peer = None
-                call.state = State.QUEUED
-                self.unsent.append(call)
+            peer = call.peer
+            if call.state is not State.OPEN or peer is None:
+                continue
+            if call.pinned:
+                self._end(call, outcomes.not_sent(peer, call.method))
+                continue
+            peer.open -= 1
+            call.peer = None
+            call.state = State.QUEUED
+            self.unsent[call.id] = call
 
     # Answers
 
@@ -196,9 +228,11 @@ class ClientSession:
         try:
             header, name, args = wire.unpack(payload)
             call = self.calls.get(header.get("response_to"))
-        except (WireError, TypeError):
-            self.dropped["malformed"] += 1
+        except (WireError, TypeError) as exc:
+            self._unreadable(peer, payload, exc)
             return
+        if call is None:
+            call = self._call_of(header)
         if call is None or call.peer is not peer:
             # An answer that comes after its call has ended is nothing to report.
             self.dropped["late" if call is None else "from another peer"] += 1
@@ -218,10 +252,24 @@ class ClientSession:
         else:
             self._last(call, peer, header, name, args)
 
+    def _call_of(self, header: Header) -> Call | None:
+        """The call that an event belongs to, also where its peer writes as text what it read as bytes."""
+        channel_id = header.get("response_to")
+        if type(channel_id) is str:
+            channel_id = channel_id.encode()
+        return self.calls.get(channel_id) if type(channel_id) is bytes else None
+
+    def _unreadable(self, peer: Peer, payload: bytes, exc: Exception) -> None:
+        """Count it, and end the call that it belongs to, whose caller would wait in vain."""
+        self.dropped["malformed"] += 1
+        call = self._call_of(wire.salvage_header(payload) or {})
+        if call is not None and call.peer is peer:
+            what = f"the answer of {peer.endpoint} to {call.method!r:.80} can't be read"
+            self._end(call, WireError(f"{what}: {exc}"))
+
     def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
         if call.state is State.OPEN:
             call.state = State.STREAMING
-            call.deadline = NEVER
             call.begin_stream()
         items = call.items
         if items is None or call.credit <= 0:
@@ -230,17 +278,19 @@ class ClientSession:
         call.credit -= 1
         call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
         call.last_heard = now
+        # Whoever waits for an item has got one; whoever works on one is not hurried.
+        call.deadline = NEVER
         items.append(value)
         if call.waiter is not None:
             self.woken.append(call)
 
     def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any) -> None:
         if ANSWERS.get((call.state, name)) is None:
-            self._violated(call, peer, f"sent {name!r:.40} to a call that is {call.state.value}")
+            self._violated(call, peer, f"sent {name[:40]!r} to a call that is {call.state.value}")
             return
         if call.items is None and name != ERR:
             call.begin_stream()
-        self._end(call, _remote(header, args) if name == ERR else None)
+        self._end(call, outcomes.remote(header, args) if name == ERR else None)
 
     def _violated(self, call: Call, peer: Peer, what: str) -> None:
         self.dropped["protocol"] += 1
@@ -253,6 +303,8 @@ class ClientSession:
         call.payload = None
         if call.peer is not None:
             call.peer.open -= 1
+        else:
+            self.unsent.pop(call.id, None)
         if call.waiter is not None:
             self.woken.append(call)
 
@@ -307,69 +359,39 @@ class ClientSession:
         """End every call, as the client closes."""
         for call in list(self.calls.values()):
             self._end(call, error_of(call))
-        self.unsent.clear()
 
     def on_timer(self, now: float) -> list[Out]:
         """End the calls whose time is over, and give the heartbeats that are due."""
         out: list[Out] = []
-        wake_at = NEVER
+        deadline = beat = NEVER
         for call in list(self.calls.values()):
             if call.deadline <= now:
                 peer = call.peer
-                sent = call.state is not State.QUEUED
-                self._end(call, self._expired(call))
-                if sent and peer is not None and peer.live:
+                self._end(call, outcomes.expired(call.method, call.deadline - call.opened, peer, self.peers))
+                if peer is not None and peer.live:
                     out.append((peer, control(self._ids, call.id, BEAT, 0, cancel=True)))
                 continue
-            if call.next_beat <= now and call.state is not State.QUEUED:
-                self._beat(call, now, out)
-            due = min(call.deadline, call.next_beat if call.state is not State.QUEUED else NEVER)
-            wake_at = min(wake_at, due)
-        self.wake_at = max(wake_at, now + GRAIN)
-        self._tidy_unsent()
+            if call.next_beat <= now and not self._beat(call, now, out):
+                continue
+            if call.deadline < deadline:
+                deadline = call.deadline
+            if call.next_beat < beat:
+                beat = call.next_beat
+        self.wake_at = min(max(deadline, now + GRAIN), max(beat, now + self._interval * BEATS_LATE))
         return out
 
-    def _beat(self, call: Call, now: float, out: list[Out]) -> None:
+    def _beat(self, call: Call, now: float, out: list[Out]) -> bool:
+        """Give the heartbeat of a call, or end it and give False."""
         peer = call.peer
         if peer is None:
-            return
+            call.next_beat = now + self._interval
+            return True
         sign = call.beat(now, self._interval, self._interval)
         if sign is Sign.LOST:
             silent = f"no heartbeat for {now - call.last_heard:.1f} s"
             self._end(
                 call, LostRemote(f"{peer.endpoint} is stuck ({silent}) while {call.method!r:.80} was open")
             )
-        elif sign is Sign.BEAT:
-            out.append((peer, control(self._ids, call.id, BEAT, 0)))
-
-    def _tidy_unsent(self) -> None:
-        while self.unsent and self.unsent[0].state is State.DONE:
-            self.unsent.popleft()
-
-    def _expired(self, call: Call) -> TimeoutExpired:
-        waited = f"after {call.deadline - call.opened:.4g} s"
-        if call.peer is not None:
-            return TimeoutExpired(f"no answer from {call.peer.endpoint} to {call.method!r:.80} {waited}")
-        whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in self.peers[:3])
-        error = TimeoutExpired(f"{call.method!r:.80} could not be sent {waited}: {whys}")
-        error.refused = True
-        return error
-
-
-def _remote(header: Header, args: Any) -> Exception:
-    """The exception that an ERR carries: of protocol 1 only its text, else name, text, traceback."""
-    if type(args) is not list or not args:
-        return WireError("the remote answered with an error that has no text")
-    if len(args) < 2:
-        return RemoteError("RemoteError", str(args[0]))
-    name, msg = str(args[0]), str(args[1])
-    if header.get("refused") is True:
-        error = errors.BY_NAME.get(name, Overloaded)(msg)
-        error.refused = True
-        return error
-    builtin = header.get("builtin")
-    trace = str(args[2]) if len(args) > 2 and args[2] else None
-    remote = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
-    if trace:
-        remote.add_note(f"The remote traceback:\n{trace}")
-    return remote
+            return False
+        out.append((peer, control(self._ids, call.id, BEAT, 0)))
+        return True

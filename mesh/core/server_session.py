@@ -10,34 +10,49 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh.core import wire
-from mesh.core.channel import FIRST_CREDIT, NEVER, Channel, Ids, Sign, State, control
-from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header
+from mesh.core.channel import (
+    BEATS_LATE,
+    FASTEST,
+    FIRST_CREDIT,
+    NEVER,
+    Channel,
+    Ids,
+    Sign,
+    State,
+    control,
+)
+from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
 from mesh.errors import WireError, builtin_name
 
 Peer = bytes | tuple[bytes, ...]
 """The routing envelope of a peer: one frame, or several where devices stand between."""
 Out = tuple[Peer, bytes]
 
-MAX_TEXT: Final = 64 * 1024
-"""Characters of a message or traceback that an error carries, at the most."""
 MAX_CHANNEL_ID: Final = 256
+MAX_METHOD: Final = 1_000
+"""Characters of a method's name."""
+MAX_CREDIT: Final = 2**32
+MAX_OUT: Final = 10_000
+"""Answers without a handler that wait in `out`; what comes over it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
 
-    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat a peer may ask for.
+    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat a peer may ask for;
+    one that gives no beats is treated like that too.
     """
 
     queue: int = 1_000
     queue_bytes: int = 256 * 1024 * 1024
     max_message: int = wire.MAX_MESSAGE
-    max_heartbeat: float = 60.0
+    max_heartbeat: float = 300.0
 
 
 class ServerCall(Channel):
@@ -110,19 +125,25 @@ class ServerSession:
             self._malformed(peer, payload, exc)
             return
         channel_id = header.get("response_to")
-        try:
-            if channel_id is None:
-                self._request(peer, header, name, args, len(payload), now)
-            else:
-                self._follow_up(self.calls.get((peer, channel_id)), header, name, args, now)
-        except TypeError:  # an id that is an array or a map
+        if channel_id is None:
+            self._request(peer, header, name, args, len(payload), now)
+        elif _is_id(channel_id):
+            self._follow_up(self.calls.get((peer, channel_id)), header, name, args, now)
+        else:
             self.dropped["malformed"] += 1
 
     def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> None:
         self.dropped["malformed"] += 1
         header = wire.salvage_header(payload)
         if header and "response_to" not in header and _is_id(header.get("message_id")):
-            self.out.append((peer, self.refusal(header, "WireError", str(exc))))
+            self._refuse(peer, header, "WireError", str(exc))
+
+    def _refuse(self, peer: Peer, header: Header, name: str, msg: str) -> None:
+        if len(self.out) >= MAX_OUT:
+            self.dropped["not answered"] += 1
+            return
+        self.dropped["refused"] += 1
+        self.out.append((peer, self.refusal(header, name, msg)))
 
     def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> None:
         channel_id = header.get("message_id")
@@ -136,11 +157,15 @@ class ServerSession:
         if type(args) is not list:
             args = [] if args is None else args
             if type(args) is not list:
-                self.out.append((peer, self.refusal(header, "WireError", "the arguments must be an array")))
+                self._refuse(peer, header, "WireError", "the arguments must be an array")
                 return
+        if size > MAX_METHOD and len(name) > MAX_METHOD:
+            what = f"the method's name has {len(name)} characters, the limit is {MAX_METHOD}"
+            self._refuse(peer, header, "WireError", what)
+            return
         refused = self._no_room(size)
         if refused:
-            self.out.append((peer, self.refusal(header, *refused)))
+            self._refuse(peer, header, *refused)
             return
         call = ServerCall(peer, header, name, args, size, now, self._interval)
         if len(header) > 2:
@@ -165,12 +190,13 @@ class ServerSession:
     def _extras(self, call: ServerCall, header: Header, now: float) -> None:
         """The header keys beyond zerorpc's that change how the conversation is kept."""
         deadline = header.get("deadline")
-        if type(deadline) is int and deadline >= 0:
-            call.deadline = now + deadline / 1000
+        if type(deadline) is int:
+            call.deadline = now + max(deadline, 0) / 1000
         beat = header.get("heartbeat")
-        if type(beat) is int and beat > 0 and self._interval is not NEVER:
-            seconds = min(beat / 1000, self.limits.max_heartbeat)
-            call.interval = min(self._interval, seconds)
+        if type(beat) is int and beat >= 0 and self._interval is not NEVER:
+            slowest = self.limits.max_heartbeat
+            seconds = min(beat / 1000, slowest) if beat else slowest
+            call.interval = min(self._interval, max(seconds, FASTEST))
             call.patience = max(self._interval, seconds)
             call.next_beat = now + call.interval
 
@@ -182,10 +208,8 @@ class ServerSession:
         if name == BEAT:
             if header.get("cancel") is True:
                 self.give_up(call)
-            elif call.version == 2:
+            elif call.version < 3:
                 self._more(call, args)
-            elif call.version < 2:
-                call.next_beat = min(call.next_beat, now + self._interval)
         elif name == MORE:
             self._more(call, args)
         else:
@@ -196,21 +220,23 @@ class ServerSession:
         if type(number) is not int or not 0 <= number < 2**32:
             self.dropped["malformed"] += 1
             return
-        call.credit += number
-        if call.credit > 0 and call.waiter is not None:
+        before = call.credit
+        call.credit = min(before + number, MAX_CREDIT)
+        # Once only: a peer may grant and grant while the one that waits can't run.
+        if before <= 0 < call.credit and call.waiter is not None:
             self.woken.append(call)
 
     # Carrying out
 
     def begin(self, call: ServerCall, now: float) -> bool:
         """Take a call from `ready` to its handler; False where nobody waits for it any more."""
-        self._queued -= 1
-        self._queued_bytes -= call.size
         if call.given_up:
             return False
+        self._queued -= 1
+        self._queued_bytes -= call.size
         if call.deadline <= now:
             waited = f"{call.method!r:.80} waited {now - call.opened:.3g} s, longer than its caller does"
-            self.out.append((call.peer, self.refusal(call.header, "TimeoutExpired", waited)))
+            self._refuse(call.peer, call.header, "TimeoutExpired", waited)
             self._forget(call)
             return False
         call.state = State.OPEN
@@ -267,8 +293,8 @@ class ServerSession:
     def _error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
         version = request.get("v", 1)
-        args = [_clip(name), _clip(msg), _clip(traceback)]
-        if type(version) is int and version < 2:
+        args = [clip(name), clip(msg), clip(traceback)]
+        if type(version) is not int or version < 2:
             args = [f"{args[0]}({args[1]!r})"]
         return self._pack(({**header, **extra}, ERR, args))
 
@@ -276,11 +302,25 @@ class ServerSession:
 
     def give_up(self, call: ServerCall) -> None:
         """Nobody waits for this call any more: its handler's stream is to end."""
-        begun = call.state is not State.QUEUED
+        if call.given_up:
+            return
         call.given_up = True
-        self._forget(call)
-        if begun:
+        if call.state is State.QUEUED:
+            self._unqueue(call)
+        else:
             self.woken.append(call)
+        self._forget(call)
+
+    def _unqueue(self, call: ServerCall) -> None:
+        """Free what a call holds that was not begun."""
+        self._queued -= 1
+        self._queued_bytes -= call.size
+        call.args, call.header = [], {}
+        if len(self.ready) > 1:
+            # Not the last: a driver looks whether there is one, and takes it without the lock.
+            # One that it has just taken is not there.
+            with suppress(ValueError):
+                self.ready.remove(call)
 
     def _forget(self, call: ServerCall) -> None:
         self.calls.pop((call.peer, call.id), None)
@@ -300,19 +340,32 @@ class ServerSession:
     def on_timer(self, now: float) -> list[Out]:
         """Give up the calls of silent peers, and give the heartbeats that are due."""
         out: list[Out] = []
-        wake_at = NEVER
+        wake_at = fastest = NEVER
         for call in list(self.calls.values()):
             if call.next_beat <= now:
                 sign = self._beat(call, now)
                 if sign is Sign.LOST:
-                    self.dropped["lost"] += 1
-                    self.give_up(call)
+                    out.append((call.peer, self._lost_touch(call, now)))
                     continue
                 if sign is Sign.BEAT:
                     out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
-            wake_at = min(wake_at, call.next_beat)
-        self.wake_at = wake_at
+            if call.next_beat < wake_at:
+                wake_at = call.next_beat
+            if call.interval < fastest:
+                fastest = call.interval
+        self.wake_at = max(wake_at, now + fastest * BEATS_LATE)
         return out
+
+    def _lost_touch(self, call: ServerCall, now: float) -> bytes:
+        """Give up the call of a silent peer, and tell it, for it may only have kept still."""
+        self.dropped["lost"] += 1
+        silent = f"the server heard no heartbeat for {now - call.last_heard:.1f} s"
+        extra: Header = {"refused": call.state is State.QUEUED}
+        error = self._error(
+            call.header, "LostRemote", f"{silent} while {call.method!r:.80} was open", "", extra
+        )
+        self.give_up(call)
+        return error
 
     def _beat(self, call: ServerCall, now: float) -> Sign:
         if call.version < 2 and not call.last_heard:
@@ -332,11 +385,3 @@ def _text(exc: BaseException) -> str:
         return str(exc)
     except Exception as why:  # noqa: BLE001 - a user's __str__ may raise anything
         return f"(its text can't be had: {type(why).__name__})"
-
-
-def _clip(text: str) -> str:
-    """Text that travels: no lone surrogates, and not without an end."""
-    if len(text) > MAX_TEXT:
-        half, left_out = MAX_TEXT // 2, len(text) - MAX_TEXT
-        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from reprlib import Repr
 from typing import Any, Final
 
 import msgpack
@@ -31,6 +32,11 @@ Pack = Callable[[Any], bytes]
 
 TRAVELS: Final = "None, bool, int of 64 bits, float, str, bytes, list, tuple, dict and datetime travel"
 _DEPTH: Final = 500
+_SALVAGED: Final = 4096
+"""Bytes at the beginning of an unreadable event in which its header is looked for."""
+MAX_TEXT: Final = 64 * 1024
+"""Characters of a name, message or traceback that an error carries, at the most."""
+_short: Final = Repr()
 _PACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
 _UNPACK_ERRORS = (*_PACK_ERRORS, KeyError, MemoryError)
 
@@ -72,9 +78,10 @@ def unpack(payload: bytes) -> Event:
 
 def salvage_header(payload: bytes) -> Header | None:
     """The header of an event whose rest can't be read, so that its sender gets an answer."""
-    reader = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=MAX_MESSAGE)
+    # The size also bounds the arrays that a few bytes can claim to be.
+    reader = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=_SALVAGED)
     try:
-        reader.feed(payload[:4096])
+        reader.feed(payload[:_SALVAGED])
         if reader.read_array_header() != 3:
             return None
         header = reader.unpack()
@@ -108,11 +115,19 @@ def cannot_travel(value: Any, place: str) -> TypeError | None:
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield f"[the key {key!r:.60}]", key
-            yield f"[{key!r:.60}]", item
+            shown = _shown(key)
+            yield f"[the key {shown}]", key
+            yield f"[{shown}]", item
     else:
         for number, item in enumerate(value):
             yield f"[{number}]", item
+
+
+def _shown(key: Any) -> str:
+    try:
+        return _short.repr(key)[:60]
+    except ValueError:  # an integer with thousands of digits
+        return f"a large {type(key).__name__}"
 
 
 def _fault(value: Any) -> str | None:
@@ -133,5 +148,22 @@ def _fault(value: Any) -> str | None:
     return f"is of type {name}"
 
 
+def clip(text: str) -> str:
+    """Text that travels: no lone surrogates, and not without an end."""
+    if len(text) > MAX_TEXT:
+        half, left_out = MAX_TEXT // 2, len(text) - MAX_TEXT
+        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_text(value: Any) -> str:
+    """What a peer sent for a text, whatever it is; never longer than a clipped one."""
+    if type(value) is bytes:
+        value = value[: 4 * MAX_TEXT].decode("utf-8", "replace")
+    return clip(value if type(value) is str else _short.repr(value))
+
+
 def _reason(exc: BaseException) -> str:
+    if "unhashable" in str(exc):
+        return "an array or a map can't be the key of a map"
     return f"{type(exc).__name__} {exc}".strip()[:200]

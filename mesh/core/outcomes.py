@@ -1,0 +1,53 @@
+"""The errors that end a client's calls: what a peer reports, and what the client finds out itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mesh import errors
+from mesh.core.balance import Peer
+from mesh.core.wire import Header, as_text
+from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
+
+MAX_NAME = 200
+"""Characters of the class name of a remote error."""
+
+
+def expired(method: str, waited: float, peer: Peer | None, peers: Sequence[Peer]) -> TimeoutExpired:
+    """No answer in time. peer: whom the call was sent to, None where it was not sent at all."""
+    if peer is not None:
+        return TimeoutExpired(f"no answer from {peer.endpoint} to {method!r:.80} after {waited:.4g} s")
+    whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in peers[:3]) or "no endpoint is known"
+    error = TimeoutExpired(f"{method!r:.80} could not be sent after {waited:.4g} s: {whys}")
+    error.refused = True
+    return error
+
+
+def not_sent(peer: Peer, method: str) -> LostRemote:
+    error = LostRemote(f"{peer.endpoint} is gone ({peer.why}) before {method!r:.80} could be sent")
+    error.refused = True
+    return error
+
+
+def remote(header: Header, args: Any) -> Exception:
+    """The exception that an ERR carries: of protocol 1 only its text, else name, text, traceback.
+
+    The header key `refused` marks an error of the server's own: True where no handler saw the call.
+    """
+    if type(args) is not list or not args:
+        return WireError("the remote answered with an error that has no text")
+    if len(args) < 2:
+        return RemoteError("RemoteError", as_text(args[0]))
+    name, msg = as_text(args[0])[:MAX_NAME], as_text(args[1])
+    refused = header.get("refused")
+    if refused is True or (refused is False and name in errors.BY_NAME):
+        error = errors.BY_NAME.get(name, Overloaded)(msg)
+        error.refused = refused
+        return error
+    builtin = header.get("builtin")
+    trace = as_text(args[2]) if len(args) > 2 and args[2] else None
+    raised = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
+    if trace:
+        raised.add_note(f"The remote traceback:\n{trace}")
+    return raised
