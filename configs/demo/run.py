@@ -157,7 +157,7 @@ class Demo:
 
 def play(demo: Demo) -> None:
     """The story."""
-    title("Serve code that knows nothing of mesh: a class, twice, and a module of Python's own")
+    title("Serve code that knows nothing of mesh: a class, twice (with users of its own each), and a module")
     endpoints = [demo.serve("users:Users", "--service", "users") for _ in range(2)]
     endpoints.append(demo.serve("urllib.parse", "--service", "urls"))
     print()
