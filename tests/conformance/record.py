@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tests.conformance import recordings
@@ -68,6 +69,7 @@ _WITHOUT_TRACEBACKS = (
 
 
 def record(language: Language) -> None:
+    script: list[str | Path]
     if language == "python":
         peer = f"zerorpc-python {version('zerorpc')}"
         script = [sys.executable, "-c", _WITHOUT_TRACEBACKS, SCRIPTS / "python_server.py", f"{LOCAL}:*"]

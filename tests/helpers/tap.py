@@ -42,6 +42,7 @@ class Tap:
         self._stopped = self._context.socket(zmq.PAIR)
         for one in (self._front, self._back, self._stop, self._stopped):
             one.linger = 0
+            one.set_hwm(0)  # a tap that drops would be seen as a peer that does
         self._stopped.bind("inproc://stop")
         self._stop.connect("inproc://stop")
         self._front.bind("tcp://127.0.0.1:*")

@@ -13,22 +13,26 @@ function odd(text) {
   return error;
 }
 
+// To answer a caller that fell silent meanwhile throws.
+function unlessGone(answer) {
+  try {
+    answer();
+    return true;
+  } catch (gone) {
+    return false;
+  }
+}
+
 function sendRange(number, pauseMs, reply) {
   let next = 0;
   openStreams += 1;
   (function step() {
-    try {
+    const there = unlessGone(() => {
       for (let batch = 0; batch < (pauseMs ? 1 : 50) && next < number; batch += 1) reply(null, next++, true);
-      if (next >= number) {
-        openStreams -= 1;
-        reply();
-        return;
-      }
-    } catch (gone) {
-      openStreams -= 1;
-      return;
-    }
-    setTimeout(step, pauseMs);
+      if (next >= number) reply();
+    });
+    if (there && next < number) setTimeout(step, pauseMs);
+    else openStreams -= 1;
   })();
 }
 
@@ -56,7 +60,7 @@ const server = new zerorpc.Server(
     },
     wait: function (seconds, reply) {
       calls += 1;
-      setTimeout(() => reply(null, "waited"), seconds * 1000);
+      setTimeout(() => unlessGone(() => reply(null, "waited")), seconds * 1000);
     },
     die: function (reply) {
       process.kill(process.pid, "SIGKILL");
@@ -81,6 +85,21 @@ const server = new zerorpc.Server(
     fail_after: function (number, reply) {
       for (let item = 0; item < number; item += 1) reply(null, item, true);
       reply(new RangeError(`after ${number}`));
+    },
+    // Small items, produced slower than they are read, and then large ones.
+    growing: function (small, large, bytes, reply) {
+      let sent = 0;
+      const body = "x".repeat(bytes);
+      (function step() {
+        const there = unlessGone(() => {
+          for (let batch = 0; batch < 10 && sent < small + large; batch += 1) {
+            reply(null, sent < small ? "" : body, true);
+            sent += 1;
+          }
+          if (sent >= small + large) reply();
+        });
+        if (there && sent < small + large) setTimeout(step, 1);
+      })();
     },
     items: function (values, reply) {
       for (const value of values) reply(null, value, true);
