@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import greenlet
@@ -19,7 +21,7 @@ from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
 from mesh.green import process, sockets
 from mesh.green.port import Port
-from mesh.green.threads import Box
+from mesh.green.threads import Box, in_own_loop
 from mesh.green.workers import Workers
 
 log = logging.getLogger("mesh.server")
@@ -59,8 +61,8 @@ class Server:
         self.name = self._methods.name
         self._port = Port(self.name, heartbeat, limits or Limits())
         self._workers = Workers(self._methods, pool_size, threads)
-        self._bound: list[str] = []
         self._hub: Any = None
+        self._claimed = False
         self._stopping = False
         self._stopped: Any = None
         self._ended = Box()
@@ -68,7 +70,7 @@ class Server:
 
     def forked(self) -> None:
         """In the child of a fork: the endpoints and the calls are the parent's."""
-        self._hub = None
+        self._claimed = False
         self._stopping = True
 
     # Endpoints
@@ -82,12 +84,10 @@ class Server:
             if fd is not None:
                 self._port.socket.set(zmq.USE_FD, fd)
             try:
-                real = sockets.attach(self._port.socket, endpoint, "bind")
+                return sockets.attach(self._port.socket, endpoint, "bind")
             finally:
                 if fd is not None:
                     self._port.socket.set(zmq.USE_FD, -1)
-            self._bound.append(real)
-            return real
 
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""
@@ -98,9 +98,16 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop`, in this thread or greenlet."""
-        fresh_hub = get_hub_if_exists() is None
-        self._begin()
-        self._until_stopped(fresh_hub and not process.in_main_thread())
+        self._claim()
+        ended, serve = self._ended, cast(list[Callable[[], object]], [self._serve])
+        if get_hub_if_exists() is not None or process.in_main_thread():
+            try:
+                self._serve()
+            finally:
+                ended.release()
+        else:
+            del self  # see in_own_loop
+            in_own_loop(serve, ended)
 
     def start(self) -> None:
         """Serve in the background.
@@ -108,41 +115,43 @@ class Server:
         In greenlets of this loop where the program lives in gevent (it has patched the standard
         library, or this is a greenlet), else in a native thread of its own.
         """
-        if self._in_gevent():
-            self._begin()
-            gevent.spawn(self._until_stopped, False)
-            return
+        self._claim()
         started = Box()
-        process.start_new_thread(self._run_thread, (started,))
+        if self._in_gevent():
+            gevent.spawn(self._serve, started).rawlink(lambda _: self._ended.release())
+            gevent.sleep(0)
+        else:
+            process.start_new_thread(in_own_loop, ([partial(self._serve, started)], self._ended))
         started.outcome()
 
     @staticmethod
     def _in_gevent() -> bool:
         return bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None
 
-    def _run_thread(self, started: Box) -> None:
-        started.fill(self._begin, ())
-        if started.error is None:
-            self._until_stopped(True)
-
-    def _begin(self) -> None:
-        if self._hub is not None or self._stopping:
+    def _claim(self) -> None:
+        if self._claimed or self._stopping:
             raise MeshError(
                 f"{self.name} was started already, stopped, or made before a fork; make a new server"
             )
-        self._hub = get_hub()
-        self._stopped = Event()
-        self._workers.start(self._hub, self._port)
+        self._claimed = True
 
-    def _until_stopped(self, own_hub: bool) -> None:
+    def _serve(self, started: Box | None = None) -> None:
         try:
-            self._stopped.wait()
+            if started is None:
+                self._begin()
+            else:
+                started.fill(self._begin, ())
+            if started is None or started.error is None:
+                self._stopped.wait()
         finally:
             self._end()
-            if own_hub:
-                gevent.sleep(0)  # lets what has ended leave the loop
-                get_hub().destroy(destroy_loop=True)
-            self._ended.fill(lambda: None, ())
+
+    def _begin(self) -> None:
+        self._stopped = Event()
+        self._hub = hub = get_hub()
+        self._workers.start(hub, self._port)
+        if self._stopping:
+            gevent.spawn(self._drain, 0.0)
 
     def stop(self, timeout: float | None = 30.0) -> None:
         """Drain: take no new calls, let the running ones finish for `timeout` seconds, close.
@@ -150,15 +159,18 @@ class Server:
         From any thread or greenlet, also from a handler or a signal handler, which it lets go on
         where the rest could not.
         """
-        first = not self._stopping
-        self._stopping = True
-        if self._hub is None:
+        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
+        # looks at `_stopping` after it has set `_hub`.
+        first, self._stopping = not self._stopping, True
+        here, hub = get_hub_if_exists(), self._hub
+        if not self._claimed:
             self._port.close(0)
             return
-        loop, here = self._hub.loop, get_hub_if_exists()
-        if first:
-            run_callback = loop.run_callback if here is self._hub else loop.run_callback_threadsafe
-            run_callback(gevent.spawn, self._drain, timeout)
+        if first and hub is not None:
+            loop = hub.loop
+            (loop.run_callback_threadsafe if hub is not here else loop.run_callback)(
+                gevent.spawn, self._drain, timeout
+            )
         if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
             return
         if here is None:
@@ -167,14 +179,9 @@ class Server:
             gevent.sleep(0.005)
 
     def _drain(self, timeout: float | None) -> None:
-        port = self._port
-        with port.lock:
-            port.session.draining = True
-            for endpoint in [] if port.closed else self._bound:
-                try:
-                    port.socket.unbind(endpoint)
-                except zmq.ZMQError as exc:
-                    log.debug("could not unbind %s: %s", endpoint, exc)
+        with self._port.lock:
+            # To unbind now would break the connections that were accepted, not only refuse new ones.
+            self._port.session.draining = True
         if not self._workers.wait_idle(timeout):
             log.warning(
                 "%s: %d calls still ran after %s s and are given up",

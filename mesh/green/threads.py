@@ -37,6 +37,10 @@ class Box:
         finally:
             self._done.release()
 
+    def release(self) -> None:
+        """There is an outcome, which is None."""
+        self._done.release()
+
     def wait(self, timeout: float = -1.0) -> bool:
         """Block this native thread until there is an outcome; False after `timeout` seconds."""
         if not self._done.acquire(True, timeout):
@@ -49,6 +53,20 @@ class Box:
         if self.error is not None:
             raise self.error
         return self.value
+
+
+def in_own_loop(body: list[Callable[[], object]], ended: Box) -> None:
+    """Call what is in `body` in this native thread, then destroy its loop and release `ended`.
+
+    The frames in which gevent destroys a loop are never collected: the body is taken out of its
+    list, so that they hold nothing that matters.
+    """
+    try:
+        body.pop()()
+    finally:
+        gevent.sleep(0)  # lets what has ended leave the loop
+        get_hub().destroy(destroy_loop=True)
+        ended.release()
 
 
 class LoopThread:

@@ -1,0 +1,326 @@
+"""A server's life: endpoints, start, drain, stop; in programs of every kind."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+import mesh
+from mesh.green.threads import Box
+from tests.green.conftest import Connect, Program
+from tests.helpers.processes import eventually
+
+
+class Service:
+    def __init__(self) -> None:
+        self.server: mesh.Server | None = None
+        self.begun: list[Any] = []
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+    def slow(self, seconds: float) -> str:
+        self.begun.append(seconds)
+        gevent.sleep(seconds)
+        return "done"
+
+    def stop(self) -> str:
+        assert self.server is not None
+        self.server.stop()
+        return "stopping"
+
+
+def made(**options: Any) -> tuple[Service, mesh.Server, str]:
+    service = Service()
+    server = service.server = mesh.Server(service, **options)
+    return service, server, server.bind("tcp://127.0.0.1:*")
+
+
+def test_bind_gives_the_real_endpoint_and_may_be_repeated(connect: Connect, tmp_path: Any) -> None:
+    server = mesh.Server(Service())
+    endpoints = [
+        server.bind("tcp://127.0.0.1:*"),
+        server.bind("tcp://127.0.0.1:*"),
+        server.bind("inproc://life"),
+    ]
+    endpoints.append(server.bind(f"ipc://{tmp_path}/s"))
+    assert all("*" not in endpoint for endpoint in endpoints)
+    with server:
+        for endpoint in endpoints:
+            assert connect(endpoint).echo(1) == 1
+        endpoints.append(server.bind("tcp://127.0.0.1:*"))  # while it runs
+        assert connect(endpoints[-1]).echo(2) == 2
+
+
+def test_a_bad_endpoint_is_told() -> None:
+    server = mesh.Server(Service())
+    taken = server.bind("tcp://127.0.0.1:*")
+    with pytest.raises(mesh.ConfigError, match="in use already"):
+        mesh.Server(Service()).bind(taken)
+    with pytest.raises(mesh.ConfigError, match="can't bind to 'nonsense'"):
+        server.bind("nonsense")
+    server.stop()
+
+
+def test_options_that_make_no_sense() -> None:
+    for options in ({"pool_size": 0}, {"heartbeat": 0}, {"heartbeat": -1}):
+        with pytest.raises(mesh.ConfigError):
+            mesh.Server(Service(), **options)  # type: ignore[arg-type]
+    with pytest.raises(mesh.ConfigError, match="no public method"):
+        mesh.Server({})
+
+
+def test_a_server_is_started_once() -> None:
+    _, server, _ = made()
+    server.start()
+    with pytest.raises(mesh.MeshError, match="make a new server"):
+        server.start()
+    server.stop()
+    with pytest.raises(mesh.MeshError, match="make a new server"):
+        server.run()
+    _, unused, _ = made()
+    unused.stop()
+    unused.stop()
+
+
+def test_its_address_is_free_after_stop() -> None:
+    for _ in range(5):
+        _, server, endpoint = made()
+        server.start()
+        with mesh.connect(endpoint, timeout=5) as client:
+            client.echo(1)
+        server.stop()
+        again = mesh.Server(Service())
+        assert again.bind(endpoint) == endpoint
+        again.stop()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_stop_drains_and_new_calls_are_refused_in_words(connect: Connect, threads: int) -> None:
+    service, server, endpoint = made(threads=threads)
+    server.start()
+    client = connect(endpoint)
+    running = [client.slow.future(0.4) for _ in range(2)]
+    eventually(lambda: len(service.begun) == 2)
+    stopping = Box()
+    threading.Thread(target=stopping.fill, args=(server.stop, ())).start()
+
+    def refused() -> bool:
+        try:
+            client.echo(1)
+        except mesh.LostRemote as exc:
+            assert "the server is stopping and takes no more calls" in str(exc)
+            assert exc.refused
+            return True
+        return False
+
+    eventually(refused, timeout=0.35)
+    assert [one.result(timeout=5) for one in running] == ["done", "done"]
+    eventually(lambda: stopping.wait(0.0), what="the end of stop()")
+    assert stopping.error is None
+
+
+def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
+    service, server, endpoint = made(pool_size=1)
+    server.start()
+    client = connect(endpoint)
+    calls = [client.slow.future(0.05) for _ in range(6)]
+    eventually(lambda: service.begun)
+    server.stop()
+    assert [one.result(timeout=5) for one in calls] == ["done"] * 6
+
+
+def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    service, server, endpoint = made()
+    server.start()
+    client = connect(endpoint)
+    pending = client.slow.future(30)
+    eventually(lambda: service.begun)
+    began = time.monotonic()
+    server.stop(timeout=0.2)
+    assert time.monotonic() - began < 2
+    with pytest.raises(mesh.LostRemote):
+        pending.result(timeout=5)
+    assert "1 calls still ran after 0.2 s and are given up" in caplog.text
+
+
+def test_stop_gives_up_handlers_in_threads_that_take_too_long(connect: Connect) -> None:
+    class Blocking:
+        def nap(self, seconds: float) -> str:
+            time.sleep(seconds)
+            return "rested"
+
+    server = mesh.Server(Blocking(), threads=2)
+    endpoint = server.bind("tcp://127.0.0.1:*")
+    server.start()
+    client = connect(endpoint)
+    pending = client.nap.future(0.8)
+    with pytest.raises(mesh.TimeoutExpired):
+        pending.result(timeout=0.1)
+    server.stop(timeout=0.1)
+    with pytest.raises(mesh.LostRemote):
+        pending.result(timeout=5)
+    gevent.sleep(0.8)  # the thread comes back to a loop that is gone
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_handler_may_stop_its_server_and_is_answered(connect: Connect, threads: int) -> None:
+    _, server, endpoint = made(threads=threads)
+    server.start()
+    client = connect(endpoint)
+    assert client.stop() == "stopping"
+    server.stop()
+    with pytest.raises((mesh.LostRemote, mesh.TimeoutExpired)):
+        client.with_options(timeout=0.2).echo(1)
+
+
+def test_every_stop_waits_for_the_end(connect: Connect) -> None:
+    service, server, endpoint = made()
+    server.start()
+    client = connect(endpoint)
+    pending = client.slow.future(0.3)
+    eventually(lambda: service.begun)
+    first = threading.Thread(target=server.stop)
+    first.start()
+    server.stop()
+    assert pending.result(timeout=1) == "done"
+    eventually(lambda: not first.is_alive())
+
+
+def test_a_server_in_the_loop_of_its_client_and_stop_from_a_thread() -> None:
+    def program() -> str:
+        service, server, endpoint = made()
+        server.start()  # in this loop, as this is a greenlet
+        with mesh.connect(endpoint, timeout=5) as client:
+            assert client.echo("same loop") == "same loop"
+            pending = client.slow.future(0.2)
+            eventually(lambda: service.begun)
+            thread = threading.Thread(target=server.stop)
+            thread.start()
+            eventually(lambda: not thread.is_alive(), what="stop() in a thread")
+            return str(pending.result(timeout=5))
+
+    assert gevent.spawn(program).get(timeout=20) == "done"
+
+
+def test_a_handler_calls_its_own_server(connect: Connect) -> None:
+    class Recursive:
+        client: mesh.Client
+
+        def factorial(self, n: int) -> int:
+            return 1 if n < 2 else n * int(self.client.factorial(n - 1))
+
+        def items(self, n: int) -> Any:
+            yield n
+            if n:
+                yield from self.client.items(n - 1)
+
+    target = Recursive()
+    server = mesh.Server(target)
+    endpoint = server.bind("tcp://127.0.0.1:*")
+    with server, mesh.connect(endpoint, timeout=5) as target.client:
+        client = connect(endpoint)
+        assert client.factorial(15) == 1307674368000
+        assert list(client.items(10)) == list(range(10, -1, -1))
+
+
+def test_two_servers_that_call_each_other(connect: Connect) -> None:
+    class Player:
+        other: mesh.Client
+
+        def ball(self, n: int) -> list[str]:
+            return ["end"] if not n else [f"{n}", *self.other.ball(n - 1)]
+
+    def program() -> list[str]:
+        ping, pong = Player(), Player()
+        servers = mesh.Server(ping), mesh.Server(pong)
+        endpoints = [server.bind("tcp://127.0.0.1:*") for server in servers]
+        ping.other, pong.other = (mesh.connect(endpoint, timeout=5) for endpoint in reversed(endpoints))
+        with servers[0], servers[1], mesh.connect(endpoints[0], timeout=5) as client:
+            result = client.ball(10)
+            ping.other.close()
+            pong.other.close()
+            return list(result)
+
+    expected = [str(n) for n in range(10, 0, -1)] + ["end"]
+    assert program() == expected
+    assert gevent.spawn(program).get(timeout=20) == expected
+
+
+def test_a_server_that_is_dropped_or_stopped_leaves_nothing(connect: Connect) -> None:
+    def alive() -> int:
+        gc.collect()
+        return sum(type(one).__name__ in ("Port", "Workers", "ServerSession") for one in gc.get_objects())
+
+    def one(started: bool) -> None:
+        _, server, endpoint = made()
+        if started:
+            server.start()
+            with mesh.connect(endpoint, timeout=5) as client:
+                client.slow(0.01)
+                pytest.raises(NameError, client.nothing)
+            server.stop()
+
+    before = alive()
+    for number in range(6):
+        one(number % 2 == 0)
+        gevent.spawn(one, number % 2 == 0).get()
+    eventually(lambda: alive() <= before, what="the end of the servers' objects")
+
+
+WAYS = [
+    "plain-background",
+    "plain-foreground",
+    "plain-thread",
+    "gevent-background",
+    "gevent-foreground",
+    "patched-background",
+    "patched-foreground",
+    "patched-thread",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_in_a_program(program: Program, way: str) -> None:
+    process = program("life", way)
+    assert process.wait() == 0, process.describe()
+    lines = process.stdout.split("\n")
+    assert lines[0].startswith("call ")
+    assert "drained done" in lines or "drained True" in lines, process.describe()
+    assert "ended" in lines
+    assert process.stderr == ""
+
+
+@pytest.mark.parametrize("way", ["plain-signal", "patched-signal"])
+def test_a_signal_handler_stops_it_after_the_running_calls(
+    program: Program, connect: Connect, way: str
+) -> None:
+    process = program("life", way)
+    client = connect(process.wait_for(r"serving (\S+)")[1])
+    pending = client.slow.future(0.4)
+    client.slow(0.01)
+    process.signal(signal.SIGTERM)
+    assert pending.result(timeout=5) == "done"
+    assert process.wait() == 0
+    assert "handled\nended\n" in process.stdout
+
+
+@pytest.mark.parametrize("way", ["plain-signal-busy", "patched-signal-busy"])
+def test_a_signal_handler_that_interrupts_mesh_itself(
+    program: Program, way: str, record_property: Callable[..., None]
+) -> None:
+    processes = [program("life", way) for _ in range(3)]
+    for process in processes:
+        process.wait_for("serving")
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    for process in processes:
+        assert process.wait() == 0, process.describe()
+        assert "ended" in process.stdout
