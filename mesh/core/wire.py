@@ -31,7 +31,8 @@ Event = tuple[Header, str, Any]
 Pack = Callable[[Any], bytes]
 
 TRAVELS: Final = "None, bool, int of 64 bits, float, str, bytes, list, tuple, dict and datetime travel"
-_DEPTH: Final = 500
+_DEPTH: Final = 1_000
+"""Levels of nesting, about as many as MessagePack implementations take."""
 _SALVAGED: Final = 4096
 """Bytes at the beginning of an unreadable event in which its header is looked for."""
 MAX_TEXT: Final = 64 * 1024
@@ -51,7 +52,7 @@ def pack(header: Header, name: str, args: Any) -> bytes:
     try:
         return packer()((header, name, args))
     except _PACK_ERRORS as exc:
-        raise cannot_travel(args, "args") or TypeError(str(exc)) from None
+        raise cannot_travel(args, "args") or TypeError(f"args can't be packed: {exc}") from None
 
 
 def unpack(payload: bytes) -> Event:
