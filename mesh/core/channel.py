@@ -7,6 +7,7 @@ monotonic clock.
 
 from __future__ import annotations
 
+from binascii import hexlify
 from enum import Enum
 from typing import Any, Final
 
@@ -35,6 +36,12 @@ class State(Enum):
     DONE = "done"
     """Ended; the outcome, if anybody waits for it, is in the call."""
 
+
+# To look a member up in its enum costs as much as a function call: these are for the hot paths.
+QUEUED: Final = State.QUEUED
+OPEN: Final = State.OPEN
+STREAMING: Final = State.STREAMING
+DONE: Final = State.DONE
 
 # What an answer does to a client's conversation; what is not here breaks the protocol.
 ANSWERS: Final[dict[tuple[State, str], State]] = {
@@ -107,7 +114,7 @@ class Ids:
 
     def next(self) -> bytes:
         self._count = count = self._count + 1
-        return b"%08x%b" % (count, self._base)
+        return hexlify(count.to_bytes(4, "big")) + self._base
 
 
 def control(ids: Ids, channel_id: Any, name: str, number: int, **extra: Any) -> bytes:

@@ -16,13 +16,16 @@ from mesh.core.balance import Peer, choose
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
+    DONE,
     FASTEST,
     FIRST_CREDIT,
     NEVER,
+    OPEN,
+    QUEUED,
+    STREAMING,
     Channel,
     Ids,
     Sign,
-    State,
     control,
 )
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
@@ -63,7 +66,13 @@ class Call(Channel):
     )
 
     def __init__(self, channel_id: bytes, method: str, now: float, interval: float, deadline: float) -> None:
-        Channel.__init__(self, channel_id, now, interval)
+        # As Channel's, without the call of it.
+        self.id = channel_id
+        self.opened = now
+        self.next_beat = now + interval
+        self.last_heard = 0.0
+        self.state = QUEUED
+        self.waiter = None
         self.method = method
         self.deadline = deadline
         self.payload: bytes | None = None
@@ -191,7 +200,7 @@ class ClientSession:
 
     def _bind(self, call: Call, peer: Peer) -> None:
         call.peer = peer
-        call.state = State.OPEN
+        call.state = OPEN
         peer.open += 1
 
     def take_unsent(self, peer: Peer, now: float) -> list[Call]:
@@ -211,14 +220,14 @@ class ClientSession:
         """
         for call in calls:
             peer = call.peer
-            if call.state is not State.OPEN or peer is None:
+            if call.state is not OPEN or peer is None:
                 continue
             if call.pinned:
                 self._end(call, outcomes.not_sent(peer, call.method))
                 continue
             peer.open -= 1
             call.peer = None
-            call.state = State.QUEUED
+            call.state = QUEUED
             self.unsent[call.id] = call
 
     # Answers
@@ -239,7 +248,7 @@ class ClientSession:
             return
         if peer.mesh is None and "mesh" in header:
             peer.mesh = True
-        if name == OK and call.state is State.OPEN:
+        if name == OK and call.state is OPEN:
             if type(args) is list and args:
                 call.value = args[0]
                 self._end(call, None)
@@ -268,8 +277,8 @@ class ClientSession:
             self._end(call, WireError(f"{what}: {exc}"))
 
     def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
-        if call.state is State.OPEN:
-            call.state = State.STREAMING
+        if call.state is OPEN:
+            call.state = STREAMING
             call.begin_stream()
         items = call.items
         if items is None or call.credit <= 0:
@@ -298,7 +307,7 @@ class ClientSession:
 
     def _end(self, call: Call, error: Exception | None) -> None:
         del self.calls[call.id]
-        call.state = State.DONE
+        call.state = DONE
         call.error = error
         call.payload = None
         if call.peer is not None:
@@ -313,7 +322,7 @@ class ClientSession:
     def grant(self, call: Call) -> bytes | None:
         """The credit to send after an item was taken, or None while the peer has enough."""
         items = call.items
-        if items is None or call.state is not State.STREAMING:
+        if items is None or call.state is not STREAMING:
             return None
         left = call.credit + len(items)
         if left * 2 >= call.window:
@@ -332,9 +341,9 @@ class ClientSession:
 
     def cancel(self, call: Call) -> Out | None:
         """Give up a call. What comes back tells its peer, where one has it."""
-        if call.state is State.DONE:
+        if call.state is DONE:
             return None
-        peer, sent = call.peer, call.state is not State.QUEUED
+        peer, sent = call.peer, call.state is not QUEUED
         call.waiter = None
         self._end(call, None)
         if sent and peer is not None and peer.live:
