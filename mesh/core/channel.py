@@ -101,7 +101,7 @@ class Channel:
 class Ids:
     """Message ids: 32 hex digits as zerorpc's, a counter before a base that no other has.
 
-    After 2**32 of them they grow by a digit: a stream may be open for longer than that.
+    After 2**32 of them they become longer: a stream may be open for all that time.
     """
 
     __slots__ = ("_base", "_count")
@@ -114,7 +114,10 @@ class Ids:
 
     def next(self) -> bytes:
         self._count = count = self._count + 1
-        return hexlify(count.to_bytes(4, "big")) + self._base
+        try:
+            return hexlify(count.to_bytes(4, "big")) + self._base
+        except OverflowError:
+            return hexlify(count.to_bytes(8, "big")) + self._base
 
 
 def control(ids: Ids, channel_id: Any, name: str, number: int, **extra: Any) -> bytes:
