@@ -167,10 +167,7 @@ class Server:
             self._port.close(0)
             return
         if first and hub is not None:
-            loop = hub.loop
-            (loop.run_callback_threadsafe if hub is not here else loop.run_callback)(
-                gevent.spawn, self._drain, timeout
-            )
+            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
         if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
             return
         if here is None:

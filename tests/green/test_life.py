@@ -131,8 +131,8 @@ def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
     service, server, endpoint = made(pool_size=1)
     server.start()
     client = connect(endpoint)
-    calls = [client.slow.future(0.05) for _ in range(6)]
-    eventually(lambda: service.begun)
+    calls = [client.slow.future(0.1) for _ in range(6)]
+    eventually(lambda: service.begun and len(server._port.session.calls) == 6)
     server.stop()
     assert [one.result(timeout=5) for one in calls] == ["done"] * 6
 
