@@ -39,6 +39,7 @@ class Caller:
     ) -> None:
         self.hub = hub
         self.thread = process.get_ident()
+        self.home = process.presence()
         self.lock = process.allocate_lock()
         self.turn = monotonic()
         self._max_message = max_message

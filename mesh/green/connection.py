@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
@@ -69,6 +68,8 @@ class Connection:
             if not process.in_main_thread():
                 return None
             hub = get_hub()
+            # Ctrl-C is no error to print: the main greenlet gets it, as in every program.
+            hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
         caller = self._callers.get(hub)
         if caller is None:
             caller = self._begin(hub)
@@ -89,8 +90,8 @@ class Connection:
 
     def _take_orphans(self) -> list[Caller]:
         """The callers of loops whose thread has ended."""
-        threads = sys._current_frames().keys()
-        return [self._callers.pop(hub) for hub, c in list(self._callers.items()) if c.thread not in threads]
+        dead = [hub for hub, caller in self._callers.items() if caller.home() is None]
+        return [self._callers.pop(hub) for hub in dead]
 
     def _follow(self, source: Source) -> None:
         """Move to the service's endpoints of now, if they have changed."""
@@ -115,9 +116,8 @@ class Connection:
     def _each_at_home(callers: Sequence[Caller], function: Callable[[Caller], None]) -> None:
         """Run `function` in each caller's own loop; at once where that is this one, or is dead."""
         here = get_hub_if_exists()
-        threads = sys._current_frames().keys()
         for caller in callers:
-            if caller.hub is here or caller.thread not in threads:
+            if caller.hub is here or caller.home() is None:
                 function(caller)
             else:
                 caller.hub.loop.run_callback_threadsafe(function, caller)

@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import zmq
 from gevent import monkey
@@ -19,6 +19,7 @@ from gevent import monkey
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
 get_ident: Any = monkey.get_original("_thread", "get_ident")
 start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
+_thread_local: Any = monkey.get_original("_thread", "_local")()
 
 MAX_SOCKETS = 65_536
 
@@ -57,6 +58,22 @@ def in_main_thread() -> bool:
     """Whether this native thread is the program's main one, also where gevent has patched."""
     main = threading.main_thread()
     return bool(get_ident() == main.ident or threading.get_native_id() == main.native_id)
+
+
+class Presence:
+    """Lives as long as the native thread that it belongs to."""
+
+    __slots__ = ("__weakref__",)
+
+
+def presence() -> ref[Presence]:
+    """A reference that is dead once this native thread has ended.
+
+    sys._current_frames tells that too, but keeps alive whatever the frames of the caller hold.
+    """
+    if not hasattr(_thread_local, "presence"):
+        _thread_local.presence = Presence()
+    return ref(_thread_local.presence)
 
 
 def remember(forkable: Forkable) -> None:

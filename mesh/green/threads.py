@@ -35,6 +35,7 @@ class Box:
         except BaseException as exc:  # noqa: BLE001 - it belongs to the thread that waits
             self.error = exc
         finally:
+            self.greenlet = None
             self._done.release()
 
     def release(self) -> None:

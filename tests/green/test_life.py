@@ -265,7 +265,8 @@ def test_a_server_that_is_dropped_or_stopped_leaves_nothing(connect: Connect) ->
             server.start()
             with mesh.connect(endpoint, timeout=5) as client:
                 client.slow(0.01)
-                pytest.raises(NameError, client.nothing)
+                with pytest.raises(NameError):
+                    client.nothing()
             server.stop()
 
     before = alive()

@@ -91,11 +91,11 @@ def test_the_pool_bounds_them(worker: Worker, client_of: Callable[..., mesh.Clie
 
 def test_a_full_queue_is_told_at_once(worker: Worker, client_of: Callable[..., mesh.Client]) -> None:
     client = client_of(worker, pool_size=1, limits=Limits(queue=5))
-    jobs = [gevent.spawn(client.slow, 0.5, n) for n in range(6)]
+    jobs = [gevent.spawn(client.slow, 0.2, n) for n in range(6)]
     eventually(lambda: worker.running)
     began = time.monotonic()
     with pytest.raises(mesh.Overloaded, match="5 calls wait already") as caught:
-        while time.monotonic() - began < 0.3:
+        while time.monotonic() - began < 0.15:
             client.with_options(timeout=0.02).echo(1)
     assert caught.value.refused
     assert [job.get(timeout=10) for job in jobs] == list(range(6))

@@ -1,4 +1,4 @@
-"""A service in a process of its own: `service.py [--bind EP] [--heartbeat S] [--pool-size N] [--threads N]`."""
+"""A service in a process of its own, until it is killed."""
 
 from __future__ import annotations
 

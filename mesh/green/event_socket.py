@@ -1,0 +1,192 @@
+"""The socket of a publisher, subscriber, pusher or puller, and the endpoints at its far ends.
+
+Owns who binds and who connects where a name of the registry is given, and follows that name. Who
+touches the socket holds the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+
+from mesh.errors import ConfigError
+from mesh.green import process, sockets
+from mesh.green.resolver import Followed
+from mesh.green.sockets import Socket
+from mesh.names.catalog import Catalog
+from mesh.names.model import Service
+from mesh.names.resolver import Target, resolve
+
+log = logging.getLogger("mesh.events")
+
+KEEPALIVE: Final = ((zmq.TCP_KEEPALIVE_IDLE, 10), (zmq.TCP_KEEPALIVE_INTVL, 3), (zmq.TCP_KEEPALIVE_CNT, 3))
+"""Seconds and probes until a silent host is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One end of PUB/SUB or of a pipeline.
+
+    kind: its ZeroMQ socket. own: the registry's type of an address that is its own, which it binds.
+    meets: the types of far ends that it connects to.
+    """
+
+    name: str
+    kind: int
+    own: str
+    meets: tuple[str, ...]
+
+
+# XPUB is a PUB that tells who subscribes.
+PUBLISHER: Final = Role("publisher", zmq.XPUB, "pub", ("sub", "xsub"))
+SUBSCRIBER: Final = Role("subscriber", zmq.SUB, "sub", ("pub", "xpub"))
+PUSHER: Final = Role("pusher", zmq.PUSH, "push", ("pull",))
+PULLER: Final = Role("puller", zmq.PULL, "pull", ("push",))
+ROLES: Final = (PUBLISHER, SUBSCRIBER, PUSHER, PULLER)
+
+
+class EventSocket:
+    """A socket of a role, attached to a target.
+
+    options: sets what else the socket needs, before it is attached. max_message: bytes of a
+    message that may come in. Raises ConfigError and ServiceNotFound for the target.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        target: Target | None,
+        services: str | None,
+        options: Callable[[Socket], None],
+        max_message: int,
+    ) -> None:
+        self.role = role
+        self.lock = process.allocate_lock()
+        self.bound: list[str] = []
+        self.connected: list[str] = []
+        self.service: Service | None = None
+        self._source: Followed | None = None
+        self._version = 0
+        self._options = options
+        self._max_message = max_message
+        self.socket = self._open()
+        try:
+            self._attach(target, services)
+        except Exception:
+            self.socket.close(0)
+            raise
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors and in the log."""
+        if self.service is not None:
+            return f"the {self.role.name} of {self.service.name}"
+        return f"the {self.role.name} at {', '.join([*self.bound, *self.connected]) or 'no endpoint'}"
+
+    @property
+    def far_ends(self) -> str:
+        return ", ".join([*self.bound, *self.connected]) or "no endpoint: bind or connect first"
+
+    def _open(self) -> Socket:
+        socket = sockets.open_socket(self.role.kind, self._max_message)
+        # ZMTP's heartbeat can't pass a full queue: it would break the connection of every receiver
+        # that is slower than its sender, with all that is under way. TCP's own can.
+        socket.set(zmq.HEARTBEAT_IVL, 0)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            socket.set(option, value)
+        self._options(socket)
+        return socket
+
+    def forked(self) -> None:
+        """In the child of a fork: the parent may have held the lock."""
+        self.lock = process.allocate_lock()
+
+    def reopen(self) -> None:
+        """A new socket with the same connections, in place of that of the parent of a fork."""
+        self.socket = self._open()
+        for endpoint in self.connected:
+            sockets.attach(self.socket, endpoint, "connect")
+
+    # Endpoints; under the lock
+
+    def bind(self, endpoint: str) -> str:
+        real = sockets.attach(self.socket, endpoint, "bind")
+        self.bound.append(real)
+        return real
+
+    def connect(self, endpoint: str) -> None:
+        sockets.attach(self.socket, endpoint, "connect")
+        self.connected.append(endpoint)
+
+    def follow(self, now: float) -> list[str] | None:
+        """Move to where the name leads now. The endpoints that were left; None where nothing changed."""
+        source = self._source
+        if source is None or (version := source.refresh(now)) == self._version:
+            return None
+        self._version = version
+        wanted = [endpoint for endpoint, _ in source.endpoints()]
+        if source.service.type not in self.role.meets:
+            log.warning("%s; its last endpoints are kept", self._wrong_type(source.service))
+            return None
+        left = [endpoint for endpoint in self.connected if endpoint not in wanted]
+        for endpoint in left:
+            self.connected.remove(endpoint)
+            self.socket.disconnect(endpoint)
+        for endpoint in wanted:
+            if endpoint not in self.connected:
+                self.connect(endpoint)
+        return left
+
+    # The target
+
+    def _attach(self, target: Target | None, services: str | None) -> None:
+        if target is None:
+            return
+        if isinstance(target, str) and "://" not in target:
+            self._attach_by_name(target, services)
+            return
+        self.service = resolve(target)
+        for endpoint in self.service.endpoints:
+            self.connect(endpoint)
+
+    def _attach_by_name(self, name: str, services: str | None) -> None:
+        source = Followed(name, Catalog(services))
+        self.service = service = source.service
+        if service.key is not None:
+            raise ConfigError(f"{name} has a key ({service.source}); this release can't encrypt yet")
+        if service.hub or service.type not in (self.role.own, *self.role.meets):
+            raise self._wrong_type(service)
+        if service.type == self.role.own:
+            self._bind_any(service)
+            return
+        self._source, self._version = source, source.refresh(float("-inf"))
+        for endpoint in service.endpoints:
+            self.connect(endpoint)
+
+    def _bind_any(self, service: Service) -> None:
+        """This is what the others connect to: bind the first address that is this host's."""
+        problems = []
+        for endpoint in service.endpoints:
+            try:
+                self.bind(endpoint)
+            except ConfigError as exc:
+                problems.append(str(exc))
+            else:
+                return
+        hub = {"pub": "xsub", "sub": "xpub"}.get(self.role.own, self.role.meets[0])
+        raise ConfigError(
+            f"{service.name} is of type {service.type} ({service.source}), so that its {self.role.name} binds: "
+            f"{'; '.join(problems)}. To go through a hub, give the name of its other side, of type {hub}"
+        )
+
+    def _wrong_type(self, service: Service) -> ConfigError:
+        is_of = "leads to a hub for calls" if service.hub else f"is of type {service.type}"
+        return ConfigError(
+            f"{service.name} {is_of} ({service.source}): a {self.role.name} connects to "
+            f"{' or '.join(self.role.meets)}, or binds where the type is {self.role.own}"
+        )
