@@ -1,0 +1,101 @@
+"""The calls of one service that wait for a worker: bounded, fair between clients. Pure.
+
+Knows of a call only who sent it, its size and its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Waits(Protocol):
+    """What waits: `client` sent it, it has `size` bytes, and nobody wants it after `deadline`."""
+
+    @property
+    def client(self) -> Hashable: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def deadline(self) -> float: ...
+
+
+T = TypeVar("T", bound=Waits)
+
+
+class Waiting(Generic[T]):
+    """Calls in turn: one of each client, each client's own in the order they came.
+
+    most: calls. most_bytes: their bytes; a call that is larger by itself is taken when no other
+    waits.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        # A client's calls are a dict, in order, so that one from the middle can be taken out.
+        self._clients: dict[Hashable, dict[int, T]] = {}
+        self._count = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that waits."""
+        return self._size
+
+    def __iter__(self) -> Iterator[T]:
+        for calls in self._clients.values():
+            yield from calls.values()
+
+    def room(self, size: int) -> bool:
+        """Whether a call of that size may wait."""
+        return self._count < self._most and (not self._count or self._size + size <= self._most_bytes)
+
+    def add(self, call: T) -> None:
+        """Let it wait behind its client's others; ask `room` first."""
+        self._clients.setdefault(call.client, {})[id(call)] = call
+        self._count += 1
+        self._size += call.size
+
+    def take(self) -> T | None:
+        """The next one, or None; its client then comes after all others."""
+        if not self._clients:
+            return None
+        client, calls = next(iter(self._clients.items()))
+        call = calls.pop(next(iter(calls)))
+        del self._clients[client]
+        if calls:
+            self._clients[client] = calls
+        self._freed(call)
+        return call
+
+    def remove(self, call: T) -> bool:
+        """Take this one out; False where it does not wait here."""
+        calls = self._clients.get(call.client, {})
+        if calls.pop(id(call), None) is None:
+            return False
+        if not calls:
+            del self._clients[call.client]
+        self._freed(call)
+        return True
+
+    def drop_client(self, client: Hashable) -> list[T]:
+        """Take out all calls of a client that is gone."""
+        calls = list(self._clients.pop(client, {}).values())
+        for call in calls:
+            self._freed(call)
+        return calls
+
+    def expire(self, now: float) -> list[T]:
+        """Take out the calls that nobody wants any more."""
+        late = [call for call in self if call.deadline <= now]
+        for call in late:
+            self.remove(call)
+        return late
+
+    def _freed(self, call: T) -> None:
+        self._count -= 1
+        self._size -= call.size
