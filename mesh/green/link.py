@@ -79,11 +79,18 @@ class Link(Peer):
         """
         if not self._outbox and self._try_send(payload):
             return
-        if call is not None and len(self._outbox) >= MAX_OUTBOX:
+        if call is not None and len(self._outbox) >= MAX_OUTBOX and not self._tidy():
             error = Overloaded(f"{self.endpoint} does not read: {MAX_OUTBOX} messages wait for it already")
             error.refused = True
             raise error
         self._outbox.append((call, payload))
+
+    def _tidy(self) -> bool:
+        """Forget the calls that have ended unsent; whether that made room."""
+        kept = [(call, payload) for call, payload in self._outbox if call is None or call.payload is not None]
+        self._outbox.clear()
+        self._outbox.extend(kept)
+        return len(kept) < MAX_OUTBOX
 
     def _try_send(self, payload: bytes) -> bool:
         try:

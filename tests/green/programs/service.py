@@ -43,7 +43,7 @@ class Service:
 
     def compute(self, seconds: float) -> float:
         """Keep the loop from turning, without giving way."""
-        self.seen.append("computing")
+        print("computing", flush=True)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sum(range(1000))
@@ -62,6 +62,9 @@ class Service:
                 gevent.sleep(pause)
         finally:
             self.seen.append("closed")
+
+    def plain_ticks(self) -> Iterator[int]:
+        return self.ticks(0.01)
 
     def blob(self, size: int) -> bytes:
         return b"x" * size
