@@ -1,18 +1,132 @@
-"""The `mesh-hub` command. This release has no hubs yet."""
+"""The `mesh-hub` command: the hubs of one or more files in one process.
+
+Owns what is printed, the signals and the limit of open files. What the files say is the business of
+files.py, what runs is runner.py's.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
+from collections.abc import Iterable
+from functools import partial
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.cli.options import debug_option
+from mesh.cli.reporting import EXIT_INTERRUPTED, run
+
+if TYPE_CHECKING:
+    from hubs.runner import Runner
+    from hubs.spec import HubSpec
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for hubs that have failed."""
+OPEN_FILES = 262_144
+"""At the most; each client and worker is one."""
+
+log = logging.getLogger("hubs")
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 wrong usage or configuration, 130 ended by Ctrl-C.",
+)
+@click.argument("files", nargs=-1, required=True, metavar="HUB.yml...")
+@click.option("--check", is_flag=True, help="Read the files, show their hubs, and exit.")
+@debug_option
+@click.pass_context
+def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
+    """Run the hubs of the files.
+
+    A hub has clients, publishers or pushers on its in side, and workers, subscribers or pullers on
+    its out side.
+
+    The line "hub NAME (TYPE) in ENDPOINT out ENDPOINT" on standard output tells the real endpoints
+    of each; the log goes to standard error.
+
+    SIGHUP reads the files again: what has not changed keeps its sockets, and a file with an error
+    changes nothing. SIGTERM and Ctrl-C let the hubs finish what is under way, for the time that
+    their `drain` says; a second Ctrl-C does not.
+    """
+    from hubs.files import load
+
+    if check:
+        for spec in load(files):
+            _say(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect))
+        return
+    from hubs.runner import Runner, make_hub
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _raise_file_limit()
+    signals = Signals()
+    runner = Runner(partial(load, files), make_hub, lambda spec, real: _say(spec, real.in_, real.out))
+    runner.start()
+    ctx.exit(_run(runner, signals))
+
+
+def _run(runner: Runner, signals: Signals) -> int:
+    while (number := signals.wait(LOOK_EVERY)) in (None, signal.SIGHUP):
+        if number:
+            runner.reload()
+        runner.revive()
+    log.info("finishing what is under way; Ctrl-C stops at once")
+    runner.stop()
+    return EXIT_INTERRUPTED if number == signal.SIGINT else 0
+
+
+class Signals:
+    """The signals that the command waits for; a Ctrl-C while it stops ends the process at once."""
+
+    def __init__(self) -> None:
+        # Its put may interrupt its get, which no other queue allows.
+        self._received: SimpleQueue[int] = SimpleQueue()
+        self._stopping = False
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._receive)
+
+    def wait(self, seconds: float) -> int | None:
+        """The next signal, None where none came in that time."""
+        try:
+            return self._received.get(timeout=seconds)
+        except Empty:
+            return None
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._stopping:
+            os._exit(EXIT_INTERRUPTED)
+        self._stopping |= number != signal.SIGHUP
+        self._received.put(number)
+
+
+def _say(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> None:
+    try:
+        print(f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}", flush=True)
+    except OSError:
+        pass  # nobody reads it any more, and the hub goes on
+
+
+def _raise_file_limit() -> None:
+    """The usual limit of 1,024 is soon reached."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    try:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        log.warning("the limit of open files, and with it of connections, can't be raised")
 
 
 def main() -> int:
-    """Say so on standard error; 2 is the exit code of a wrong usage."""
-    print(
-        "mesh-hub: this release has no hubs yet; list a service's addresses in services.yml instead "
-        "(NAME: [tcp://HOST:PORT, …]), the clients balance over them",
-        file=sys.stderr,
-    )
-    return 2
+    """The entry point; returns the exit code."""
+    return run(mesh_hub, "mesh-hub", sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,279 @@
+"""Hubs that pass messages on without a look into them: anonymous queues, forwarders and streamers.
+
+libzmq's own proxy carries the messages in a native thread, without Python. Python does so while the far
+side has no room, for which the proxy would burn a processor core, and while the hub drains. Owns
+the threads and the sockets of one hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+import zmq
+
+from hubs.carry import Carrier
+from hubs.hub import Endpoints
+from hubs.refusal import Refusal
+from hubs.sockets import Attached, open_socket, set_options
+from hubs.spec import HubSpec
+from hubs.steering import Counters, Steering
+from mesh.errors import ConfigError
+
+log = logging.getLogger("hubs")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at how the proxy is doing."""
+FREE_AFTER = 1.0
+"""Seconds for which there has to be room at the far side before the proxy carries again."""
+PATIENCE = 5.0
+"""Seconds in which the proxy has to take an order."""
+REBIND = 1.0
+"""Seconds that libzmq may take to let go of an endpoint."""
+MARGIN = 1.0
+"""Seconds that a thread has to end, after the messages."""
+WAITING = 10_000
+"""Messages that may wait for a client or a subscriber that does not read: what is over is dropped."""
+
+Order = Callable[[], bool]
+"""What the thread does when the proxy has returned; False ends the thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """front, back: socket types. quiet: seconds without a message after which it has drained, where
+    that does not depend on the heartbeat. most: seconds that draining may take at the most.
+    """
+
+    front: int
+    back: int
+    both_ways: bool
+    may_block: bool
+    quiet: float | None
+    most: float
+
+
+KINDS = {
+    "queue": Kind(zmq.ROUTER, zmq.DEALER, both_ways=True, may_block=True, quiet=None, most=math.inf),
+    "forwarder": Kind(zmq.XSUB, zmq.XPUB, both_ways=True, may_block=False, quiet=0.1, most=1.0),
+    "streamer": Kind(zmq.PULL, zmq.PUSH, both_ways=False, may_block=True, quiet=0.2, most=math.inf),
+}
+QUIET_HEARTBEATS = 2.5
+"""Every open call of a queue has a message in that time, if only a heartbeat."""
+
+
+def spins(cpu: float, frames: float, seconds: float) -> bool:
+    """Whether a proxy looks again and again for room that is not there.
+
+    cpu: seconds that its thread has used, of `seconds`, to carry that many frames.
+    """
+    return cpu > 0.5 * seconds and frames < 10_000 * seconds
+
+
+class Device:
+    """A hub of one of KINDS; see hub.py."""
+
+    def __init__(self, spec: HubSpec) -> None:
+        self.spec = spec
+        self._kind = KINDS[spec.type]
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._steering = Steering(self._context)
+        self._front = open_socket(self._context, self._kind.front, spec)
+        self._back = open_socket(self._context, self._kind.back, spec)
+        self._front.set(zmq.SNDHWM, WAITING)
+        if not self._kind.may_block:
+            self._back.set(zmq.SNDHWM, WAITING)
+        self._in = Attached(self._front, "in", spec.name)
+        self._out = Attached(self._back, "out", spec.name)
+        self._carrier = Carrier(self._front, self._back, self._steering.inner, both_ways=self._kind.both_ways)
+        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._in_python = False
+        self._moved = self._deadline = time.monotonic()
+        self._clock: Callable[[], float] = time.process_time
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True)
+
+    # For the thread that runs the hub
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> Endpoints:
+        try:
+            self._in.attach(self.spec.in_)
+            self._out.attach(self.spec.out)
+        except ConfigError:
+            self._close(0)
+            self._end()
+            raise
+        self._thread.start()
+        if not self._steering.ask(PATIENCE):
+            self.stop(0)
+            raise ConfigError(
+                f"hub {self.spec.name}: libzmq {zmq.zmq_version()} can't steer its proxy: install pyzmq's own"
+            )
+        if self._kind.may_block:
+            self._watcher.start()
+        return self.endpoints
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return Endpoints(self._in.endpoints, self._out.endpoints)
+
+    def reconfigure(self, spec: HubSpec) -> Endpoints | None:
+        if (spec.type, spec.anonymous) != (self.spec.type, self.spec.anonymous):
+            return None
+        changed: Future[None] = Future()
+        self._order(partial(self._change, spec, changed))
+        try:
+            changed.result(PATIENCE)
+        except TimeoutError:
+            if changed.cancel():
+                raise ConfigError(
+                    f"hub {spec.name}: its out side takes no messages: try again later"
+                ) from None
+            changed.result()
+        self.spec = spec
+        return self.endpoints
+
+    def counters(self) -> Counters:
+        """What it has carried so far; a moment old while the far side has no room."""
+        if not self._in_python:
+            self._steering.ask(0.1)
+        return self._steering.carried + Counters(self._carrier.frames, self._carrier.size)
+
+    def stop(self, drain: float) -> None:
+        self._stopping.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        drain = min(drain, self._kind.most)
+        deadline = time.monotonic() + drain
+        self._order(partial(self._drain, deadline))
+        self._thread.join(drain + MARGIN)
+        self._end()
+
+    def _end(self) -> None:
+        """Close the rest; a thread that is still at work is told by libzmq that this is the end."""
+        self._steering.close()
+        self._context.term()
+
+    def _order(self, order: Order) -> None:
+        self._orders.put(order)
+        self._steering.end()
+
+    # In the thread that carries
+
+    def _run(self) -> None:
+        self._clock = _thread_clock()
+        linger = 0.0
+        try:
+            while self._turn():
+                pass
+            linger = max(0.0, self._deadline - time.monotonic())
+        except zmq.ContextTerminated:
+            log.warning(
+                "hub %s: its out side did not take all messages in time, some are lost", self.spec.name
+            )
+        except zmq.ZMQError:
+            log.exception("hub %s: libzmq has failed", self.spec.name)
+        finally:
+            self._close(linger)
+
+    def _turn(self) -> bool:
+        if self._in_python:
+            if not self._carry():
+                self._in_python = False
+                return True
+        else:
+            zmq.proxy_steerable(self._front, self._back, None, self._steering.inner)
+            self._steering.ended()
+        return self._orders.get()()
+
+    def _carry(self) -> bool:
+        """Carry in Python; True when there is an order, False when the proxy may carry again."""
+        carrier = self._carrier
+        carrier.blocked = time.monotonic()
+        while not self._steering.told_to_end():
+            carrier.step(FREE_AFTER)
+            if carrier.held is None and time.monotonic() - carrier.blocked >= FREE_AFTER:
+                return False
+        return True
+
+    def _ease(self) -> bool:
+        self._in_python = True
+        return True
+
+    def _change(self, spec: HubSpec, changed: Future[None]) -> bool:
+        if not changed.set_running_or_notify_cancel():
+            return True
+        try:
+            self._in.attach(spec.in_, REBIND)
+            try:
+                self._out.attach(spec.out, REBIND)
+            except ConfigError:
+                self._in.attach(self.spec.in_, REBIND)
+                raise
+            set_options(self._front, spec)
+            set_options(self._back, spec)
+            changed.set_result(None)
+        except (ConfigError, zmq.ZMQError) as exc:
+            changed.set_exception(exc)
+        return True
+
+    def _drain(self, deadline: float) -> bool:
+        """Carry what is under way, and no new calls and connections, until nothing comes any more."""
+        self._deadline = deadline
+        self._in.unbind()
+        refuse, quiet, moved = None, self._kind.quiet, time.monotonic()
+        if quiet is None:
+            refuse = Refusal(secrets.token_hex(12).encode(), self.spec.name)
+            quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, self._moved
+        while (now := time.monotonic()) < deadline:
+            self._steering.told_to_end()
+            if self._carrier.step(min(0.05, deadline - now), refuse):
+                moved = time.monotonic()
+            elif self._carrier.held is None and now - moved >= quiet:
+                break
+        return False
+
+    def _close(self, linger: float) -> None:
+        for socket in (self._front, self._back):
+            socket.close(math.ceil(linger * 1000))
+        self._steering.inner.close(0)
+
+    # In the thread that looks after the one that carries
+
+    def _watch(self) -> None:
+        try:
+            self._look_after()
+        except OSError:
+            pass  # the other thread has ended, and its clock with it
+
+    def _look_after(self) -> None:
+        last = (time.monotonic(), self._clock(), self.counters().frames)
+        while not self._stopping.wait(LOOK_EVERY):
+            now = (time.monotonic(), self._clock(), self.counters().frames)
+            seconds, cpu, frames = (after - before for before, after in zip(last, now, strict=True))
+            last = now
+            if frames:
+                self._moved = now[0]
+            if not self._in_python and spins(cpu, frames, seconds):
+                self._order(self._ease)
+
+
+def _thread_clock() -> Callable[[], float]:
+    """The processor time of this thread; of the process, where the system can't tell."""
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None:
+        return time.process_time
+    return partial(time.clock_gettime, clock_of(threading.get_ident()))

@@ -1,0 +1,38 @@
+"""What every hub is to the one who runs it. Knows no kind of hub."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from hubs.spec import HubSpec
+
+
+class Endpoints(NamedTuple):
+    """The real endpoints of both sides: those that are bound, then those that are connected to."""
+
+    in_: tuple[str, ...]
+    out: tuple[str, ...]
+
+
+class Hub(Protocol):
+    """A hub in threads of its own. All methods are called by one thread."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it carries messages; False before start, after stop, and when it has failed."""
+
+    def start(self) -> Endpoints:
+        """Begin. Raises ConfigError where it can't, with all that it opened closed again."""
+
+    def reconfigure(self, spec: HubSpec) -> Endpoints | None:
+        """Become the hub of `spec`, with all sockets and messages that are in both.
+
+        None where that takes a new hub. Raises ConfigError where it can't, and goes on as before.
+        """
+
+    def stop(self, drain: float) -> None:
+        """End within about `drain` seconds; what is under way is finished in that time.
+
+        Takes no more connections at once. Its endpoints are free again when this returns. May be
+        called again, also by another thread, and then waits for the same end.
+        """

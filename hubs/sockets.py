@@ -1,0 +1,138 @@
+"""How the sockets of a hub are set up, and how they get and leave their endpoints.
+
+Every hub has a ZeroMQ context of its own, and so an I/O thread of its own. No gevent here: mesh's own
+sockets in green/ have the same options.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket as unix
+import time
+
+import zmq
+
+from hubs.spec import HubSpec, Side
+from mesh.errors import ConfigError
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+RECONNECT_MS = 50
+RECONNECT_MAX_MS = 1_000
+BACKLOG = 4_096
+"""Connections that may wait to be accepted; after a restart all peers come at once."""
+LOST_AFTER = 3
+"""Heartbeats that may be missed."""
+_POLL = 0.01
+
+_HINTS = {
+    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port",
+    errno.EADDRNOTAVAIL: "no network interface has that address",
+    errno.ENODEV: "no such host or network interface",
+    errno.EACCES: "permission denied",
+    errno.ENOENT: "no such directory",
+}
+
+
+def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:
+    socket = context.socket(kind)
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.BACKLOG, BACKLOG)
+    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    set_options(socket, spec)
+    return socket
+
+
+def set_options(socket: Socket, spec: HubSpec) -> None:
+    """What may change while the socket is in use; it counts for connections that come after."""
+    socket.set(zmq.HEARTBEAT_IVL, round(spec.heartbeat * 1000))
+    socket.set(zmq.HEARTBEAT_TIMEOUT, round(spec.heartbeat * LOST_AFTER * 1000))
+    socket.set(zmq.MAXMSGSIZE, spec.max_message)
+
+
+class Attached:
+    """One side's socket and its endpoints. side: "in" or "out", hub: its name, both for the errors."""
+
+    def __init__(self, socket: Socket, side: str, hub: str) -> None:
+        self.socket = socket
+        self._side = side
+        self._hub = hub
+        self._bound: dict[str, str] = {}
+        self._connected: list[str] = []
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The real ones that are bound, then those that are connected to."""
+        return (*self._bound.values(), *self._connected)
+
+    def attach(self, side: Side, patience: float = 0.0) -> None:
+        """Take on the endpoints of `side`; those that it has already are not touched.
+
+        patience: seconds that an endpoint may still be in use, where it was left a moment ago.
+        Raises ConfigError, and has the endpoints of before then.
+        """
+        before = Side(tuple(self._bound), tuple(self._connected))
+        try:
+            self._attach(side, patience)
+        except ConfigError:
+            self._attach(before, patience)
+            raise
+
+    def unbind(self) -> None:
+        """Take no more connections; those that stand stay."""
+        self._attach(Side(connect=tuple(self._connected)), 0)
+
+    def _attach(self, side: Side, patience: float) -> None:
+        for text in [one for one in self._bound if one not in side.bind]:
+            self.socket.unbind(self._bound.pop(text))
+        for endpoint in [one for one in self._connected if one not in side.connect]:
+            self._connected.remove(endpoint)
+            self.socket.disconnect(endpoint)
+        for text in side.bind:
+            if text not in self._bound:
+                self._bound[text] = self._bind(text, patience)
+        for endpoint in side.connect:
+            if endpoint not in self._connected:
+                self._connect(endpoint)
+                self._connected.append(endpoint)
+
+    def _bind(self, endpoint: str, patience: float) -> str:
+        self._allow_ipv6(endpoint)
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                _refuse_live_path(endpoint)
+                self.socket.bind(endpoint)
+                return self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+            except (OSError, zmq.ZMQError) as exc:
+                if exc.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
+                    raise self._wrong("bind", endpoint, exc) from None
+                time.sleep(_POLL)
+
+    def _connect(self, endpoint: str) -> None:
+        self._allow_ipv6(endpoint)
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError as exc:
+            raise self._wrong("connect", endpoint, exc) from None
+
+    def _allow_ipv6(self, endpoint: str) -> None:
+        if "[" in endpoint:
+            self.socket.set(zmq.IPV6, 1)
+
+    def _wrong(self, how: str, endpoint: str, exc: OSError | zmq.ZMQError) -> ConfigError:
+        reason = _HINTS.get(exc.errno or 0, str(exc))
+        return ConfigError(f"hub {self._hub}: {self._side}: can't {how} to {endpoint!r}: {reason}")
+
+
+def _refuse_live_path(endpoint: str) -> None:
+    """Raise EADDRINUSE where somebody listens at an ipc path, which libzmq would take away from him."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or path[0] in "@*":
+        return
+    with unix.socket(unix.AF_UNIX) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) in (0, errno.EAGAIN, errno.EINPROGRESS):
+            raise OSError(errno.EADDRINUSE, "in use")
