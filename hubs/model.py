@@ -1,0 +1,81 @@
+"""What a switch keeps: its settings, workers, services and open calls. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubs.pool import Pool
+from hubs.waiting import Waiting
+from mesh.core.channel import NEVER
+from mesh.core.majordomo import Style
+
+Address = tuple[int, tuple[bytes, ...]]
+"""A side of the hub, and the routing envelope of a peer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """only: the one service of a queue hub, for events without a name too; None where workers say.
+
+    default: the service of events without a name. heartbeat: seconds between heartbeats to
+    workers. queue, queue_bytes: what may wait, for each service. timeout: seconds, for calls that
+    bring no deadline.
+    """
+
+    only: str | None = None
+    default: str | None = None
+    heartbeat: float = 2.5
+    queue: int = 10_000
+    queue_bytes: int = 256 * 1024 * 1024
+    timeout: float = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One registered worker. calls: what it has to answer, by token."""
+
+    address: Address
+    service: str
+    style: Style
+    about: dict[str, Any] | None
+    since: float
+    last_heard: float
+    next_beat: float
+    calls: dict[bytes, Call] = field(default_factory=dict)
+    finished: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call. channel: its message id, where the client speaks zerorpc; style: where Majordomo.
+
+    answered: some of the answer has gone to the client. gone: the client has, and gets no more.
+    early: events that came while it waited.
+    """
+
+    token: bytes
+    client: Address
+    service: str
+    body: tuple[bytes, ...]
+    size: int
+    opened: float
+    deadline: float
+    channel: Any = None
+    style: Style | None = None
+    idempotent: bool = False
+    answered: bool = False
+    gone: bool = False
+    next_beat: float = NEVER
+    worker: Worker | None = None
+    early: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Service:
+    """One service: its workers and what waits for them. seen: it had a worker once."""
+
+    name: str
+    waiting: Waiting[Call]
+    pool: Pool = field(default_factory=Pool)
+    seen: bool = False

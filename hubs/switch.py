@@ -1,0 +1,360 @@
+"""What a queue or majordomo hub decides: which worker gets a call, and what belongs to that call.
+
+Frames go in with the side they came from and the present time; frames to send come out in `out`.
+Owns workers, queues and open calls; knows no socket and no clock. The driver tells it who can't be
+reached any more.
+
+A call keeps its worker to its end: a worker gets a token in place of the client's address, made
+for that call, so that an answer to a call of before a restart, or of another hub, fits nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hubs.model import Address, Call, Service, Settings, Worker
+from hubs.waiting import Waiting
+from mesh.core import majordomo as mdp
+from mesh.core import wire
+from mesh.core.channel import NEVER, Ids, control
+from mesh.core.majordomo import Command, FromClient, FromWorker
+from mesh.errors import WireError
+
+Out = tuple[Address, list[bytes]]
+
+LOST_AFTER: Final = 3.0
+"""Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
+MAX_CAPACITY: Final = 100_000
+MAX_EARLY: Final = 16
+"""Events of a call that are kept while it waits for a worker."""
+GRAIN: Final = 0.005
+
+
+class Switch:
+    """The state of one hub. base: 24 hex digits that no other sender of events has.
+
+    wake_at: when on_timer wants to be called next. dropped: what was not understood, by kind.
+    """
+
+    def __init__(self, settings: Settings, base: bytes) -> None:
+        self.settings = settings
+        self.out: list[Out] = []
+        self.services: dict[str, Service] = {}
+        self.workers: dict[Address, Worker] = {}
+        self.calls: dict[tuple[Address, Any], Call] = {}
+        self.dropped: Counter[str] = Counter()
+        self.wake_at = NEVER
+        self.draining = False
+        self._base = base
+        self._ids = Ids(base)
+        self._tokens = 0
+        self._clients: dict[Address, set[Call]] = {}
+
+    # What comes in
+
+    def receive(self, side: int, frames: Sequence[bytes], now: float) -> None:
+        """Take in one message with its routing id. Never raises: what makes no sense is counted."""
+        try:
+            message = mdp.read(frames[1:])
+        except WireError:
+            self.dropped["malformed"] += 1
+            self._distrust((side, (bytes(frames[0]),)))
+            return
+        if type(message) is FromWorker:
+            self._from_worker((side, (bytes(frames[0]),)), message, now)
+        elif type(message) is FromClient:
+            self._from_client((side, (bytes(frames[0]),)), message, now)
+        else:
+            self._event(side, frames, now)
+
+    def _distrust(self, address: Address) -> None:
+        """A worker that breaks the protocol is a worker no more."""
+        worker = self.workers.get(address)
+        if worker is not None:
+            self._dismiss(worker, "it broke the protocol", tell=True)
+
+    # Workers
+
+    def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
+        worker = self.workers.get(address)
+        if worker is not None:
+            worker.last_heard = now
+        if message.command is Command.READY:
+            self._ready(address, worker, message, now)
+        elif worker is None:
+            # Also that of before a restart: it is to register again.
+            if message.command is not Command.DISCONNECT:
+                self.out.append((address, mdp.disconnect(message.style)))
+        elif message.command in (Command.PARTIAL, Command.FINAL):
+            self._answer(worker, message)
+        elif message.command is Command.DISCONNECT:
+            self._dismiss(worker, "it has left", tell=False)
+        elif message.command is not Command.HEARTBEAT:
+            self._dismiss(worker, "it broke the protocol", tell=True)
+
+    def _ready(self, address: Address, worker: Worker | None, message: FromWorker, now: float) -> None:
+        if worker is not None:
+            self._dismiss(worker, "it registered twice", tell=True)
+            return
+        only = self.settings.only
+        if message.service.startswith(mdp.MANAGEMENT) or only not in (None, message.service) or self.draining:
+            self.out.append((address, mdp.disconnect(message.style)))
+            return
+        beat = now + self.settings.heartbeat
+        worker = Worker(address, message.service, message.style, message.about, now, now, beat)
+        self.workers[address] = worker
+        service = self._service(message.service)
+        service.seen = True
+        service.pool.add(address, _capacity(message.about))
+        self._wake(beat)
+        self._dispatch(service, now)
+
+    def _service(self, name: str) -> Service:
+        service = self.services.get(name)
+        if service is None:
+            settings = self.settings
+            service = Service(name, Waiting(settings.queue, settings.queue_bytes))
+            self.services[name] = service
+        return service
+
+    def _dismiss(self, worker: Worker, why: str, *, tell: bool) -> None:
+        """This worker gets no more; its calls go to others where that is safe."""
+        del self.workers[worker.address]
+        service = self.services[worker.service]
+        service.pool.remove(worker.address)
+        if tell:
+            self.out.append((worker.address, mdp.disconnect(worker.style)))
+        for call in list(worker.calls.values()):
+            call.worker = None
+            if call.gone:
+                continue
+            if call.idempotent and not call.answered:
+                self._wait(service, call)
+            else:
+                self._refuse(call, "LostRemote", f"its worker is gone: {why}", seen=True)
+        worker.calls.clear()
+
+    def _answer(self, worker: Worker, message: FromWorker) -> None:
+        call = worker.calls.get(message.address)
+        if call is None:
+            self.dropped["late"] += 1
+            return
+        final = message.command is Command.FINAL
+        call.answered = True
+        if call.gone:
+            self.dropped["late"] += 1
+        elif call.style is None:
+            self.out.append((call.client, [b"", message.body[0]]))
+        elif final or call.style.version == 2:
+            frames = mdp.answer(call.style, message.command, call.service, message.body)
+            self.out.append((call.client, frames))
+        else:
+            self.dropped["partial to a client of 0.1"] += 1
+        if final:
+            worker.finished += 1
+            del worker.calls[call.token]
+            self._forget(call)
+            service = self.services[worker.service]
+            service.pool.give_back(worker.address)
+            self._dispatch(service, worker.last_heard)
+
+    # Clients
+
+    def _from_client(self, client: Address, message: FromClient, now: float) -> None:
+        if message.service.startswith(mdp.MANAGEMENT):
+            body = self._manage(message)
+            self.out.append((client, mdp.answer(message.style, Command.FINAL, message.service, [body])))
+            return
+        size = sum(map(len, message.body))
+        deadline = now + self.settings.timeout
+        call = Call(
+            self._token(), client, message.service, message.body, size, now, deadline, style=message.style
+        )
+        self._admit(call, now)
+
+    def _manage(self, message: FromClient) -> bytes:
+        """RFC 8."""
+        if message.service != "mmi.service":
+            return b"501"
+        service = self.services.get(message.body[-1].decode("utf-8", "replace"))
+        return b"200" if service is not None and len(service.pool) else b"404"
+
+    def _event(self, side: int, frames: Sequence[bytes], now: float) -> None:
+        payload = frames[-1]
+        envelope = tuple(map(bytes, frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1]))
+        header = wire.salvage_header(payload)
+        if header is None or not envelope:
+            self.dropped["malformed"] += 1
+            return
+        client = (side, envelope)
+        channel = header.get("response_to")
+        if channel is None:
+            self._request(client, header, payload, now)
+        elif type(channel) in (bytes, str):
+            self._follow_up(self.calls.get((client, channel)), header, payload)
+        else:
+            self.dropped["malformed"] += 1
+
+    def _request(self, client: Address, header: wire.Header, payload: bytes, now: float) -> None:
+        channel = header.get("message_id")
+        if type(channel) not in (bytes, str) or (client, channel) in self.calls:
+            self.dropped["malformed"] += 1
+            return
+        name = self.settings.only or header.get("service") or self.settings.default
+        left = header.get("deadline")
+        seconds = left / 1000 if type(left) is int and left >= 0 else self.settings.timeout
+        call = Call(
+            self._token(),
+            client,
+            name if type(name) is str else "",
+            (payload,),
+            len(payload),
+            now,
+            now + seconds,
+            channel=channel,
+            idempotent=header.get("idempotent") is True,
+        )
+        if not call.service:
+            self._refuse(call, "ServiceNotFound", "the call names no service, and this hub has no default")
+            return
+        self._admit(call, now)
+
+    def _follow_up(self, call: Call | None, header: wire.Header, payload: bytes) -> None:
+        """Credit, a heartbeat or a cancel of an open call."""
+        if call is None:
+            self.dropped["late"] += 1
+        elif call.worker is not None:
+            self._to_worker(call.worker, call, (payload,))
+        elif header.get("cancel") is True:
+            self.services[call.service].waiting.remove(call)
+            self._forget(call)
+        elif len(call.early) < MAX_EARLY:
+            call.early.append(payload)
+
+    def _admit(self, call: Call, now: float) -> None:
+        service = self._service(call.service)
+        if self.draining:
+            self._refuse(call, "LostRemote", "the hub is stopping")
+        elif not service.waiting.room(call.size):
+            self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
+        else:
+            self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
+            self._clients.setdefault(call.client, set()).add(call)
+            if not service.seen:
+                # Its workers may be on their way, as after a restart; a wrong name is told soon.
+                call.deadline = min(call.deadline, now + self.settings.heartbeat)
+            self._wait(service, call)
+            self._dispatch(service, now)
+
+    def _wait(self, service: Service, call: Call) -> None:
+        service.waiting.add(call)
+        call.next_beat = call.opened + self.settings.heartbeat
+        self._wake(min(call.deadline, call.next_beat))
+
+    def _dispatch(self, service: Service, now: float) -> None:
+        """Give what waits to the workers that have room."""
+        while len(service.waiting):
+            address: Any = service.pool.take()
+            if address is None:
+                return
+            call = service.waiting.take()
+            assert call is not None
+            worker = self.workers[address]
+            call.worker = worker
+            worker.calls[call.token] = call
+            self._to_worker(worker, call, call.body)
+            for payload in call.early:
+                self._to_worker(worker, call, (payload,))
+            call.early.clear()
+            if not call.idempotent:
+                call.body = ()
+            worker.next_beat = now + self.settings.heartbeat
+
+    def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
+        self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
+
+    # Ends
+
+    def _token(self) -> bytes:
+        self._tokens += 1
+        return self._base + b"%x" % self._tokens
+
+    def _refuse(self, call: Call, name: str, why: str, *, seen: bool = False) -> None:
+        """Tell the client that its call has come to nothing. seen: a worker had it."""
+        self._forget(call)
+        text = f"{call.service or 'the call'}: {why}"
+        if call.style is not None:
+            body = [name.encode(), text.encode("utf-8", "replace")]
+            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.service, body)))
+            return
+        header: wire.Header = {
+            "message_id": self._ids.next(),
+            "v": wire.VERSION,
+            "response_to": call.channel,
+            "refused": not seen,
+        }
+        self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
+
+    def _forget(self, call: Call) -> None:
+        self.calls.pop((call.client, call.token if call.channel is None else call.channel), None)
+        calls = self._clients.get(call.client)
+        if calls is not None:
+            calls.discard(call)
+            if not calls:
+                del self._clients[call.client]
+
+    def unreachable(self, address: Address) -> None:
+        """The peer of this address is gone."""
+        worker = self.workers.get(address)
+        if worker is not None:
+            self._dismiss(worker, "its connection broke", tell=False)
+        for call in list(self._clients.get(address, ())):
+            if call.worker is None:
+                self.services[call.service].waiting.remove(call)
+            elif call.style is None and call.worker.about is not None:
+                cancel = control(self._ids, call.channel, wire.BEAT, 0, cancel=True)
+                self._to_worker(call.worker, call, (cancel,))
+            call.gone = True
+            self._forget(call)
+
+    # Time
+
+    def _wake(self, at: float) -> None:
+        self.wake_at = min(self.wake_at, at)
+
+    def on_timer(self, now: float) -> None:
+        """Heartbeats, silent workers, and calls that nobody wants any more."""
+        self.wake_at = NEVER
+        for worker in list(self.workers.values()):
+            if now - worker.last_heard > LOST_AFTER * self.settings.heartbeat:
+                self._dismiss(worker, "it has been silent for too long", tell=True)
+                continue
+            if worker.next_beat <= now:
+                worker.next_beat = now + self.settings.heartbeat
+                self.out.append((worker.address, mdp.heartbeat(worker.style)))
+            self._wake(worker.next_beat)
+        for service in list(self.services.values()):
+            self._expire(service, now)
+        self.wake_at = max(self.wake_at, now + GRAIN)
+
+    def _expire(self, service: Service, now: float) -> None:
+        for call in service.waiting.expire(now):
+            if service.seen:
+                self._refuse(call, "TimeoutExpired", f"no worker was free within {now - call.opened:.3g} s")
+            else:
+                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+        for call in service.waiting:
+            if call.style is None and call.next_beat <= now:
+                call.next_beat = now + self.settings.heartbeat
+                self.out.append((call.client, [b"", control(self._ids, call.channel, wire.BEAT, 0)]))
+            self._wake(min(call.deadline, call.next_beat if call.style is None else NEVER))
+        if not service.seen and not len(service.waiting):
+            del self.services[service.name]
+
+
+def _capacity(about: dict[str, Any] | None) -> int:
+    """Calls at once; 1 for a worker that does not say, as the RFCs assume."""
+    capacity = (about or {}).get("capacity", 1)
+    return min(capacity, MAX_CAPACITY) if type(capacity) is int and capacity > 0 else 1

@@ -1,0 +1,378 @@
+"""What a hub decides, in memory, with a clock that the test owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubs.model import Settings
+from hubs.switch import Switch
+from mesh.core import majordomo as mdp
+from mesh.core import wire
+from mesh.core.majordomo import STANDARD, Command, FromWorker
+
+IN, OUT = 0, 1
+BASE = b"0123456789abcdef01234567"
+
+
+class Bench:
+    """A switch, and what it has sent."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.switch = Switch(Settings(**settings), BASE)
+        self.now = 1000.0
+
+    def sent(self) -> list[tuple[bytes, list[bytes]]]:
+        out, self.switch.out = self.switch.out, []
+        return [(envelope[0], frames) for (_, envelope), frames in out]
+
+    def register(
+        self, name: bytes, service: str = "echo", capacity: int | None = None, version: int = 2
+    ) -> None:
+        about = None if capacity is None else {"capacity": capacity}
+        self.worker_says(name, mdp.ready(service, about, STANDARD[version]))
+
+    def worker_says(self, name: bytes, frames: list[bytes]) -> None:
+        self.switch.receive(OUT, [name, *frames], self.now)
+
+    def event(self, client: bytes, header: dict[str, Any], name: str = "echo", args: Any = ()) -> bytes:
+        payload = wire.pack({"v": 3, **header}, name, list(args))
+        self.switch.receive(IN, [client, b"", payload], self.now)
+        return payload
+
+    def call(self, client: bytes, number: bytes, **header: Any) -> bytes:
+        return self.event(client, {"message_id": number, "service": "echo", **header})
+
+    def requests(self) -> list[tuple[bytes, bytes, bytes]]:
+        """(worker, token, body) of the requests sent."""
+        seen = []
+        for worker, frames in self.sent():
+            message = mdp.read(frames)
+            if isinstance(message, FromWorker) and message.command is Command.REQUEST:
+                seen.append((worker, message.address, message.body[0]))
+        return seen
+
+    def answer(self, worker: bytes, token: bytes, body: bytes, command: Command = Command.FINAL) -> None:
+        self.worker_says(worker, mdp.carried(STANDARD[2], command, token, [body]))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.switch.on_timer(self.now)
+
+    def error(self) -> tuple[bytes, str, bool]:
+        """(client, name, refused) of the one error sent."""
+        ((client, frames),) = self.sent()
+        header, name, args = wire.unpack(frames[-1])
+        assert name == wire.ERR
+        return client, args[0], header["refused"]
+
+    def clean(self) -> None:
+        """No call is left anywhere."""
+        switch = self.switch
+        assert not switch.calls
+        assert not switch._clients
+        assert not any(len(service.waiting) for service in switch.services.values())
+        assert not any(worker.calls for worker in switch.workers.values())
+
+
+def test_a_call_goes_to_a_worker_and_its_answer_back() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    payload = bench.call(b"c", b"1")
+    ((worker, token, body),) = bench.requests()
+    assert (worker, body) == (b"w", payload)
+    bench.answer(b"w", token, b"the answer")
+    assert bench.sent() == [(b"c", [b"", b"the answer"])]
+    bench.clean()
+
+
+def test_all_of_a_call_stays_with_its_worker() -> None:
+    bench = Bench()
+    for worker in (b"w1", b"w2", b"w3"):
+        bench.register(worker, capacity=10)
+    bench.call(b"c", b"1")
+    bench.call(b"c", b"2")
+    first, second = bench.requests()
+    assert first[0] != second[0]
+    for _ in range(3):
+        more = bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_more", [100])
+        assert bench.requests() == [(first[0], first[1], more)]
+    bench.answer(first[0], first[1], b"item", Command.PARTIAL)
+    assert bench.sent() == [(b"c", [b"", b"item"])]
+    bench.answer(first[0], first[1], b"done")
+    bench.event(b"c", {"message_id": b"y", "response_to": b"1"}, "_zpc_more", [100])
+    assert bench.requests() == []
+
+
+def test_the_same_id_of_two_clients_is_two_calls() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=2)
+    bench.call(b"c1", b"1")
+    bench.call(b"c2", b"1")
+    one, two = bench.requests()
+    bench.answer(b"w", two[1], b"for c2")
+    bench.answer(b"w", one[1], b"for c1")
+    assert [to for to, frames in bench.sent() if frames[-1].startswith(b"for")] == [b"c2", b"c1"]
+
+
+def test_a_token_of_another_worker_or_of_before_a_restart_fits_nobody() -> None:
+    bench = Bench()
+    bench.register(b"w1")
+    bench.register(b"w2")
+    bench.call(b"c", b"1")
+    ((worker, token, _),) = bench.requests()
+    other = b"w2" if worker == b"w1" else b"w1"
+    bench.answer(other, token, b"forged")
+    bench.answer(worker, b"00000000-before-the-restart", b"late")
+    assert bench.sent() == []
+    assert bench.switch.dropped["late"] == 2
+    assert len(bench.switch.calls) == 1
+
+
+def test_calls_wait_for_a_worker_and_go_in_turn() -> None:
+    bench = Bench()
+    for number in (b"1", b"2", b"3"):
+        bench.call(b"flood", number)
+    mine = bench.call(b"c", b"1")
+    bench.register(b"w", capacity=2)
+    seen = bench.requests()
+    assert len(seen) == 2
+    assert seen[1][2] == mine
+    bench.answer(b"w", seen[0][1], b"x")
+    assert len(bench.requests()) == 1
+
+
+def test_what_came_while_a_call_waited_follows_it() -> None:
+    bench = Bench()
+    payload = bench.call(b"c", b"1")
+    more = bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_more", [5])
+    bench.register(b"w")
+    assert [body for _, _, body in bench.requests()] == [payload, more]
+
+
+def test_a_cancel_takes_a_waiting_call_out() -> None:
+    bench = Bench()
+    bench.call(b"c", b"1")
+    bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, "_zpc_hb", [0])
+    bench.clean()
+
+
+def test_an_unknown_service_is_told_soon_and_a_busy_one_at_the_deadline() -> None:
+    bench = Bench(heartbeat=2.5)
+    bench.call(b"c", b"1", deadline=60_000)
+    bench.pass_time(2.4)
+    assert bench.sent() == []
+    bench.pass_time(0.2)
+    assert bench.error() == (b"c", "ServiceNotFound", True)
+    assert bench.switch.services == {}
+
+    bench.register(b"w")
+    bench.call(b"c", b"2")
+    bench.call(b"c", b"3", deadline=4_000)
+    bench.requests()
+    for _ in range(8):
+        bench.pass_time(0.5)
+        bench.worker_says(b"w", mdp.heartbeat())
+    errors = [frames for to, frames in bench.sent() if to == b"c" and wire.unpack(frames[-1])[1] == wire.ERR]
+    assert [wire.unpack(frames[-1])[2][0] for frames in errors] == ["TimeoutExpired"]
+
+
+def test_a_full_queue_is_said_at_once() -> None:
+    bench = Bench(queue=2)
+    for number in (b"1", b"2"):
+        bench.call(b"c", number)
+    assert bench.sent() == []
+    bench.call(b"c", b"3")
+    assert bench.error() == (b"c", "Overloaded", True)
+
+
+def test_a_client_of_zerorpc_that_waits_is_kept_alive() -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    bench.call(b"c", b"2")
+    bench.sent()
+    bench.worker_says(b"w", mdp.heartbeat())
+    bench.pass_time(2.0)
+    beats = [frames for to, frames in bench.sent() if to == b"c"]
+    assert [wire.unpack(frames[-1])[0]["response_to"] for frames in beats] == [b"2"]
+
+
+@pytest.mark.parametrize("how", ["silent", "unreachable", "disconnect", "ready twice"])
+def test_the_calls_of_a_lost_worker_end_unless_they_may_be_repeated(how: str) -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w", capacity=2)
+    bench.call(b"c", b"1")
+    again = bench.call(b"c", b"2", idempotent=True)
+    bench.requests()
+    if how == "silent":
+        bench.pass_time(6.1)
+    elif how == "unreachable":
+        bench.switch.unreachable((OUT, (b"w",)))
+    elif how == "disconnect":
+        bench.worker_says(b"w", mdp.disconnect())
+    else:
+        bench.register(b"w")
+    errors = [wire.unpack(frames[-1]) for to, frames in bench.sent() if to == b"c"]
+    assert [(args[0], header["refused"]) for header, name, args in errors if name == wire.ERR] == [
+        ("LostRemote", False)
+    ]
+    bench.register(b"w2")
+    assert [body for _, _, body in bench.requests()] == [again]
+
+
+def test_a_repeatable_call_that_was_answered_in_part_is_not_repeated() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    bench.call(b"c", b"1", idempotent=True)
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, b"item", Command.PARTIAL)
+    bench.sent()
+    bench.switch.unreachable((OUT, (b"w",)))
+    assert bench.error() == (b"c", "LostRemote", False)
+    bench.clean()
+
+
+def test_a_client_that_has_gone_takes_its_calls_along() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    bench.call(b"c", b"1")
+    bench.call(b"c", b"2")
+    bench.call(b"d", b"1")
+    ((_, token, _),) = bench.requests()
+    bench.switch.unreachable((IN, (b"c",)))
+    ((_, cancelled, cancel),) = bench.requests()
+    header, name, _ = wire.unpack(cancel)
+    assert (cancelled, name, header["cancel"], header["response_to"]) == (token, "_zpc_hb", True, b"1")
+    bench.answer(b"w", token, b"for nobody")
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, b"for d")
+    assert bench.sent() == [(b"d", [b"", b"for d"])]
+    bench.clean()
+
+
+def test_workers_are_told_to_register_again_by_whom_does_not_know_them() -> None:
+    bench = Bench()
+    for frames in (mdp.heartbeat(), mdp.carried(STANDARD[2], Command.FINAL, b"t", [b"x"])):
+        bench.worker_says(b"w", frames)
+        assert bench.sent() == [(b"w", mdp.disconnect())]
+    bench.worker_says(b"w", mdp.disconnect())
+    assert bench.sent() == []
+
+
+def test_workers_get_heartbeats_in_their_own_style() -> None:
+    bench = Bench(heartbeat=1.0)
+    bench.register(b"w1", version=1)
+    bench.register(b"w2", version=2)
+    bench.pass_time(1.0)
+    assert dict(bench.sent()) == {b"w1": mdp.heartbeat(STANDARD[1]), b"w2": mdp.heartbeat(STANDARD[2])}
+
+
+@pytest.mark.parametrize("service", ["mmi.service", "mmi.x", "other"])
+def test_a_reserved_or_foreign_service_is_not_taken(service: str) -> None:
+    bench = Bench(only="echo")
+    bench.register(b"w", service)
+    assert bench.sent() == [(b"w", mdp.disconnect())]
+    assert not bench.switch.workers
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_majordomo_clients_are_served_in_their_own_style(version: int) -> None:
+    bench = Bench()
+    bench.register(b"w", version=1)
+    style = STANDARD[version]
+    bench.switch.receive(IN, [b"c", *mdp.request("echo", [b"a", b"b"], style)], bench.now)
+    ((worker, frames),) = bench.sent()
+    message = mdp.read(frames)
+    assert isinstance(message, FromWorker)
+    assert (worker, message.style, message.body) == (b"w", STANDARD[1], (b"a", b"b"))
+    bench.worker_says(b"w", mdp.carried(STANDARD[1], Command.FINAL, message.address, [b"r"]))
+    assert bench.sent() == [(b"c", mdp.answer(style, Command.FINAL, "echo", [b"r"]))]
+    bench.clean()
+
+
+def test_the_management_interface() -> None:
+    bench = Bench()
+    bench.register(b"w")
+
+    def ask(service: str, body: bytes) -> bytes:
+        bench.switch.receive(IN, [b"c", *mdp.request(service, [body])], bench.now)
+        ((_, frames),) = bench.sent()
+        return frames[-1]
+
+    assert ask("mmi.service", b"echo") == b"200"
+    assert ask("mmi.service", b"nope") == b"404"
+    assert ask("mmi.other", b"echo") == b"501"
+    bench.worker_says(b"w", mdp.disconnect())
+    assert ask("mmi.service", b"echo") == b"404"
+
+
+def test_events_without_a_name_go_to_the_default() -> None:
+    bench = Bench(default="echo")
+    bench.register(b"w")
+    payload = bench.event(b"c", {"message_id": b"1"})
+    assert [body for _, _, body in bench.requests()] == [payload]
+    bare = Bench()
+    bare.event(b"c", {"message_id": b"1"})
+    assert bare.error() == (b"c", "ServiceNotFound", True)
+
+
+def test_a_hub_that_stops_takes_nothing_new() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    bench.switch.draining = True
+    bench.call(b"c", b"1")
+    assert bench.error() == (b"c", "LostRemote", True)
+    bench.register(b"w2")
+    assert bench.sent() == [(b"w2", mdp.disconnect())]
+
+
+def test_clients_behind_devices_have_long_envelopes() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    payload = wire.pack({"message_id": b"1", "v": 3, "service": "echo"}, "m", [])
+    bench.switch.receive(IN, [b"device", b"client", b"", payload], bench.now)
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, b"x")
+    assert bench.switch.out == [((IN, (b"device", b"client")), [b"", b"x"])]
+
+
+frame = st.one_of(
+    st.binary(max_size=8),
+    st.sampled_from(
+        [b"", b"MDPW01", b"MDPW02", b"MDPC01", b"MDPC02", b"echo", b"\x01", b"\x02", b"\x03", b"\x04"]
+    ),
+    st.builds(
+        lambda ids, name: wire.pack(ids, name, []),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "message_id": st.sampled_from([b"1", "1", 1, None]),
+                "response_to": st.sampled_from([b"1", "1", []]),
+                "service": st.sampled_from(["echo", 1]),
+                "cancel": st.booleans(),
+                "deadline": st.integers(-5, 5000),
+            },
+        ),
+        st.sampled_from(["echo", "_zpc_hb", "_zpc_more"]),
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([IN, OUT]), st.lists(frame, min_size=1, max_size=7)), max_size=30))
+def test_rubbish_raises_nothing_and_honest_calls_go_on(messages: list[tuple[int, list[bytes]]]) -> None:
+    bench = Bench(default="echo")
+    for side, frames in messages:
+        bench.switch.receive(side, [b"evil", *frames], bench.now)
+        bench.pass_time(0.1)
+    bench.switch.unreachable((IN, (b"evil",)))
+    bench.switch.unreachable((OUT, (b"evil",)))
+    bench.register(b"honest", "honest")
+    bench.sent()
+    bench.call(b"c", b"9", service="honest")
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"honest", token, b"ok")
+    assert (b"c", [b"", b"ok"]) in bench.sent()
