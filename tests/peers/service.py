@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,17 @@ import gevent
 
 class Odd(Exception):
     """No built-in: only its name, text and traceback can travel."""
+
+
+class Unserialisable(Exception):
+    """Holds what no message can, and can't be made from its text."""
+
+    def __init__(self, *, holds: object) -> None:
+        super().__init__(holds, {1, 2}, lambda: None)
+        self.holds = holds
+
+    def __str__(self) -> str:
+        return "it holds a socket"
 
 
 class Service:
@@ -41,6 +53,12 @@ class Service:
         self._calls += 1
         raise {"KeyError": KeyError, "ValueError": ValueError, "Odd": Odd}[kind](text)
 
+    def fail_with_what_can_not_travel(self) -> None:
+        raise Unserialisable(holds=socket.socket)
+
+    def return_what_can_not_travel(self) -> Any:
+        return {"rows": [1, object()]}
+
     def wait(self, seconds: float) -> str:
         """Take long, and let others run."""
         self._calls += 1
@@ -50,7 +68,9 @@ class Service:
     def compute(self, seconds: float) -> str:
         """Take long, and let nobody run."""
         self._calls += 1
-        time.sleep(seconds)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            sum(range(1_000))
         return "computed"
 
     def die(self) -> None:
