@@ -1,0 +1,243 @@
+"""Several servers of one service: choice, loss, retries; and names whose endpoints change."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+import mesh
+from tests.green.conftest import Connect, Serve
+from tests.helpers.processes import Process, eventually
+
+Service = Callable[..., tuple[str, Process]]
+
+
+class Counting:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls: list[Any] = []
+
+    def who(self, value: Any = None) -> str:
+        self.calls.append(value)
+        return self.name
+
+    def hold(self, seconds: float) -> str:
+        self.calls.append(seconds)
+        gevent.sleep(seconds)
+        return self.name
+
+    def ticks(self) -> Any:
+        while True:
+            yield self.name
+            gevent.sleep(0.01)
+
+
+def nobody() -> str:
+    """An endpoint where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def ready(client: mesh.Client, number: int) -> None:
+    """That many connections stand."""
+    caller = client._connection.caller()
+    assert caller is not None
+    eventually(lambda: sum(link.live for link in caller.links) == number, what=f"{number} connections")
+
+
+def test_a_dead_one_of_three_slows_nobody(serve: Serve, connect: Connect) -> None:
+    client = connect([serve(Counting("a")), nobody(), serve(Counting("c"))])
+    ready(client, 2)
+    slowest, who = 0.0, Counter[str]()
+    for _ in range(300):
+        began = time.monotonic()
+        who[client.who()] += 1
+        slowest = max(slowest, time.monotonic() - began)
+    assert set(who) == {"a", "c"}
+    assert slowest < 0.2
+    jobs = [client.who.future() for _ in range(100)]
+    assert {job.result(timeout=5) for job in jobs} == {"a", "c"}
+
+
+def test_even_the_first_call_waits_for_no_dead_one(serve: Serve, connect: Connect) -> None:
+    for _ in range(10):
+        client = connect([nobody(), serve(Counting("b")), nobody()], timeout=5)
+        began = time.monotonic()
+        assert client.who() == "b"
+        assert time.monotonic() - began < 1
+
+
+def test_the_one_with_the_fewest_open_calls_is_taken(serve: Serve, connect: Connect) -> None:
+    targets = {name: Counting(name) for name in "abc"}
+    client = connect([serve(target) for target in targets.values()])
+    ready(client, 3)
+    held = [client.hold.future(30) for _ in range(30)]
+    eventually(lambda: sum(len(target.calls) for target in targets.values()) == 30)
+    assert [len(target.calls) for target in targets.values()] == [10, 10, 10]
+    for one in held:
+        one.cancel()
+
+
+def test_a_busy_one_is_left_alone(serve: Serve, connect: Connect) -> None:
+    busy, free = Counting("busy"), Counting("free")
+    busy_at, free_at = serve(busy), serve(free)
+    client = connect([busy_at, free_at])
+    ready(client, 2)
+    streams = [client.ticks() for _ in range(6)]
+    assert Counter(next(stream) for stream in streams) == {"busy": 3, "free": 3}
+    for stream in streams:
+        if next(stream) == "free":
+            stream.close()
+    assert {client.who() for _ in range(50)} == {"free"}
+
+
+def test_a_killed_ones_calls_fail_and_the_others_go_on(service: Service, connect: Connect) -> None:
+    running = [service() for _ in range(3)]
+    client = connect([endpoint for endpoint, _ in running], timeout=20)
+    ready(client, 3)
+    calls = [client.slow.future(0.8) for _ in range(30)]
+    quick = connect([endpoint for endpoint, _ in running], timeout=20)
+    gevent.sleep(0)
+    victim_at, victim = running[0]
+    eventually(lambda: quick.echo(1) == 1)
+    victim.signal(signal.SIGKILL)
+    outcomes: Counter[Any] = Counter()
+    for call in calls:
+        try:
+            outcomes[call.result(timeout=10)] += 1
+        except mesh.LostRemote as exc:
+            assert victim_at in str(exc)
+            outcomes["lost"] += 1
+    assert outcomes == {"lost": 10, running[1][1].pid: 10, running[2][1].pid: 10}
+    assert {client.pid() for _ in range(20)} == {running[1][1].pid, running[2][1].pid}
+
+
+def test_what_may_be_repeated_goes_to_another(service: Service, connect: Connect) -> None:
+    running = [service() for _ in range(2)]
+    client = connect([endpoint for endpoint, _ in running], timeout=20)
+    ready(client, 2)
+    idempotent = client.with_options(retries=3, idempotent=True)
+    calls = [idempotent.slow.future(0.6) for _ in range(10)]
+    eventually(lambda: client.echo(1) == 1)
+    running[0][1].signal(signal.SIGKILL)
+    assert {call.result(timeout=10) for call in calls} == {running[0][1].pid, running[1][1].pid} - {
+        running[0][1].pid
+    }
+
+
+def test_what_may_not_be_repeated_is_sent_once(service: Service, connect: Connect) -> None:
+    running = [service() for _ in range(2)]
+    client = connect([endpoint for endpoint, _ in running], timeout=20)
+    ready(client, 2)
+    persistent = client.with_options(retries=5)
+    calls = {n: persistent.hold.future(n) for n in range(10)}
+    direct = [connect(endpoint) for endpoint, _ in running]
+    eventually(lambda: sum(len(one.events()) for one in direct) == 10)
+    lost = direct[0].events()
+    running[0][1].signal(signal.SIGKILL)
+    for number in lost:
+        with pytest.raises(mesh.LostRemote):
+            calls[number].result(timeout=5)
+    assert sorted(lost + direct[1].events()) == list(range(10))
+
+
+def test_what_was_never_sent_goes_to_another(serve: Serve, connect: Connect) -> None:
+    server = mesh.Server(Counting("stopping"))
+    client = connect([server.bind("tcp://127.0.0.1:*"), serve(Counting("staying"))], timeout=20)
+    with server:
+        ready(client, 2)
+        held = [client.hold.future(0.4) for _ in range(2)]
+        eventually(lambda: {len(server._port.session.calls)} == {1})
+        stopping = gevent.get_hub().threadpool.spawn(server.stop)
+        eventually(lambda: server._port.session.draining)
+        persistent = client.with_options(retries=20)
+        assert {persistent.who() for _ in range(20)} == {"staying"}
+        assert {one.result(timeout=5) for one in held} == {"stopping", "staying"}
+        stopping.get(timeout=5)
+    assert client.who() == "staying"
+
+
+def write(registry: Path, text: str) -> None:
+    """Replace the file in one step."""
+    new = registry.with_suffix(".new")
+    new.write_text(text)
+    new.replace(registry)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    return tmp_path / "services.yml"
+
+
+def test_a_name_is_found_in_the_registry(
+    serve: Serve, connect: Connect, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(registry, f"users: {serve(Counting('named'))}\n")
+    assert connect("users", services=str(registry)).who() == "named"
+    monkeypatch.setenv("MESH_SERVICES", str(registry))
+    assert connect("users").who() == "named"
+    monkeypatch.delenv("MESH_SERVICES")
+    monkeypatch.chdir(registry.parent)
+    assert connect("users").who() == "named"
+    with pytest.raises(mesh.ServiceNotFound, match="user") as caught:
+        mesh.connect("user")
+    assert isinstance(caught.value, LookupError)
+
+
+def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, registry: Path) -> None:
+    first, second = Counting("first"), Counting("second")
+    first_at, second_at = serve(first), serve(second)
+    write(registry, f"users: {first_at}\n")
+    client = connect("users", services=str(registry), timeout=5)
+    assert client.who() == "first"
+    held = client.hold.future(30)
+    eventually(lambda: 30 in first.calls)
+    write(registry, f"users: {second_at}\n")
+    eventually(lambda: client.who() == "second", what="the move")
+    with pytest.raises(mesh.LostRemote, match="no longer an address"):
+        held.result(timeout=5)
+    write(registry, f"users: [{first_at}, {second_at}]\n")
+    eventually(lambda: {client.who() for _ in range(8)} == {"first", "second"})
+    caller: Any = client._connection.caller()
+    assert len(caller.links) == 2
+
+
+def test_a_broken_registry_changes_nothing(
+    serve: Serve, connect: Connect, registry: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(registry, f"users: {serve(Counting('kept'))}\n")
+    client = connect("users", services=str(registry), timeout=5)
+    assert client.who() == "kept"
+    for broken in ("users: [unclosed\n", "others: tcp://127.0.0.1:1\n"):
+        caplog.clear()
+        write(registry, broken)
+        eventually(lambda: (client.who(), caplog.text)[1], what="a line in the log")
+        assert client.who() == "kept"
+    registry.unlink()
+    assert client.who() == "kept"
+
+
+def test_options_of_a_service_come_from_the_registry(serve: Serve, connect: Connect, registry: Path) -> None:
+    write(registry, f"users: {{address: {serve(Counting('a'))}, timeout: 0.1}}\n")
+    with (
+        mesh.connect("users", services=str(registry)) as client,
+        pytest.raises(mesh.TimeoutExpired, match=r"after 0\.1 s"),
+    ):
+        client.hold(5)
+    with pytest.raises(mesh.TimeoutExpired, match=r"after 0\.2 s"):
+        connect("users", services=str(registry), timeout=0.2).hold(5)
+
+
+def test_a_service_that_takes_no_calls(registry: Path) -> None:
+    write(registry, "events: {address: tcp://127.0.0.1:1, type: pub}\n")
+    with pytest.raises(mesh.ConfigError, match="takes no calls"):
+        mesh.connect("events", services=str(registry))
