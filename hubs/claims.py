@@ -10,6 +10,7 @@ import posixpath
 from typing import NamedTuple
 
 _EVERY_HOST = ("*", "0.0.0.0", "::")
+_THIS_HOST = ("127.0.0.1", "::1")
 
 
 class Claim(NamedTuple):
@@ -47,6 +48,15 @@ def clash(one: str, other: str) -> bool:
     if transport != other_transport or port != other_port or port == "*":
         return False
     return host == other_host or "*" in (host, other_host)
+
+
+def reaches(connected: str, bound: str) -> bool:
+    """Whether what connects to the one surely comes to the other, on the same machine."""
+    transport, host, port = _parts(connected)
+    other_transport, other_host, other_port = _parts(bound)
+    if transport != other_transport or port != other_port or port == "*":
+        return False
+    return host == other_host or (other_host == "*" and host in _THIS_HOST)
 
 
 def _parts(endpoint: str) -> tuple[str, str, str]:

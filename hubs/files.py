@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from yaml import MappingNode, Node, SequenceNode
 
-from hubs.claims import Claim, Claims, clash
-from hubs.spec import HubSpec, Side, read_entries, read_spec
+from hubs.claims import Claim, Claims, reaches
+from hubs.spec import HubSpec, read_entries, read_spec
 from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
@@ -116,24 +116,26 @@ def _same_name(read: _Read, first: HubSpec) -> ConfigError:
 def _claim(read: _Read, claims: Claims) -> None:
     """Enter what the hub binds; ConfigError where it is bound already, or where a hub connects to itself."""
     spec, entries = read.spec, read_entries(read.node, read.place)
-    sides = {"in": spec.in_, "out": Side() if spec.one_socket else spec.out}
+    sides = {"in": spec.in_} if spec.one_socket else {"in": spec.in_, "out": spec.out}
     for side, endpoints in sides.items():
         at, node = read.place.under(side), entries[side][1]
         for endpoint in endpoints.bind:
-            found = _scalar(node, endpoint)
-            other = claims.add(Claim(endpoint, f"the {side} side of hub {spec.name!r}", at.source(found)))
-            if other:
-                raise at.wrong(found, _taken(endpoint, other))
-    for side, endpoints in sides.items():
+            _claim_one(claims, endpoint, f"the {side} side of hub {spec.name!r}", at, _scalar(node, endpoint))
         for endpoint in endpoints.connect:
-            if any(clash(endpoint, own) for own in (*spec.in_.bind, *spec.out.bind)):
-                at, found = read.place.under(side), _scalar(entries[side][1], endpoint)
-                raise at.wrong(found, f"{endpoint!r} is bound by this hub itself: write another endpoint")
+            if any(reaches(endpoint, own) for own in (*spec.in_.bind, *spec.out.bind)):
+                problem = f"{endpoint!r} is bound by this hub itself: write another endpoint"
+                raise at.wrong(_scalar(node, endpoint), problem)
     if spec.prometheus:
-        at, found = read.place.under("prometheus"), entries["prometheus"][1]
-        other = claims.add(Claim(spec.prometheus, "prometheus", at.source(found)), shared=True)
-        if other:
-            raise at.wrong(found, _taken(spec.prometheus, other))
+        at, node = read.place.under("prometheus"), entries["prometheus"][1]
+        _claim_one(claims, spec.prometheus, "prometheus", at, node, shared=True)
+
+
+def _claim_one(
+    claims: Claims, endpoint: str, owner: str, at: Place, node: Node, *, shared: bool = False
+) -> None:
+    other = claims.add(Claim(endpoint, owner, at.source(node)), shared=shared)
+    if other:
+        raise at.wrong(node, _taken(endpoint, other))
 
 
 def _taken(endpoint: str, other: Claim) -> str:
