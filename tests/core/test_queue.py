@@ -249,7 +249,7 @@ class TestResults:
         pair = Pair(limits=Limits(max_message=1_000))
         call, served = pair.begun("much")
         with pytest.raises(
-            WireError, match="the result of 'much' takes 2.* bytes, the limit is 1000"
+            WireError, match=r"the result of 'much' takes 2.* bytes, the limit is 1000"
         ) as caught:
             pair.server.session.answer(served, "x" * 2_000)
         pair.server.fail(served, caught.value)
