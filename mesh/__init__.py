@@ -23,6 +23,8 @@ from mesh.errors import (
 if TYPE_CHECKING:
     from mesh.core.methods import stream
     from mesh.green.client import Client, connect
+    from mesh.green.events import Publisher, Pusher
+    from mesh.green.receivers import Puller, Subscriber
     from mesh.green.server import Server
 
 __all__ = [
@@ -31,9 +33,13 @@ __all__ = [
     "LostRemote",
     "MeshError",
     "Overloaded",
+    "Publisher",
+    "Puller",
+    "Pusher",
     "RemoteError",
     "Server",
     "ServiceNotFound",
+    "Subscriber",
     "TimeoutExpired",
     "Unauthorized",
     "WireError",
@@ -46,6 +52,10 @@ _LAZY = {
     "Client": "mesh.green.client",
     "connect": "mesh.green.client",
     "Server": "mesh.green.server",
+    "Publisher": "mesh.green.events",
+    "Pusher": "mesh.green.events",
+    "Subscriber": "mesh.green.receivers",
+    "Puller": "mesh.green.receivers",
     "stream": "mesh.core.methods",
 }
 

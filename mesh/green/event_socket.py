@@ -6,7 +6,9 @@ touches the socket holds the lock.
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket as unix
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -87,10 +89,6 @@ class EventSocket:
             return f"the {self.role.name} of {self.service.name}"
         return f"the {self.role.name} at {', '.join([*self.bound, *self.connected]) or 'no endpoint'}"
 
-    @property
-    def far_ends(self) -> str:
-        return ", ".join([*self.bound, *self.connected]) or "no endpoint: bind or connect first"
-
     def _open(self) -> Socket:
         socket = sockets.open_socket(self.role.kind, self._max_message)
         # ZMTP's heartbeat can't pass a full queue: it would break the connection of every receiver
@@ -115,6 +113,7 @@ class EventSocket:
     # Endpoints; under the lock
 
     def bind(self, endpoint: str) -> str:
+        _refuse_live_path(endpoint)
         real = sockets.attach(self.socket, endpoint, "bind")
         self.bound.append(real)
         return real
@@ -178,10 +177,9 @@ class EventSocket:
                 problems.append(str(exc))
             else:
                 return
-        hub = {"pub": "xsub", "sub": "xpub"}.get(self.role.own, self.role.meets[0])
         raise ConfigError(
-            f"{service.name} is of type {service.type} ({service.source}), so that its {self.role.name} binds: "
-            f"{'; '.join(problems)}. To go through a hub, give the name of its other side, of type {hub}"
+            f"{service.name} is of type {service.type} ({service.source}), so that its {self.role.name} "
+            f"binds: {'; '.join(problems)}. To go through a hub, name its side of type {self.role.meets[-1]}"
         )
 
     def _wrong_type(self, service: Service) -> ConfigError:
@@ -189,4 +187,22 @@ class EventSocket:
         return ConfigError(
             f"{service.name} {is_of} ({service.source}): a {self.role.name} connects to "
             f"{' or '.join(self.role.meets)}, or binds where the type is {self.role.own}"
+        )
+
+
+def _refuse_live_path(endpoint: str) -> None:
+    """Raise where somebody listens at an ipc path, which libzmq would take away from him."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or path[:1] in ("@", "*", ""):
+        return
+    with unix.socket(unix.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            reached = probe.connect_ex(path) in (0, errno.EAGAIN, errno.EINPROGRESS)
+        except OSError:
+            return  # too long, or no path at all: libzmq says what is wrong with it
+    if reached:
+        raise ConfigError(
+            f"can't bind to {endpoint!r}: the address is in use already; "
+            "stop the other program or take another path"
         )

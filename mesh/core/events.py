@@ -1,0 +1,173 @@
+"""One-way events of PUB/SUB and of pipelines: their frames, who handles them, who wants them.
+
+An event is one frame, `[header, name, args]` as zerorpc's Publisher and Pusher send it; a topic
+goes before it as a frame of its own, which an old receiver skips. Knows no socket and no loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from mesh.core import wire
+from mesh.core.channel import Ids
+from mesh.core.methods import MethodTable
+from mesh.core.wire import Header
+from mesh.errors import WireError
+
+MAX_TOPIC: Final = 1_000
+"""Bytes of a topic."""
+MAX_KNOWN: Final = 100_000
+"""Prefixes that are remembered of the subscribers; what is over only costs knowledge."""
+TELL_EVERY: Final = 1.0
+"""Seconds between two lines in the log about what was dropped."""
+
+Topic = str | bytes
+Handler = Callable[..., Any]
+
+
+def topic_bytes(topic: Topic) -> bytes:
+    """A topic, or a prefix of topics, as it travels. Raises TypeError and ValueError."""
+    if not isinstance(topic, (str, bytes)):
+        raise TypeError(f"a topic must be str or bytes, not {type(topic).__name__}")
+    encoded = topic.encode() if isinstance(topic, str) else topic
+    if len(encoded) > MAX_TOPIC:
+        raise ValueError(f"a topic of {len(encoded)} bytes is too long: {MAX_TOPIC} at most")
+    return encoded
+
+
+def prefixes_of(topics: Topic | Iterable[Topic] | None) -> list[bytes]:
+    """What a subscriber subscribes to; None, or an empty prefix, is everything."""
+    if topics is None:
+        return [b""]
+    each = [topics] if isinstance(topics, (str, bytes)) else topics
+    return list(dict.fromkeys(map(topic_bytes, each)))
+
+
+class Packer:
+    """Makes events of one sender; not to be shared by threads. base: as for Ids."""
+
+    def __init__(self, base: bytes, max_message: int) -> None:
+        self._ids = Ids(base)
+        self._pack = wire.packer()
+        self._max_message = max_message
+
+    def pack(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+        """One event. Raises TypeError for what can't travel, WireError for what is too large."""
+        header: Header = {"message_id": self._ids.next(), "v": wire.VERSION}
+        if kwargs:
+            header["kwargs"] = kwargs
+        try:
+            payload = self._pack((header, name, args))
+        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
+            raise error or TypeError(f"the event {name!r:.80} can't be packed: {exc}") from None
+        if len(payload) > self._max_message:
+            raise WireError(
+                f"the event {name!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
+                "send less at once, or raise max_message at both ends"
+            )
+        return payload
+
+
+def unpack(frame: bytes) -> tuple[str, list[Any], dict[str, Any]]:
+    """The name, arguments and keyword arguments of an event. Raises WireError."""
+    header, name, args = wire.unpack(frame)
+    if type(args) is not list:
+        raise WireError(f"the arguments of {name!r:.80} must be an array, not {type(args).__name__}")
+    kwargs = header.get("kwargs") or {}
+    if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
+        raise WireError(f"the keyword arguments of {name!r:.80} must be a map of names")
+    return name, args, kwargs
+
+
+class Handlers:
+    """Who handles the events of a receiver, by their name.
+
+    target: something callable, which gets (name, *args) of every event; or a module, object,
+    class or dict, exposed as a server's. Raises ValueError where nothing is exposed.
+    """
+
+    def __init__(self, target: Any) -> None:
+        if inspect.isclass(target):
+            target = target()
+        self._table: MethodTable | None = None
+        self._all: Handler | None = None
+        if callable(target):
+            self._all = target
+            self.name = getattr(target, "__qualname__", type(target).__name__)
+        else:
+            self._table = MethodTable(target)
+            self.name = self._table.name
+
+    def find(self, event: str) -> Handler | None:
+        """The function to call with the event's arguments; None where nobody handles it."""
+        if self._table is not None:
+            return self._table.exposed.get(event)
+        assert self._all is not None
+        return partial(self._all, event)
+
+    def unknown(self, event: str) -> str:
+        """What to say of an event that nobody handles."""
+        return str(self._table.unknown(event)) if self._table else ""
+
+
+class Subscribed:
+    """The prefixes that somebody has subscribed to, as an XPUB socket tells of them."""
+
+    def __init__(self) -> None:
+        self._prefixes: set[bytes] = set()
+        self._lengths: Counter[int] = Counter()
+
+    def take(self, message: bytes) -> None:
+        """One message of the socket: 1 or 0, then the prefix that is now wanted, or no longer."""
+        prefix = message[1:]
+        if message[:1] == b"\x01":
+            if len(self._prefixes) < MAX_KNOWN and prefix not in self._prefixes:
+                self._prefixes.add(prefix)
+                self._lengths[len(prefix)] += 1
+        elif message[:1] == b"\x00" and prefix in self._prefixes:
+            self._prefixes.remove(prefix)
+            self._lengths[len(prefix)] -= 1
+            if not self._lengths[len(prefix)]:
+                del self._lengths[len(prefix)]
+
+    def match(self, topic: bytes) -> bool:
+        """Whether somebody gets what is sent with this topic, or with this first frame."""
+        return any(topic[:length] in self._prefixes for length in self._lengths if length <= len(topic))
+
+    def __bool__(self) -> bool:
+        return bool(self._prefixes)
+
+
+class Tally:
+    """Counts what was dropped, and says so at most once a second."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._details: dict[str, str] = {}
+        self._next = 0.0
+
+    def add(self, what: str, detail: str = "", *, quiet: bool = False) -> None:
+        """Count one. quiet: it is nothing to tell of."""
+        self.counts[what] += 1
+        self._details[what] = detail
+        if quiet:
+            self._told[what] += 1
+
+    def news(self, now: float) -> str:
+        """What has not been told yet, for the log; "" where there is nothing, or it is too early."""
+        if now < self._next or self.counts == self._told:
+            return ""
+        self._next = now + TELL_EVERY
+        fresh = self.counts - self._told
+        self._told = Counter(self.counts)
+        return "; ".join(self._line(what, number) for what, number in fresh.items())
+
+    def _line(self, what: str, number: int) -> str:
+        detail = self._details.get(what)
+        return f"{number} {what} ({detail})" if detail else f"{number} {what}"
