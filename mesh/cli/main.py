@@ -20,6 +20,8 @@ COMMANDS = {
     "serve": ("mesh.cli.serve", "serve", "Expose a module, class or object."),
     "call": ("mesh.cli.call", "call", "Call a method, or list the methods."),
     "inspect": ("mesh.cli.inspection", "inspect", "Show methods, signatures and docstrings."),
+    "publish": ("mesh.cli.send", "publish", "Publish one event to subscribers."),
+    "push": ("mesh.cli.send", "push", "Hand one job to a puller."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

@@ -33,7 +33,10 @@ def topic_bytes(topic: Topic) -> bytes:
     """A topic, or a prefix of topics, as it travels. Raises TypeError and ValueError."""
     if not isinstance(topic, (str, bytes)):
         raise TypeError(f"a topic must be str or bytes, not {type(topic).__name__}")
-    encoded = topic.encode() if isinstance(topic, str) else topic
+    try:
+        encoded = topic.encode() if isinstance(topic, str) else topic
+    except UnicodeEncodeError:
+        raise ValueError(f"the topic {topic!r:.80} has lone surrogates, which have no UTF-8") from None
     if len(encoded) > MAX_TOPIC:
         raise ValueError(f"a topic of {len(encoded)} bytes is too long: {MAX_TOPIC} at most")
     return encoded
