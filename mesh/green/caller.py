@@ -17,6 +17,7 @@ from typing import Any, Final
 import greenlet
 from gevent.hub import Hub
 
+from mesh.core.channel import State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
@@ -90,15 +91,22 @@ class Caller:
         loop.run_callback(self._connection_changed, link)
 
     def _drop(self, link: Link) -> None:
-        for watcher in self._watchers.pop(link, ()):
-            watcher.stop()
-            watcher.close()
-        link.spin.close()
+        watchers = self._watchers.pop(link, [])
+        if self._loop_lives():
+            for watcher in watchers:
+                watcher.stop()
+                watcher.close()
+            link.spin.close()
         with self.lock:
             self._links.remove(link)
             self.session.peer_down(link, "it is no longer an address of the service")
             link.close(linger_ms=100)
-        self.hub.loop.run_callback(self._wake)
+        if self._loop_lives():
+            self.hub.loop.run_callback(self._wake)
+
+    def _loop_lives(self) -> bool:
+        """Not where the thread has destroyed its hub, as gevent asks it to do when it ends."""
+        return self.hub.loop is not None
 
     def close(self) -> None:
         """End every call with LostRemote and close the sockets. From the loop's own thread."""
@@ -106,7 +114,7 @@ class Caller:
             return
         self.closed = True
         guard.forget(self)
-        if self._timer is not None:
+        if self._timer is not None and self._loop_lives():
             self._timer.stop()
             self._timer.close()
         with self.lock:
@@ -198,7 +206,7 @@ class Caller:
 
     def give_up_soon(self, call: Call) -> None:
         """As give_up, from anywhere: a finalizer, another thread."""
-        if not self.closed:
+        if not self.closed and self._loop_lives():
             self.hub.loop.run_callback_threadsafe(self.give_up, call)
 
     # The loop
@@ -306,7 +314,9 @@ class Caller:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has missed its timer, which a blocked one does."""
-        return self.session.wake_at + GRACE < now and bool(self.session.calls) and not self.closed
+        if self.session.wake_at + GRACE >= now or not self.session.calls:
+            return False
+        return self._loop_lives() and not self.closed
 
     def blocked_in(self, frame: FrameType | None) -> str:
         return ""  # a client's loop may be blocked by its program, which is nothing to report
@@ -324,7 +334,7 @@ class Caller:
             self._timer.stop()
         session = self.session
         for call in session.calls.values():
-            call.waiter = None
+            call.waiter, call.state = None, State.DONE
             call.error = LostRemote(f"{call.method!r:.80} was called before a fork, by the parent")
         session.calls.clear()
         session.woken.clear()

@@ -126,5 +126,7 @@ class Connection:
 def _abandon(callers: dict[Hub, Caller]) -> None:
     """Close what a client has left that was dropped without close; from anywhere, so later."""
     for caller in list(callers.values()):
-        if not caller.closed:
+        if caller.home() is None:
+            caller.close()
+        elif not caller.closed:
             caller.hub.loop.run_callback_threadsafe(caller.close)

@@ -13,7 +13,7 @@ import sys
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from gevent import monkey
 
@@ -51,7 +51,7 @@ class Guard:
         self._guarded: WeakSet[Guarded] = WeakSet()
         self._lock = process.allocate_lock()
         self._running = False
-        self._reported: dict[int, float] = {}
+        self._reported: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
 
     def watch(self, guarded: Guarded) -> None:
         with self._lock:
@@ -79,7 +79,7 @@ class Guard:
     def _look(self, one: Guarded) -> None:
         now = monotonic()
         if not one.overdue(now):
-            self._reported.pop(one.thread, None)
+            self._reported.pop(one, None)
             return
         try:
             with one.lock:
@@ -90,13 +90,13 @@ class Guard:
         self._report(one, now)
 
     def _report(self, one: Guarded, now: float) -> None:
-        if now < self._reported.get(one.thread, 0.0):
+        if now < self._reported.get(one, 0.0):
             return
         frame = sys._current_frames().get(one.thread)
         whom = one.blocked_in(frame)
         if not whom:
             return
-        self._reported[one.thread] = now + REPEAT
+        self._reported[one] = now + REPEAT
         log.warning(
             "%s has blocked the event loop for %.1f s, now at %s; heartbeats go on, other calls wait",
             whom,

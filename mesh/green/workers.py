@@ -71,6 +71,7 @@ class Workers:
 
     def start(self, hub: Hub, port: Port) -> None:
         self._hub, self._port, self._session = hub, port, port.session
+        self._generation = process.generation()
         port.blocked_in = self.blocked_in
         if self._threads:
             self._pool = ThreadPool(self._threads, hub)
@@ -178,7 +179,7 @@ class Workers:
                 self._answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
             self._fail(call, exc)
-            if isinstance(exc, KeyboardInterrupt) and process.in_main_thread():
+            if _ends_process(exc, self._generation):
                 raise
 
     def _in_thread(
@@ -206,7 +207,7 @@ class Workers:
                 port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
 
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
-        if call.given_up:
+        if call.given_up or process.generation() != self._generation:
             return
         inner = exc.__traceback__
         while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
@@ -264,6 +265,13 @@ class Workers:
                 call.waiter = greenlet.getcurrent()
             self._hub.switch()
         return True
+
+
+def _ends_process(exc: BaseException, generation: int) -> bool:
+    """Whether it is Ctrl-C, or the exit of a child that the handler has forked."""
+    if isinstance(exc, KeyboardInterrupt):
+        return process.in_main_thread()
+    return isinstance(exc, SystemExit) and process.generation() != generation
 
 
 def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,61 @@
+"""One client in greenlets, native threads and processes, in programs of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.green.conftest import Program
+from tests.helpers.processes import Process
+
+THREADS = [
+    "plain",
+    "plain-threading",
+    "plain-come-and-go",
+    "plain-stream-moves",
+    "gevent",
+    "gevent-threadpool",
+    "patched-threads",
+    "patched-threading",
+    "patched-first",
+]
+FORKS = [
+    "plain-simple",
+    "plain-both",
+    "plain-thread",
+    "plain-stream",
+    "plain-exit",
+    "plain-multiprocessing",
+    "plain-server",
+    "plain-handler",
+    "gevent-simple",
+    "gevent-both",
+    "patched-simple",
+    "patched-both",
+    "patched-greenlet",
+    "patched-multiprocessing",
+    "patched-server",
+    "patched-handler",
+]
+
+
+@pytest.fixture
+def endpoint(service: Callable[..., tuple[str, Process]]) -> str:
+    return service("--heartbeat", 1.0)[0]
+
+
+@pytest.mark.parametrize("way", THREADS)
+def test_threads(program: Program, endpoint: str, way: str) -> None:
+    process = program("threads", way, endpoint)
+    assert process.wait(timeout=45) == 0, process.describe()
+    assert process.stdout == "fine\n", process.describe()
+    assert process.stderr == ""
+
+
+@pytest.mark.parametrize("way", FORKS)
+def test_forks(program: Program, endpoint: str, way: str) -> None:
+    process = program("forks", way, endpoint)
+    assert process.wait(timeout=45) == 0, process.describe()
+    assert process.stdout == "fine\n", process.describe()
+    assert process.stderr == ""
