@@ -15,7 +15,7 @@ class Endpoints(NamedTuple):
 
 
 class Hub(Protocol):
-    """A hub in threads of its own. All methods are called by one thread."""
+    """A hub in threads of its own. All methods are called by other threads, one at a time."""
 
     @property
     def alive(self) -> bool:
@@ -33,6 +33,5 @@ class Hub(Protocol):
     def stop(self, drain: float) -> None:
         """End within about `drain` seconds; what is under way is finished in that time.
 
-        Takes no more connections at once. Its endpoints are free again when this returns. May be
-        called again, also by another thread, and then waits for the same end.
+        Its endpoints are free again when this returns. Called once, also where it has failed.
         """

@@ -7,6 +7,7 @@ sockets in green/ have the same options.
 from __future__ import annotations
 
 import errno
+import math
 import socket as unix
 import time
 
@@ -47,9 +48,24 @@ def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:
 
 def set_options(socket: Socket, spec: HubSpec) -> None:
     """What may change while the socket is in use; it counts for connections that come after."""
+    socket.set(zmq.MAXMSGSIZE, spec.max_message)
+    if spec.type == "streamer":
+        _keep_alive(socket, math.ceil(spec.heartbeat))
+        return
     socket.set(zmq.HEARTBEAT_IVL, round(spec.heartbeat * 1000))
     socket.set(zmq.HEARTBEAT_TIMEOUT, round(spec.heartbeat * LOST_AFTER * 1000))
-    socket.set(zmq.MAXMSGSIZE, spec.max_message)
+
+
+def _keep_alive(socket: Socket, seconds: int) -> None:
+    """Have the system look after the connections.
+
+    ZMTP's heartbeats are not read while a pipeline is full, which is what pipelines are for: the
+    connection would be given up, with the messages that are on it.
+    """
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, seconds)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, seconds)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, LOST_AFTER)
 
 
 class Attached:
@@ -79,10 +95,6 @@ class Attached:
         except ConfigError:
             self._attach(before, patience)
             raise
-
-    def unbind(self) -> None:
-        """Take no more connections; those that stand stay."""
-        self._attach(Side(connect=tuple(self._connected)), 0)
 
     def _attach(self, side: Side, patience: float) -> None:
         for text in [one for one in self._bound if one not in side.bind]:

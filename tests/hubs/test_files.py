@@ -324,8 +324,8 @@ def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
 
 
 _WORDS = """
-in out type hubs workers heartbeat bind connect anonymous queue prometheus : : : {} [] { } [ ] , - & &a *a ~ 5 ''
-tcp://*:1 tcp://*:2 ipc:///x tcp://a:1
+in out type hubs workers heartbeat bind connect anonymous queue : : {} [] { } [ ] , - & &a *a ~ 5 ''
+prometheus tcp://*:1 tcp://*:2 ipc:///x tcp://a:1
 """
 _words = st.sampled_from([*_WORDS.split(), "\n", "\n", " "]).map(lambda word: word + " ")
 
