@@ -18,12 +18,14 @@ Address = tuple[int, tuple[bytes, ...]]
 class Settings:
     """only: the one service of a queue hub, for events without a name too; None where workers say.
 
+    any_name: workers and clients may call that one as they like.
     default: the service of events without a name. heartbeat: seconds between heartbeats to
     workers. queue, queue_bytes: what may wait, for each service. timeout: seconds, for calls that
     bring no deadline.
     """
 
     only: str | None = None
+    any_name: bool = False
     default: str | None = None
     heartbeat: float = 2.5
     queue: int = 10_000
@@ -51,7 +53,8 @@ class Call:
     """One call. channel: its message id, where the client speaks zerorpc; style: where Majordomo.
 
     answered: some of the answer has gone to the client. gone: the client has, and gets no more.
-    early: events that came while it waited.
+    asked: the service as a Majordomo client names it. early: events that came before it had an
+    answer, for its worker or the next. tries: workers that had it.
     """
 
     token: bytes
@@ -63,7 +66,9 @@ class Call:
     deadline: float
     channel: Any = None
     style: Style | None = None
+    asked: str = ""
     idempotent: bool = False
+    tries: int = 0
     answered: bool = False
     gone: bool = False
     next_beat: float = NEVER
@@ -73,9 +78,13 @@ class Call:
 
 @dataclass(slots=True)
 class Service:
-    """One service: its workers and what waits for them. seen: it had a worker once."""
+    """One service: its workers and what waits for them.
+
+    seen: it had a worker, not too long ago. alone: since when it has none.
+    """
 
     name: str
     waiting: Waiting[Call]
     pool: Pool = field(default_factory=Pool)
     seen: bool = False
+    alone: float = NEVER

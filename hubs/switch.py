@@ -29,7 +29,16 @@ LOST_AFTER: Final = 3.0
 MAX_CAPACITY: Final = 100_000
 MAX_EARLY: Final = 16
 """Events of a call that are kept while it waits for a worker."""
+MAX_TRIES: Final = 3
+"""Workers that a call is given to: it may be what they die of."""
+MAX_SERVICES: Final = 10_000
+MAX_UNKNOWN: Final = 1_000
+"""Services without a worker so far that calls may wait for."""
+FORGET_AFTER: Final = 10.0
+"""Heartbeats after its last worker and call until a service is as good as unknown."""
 GRAIN: Final = 0.005
+GRAIN_OF_EACH: Final = 5e-6
+"""Seconds between two looks at what waits, at least, and more for each call."""
 
 
 class Switch:
@@ -48,6 +57,7 @@ class Switch:
         self.wake_at = NEVER
         self.draining = False
         self._base = base
+        self._now = 0.0
         self._ids = Ids(base)
         self._tokens = 0
         self._clients: dict[Address, set[Call]] = {}
@@ -56,6 +66,7 @@ class Switch:
 
     def receive(self, side: int, frames: Sequence[bytes], now: float) -> None:
         """Take in one message with its routing id. Never raises: what makes no sense is counted."""
+        self._now = now
         try:
             message = mdp.read(frames[1:])
         except WireError:
@@ -98,18 +109,29 @@ class Switch:
         if worker is not None:
             self._dismiss(worker, "it registered twice", tell=True)
             return
-        only = self.settings.only
-        if message.service.startswith(mdp.MANAGEMENT) or only not in (None, message.service) or self.draining:
+        name = self._named(message.service)
+        if not self._may_serve(name):
+            self.dropped["registration refused"] += 1
             self.out.append((address, mdp.disconnect(message.style)))
             return
         beat = now + self.settings.heartbeat
-        worker = Worker(address, message.service, message.style, message.about, now, now, beat)
+        worker = Worker(address, name, message.style, message.about, now, now, beat)
         self.workers[address] = worker
-        service = self._service(message.service)
+        service = self._service(name)
         service.seen = True
+        service.alone = NEVER
         service.pool.add(address, _capacity(message.about))
         self._wake(beat)
         self._dispatch(service, now)
+
+    def _named(self, name: str) -> str:
+        only = self.settings.only
+        return only if only is not None and self.settings.any_name else name
+
+    def _may_serve(self, name: str) -> bool:
+        if self.draining or name.startswith(mdp.MANAGEMENT) or self.settings.only not in (None, name):
+            return False
+        return name in self.services or len(self.services) < MAX_SERVICES
 
     def _service(self, name: str) -> Service:
         service = self.services.get(name)
@@ -124,17 +146,21 @@ class Switch:
         del self.workers[worker.address]
         service = self.services[worker.service]
         service.pool.remove(worker.address)
+        if not len(service.pool):
+            service.alone = self._now
+            self._wake(self._now + FORGET_AFTER * self.settings.heartbeat)
         if tell:
             self.out.append((worker.address, mdp.disconnect(worker.style)))
         for call in list(worker.calls.values()):
             call.worker = None
             if call.gone:
                 continue
-            if call.idempotent and not call.answered:
+            if call.idempotent and not call.answered and call.tries < MAX_TRIES:
                 self._wait(service, call)
             else:
                 self._refuse(call, "LostRemote", f"its worker is gone: {why}", seen=True)
         worker.calls.clear()
+        self._dispatch(service, self._now)
 
     def _answer(self, worker: Worker, message: FromWorker) -> None:
         call = worker.calls.get(message.address)
@@ -142,13 +168,16 @@ class Switch:
             self.dropped["late"] += 1
             return
         final = message.command is Command.FINAL
-        call.answered = True
+        if call.idempotent and not call.answered:
+            call.answered = final or not _is_beat(message.body[0])
+            if call.answered:
+                call.early.clear()
         if call.gone:
             self.dropped["late"] += 1
         elif call.style is None:
             self.out.append((call.client, [b"", message.body[0]]))
         elif final or call.style.version == 2:
-            frames = mdp.answer(call.style, message.command, call.service, message.body)
+            frames = mdp.answer(call.style, message.command, call.asked, message.body)
             self.out.append((call.client, frames))
         else:
             self.dropped["partial to a client of 0.1"] += 1
@@ -170,7 +199,15 @@ class Switch:
         size = sum(map(len, message.body))
         deadline = now + self.settings.timeout
         call = Call(
-            self._token(), client, message.service, message.body, size, now, deadline, style=message.style
+            self._token(),
+            client,
+            self._named(message.service),
+            message.body,
+            size,
+            now,
+            deadline,
+            style=message.style,
+            asked=message.service,
         )
         self._admit(call, now)
 
@@ -178,7 +215,7 @@ class Switch:
         """RFC 8."""
         if message.service != "mmi.service":
             return b"501"
-        service = self.services.get(message.body[-1].decode("utf-8", "replace"))
+        service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.pool) else b"404"
 
     def _event(self, side: int, frames: Sequence[bytes], now: float) -> None:
@@ -225,19 +262,31 @@ class Switch:
         """Credit, a heartbeat or a cancel of an open call."""
         if call is None:
             self.dropped["late"] += 1
-        elif call.worker is not None:
-            self._to_worker(call.worker, call, (payload,))
-        elif header.get("cancel") is True:
+            return
+        if call.worker is None and header.get("cancel") is True:
             self.services[call.service].waiting.remove(call)
             self._forget(call)
-        elif len(call.early) < MAX_EARLY:
+            return
+        again = call.idempotent and not call.answered
+        if (call.worker is None or again) and len(call.early) < MAX_EARLY:
             call.early.append(payload)
+        if call.worker is not None:
+            self._follow(call.worker, call, payload)
+
+    def _follow(self, worker: Worker, call: Call, payload: bytes) -> None:
+        """Only mesh workers know more of a call than its request."""
+        if worker.about is not None:
+            self._to_worker(worker, call, (payload,))
 
     def _admit(self, call: Call, now: float) -> None:
-        service = self._service(call.service)
         if self.draining:
             self._refuse(call, "LostRemote", "the hub is stopping")
-        elif not service.waiting.room(call.size):
+            return
+        if call.service not in self.services and not self._may_wait_for_unknown(call.size):
+            self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+            return
+        service = self._service(call.service)
+        if not service.waiting.room(call.size):
             self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
         else:
             self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
@@ -248,9 +297,14 @@ class Switch:
             self._wait(service, call)
             self._dispatch(service, now)
 
+    def _may_wait_for_unknown(self, size: int) -> bool:
+        """Names cost nothing to make up, so all the unknown ones together have the room of one."""
+        unknown = [service.waiting.size for service in self.services.values() if not service.seen]
+        return len(unknown) < MAX_UNKNOWN and sum(unknown) + size <= self.settings.queue_bytes
+
     def _wait(self, service: Service, call: Call) -> None:
         service.waiting.add(call)
-        call.next_beat = call.opened + self.settings.heartbeat
+        call.next_beat = max(self._now, call.opened + self.settings.heartbeat)
         self._wake(min(call.deadline, call.next_beat))
 
     def _dispatch(self, service: Service, now: float) -> None:
@@ -263,13 +317,14 @@ class Switch:
             assert call is not None
             worker = self.workers[address]
             call.worker = worker
+            call.tries += 1
             worker.calls[call.token] = call
             self._to_worker(worker, call, call.body)
             for payload in call.early:
-                self._to_worker(worker, call, (payload,))
-            call.early.clear()
+                self._follow(worker, call, payload)
             if not call.idempotent:
                 call.body = ()
+                call.early.clear()
             worker.next_beat = now + self.settings.heartbeat
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
@@ -284,10 +339,10 @@ class Switch:
     def _refuse(self, call: Call, name: str, why: str, *, seen: bool = False) -> None:
         """Tell the client that its call has come to nothing. seen: a worker had it."""
         self._forget(call)
-        text = f"{call.service or 'the call'}: {why}"
+        text = f"{call.asked or call.service or 'the call'}: {why}"
         if call.style is not None:
             body = [name.encode(), text.encode("utf-8", "replace")]
-            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.service, body)))
+            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, body)))
             return
         header: wire.Header = {
             "message_id": self._ids.next(),
@@ -319,6 +374,30 @@ class Switch:
             call.gone = True
             self._forget(call)
 
+    def probe(self, side: int) -> None:
+        """A word to all who wait for one on that side: whoever can't be reached is gone."""
+        for worker in self.workers.values():
+            if worker.address[0] == side:
+                self.out.append((worker.address, mdp.heartbeat(worker.style)))
+        for client, calls in self._clients.items():
+            channel = next((call.channel for call in calls if call.style is None), None)
+            if client[0] == side and channel is not None:
+                self.out.append((client, [b"", control(self._ids, channel, wire.BEAT, 0)]))
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        self.settings = settings
+        for service in self.services.values():
+            service.waiting.limit(settings.queue, settings.queue_bytes)
+        self.wake_at = 0.0
+
+    def farewell(self) -> None:
+        """The hub ends: what is still open comes to nothing, and the workers may go elsewhere."""
+        for call in list(self.calls.values()):
+            self._refuse(call, "LostRemote", "the hub has stopped", seen=call.tries > 0)
+        for worker in self.workers.values():
+            self.out.append((worker.address, mdp.disconnect(worker.style)))
+
     # Time
 
     def _wake(self, at: float) -> None:
@@ -326,18 +405,37 @@ class Switch:
 
     def on_timer(self, now: float) -> None:
         """Heartbeats, silent workers, and calls that nobody wants any more."""
+        self._now = now
         self.wake_at = NEVER
+        waiting = 0
         for worker in list(self.workers.values()):
-            if now - worker.last_heard > LOST_AFTER * self.settings.heartbeat:
-                self._dismiss(worker, "it has been silent for too long", tell=True)
-                continue
-            if worker.next_beat <= now:
-                worker.next_beat = now + self.settings.heartbeat
-                self.out.append((worker.address, mdp.heartbeat(worker.style)))
-            self._wake(worker.next_beat)
+            self._beat_worker(worker, now)
         for service in list(self.services.values()):
+            waiting += len(service.waiting)
             self._expire(service, now)
-        self.wake_at = max(self.wake_at, now + GRAIN)
+        self.wake_at = max(self.wake_at, now + max(GRAIN, GRAIN_OF_EACH * waiting))
+
+    def _beat_worker(self, worker: Worker, now: float) -> None:
+        lost_at = worker.last_heard + LOST_AFTER * self.settings.heartbeat
+        if now >= lost_at:
+            self._dismiss(worker, "it has been silent for too long", tell=True)
+            return
+        if worker.next_beat <= now:
+            worker.next_beat = now + self.settings.heartbeat
+            self.out.append((worker.address, mdp.heartbeat(worker.style)))
+        if worker.about is None:
+            for call in worker.calls.values():
+                self._beat_client(call, now)
+        self._wake(min(worker.next_beat, lost_at))
+
+    def _beat_client(self, call: Call, now: float) -> None:
+        """A client of zerorpc gives a call up that has no heartbeat."""
+        if call.style is not None or call.gone:
+            return
+        if call.next_beat <= now:
+            call.next_beat = now + self.settings.heartbeat
+            self.out.append((call.client, [b"", control(self._ids, call.channel, wire.BEAT, 0)]))
+        self._wake(call.next_beat)
 
     def _expire(self, service: Service, now: float) -> None:
         for call in service.waiting.expire(now):
@@ -346,12 +444,21 @@ class Switch:
             else:
                 self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
         for call in service.waiting:
-            if call.style is None and call.next_beat <= now:
-                call.next_beat = now + self.settings.heartbeat
-                self.out.append((call.client, [b"", control(self._ids, call.channel, wire.BEAT, 0)]))
-            self._wake(min(call.deadline, call.next_beat if call.style is None else NEVER))
-        if not service.seen and not len(service.waiting):
-            del self.services[service.name]
+            self._beat_client(call, now)
+            self._wake(call.deadline)
+        if not len(service.waiting) and not len(service.pool):
+            forget_at = service.alone + FORGET_AFTER * self.settings.heartbeat
+            if not service.seen or now >= forget_at:
+                del self.services[service.name]
+            else:
+                self._wake(forget_at)
+
+
+def _is_beat(payload: bytes) -> bool:
+    try:
+        return wire.unpack(payload)[1] == wire.BEAT
+    except WireError:
+        return False
 
 
 def _capacity(about: dict[str, Any] | None) -> int:

@@ -50,6 +50,11 @@ class Waiting(Generic[T]):
         for calls in self._clients.values():
             yield from calls.values()
 
+    def limit(self, most: int, most_bytes: int) -> None:
+        """Other bounds from now on; what waits already goes on to."""
+        self._most = most
+        self._most_bytes = most_bytes
+
     def room(self, size: int) -> bool:
         """Whether a call of that size may wait."""
         return self._count < self._most and (not self._count or self._size + size <= self._most_bytes)

@@ -149,7 +149,7 @@ def test_what_came_while_a_call_waited_follows_it() -> None:
     bench = Bench()
     payload = bench.call(b"c", b"1")
     more = bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_more", [5])
-    bench.register(b"w")
+    bench.register(b"w", capacity=1)
     assert [body for _, _, body in bench.requests()] == [payload, more]
 
 
@@ -191,7 +191,7 @@ def test_a_full_queue_is_said_at_once() -> None:
 
 def test_a_client_of_zerorpc_that_waits_is_kept_alive() -> None:
     bench = Bench(heartbeat=2.0)
-    bench.register(b"w")
+    bench.register(b"w", capacity=1)
     bench.call(b"c", b"1")
     bench.call(b"c", b"2")
     bench.sent()

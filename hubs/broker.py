@@ -1,0 +1,287 @@
+"""Queue and majordomo hubs with registered workers: one thread that carries out what a Switch decides.
+
+Owns the thread, its sockets and its clock. What a message means is the switch's matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+import zmq
+from zmq import backend
+
+from hubs.hub import Endpoints
+from hubs.model import Settings
+from hubs.router import Router
+from hubs.sockets import Context
+from hubs.spec import HubSpec, Side
+from hubs.switch import Switch
+from mesh.core.channel import NEVER
+from mesh.errors import ConfigError
+
+BATCH: Final = 128
+"""Messages that are taken in from one side before the other has its turn."""
+RETRY: Final = 0.01
+PROBES: Final = (0.0, 0.02, 0.1)
+"""Seconds after which the peers are probed when a connection broke; libzmq tells of the break a
+moment before its routing table knows."""
+PATIENCE: Final = 5.0
+"""Seconds in which the thread has to take an order."""
+REBIND: Final = 1.0
+"""Seconds that libzmq may take to let go of an endpoint."""
+LOOK_EVERY: Final = 0.02
+"""Seconds between two looks whether a hub that drains has done so."""
+LINGER: Final = 1.0
+"""Seconds for the last messages to leave, after the calls have ended."""
+MARGIN: Final = 1.0
+LOG_EVERY: Final = 1.0
+
+log = logging.getLogger("hubs")
+
+
+def settings_of(spec: HubSpec) -> Settings:
+    """A queue hub has one service; where its file does not name it, all names mean that one."""
+    only = (spec.service or spec.name) if spec.type == "queue" else None
+    return Settings(
+        only=only,
+        any_name=spec.type == "queue" and spec.service is None,
+        default=spec.default,
+        heartbeat=spec.heartbeat,
+        queue=spec.queue,
+        queue_bytes=spec.queue_bytes,
+        timeout=spec.timeout,
+    )
+
+
+class Broker:
+    """A hub of type queue or majordomo; see hub.py."""
+
+    def __init__(self, spec: HubSpec) -> None:
+        self.spec = spec
+        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode())
+        self._context: Context = zmq.Context()
+        self._in = Router(self._context, spec, 0, "in")
+        self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
+        self._routers = [self._in] if spec.one_socket else [self._in, self._out]
+        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN)]
+        for router in self._routers:
+            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor, zmq.POLLIN)]
+        self._probes: list[list[float]] = [[] for _ in self._routers]
+        self._retry_at = self._log_at = NEVER
+        self._stop_at = NEVER
+        self._logged = self.switch.dropped.copy()
+        self._ending = threading.Lock()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
+
+    # For the thread that runs the hub
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return Endpoints(self._in.attached.endpoints, self._out.attached.endpoints)
+
+    def start(self) -> Endpoints:
+        try:
+            self._attach(self.spec, 0.0)
+        except ConfigError:
+            self._close(0.0)
+            self._end()
+            raise
+        self._thread.start()
+        return self.endpoints
+
+    def reconfigure(self, spec: HubSpec) -> Endpoints | None:
+        if _identity(spec) != _identity(self.spec):
+            return None
+        changed: Future[None] = Future()
+        self._order(partial(self._change, spec, changed))
+        try:
+            changed.result(PATIENCE)
+        except TimeoutError:
+            if changed.cancel():
+                raise ConfigError(f"hub {spec.name}: it is too busy to be changed: try again later") from None
+            changed.result()
+        return self.endpoints
+
+    def stop(self, drain: float) -> None:
+        if self._thread.is_alive():
+            self._order(partial(self._begin_end, time.monotonic() + drain))
+            self._thread.join(drain + PATIENCE)
+        self._end()
+
+    def _end(self) -> None:
+        with self._ending:
+            if not self._ended and not self._thread.is_alive():
+                self._ended = True
+                self._context.term()
+                os.close(self._wake_in)
+                os.close(self._wake_out)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.put(order)
+        try:
+            os.write(self._wake_out, b"\0")
+        except BlockingIOError:
+            pass  # it has enough to wake up for
+
+    # In the thread
+
+    def _run(self) -> None:
+        linger = 0.0
+        try:
+            while not self._done(time.monotonic()):
+                self._turn()
+            self.switch.farewell()
+            self._send_all()
+            linger = LINGER
+        except zmq.ZMQError:
+            log.exception("hub %s: libzmq has failed", self.spec.name)
+        finally:
+            self._close(linger)
+
+    def _turn(self) -> None:
+        """Wait for something to do, and do it: messages in batches, then what they lead to."""
+        ready = self._wait()
+        switch = self.switch
+        now = time.monotonic()
+        for router in self._routers:
+            if router.socket in ready:
+                router.receive(BATCH, switch.receive, now)
+        self._send_all()
+        self._look_at_connections(ready, now)
+        if now >= min(switch.wake_at, self._retry_at, self._log_at):
+            self._on_timer(now)
+        while True:
+            try:
+                self._orders.get_nowait()()
+            except Empty:
+                return
+
+    def _wait(self) -> set[Any]:
+        """The sockets that have something. libzmq looks at them itself before it waits, so that an
+        edge that a send has swallowed is not missed."""
+        seconds = self._wake_at() - time.monotonic()
+        wait_ms = -1 if seconds == NEVER else max(0, math.ceil(seconds * 1000))
+        ready = {one for one, _ in backend.zmq_poll(self._wanted, wait_ms)}
+        if self._wake_in in ready:
+            os.read(self._wake_in, 4096)
+        return ready
+
+    def _wake_at(self) -> float:
+        probes = [times[0] for times in self._probes if times]
+        draining = time.monotonic() + LOOK_EVERY if self._stop_at != NEVER else NEVER
+        return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes)
+
+    def _send_all(self) -> None:
+        switch, routers = self.switch, self._routers
+        while switch.out:
+            out, switch.out = switch.out, []
+            for address, frames in out:
+                if not routers[address[0]].send(address[1], frames):
+                    switch.unreachable(address)
+        if self._retry_at == NEVER and any(router.owes for router in routers):
+            self._retry_at = time.monotonic() + RETRY
+        if self._log_at == NEVER and switch.dropped != self._logged:
+            self._log_at = time.monotonic() + LOG_EVERY
+
+    def _on_timer(self, now: float) -> None:
+        if now >= self.switch.wake_at:
+            self.switch.on_timer(now)
+        if now >= self._retry_at:
+            self._retry_at = NEVER
+            for router in self._routers:
+                for envelope in router.retry():
+                    self.switch.unreachable((router.side, envelope))
+        if now >= self._log_at:
+            self._log_dropped()
+        self._send_all()
+
+    def _log_dropped(self) -> None:
+        """At most once a second a line on what was not understood."""
+        self._log_at = NEVER
+        news = self.switch.dropped - self._logged
+        self._logged = self.switch.dropped.copy()
+        news.pop("late", 0)  # what a client that has just gone leaves behind
+        if news:
+            shown = ", ".join(f"{number} {what}" for what, number in news.items())
+            log.warning("hub %s: dropped %s", self.spec.name, shown)
+
+    # Lost connections
+
+    def _look_at_connections(self, ready: set[Any], now: float) -> None:
+        """After a break a message to everybody finds out who is gone."""
+        for router in self._routers:
+            times = self._probes[router.side]
+            if router.monitor in ready and router.connection_broke():
+                # In a storm of them one look in a while is enough.
+                last = now + PROBES[-1]
+                times[:] = [times[0], last] if times else [now + pause for pause in PROBES]
+            if times and times[0] <= now:
+                times.pop(0)
+                self.switch.probe(router.side)
+                self._send_all()
+
+    # Orders
+
+    def _attach(self, spec: HubSpec, patience: float) -> None:
+        self._in.attached.attach(spec.in_, patience)
+        if self._out is not self._in:
+            self._out.attached.attach(spec.out, patience)
+
+    def _change(self, spec: HubSpec, changed: Future[None]) -> None:
+        if not changed.set_running_or_notify_cancel():
+            return
+        try:
+            try:
+                self._attach(spec, REBIND)
+            except ConfigError:
+                self._attach(self.spec, REBIND)
+                raise
+            for router in self._routers:
+                router.configure(spec)
+            self.switch.configure(settings_of(spec))
+            self.spec = spec
+            changed.set_result(None)
+        except (ConfigError, zmq.ZMQError) as exc:
+            changed.set_exception(exc)
+
+    def _begin_end(self, stop_at: float) -> None:
+        """Take no more calls and connections; what is open goes on until then."""
+        self.switch.draining = True
+        self._stop_at = min(self._stop_at, stop_at)
+        in_, out = Side(connect=self.spec.in_.connect), Side(connect=self.spec.out.connect)
+        self._attach(replace(self.spec, in_=in_, out=out), 0.0)
+
+    def _done(self, now: float) -> bool:
+        if self._stop_at == NEVER:
+            return False
+        idle = not self.switch.calls and not any(router.owes for router in self._routers)
+        return idle or now >= self._stop_at
+
+    def _close(self, linger: float) -> None:
+        for router in self._routers:
+            router.close(math.ceil(linger * 1000))
+
+
+def _identity(spec: HubSpec) -> tuple[object, ...]:
+    """What can't change without new sockets or a new service."""
+    return spec.name, spec.type, spec.anonymous, spec.service, spec.one_socket

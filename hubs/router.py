@@ -1,0 +1,152 @@
+"""One ROUTER socket of a broker: messages in and out, peers that do not read, connections that break.
+
+Knows nothing of what the messages say. Only the thread of the broker may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any, Final
+
+import zmq
+from zmq import backend
+
+from hubs.outbox import Envelope, Outbox
+from hubs.sockets import Attached, Context, open_socket, set_options
+from hubs.spec import HubSpec
+
+MAX_FRAMES: Final = 1_000
+NOBLOCK: Final = int(zmq.NOBLOCK)
+MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+Deliver = Callable[[int, list[bytes], float], None]
+
+
+class Sent(Enum):
+    """What became of a message."""
+
+    DONE = "libzmq has it"
+    LATER = "the peer takes no more now"
+    GONE = "there is no such peer"
+
+
+# To look a member up in its enum costs as much as a function call.
+DONE: Final = Sent.DONE
+LATER: Final = Sent.LATER
+GONE: Final = Sent.GONE
+
+
+class Router:
+    """side: the number that its messages are delivered with. too_large: messages thrown away."""
+
+    def __init__(self, context: Context, spec: HubSpec, side: int, name: str) -> None:
+        self.side = side
+        self.too_large = 0
+        self.socket = open_socket(context, zmq.ROUTER, spec)
+        self.socket.set(zmq.ROUTER_MANDATORY, 1)
+        self.attached = Attached(self.socket, name, spec.name)
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._max_message = spec.max_message
+        self._outboxes: dict[bytes, Outbox] = {}
+        # Past the wrapper that costs half of it.
+        self._send = partial(backend.Socket.send, self.socket)
+        self._recv = partial(backend.Socket.recv, self.socket)
+
+    def configure(self, spec: HubSpec) -> None:
+        set_options(self.socket, spec)
+        self._max_message = spec.max_message
+
+    def close(self, linger_ms: int) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(linger_ms)
+
+    # In
+
+    def receive(self, most: int, deliver: Deliver, now: float) -> int:
+        """Deliver what has arrived, at most `most` messages; how many there were."""
+        recv = self._recv
+        for count in range(most):
+            try:
+                frames = [recv(NOBLOCK)]
+            except zmq.Again:
+                return count
+            size, more = 0, True
+            # Each frame tells whether more follow: to count them blindly would let a peer write
+            # frames that pass for somebody else's address.
+            while more:
+                frame: Any = recv(NOBLOCK, False)
+                more = frame.more
+                size += len(frame)
+                if len(frames) <= MAX_FRAMES and size <= self._max_message:
+                    frames.append(frame.bytes)
+            if len(frames) > MAX_FRAMES or size > self._max_message:
+                self.too_large += 1
+            else:
+                deliver(self.side, frames, now)
+        return most
+
+    def connection_broke(self) -> bool:
+        """Whether a connection has ended since the last look."""
+        broke = False
+        while True:
+            try:
+                self.monitor.recv_multipart(NOBLOCK)
+                broke = True
+            except zmq.Again:
+                return broke
+
+    # Out
+
+    def send(self, envelope: Envelope, frames: Sequence[bytes]) -> bool:
+        """Send, or keep until the peer reads; False where it is gone, or has not read for too long."""
+        outbox = self._outboxes.get(envelope[0])
+        if outbox is None:
+            sent = self._try_send(envelope, frames)
+            if sent is not LATER:
+                return sent is DONE
+            outbox = self._outboxes[envelope[0]] = Outbox()
+        if outbox.append((envelope, frames)):
+            return True
+        # It asks and does not read: nothing that it is owed can be kept for ever.
+        del self._outboxes[envelope[0]]
+        return False
+
+    def _try_send(self, envelope: Envelope, frames: Sequence[bytes]) -> Sent:
+        send = self._send
+        try:
+            for frame in envelope:
+                send(frame, MORE)
+        except zmq.Again:
+            return LATER
+        except zmq.ZMQError as exc:
+            if exc.errno != zmq.EHOSTUNREACH:
+                raise
+            return GONE
+        # After the first frame nothing can fail.
+        for frame in frames[:-1]:
+            send(frame, MORE)
+        send(frames[-1], NOBLOCK)
+        return DONE
+
+    @property
+    def owes(self) -> bool:
+        """Whether something waits for its peer."""
+        return bool(self._outboxes)
+
+    def retry(self) -> Iterable[Envelope]:
+        """Send what waits, as far as the peers take it; those that are gone."""
+        gone: set[Envelope] = set()
+        for peer, outbox in list(self._outboxes.items()):
+            sent = DONE
+            while outbox.messages and sent is DONE:
+                sent = self._try_send(*outbox.messages[0])
+                if sent is DONE:
+                    outbox.popleft()
+            if sent is GONE:
+                gone.update(envelope for envelope, _ in outbox.messages)
+            if sent is not LATER:
+                del self._outboxes[peer]
+        return gone
