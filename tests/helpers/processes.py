@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ import gevent
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 """Seconds that a test waits for something that should happen at once, on a busy machine."""
+
+# Also where the run itself is killed and nobody is left to close anything.
+_DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 T = TypeVar("T")
 
@@ -55,7 +59,7 @@ class Process:
         self.command = [str(part) for part in command]
         self._files = [_unnamed_file(), _unnamed_file()]
         self._popen = subprocess.Popen(
-            self.command,
+            [*_DIES_WITH_PARENT, *self.command],
             cwd=cwd or ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
