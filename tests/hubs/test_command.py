@@ -1,0 +1,297 @@
+"""The real `mesh-hub`: what it prints, its signals, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+import zmq
+
+from tests.e2e.commands import Terminal, environment
+from tests.helpers.peers import free_port
+from tests.helpers.processes import PATIENCE, ROOT, eventually, run
+from tests.hubs.commands import MESH_HUB, hub, mesh_hub, reload, shown, start
+from tests.hubs.wires import ANY, Wires
+
+STREAMER = f"in: {ANY}\nout: {ANY}\ntype: streamer\n"
+
+
+def failed(folder: Path, *arguments: str) -> str:
+    """The one line on standard error of a command that had to end with 2."""
+    result = mesh_hub(*arguments, cwd=folder)
+    assert (result.returncode, result.stdout) == (2, ""), result
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("mesh-hub: ")
+    return line.removeprefix("mesh-hub: ")
+
+
+# Help and files
+
+
+def test_the_help_fits_and_loads_nothing(tmp_path: Path) -> None:
+    with Terminal([*MESH_HUB, "--help"], columns=60, cwd=tmp_path) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.shown.startswith("Usage: mesh-hub [OPTIONS] HUB.yml")
+        assert max(map(len, terminal.shown.splitlines())) <= 60
+    code = (
+        "import sys; from hubs.command import mesh_hub; from mesh.cli.reporting import run; "
+        "run(mesh_hub, 'mesh-hub', ['--help']); "
+        "print(sorted({'gevent', 'zmq', 'yaml', 'asyncio', 'msgpack'} & set(sys.modules)))"
+    )
+    result = run([*MESH_HUB[:1], "-c", code], env=environment())
+    assert result.stdout.endswith("\n[]\n"), result
+
+
+def test_the_process_has_no_gevent(tmp_path: Path) -> None:
+    code = "import sys, hubs.runner, hubs.files; print('gevent' in sys.modules)"
+    assert run([*MESH_HUB[:1], "-c", code], env=environment()).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("in: [\n", "hub.yml:1: not valid YAML: "),
+        (f"in: {ANY}\n", "hub.yml:1: lacks 'out'"),
+        (f"{STREAMER}heartbaet: 1\n", "hub.yml:4: heartbaet: unknown key; did you mean 'heartbeat'?"),
+        ("", "hub.yml: is empty"),
+    ],
+)
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_wrong_file(tmp_path: Path, text: str, line: str, check: tuple[str, ...]) -> None:
+    (tmp_path / "hub.yml").write_text(text)
+    assert failed(tmp_path, *check, "hub.yml").startswith(line)
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    assert "Missing argument 'HUB.yml...'" in failed(tmp_path)
+    assert "--check" in failed(tmp_path, "--chek", "hub.yml")
+    assert "none.yml: cannot be read: No such file or directory" in failed(tmp_path, "none.yml")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = mesh_hub("none.yml", "--debug", cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" in result.stderr
+
+
+def test_check_shows_the_hubs_and_binds_nothing(tmp_path: Path, wires: Wires) -> None:
+    taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    (tmp_path / "hub.yml").write_text(
+        f"hubs:\n  jobs: {{in: {taken}, out: {{connect: [tcp://a:1, tcp://b:2]}}, type: streamer}}\n"
+        "  all: {in: 'tcp://*:1', out: 'tcp://*:1', type: majordomo}\n"
+    )
+    result = mesh_hub("--check", "hub.yml", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"hub jobs (streamer) in {taken} out tcp://a:1 tcp://b:2\n"
+        "hub all (majordomo) in tcp://*:1 out tcp://*:1\n"
+    )
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yml")), ids=lambda file: file.name)
+def test_the_examples_are_right(file: Path, tmp_path: Path) -> None:
+    result = mesh_hub("--check", file, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, ""), result
+
+
+def test_a_port_in_use(tmp_path: Path, wires: Wires) -> None:
+    taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    (tmp_path / "hub.yml").write_text(f"in: {ANY}\nout: {taken}\ntype: streamer\n")
+    assert failed(tmp_path, "hub.yml") == (
+        f"hub hub: out: can't bind to '{taken}': the address is in use already; "
+        "stop the other program or take another port"
+    )
+
+
+# Running
+
+
+def test_several_hubs_of_several_files(tmp_path: Path, wires: Wires) -> None:
+    sides = f"in: {ANY}, out: {ANY}"
+    (tmp_path / "jobs.yml").write_text(STREAMER)
+    (tmp_path / "more.yml").write_text(
+        f"hubs: {{news: {{{sides}, type: forwarder}}, old: {{{sides}, workers: anonymous}}}}"
+    )
+    with start("jobs.yml", "more.yml", cwd=tmp_path) as process:
+        hubs = shown(process, 3)
+        assert [(name, one.type) for name, one in hubs.items()] == [
+            ("jobs", "streamer"),
+            ("news", "forwarder"),
+            ("old", "queue"),
+        ]
+        push, pull = wires(zmq.PUSH, hubs["jobs"].in_), wires(zmq.PULL, hubs["jobs"].out)
+        push.send(b"job")
+        assert pull.recv() == b"job"
+        subscriber = wires(zmq.SUB, hubs["news"].out, subscribe=b"n")
+        publisher = wires(zmq.XPUB, hubs["news"].in_)
+        assert publisher.recv() == b"\x01n"
+        publisher.send(b"news")
+        assert subscriber.recv() == b"news"
+        client, worker = wires(zmq.REQ, hubs["old"].in_), wires(zmq.REP, hubs["old"].out)
+        client.send(b"call")
+        assert worker.recv() == b"call"
+        worker.send(b"answer")
+        assert client.recv() == b"answer"
+
+
+def test_a_thousand_connections_do_not_meet_the_limit_of_open_files(tmp_path: Path) -> None:
+    with hub(STREAMER, tmp_path) as (process, _):
+        limits = Path(f"/proc/{process.pid}/limits")
+        if limits.exists():
+            (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max open files")]
+            soft, hard = line.split()[3:5]
+            assert soft == hard or int(soft) >= 65_536
+
+
+# The end
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_an_idle_hub_ends_at_once(tmp_path: Path, number: int, code: int) -> None:
+    with hub(STREAMER, tmp_path) as (process, _):
+        process.signal(number)
+        assert process.wait(timeout=5) == code
+
+
+def test_sigterm_delivers_what_was_pushed(tmp_path: Path, wires: Wires) -> None:
+    with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
+        push = wires(zmq.PUSH, in_)
+        for number in range(2_000):
+            push.send(b"%d" % number)
+        pull = wires(zmq.PULL, out)
+        seen = [int(pull.recv())]
+        process.signal(signal.SIGTERM)
+        seen += [int(pull.recv()) for _ in range(1_999)]
+        assert seen == list(range(2_000))
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path, wires: Wires, first: int) -> None:
+    with hub(STREAMER, tmp_path) as (process, (_, in_, _out)):
+        push = wires(zmq.PUSH, in_)
+        push.send(b"for nobody")
+        process.signal(first)
+        process.wait_for("Ctrl-C stops at once")
+        process.signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+
+
+def test_drain_bounds_the_end(tmp_path: Path, wires: Wires) -> None:
+    with hub(f"{STREAMER}drain: 0.5\n", tmp_path) as (process, (_, in_, _out)):
+        push = wires(zmq.PUSH, in_)
+        push.send(b"for nobody")
+        process.signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+def test_its_endpoints_are_free_for_the_next(tmp_path: Path) -> None:
+    with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
+        process.signal(signal.SIGTERM)
+        process.wait()
+    for _ in range(3):
+        with hub(f"in: {in_}\nout: {out}\ntype: streamer\n", tmp_path) as (process, one):
+            assert (one.in_, one.out) == (in_, out)
+            process.kill()
+
+
+# Reload
+
+
+def test_a_reload_keeps_the_traffic_of_what_stays(tmp_path: Path, wires: Wires) -> None:
+    kept, gone = free_port(), free_port()
+    sides = "in: 'tcp://127.0.0.1:{}', out: '" + ANY + "', type: streamer"
+    before = f"hubs:\n  kept: {{{sides.format(kept)}}}\n  gone: {{{sides.format(gone)}, drain: 1}}\n"
+    after = f"hubs:\n  new: {{{sides.format(gone)}}}\n  kept: {{{sides.format(kept)}}}\n"
+    (tmp_path / "hub.yml").write_text(before)
+    with start("hub.yml", cwd=tmp_path) as process:
+        one = shown(process, 2)["kept"]
+        push, pull = wires(zmq.PUSH, one.in_), wires(zmq.PULL, one.out)
+        sent, ended = 0, threading.Event()
+
+        def go_on() -> None:
+            nonlocal sent
+            while not ended.wait(0.0005):
+                push.send(b"%d" % sent)
+                sent += 1
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        reload(process, after, tmp_path, says="reloaded: started new; stopped gone; unchanged kept")
+        ended.set()
+        thread.join()
+        assert [int(pull.recv()) for _ in range(sent)] == list(range(sent))
+        new = shown(process, 3)["new"]
+        assert new.in_ == f"tcp://127.0.0.1:{gone}"
+        wires(zmq.PUSH, new.in_).send(b"x")
+        assert wires(zmq.PULL, new.out).recv() == b"x"
+
+
+def test_a_file_with_an_error_changes_nothing_and_is_told_in_the_log(tmp_path: Path, wires: Wires) -> None:
+    with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
+        says = "ERROR hubs: not reloaded, all goes on as before: hub.yml:4: drian: unknown key; did you mean"
+        reload(process, f"{STREAMER}drian: 5\n", tmp_path, says=says)
+        (tmp_path / "hub.yml").unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for("hub.yml: cannot be read: No such file")
+        wires(zmq.PUSH, in_).send(b"x")
+        assert wires(zmq.PULL, out).recv() == b"x"
+
+
+def test_a_port_in_use_leaves_the_hub_as_it_was(tmp_path: Path, wires: Wires) -> None:
+    taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
+        wrong = f"in: {ANY}\nout: {taken}\ntype: streamer\n"
+        reload(process, wrong, tmp_path, says=f"ERROR hubs: hub hub is as before: .*can't bind to '{taken}'")
+        wires(zmq.PUSH, in_).send(b"x")
+        assert wires(zmq.PULL, out).recv() == b"x"
+
+
+def test_another_type_on_the_same_endpoints(tmp_path: Path, wires: Wires) -> None:
+    with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
+        text = f"in: {in_}\nout: {out}\ntype: forwarder\n"
+        reload(process, text, tmp_path, says="reloaded: changed hub")
+        publisher, subscriber = wires(zmq.XPUB, in_), wires(zmq.SUB, out, subscribe=b"")
+        assert publisher.recv() == b"\x01"
+        publisher.send(b"x")
+        assert subscriber.recv() == b"x"
+
+
+def test_many_reloads_leak_nothing(tmp_path: Path) -> None:
+    with hub(STREAMER, tmp_path) as (process, _):
+        files = Path(f"/proc/{process.pid}/fd")
+        threads = Path(f"/proc/{process.pid}/task")
+        if not files.exists():
+            pytest.skip("no /proc here")
+
+        def turn() -> tuple[int, int]:
+            for kind in ("forwarder", "streamer"):
+                count = process.stderr.count("reloaded:")
+                reload(process, STREAMER.replace("streamer", kind), tmp_path, says="reloaded: changed hub")
+                eventually(lambda before=count: process.stderr.count("reloaded:") > before)
+            return len(list(files.iterdir())), len(list(threads.iterdir()))
+
+        turn()
+        first = turn()
+        for _ in range(8):
+            last = turn()
+        assert last == first
+
+
+def test_it_goes_on_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "hub.yml"
+    file.write_text(STREAMER)
+    env = {**os.environ, **environment()}
+    with Popen([*MESH_HUB, "hub.yml"], cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline().startswith("hub hub (streamer)")
+        process.stdout.close()
+        for drain in (1, 2):
+            file.write_text(f"{STREAMER}drain: {drain}\n")
+            process.send_signal(signal.SIGHUP)
+            assert "reloaded: changed hub" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0

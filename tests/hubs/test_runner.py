@@ -1,0 +1,213 @@
+"""Start, reload, failures and the end, with hubs in memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hubs.claims import clash
+from hubs.hub import Endpoints, Hub
+from hubs.runner import Runner
+from hubs.spec import HubSpec, Side
+from mesh.errors import ConfigError
+from tests.helpers.processes import eventually
+
+
+def spec(name: str, port: int, **more: Any) -> HubSpec:
+    return HubSpec(name, "streamer", Side((f"tcp://*:{port}",)), Side((f"tcp://*:{port + 1}",)), **more)
+
+
+class Machine:
+    """Hubs that do nothing but bind, and a log of what was done to them."""
+
+    def __init__(self, *specs: HubSpec) -> None:
+        self.file: list[HubSpec] | ConfigError = list(specs)
+        self.bound: dict[str, str] = {}
+        self.done: list[str] = []
+        self.announced: list[str] = []
+        self.hubs: dict[str, FakeHub] = {}
+        self.runner = Runner(self.load, self.make, lambda one, _: self.announced.append(one.name))
+
+    def load(self) -> list[HubSpec]:
+        if isinstance(self.file, ConfigError):
+            raise self.file
+        return self.file
+
+    def make(self, one: HubSpec) -> Hub:
+        return FakeHub(self, one)
+
+    def reload(self, *specs: HubSpec) -> list[str]:
+        """What was done to get there."""
+        self.done.clear()
+        self.announced.clear()
+        self.file = list(specs)
+        self.runner.reload()
+        return self.done
+
+
+class FakeHub:
+    def __init__(self, machine: Machine, one: HubSpec) -> None:
+        self.machine = machine
+        self.spec = one
+        self.alive = False
+
+    def start(self) -> Endpoints:
+        self._bind(self.spec)
+        self.alive = True
+        self.machine.hubs[self.spec.name] = self
+        self.machine.done.append(f"start {self.spec.name}")
+        return Endpoints(self.spec.in_.bind, self.spec.out.bind)
+
+    def reconfigure(self, one: HubSpec) -> Endpoints | None:
+        if one.type != self.spec.type:
+            return None
+        self._bind(one)
+        self.spec = one
+        self.machine.done.append(f"change {one.name}")
+        return Endpoints(one.in_.bind, one.out.bind)
+
+    def stop(self, drain: float) -> None:
+        self.alive = False
+        self._free()
+        self.machine.done.append(f"stop {self.spec.name} in {drain:g}")
+
+    def _bind(self, one: HubSpec) -> None:
+        others = [endpoint for endpoint, name in self.machine.bound.items() if name != one.name]
+        for endpoint in (*one.in_.bind, *one.out.bind):
+            if any(clash(endpoint, other) for other in others):
+                raise ConfigError(f"{endpoint} is in use")
+        self._free()
+        self.machine.bound.update(dict.fromkeys((*one.in_.bind, *one.out.bind), one.name))
+
+    def _free(self) -> None:
+        self.machine.bound = {
+            endpoint: name for endpoint, name in self.machine.bound.items() if name != self.spec.name
+        }
+
+
+def started(*specs: HubSpec) -> Machine:
+    machine = Machine(*specs)
+    machine.runner.start()
+    return machine
+
+
+def test_all_are_started_in_order_and_then_announced() -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    assert machine.done == ["start a", "start b"]
+    assert machine.announced == ["a", "b"]
+
+
+def test_when_one_cannot_start_none_runs() -> None:
+    machine = Machine(spec("a", 1), spec("b", 3), spec("c", 4))
+    with pytest.raises(ConfigError, match="tcp://\\*:4 is in use"):
+        machine.runner.start()
+    assert sorted(machine.done[2:]) == ["stop a in 0", "stop b in 0"]
+    assert machine.announced == [] and machine.bound == {}
+
+
+def test_a_reload_touches_only_what_has_changed(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1), spec("b", 3), spec("c", 5, drain=7))
+    caplog.set_level(logging.INFO)
+    done = machine.reload(spec("a", 1), spec("b", 3, timeout=1), spec("d", 7))
+    assert done == ["stop c in 7", "change b", "start d"]
+    assert machine.announced == ["b", "d"]
+    assert caplog.messages == ["reloaded: started d; changed b; stopped c; unchanged a"]
+    assert machine.reload(spec("a", 1), spec("b", 3, timeout=1), spec("d", 7)) == []
+
+
+def test_another_order_or_place_in_the_file_changes_nothing() -> None:
+    machine = started(spec("a", 1, source="a.yml:1"), spec("b", 3))
+    assert machine.reload(spec("b", 3), spec("a", 1, source="a.yml:9")) == []
+
+
+def test_a_file_that_is_wrong_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1))
+    machine.file = ConfigError("hub.yml:3: typ: unknown key")
+    machine.runner.reload()
+    assert machine.done == ["start a"] and machine.hubs["a"].alive
+    assert caplog.messages == ["not reloaded, all goes on as before: hub.yml:3: typ: unknown key"]
+
+
+def test_hubs_may_take_each_others_endpoints_in_turn() -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    assert machine.reload(spec("a", 3), spec("b", 5)) == ["change b", "change a"]
+    assert machine.reload(spec("c", 3), spec("b", 5)) == ["stop a in 30", "start c"]
+
+
+def test_an_endpoint_in_use_leaves_that_hub_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    machine.bound["tcp://*:9"] = "somebody else"
+    done = machine.reload(spec("a", 9), spec("b", 3, timeout=1), spec("c", 8))
+    assert done == ["change b"]
+    assert machine.hubs["a"].spec == spec("a", 1)
+    assert caplog.messages[:2] == [
+        "hub a is as before: tcp://*:9 is in use",
+        "hub c is not started: tcp://*:9 is in use",
+    ]
+    del machine.bound["tcp://*:9"]
+    assert machine.reload(spec("a", 9), spec("b", 3, timeout=1)) == ["change a"]
+
+
+def test_another_type_takes_a_new_hub() -> None:
+    machine = started(spec("a", 1, drain=3))
+    other = replace(spec("a", 1), type="forwarder")
+    assert machine.reload(other) == ["stop a in 3", "start a"]
+    assert machine.hubs["a"].spec == other
+
+
+def test_when_the_new_hub_cannot_start_the_old_one_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1))
+    machine.bound["tcp://*:9"] = "somebody else"
+    assert machine.reload(replace(spec("a", 9), type="forwarder")) == ["stop a in 30", "start a"]
+    assert machine.hubs["a"].alive and machine.hubs["a"].spec == spec("a", 1)
+    assert "hub a is as before: tcp://*:9 is in use" in caplog.messages
+
+
+def test_a_hub_that_has_failed_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    machine.hubs["a"].alive = False
+    machine.runner.revive()
+    assert machine.done[2:] == ["stop a in 0", "start a"]
+    assert caplog.messages == ["hub a has failed: starting it again"]
+    machine.runner.revive()
+    assert len(machine.done) == 4
+
+
+def test_one_that_cannot_be_started_again_is_tried_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1))
+    machine.hubs["a"].stop(0)
+    machine.bound["tcp://*:1"] = "somebody else"
+    for _ in range(3):
+        machine.runner.revive()
+    assert caplog.messages[1:] == ["hub a can't be started again, trying on: tcp://*:1 is in use"]
+    del machine.bound["tcp://*:1"]
+    machine.runner.revive()
+    assert machine.hubs["a"].alive
+    machine.runner.stop()
+    assert not machine.hubs["a"].alive
+
+
+def test_a_hub_that_is_down_takes_a_new_spec() -> None:
+    machine = started(spec("a", 1))
+    machine.hubs["a"].alive = False
+    assert machine.reload(spec("a", 5)) == ["stop a in 0", "start a"]
+    assert machine.hubs["a"].alive and machine.hubs["a"].spec == spec("a", 5)
+
+
+def test_the_end_drains_all_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started(spec("a", 1, drain=1), spec("b", 3, drain=2))
+    waiting: list[float] = []
+
+    def stop(hub: FakeHub, drain: float) -> None:
+        waiting.append(drain)
+        eventually(lambda: len(waiting) == 2)
+
+    monkeypatch.setattr(FakeHub, "stop", stop)
+    begun = time.monotonic()
+    machine.runner.stop()
+    assert sorted(waiting) == [1, 2]
+    assert time.monotonic() - begun < 10
