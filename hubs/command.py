@@ -108,7 +108,8 @@ def _say(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> None:
     try:
         print(f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}", flush=True)
     except OSError:
-        pass  # nobody reads it any more, and the hub goes on
+        # Nobody reads it any more, and the hub goes on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_file_limit() -> None:

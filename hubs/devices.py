@@ -23,8 +23,8 @@ import zmq
 from hubs.carry import Carrier
 from hubs.hub import Endpoints
 from hubs.refusal import Refusal
-from hubs.sockets import Attached, open_socket, set_options
-from hubs.spec import HubSpec
+from hubs.sockets import Attached, attach, open_socket, set_options
+from hubs.spec import HubSpec, Side
 from hubs.steering import Counters, Steering
 from mesh.errors import ConfigError
 
@@ -111,8 +111,7 @@ class Device:
 
     def start(self) -> Endpoints:
         try:
-            self._in.attach(self.spec.in_)
-            self._out.attach(self.spec.out)
+            attach(self._sides(self.spec))
         except ConfigError:
             self._close(0)
             self._end()
@@ -130,6 +129,9 @@ class Device:
     @property
     def endpoints(self) -> Endpoints:
         return Endpoints(self._in.endpoints, self._out.endpoints)
+
+    def _sides(self, spec: HubSpec) -> list[tuple[Attached, Side]]:
+        return [(self._in, spec.in_), (self._out, spec.out)]
 
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if (spec.type, spec.anonymous) != (self.spec.type, self.spec.anonymous):
@@ -218,12 +220,7 @@ class Device:
         if not changed.set_running_or_notify_cancel():
             return True
         try:
-            self._in.attach(spec.in_, REBIND)
-            try:
-                self._out.attach(spec.out, REBIND)
-            except ConfigError:
-                self._in.attach(self.spec.in_, REBIND)
-                raise
+            attach(self._sides(spec), REBIND)
             set_options(self._front, spec)
             set_options(self._back, spec)
             changed.set_result(None)

@@ -140,7 +140,8 @@ class Runner:
                     failed.append((spec, error))
             if len(failed) == len(pending):
                 for spec, problem in failed:
-                    log.error("hub %s is as before: %s", spec.name, problem)
+                    state = "as before" if spec.name in self._hubs else "not started"
+                    log.error("hub %s is %s: %s", spec.name, state, problem)
                 return
             pending = [spec for spec, _ in failed]
 
@@ -159,7 +160,7 @@ class Runner:
     def _replace(self, running: _Running, spec: HubSpec) -> None:
         """Raises ConfigError where the new hub can't start; the old one is then begun again."""
         if not running.problem:
-            running.hub.stop(running.spec.drain)
+            running.hub.stop(running.spec.drain if running.hub.alive else 0)
         try:
             self._begin(running, spec)
         except ConfigError as error:

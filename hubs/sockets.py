@@ -10,9 +10,11 @@ import errno
 import math
 import socket as unix
 import time
+from collections.abc import Iterable
 
 import zmq
 
+from hubs.claims import clash
 from hubs.spec import HubSpec, Side
 from mesh.errors import ConfigError
 
@@ -83,52 +85,47 @@ class Attached:
         """The real ones that are bound, then those that are connected to."""
         return (*self._bound.values(), *self._connected)
 
-    def attach(self, side: Side, patience: float = 0.0) -> None:
-        """Take on the endpoints of `side`; those that it has already are not touched.
+    def _add(self, side: Side) -> None:
+        """Bind and connect what is new, but for what an endpoint that is left stands in the way of."""
+        leaving = [real for text, real in self._bound.items() if text not in side.bind]
+        for text in side.bind:
+            if not any(clash(text, real) for real in leaving):
+                self._bind(text, text, 0)
+        for endpoint in side.connect:
+            self._connect(endpoint)
 
-        patience: seconds that an endpoint may still be in use, where it was left a moment ago.
-        Raises ConfigError, and has the endpoints of before then.
-        """
-        before = Side(tuple(self._bound), tuple(self._connected))
-        try:
-            self._attach(side, patience)
-        except ConfigError:
-            self._attach(before, patience)
-            raise
-
-    def _attach(self, side: Side, patience: float) -> None:
+    def _leave(self, side: Side) -> None:
         for text in [one for one in self._bound if one not in side.bind]:
             self.socket.unbind(self._bound.pop(text))
         for endpoint in [one for one in self._connected if one not in side.connect]:
             self._connected.remove(endpoint)
             self.socket.disconnect(endpoint)
-        for text in side.bind:
-            if text not in self._bound:
-                self._bound[text] = self._bind(text, patience)
-        for endpoint in side.connect:
-            if endpoint not in self._connected:
-                self._connect(endpoint)
-                self._connected.append(endpoint)
 
-    def _bind(self, endpoint: str, patience: float) -> str:
+    def _bind(self, text: str, endpoint: str, patience: float) -> None:
+        if text in self._bound:
+            return
         self._allow_ipv6(endpoint)
         give_up = time.monotonic() + patience
         while True:
             try:
                 _refuse_live_path(endpoint)
                 self.socket.bind(endpoint)
-                return self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+                self._bound[text] = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+                return
             except (OSError, zmq.ZMQError) as exc:
                 if exc.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
                     raise self._wrong("bind", endpoint, exc) from None
                 time.sleep(_POLL)
 
     def _connect(self, endpoint: str) -> None:
+        if endpoint in self._connected:
+            return
         self._allow_ipv6(endpoint)
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError as exc:
             raise self._wrong("connect", endpoint, exc) from None
+        self._connected.append(endpoint)
 
     def _allow_ipv6(self, endpoint: str) -> None:
         if "[" in endpoint:
@@ -137,6 +134,31 @@ class Attached:
     def _wrong(self, how: str, endpoint: str, exc: OSError | zmq.ZMQError) -> ConfigError:
         reason = _HINTS.get(exc.errno or 0, str(exc))
         return ConfigError(f"hub {self._hub}: {self._side}: can't {how} to {endpoint!r}: {reason}")
+
+
+def attach(sides: Iterable[tuple[Attached, Side]], patience: float = 0.0) -> None:
+    """Give each socket the endpoints of its side; those that it has already are not touched.
+
+    Beware: libzmq breaks the connections that came to an endpoint when it is left.
+    patience: seconds that an endpoint may still be in use, where it was left a moment ago. Raises
+    ConfigError, and all have the endpoints of before then.
+    """
+    sides = list(sides)
+    before = [(one, dict(one._bound), Side(tuple(one._bound), tuple(one._connected))) for one, _ in sides]
+    try:
+        for one, side in sides:
+            one._add(side)
+        for one, side in sides:
+            one._leave(side)
+            for text in side.bind:
+                one._bind(text, text, patience)
+    except ConfigError:
+        for one, bound, side in before:
+            one._leave(side)
+            for text, real in bound.items():
+                one._bind(text, real, patience)
+            one._add(side)
+        raise
 
 
 def _refuse_live_path(endpoint: str) -> None:

@@ -348,7 +348,7 @@ def test_a_change_that_fails_leaves_all_as_it_was(wires: Wires) -> None:
     with running(one) as (device, before):
         worker, client = wires(zmq.DEALER, *before.out), wires(zmq.DEALER, *before.in_)
         with pytest.raises(ConfigError, match="out: can't bind to"):
-            device.reconfigure(replace(one, in_=Side((ANY, ANY[:-1] + "0")), out=Side((ANY, taken))))
+            device.reconfigure(replace(one, in_=Side(("tcp://localhost:*",)), out=Side((taken,))))
         assert device.spec == one
         assert device.endpoints == before
         client.send_multipart([b"", b"still"])
