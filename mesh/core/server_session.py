@@ -1,4 +1,4 @@
-"""The server's end of all conversations over one socket: (peer, channel id) -> call.
+"""The server's end of all conversations over one socket: peer -> channel id -> call.
 
 Frames come in with the peer that sent them; calls to carry out come out in `ready`, answers
 that need no handler in `out`, calls whose handler is to be told something in `woken`. The queue
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh.core import wire
@@ -19,87 +18,28 @@ from mesh.core.channel import (
     BEATS_LATE,
     DONE,
     FASTEST,
-    FIRST_CREDIT,
     NEVER,
     OPEN,
     QUEUED,
     STREAMING,
-    Channel,
     Ids,
     Sign,
     control,
 )
+from mesh.core.server_call import DEFAULT_LIMITS, Limits, Out, Peer, ServerCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
 from mesh.errors import WireError, builtin_name
 
-Peer = bytes | tuple[bytes, ...]
-"""The routing envelope of a peer: one frame, or several where devices stand between."""
-Out = tuple[Peer, bytes]
+__all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
+_NONE: Final[dict[Any, Any]] = {}
+"""The channels of a peer that has none; never filled."""
 MAX_CHANNEL_ID: Final = 256
 MAX_METHOD: Final = 1_000
 """Characters of a method's name."""
 MAX_CREDIT: Final = 2**32
 MAX_OUT: Final = 10_000
 """Answers without a handler that wait in `out`; what comes over it is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
-
-    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat a peer may ask for;
-    one that gives no beats is treated like that too.
-    """
-
-    queue: int = 1_000
-    queue_bytes: int = 256 * 1024 * 1024
-    max_message: int = wire.MAX_MESSAGE
-    max_heartbeat: float = 300.0
-
-
-class ServerCall(Channel):
-    """One request: who sent it, what it asks for, and how far its answer has come.
-
-    version: the protocol version of its sender. credit: stream items that may be sent now.
-    given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
-    """
-
-    __slots__ = (
-        "args",
-        "credit",
-        "deadline",
-        "given_up",
-        "header",
-        "interval",
-        "method",
-        "patience",
-        "peer",
-        "size",
-        "version",
-    )
-
-    def __init__(
-        self, peer: Peer, header: Header, method: str, args: list[Any], size: int, now: float, interval: float
-    ) -> None:
-        # As Channel's, without the call of it.
-        self.id = header["message_id"]
-        self.opened = now
-        self.next_beat = now + interval
-        self.last_heard = 0.0
-        self.state = QUEUED
-        self.waiter = None
-        self.peer = peer
-        self.header = header
-        self.method = method
-        self.args = args
-        self.size = size
-        self.interval = self.patience = interval
-        self.deadline = NEVER
-        self.credit = FIRST_CREDIT
-        self.given_up = False
-        version = header.get("v", 1)
-        self.version = version if type(version) is int else 1
 
 
 class ServerSession:
@@ -109,8 +49,8 @@ class ServerSession:
     heartbeats, or None for none. wake_at: when on_timer wants to be called next.
     """
 
-    def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = Limits()) -> None:
-        self.calls: dict[tuple[Peer, Any], ServerCall] = {}
+    def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.channels: dict[Peer, dict[Any, ServerCall]] = {}
         self.ready: deque[ServerCall] = deque()
         self.out: list[Out] = []
         self.woken: list[ServerCall] = []
@@ -118,11 +58,21 @@ class ServerSession:
         self.dropped: Counter[str] = Counter()
         self.draining = False
         self.limits = limits
+        self._half = limits.queue // 2
         self._queued = 0
         self._queued_bytes = 0
         self._ids = Ids(base)
         self._interval = NEVER if heartbeat is None else heartbeat
         self._pack = wire.packer()
+
+    def open_calls(self) -> list[ServerCall]:
+        """All that wait, run or stream."""
+        return [call for theirs in self.channels.values() for call in theirs.values()]
+
+    @property
+    def calls(self) -> dict[tuple[Peer, Any], ServerCall]:
+        """The same by peer and channel id, made anew each time."""
+        return {(call.peer, call.id): call for call in self.open_calls()}
 
     # What comes in
 
@@ -137,7 +87,8 @@ class ServerSession:
         if channel_id is None:
             self._request(peer, header, name, args, len(payload), now)
         elif _is_id(channel_id):
-            self._follow_up(self.calls.get((peer, channel_id)), header, name, args, now)
+            call = self.channels.get(peer, _NONE).get(channel_id)
+            self._follow_up(call, header, name, args, now)
         else:
             self.dropped["malformed"] += 1
 
@@ -162,8 +113,8 @@ class ServerSession:
         if name == BEAT or name == MORE:  # noqa: SIM109 - twice as fast
             self.dropped["stray"] += 1
             return
-        key = (peer, channel_id)
-        if key in self.calls:
+        theirs = self.channels.get(peer, _NONE)
+        if channel_id in theirs:
             self.dropped["duplicate"] += 1
             return
         if type(args) is not list:
@@ -176,27 +127,41 @@ class ServerSession:
             self._refuse(peer, header, "WireError", what)
             return
         limits = self.limits
-        if self.draining or self._queued >= limits.queue or self._queued_bytes + size > limits.queue_bytes:
-            refused = self._no_room(size)
+        if (
+            self._queued >= self._half
+            or self._queued_bytes + size > limits.queue_bytes
+            or len(theirs) >= limits.channels
+            or self.draining
+        ):
+            refused = self._no_room(len(theirs), size)
             if refused:
                 self._refuse(peer, header, *refused)
                 return
         call = ServerCall(peer, header, name, args, size, now, self._interval)
         if len(header) > 2:
             self._extras(call, header, now)
-        self.calls[key] = call
+        if theirs:
+            theirs[channel_id] = call
+        else:
+            self.channels[peer] = {channel_id: call}
         self.ready.append(call)
         self._queued += 1
         self._queued_bytes += size
         if call.next_beat < self.wake_at:
             self.wake_at = call.next_beat
 
-    def _no_room(self, size: int) -> tuple[str, str] | None:
+    def _no_room(self, theirs: int, size: int) -> tuple[str, str] | None:
+        """Why a call of a peer that has `theirs` open is refused."""
         if self.draining:
             return "LostRemote", "the server is stopping and takes no more calls"
         limits = self.limits
         if self._queued >= limits.queue:
             return "Overloaded", f"{self._queued} calls wait already (the limit is {limits.queue})"
+        if theirs >= limits.channels:
+            return "Overloaded", f"{theirs} calls of this client are open already"
+        if self._queued > self._half < theirs and len(self.channels) > 1:
+            # The rest of the queue is for the others.
+            return "Overloaded", f"{self._queued} calls wait already, and {theirs} of this client are open"
         if self._queued_bytes + size > limits.queue_bytes and self._queued:
             return "Overloaded", f"{self._queued_bytes} bytes of calls wait already"
         return None
@@ -337,25 +302,35 @@ class ServerSession:
                 self.ready.remove(call)
 
     def _forget(self, call: ServerCall) -> None:
-        self.calls.pop((call.peer, call.id), None)
+        if call.state is DONE:
+            return
         call.state = DONE
+        theirs = self.channels[call.peer]
+        if len(theirs) == 1:
+            del self.channels[call.peer]
+        else:
+            del theirs[call.id]
 
     def lost(self, peers: Iterable[Peer]) -> None:
         """These peers can't be reached any more."""
-        gone = set(peers)
-        for call in [call for call in self.calls.values() if call.peer in gone]:
-            self.give_up(call)
+        for peer in peers:
+            for call in list(self.channels.get(peer, _NONE).values()):
+                self.give_up(call)
 
     def probes(self) -> list[Out]:
         """A heartbeat for each peer with an open call, to see which ones can be reached."""
-        one_each = {call.peer: call for call in self.calls.values() if call.version > 1}
-        return [(peer, control(self._ids, call.id, BEAT, 0)) for peer, call in one_each.items()]
+        out: list[Out] = []
+        for peer, theirs in self.channels.items():
+            call = next((call for call in theirs.values() if call.version > 1), None)
+            if call is not None:
+                out.append((peer, control(self._ids, call.id, BEAT, 0)))
+        return out
 
     def on_timer(self, now: float) -> list[Out]:
         """Give up the calls of silent peers, and give the heartbeats that are due."""
         out: list[Out] = []
         wake_at = fastest = NEVER
-        for call in list(self.calls.values()):
+        for call in self.open_calls():
             if call.next_beat <= now:
                 sign = self._beat(call, now)
                 if sign is Sign.LOST:

@@ -9,6 +9,7 @@ import pytest
 
 from mesh.core import wire
 from mesh.core.channel import State
+from mesh.core.client_session import Call
 from mesh.core.server_session import MAX_CHANNEL_ID, MAX_METHOD, MAX_OUT, Limits, ServerSession
 from mesh.errors import LostRemote, Overloaded, WireError
 from tests.helpers.pair import ClientEnd, Connection, Pair
@@ -139,16 +140,65 @@ class TestRoomIsFreed:
         assert pair.server.session._queued == 0
 
 
-def test_a_thousand_channels_of_one_peer_do_not_outlive_it() -> None:
-    pair = Pair(limits=Limits(queue=10_000))
-    for _ in range(10_000):
-        pair.call(timeout=None)
+def test_the_channels_of_one_peer_are_bounded_and_do_not_outlive_it() -> None:
+    pair = Pair()
+    calls = [pair.call(timeout=None) for _ in range(10_000)]
     pair.advance()
-    assert len(pair.server.session.calls) == 10_000
+    most = Limits().channels
+    assert len(pair.server.session.calls) == len(pair.server.running) == most
+    assert isinstance(calls[most].error, Overloaded) and calls[most].error.refused
+    assert str(calls[most].error) == f"{most} calls of this client are open already"
+    other = ClientEnd(pair, base=b"d" * 24)
+    Connection(pair, other, pair.server, "other").up()
+    call = other.call()
+    pair.advance()
+    pair.server.answer(pair.server.running[-1], "served")
+    pair.advance()
+    assert call.value == "served"
     pair.connection.down()
     assert not pair.server.session.calls and not pair.client.session.calls
     assert all(call.given_up for call in pair.server.running)
     assert pair.peer.open == 0
+
+
+class TestTheUpperHalfOfTheQueue:
+    """It is for those who have few calls open, where others are there at all."""
+
+    def fill(self, pair: Pair, others: int) -> tuple[list[Call], ClientEnd]:
+        other = ClientEnd(pair, base=b"d" * 24)
+        Connection(pair, other, pair.server, "other").up()
+        for _ in range(others):
+            other.call()
+        pair.advance()
+        calls = [pair.call() for _ in range(10)]
+        pair.advance()
+        return [call for call in calls if call.state is State.DONE], other
+
+    def test_one_that_is_alone_may_fill_it(self) -> None:
+        pair = Pair(pool=0, limits=Limits(queue=10))
+        refused, _ = self.fill(pair, others=0)
+        assert not refused and len(pair.server.session.ready) == 10
+
+    def test_one_that_has_much_leaves_room_for_the_others(self) -> None:
+        pair = Pair(pool=0, limits=Limits(queue=10))
+        refused, other = self.fill(pair, others=1)
+        assert len(refused) == 4 and len(pair.server.session.ready) == 7
+        assert isinstance(refused[0].error, Overloaded) and refused[0].error.refused
+        assert str(refused[0].error) == "7 calls wait already, and 6 of this client are open"
+        late = other.call()
+        pair.advance()
+        assert late.state is State.OPEN
+
+    def test_a_queue_of_one_is_for_anybody(self) -> None:
+        pair = Pair(pool=2, limits=Limits(queue=1))
+        pair.begun("runs")
+        other = ClientEnd(pair, base=b"d" * 24)
+        Connection(pair, other, pair.server, "other").up()
+        other.call("runs")
+        pair.advance()
+        waits = pair.call("waits")
+        pair.advance()
+        assert waits.state is State.OPEN and len(pair.server.session.ready) == 1
 
 
 def test_a_draining_server_refuses_and_finishes() -> None:

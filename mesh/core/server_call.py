@@ -1,0 +1,77 @@
+"""One request as its server sees it, and the limits of what peers may fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mesh.core import wire
+from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
+from mesh.core.wire import Header
+
+Peer = bytes | tuple[bytes, ...]
+"""The routing envelope of a peer: one frame, or several where devices stand between."""
+Out = tuple[Peer, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
+
+    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat that a peer may ask
+    for; one that gives no beats is treated like that too. channels: calls that one peer may have
+    open.
+    """
+
+    queue: int = 1_000
+    queue_bytes: int = 256 * 1024 * 1024
+    max_message: int = wire.MAX_MESSAGE
+    max_heartbeat: float = 300.0
+    channels: int = 5_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class ServerCall(Channel):
+    """One request: who sent it, what it asks for, and how far its answer has come.
+
+    version: the protocol version of its sender. credit: stream items that may be sent now.
+    given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
+    """
+
+    __slots__ = (
+        "args",
+        "credit",
+        "deadline",
+        "given_up",
+        "header",
+        "interval",
+        "method",
+        "patience",
+        "peer",
+        "size",
+        "version",
+    )
+
+    def __init__(
+        self, peer: Peer, header: Header, method: str, args: list[Any], size: int, now: float, interval: float
+    ) -> None:
+        # As Channel's, without the call of it.
+        self.id = header["message_id"]
+        self.opened = now
+        self.next_beat = now + interval
+        self.last_heard = 0.0
+        self.state = QUEUED
+        self.waiter = None
+        self.peer = peer
+        self.header = header
+        self.method = method
+        self.args = args
+        self.size = size
+        self.interval = self.patience = interval
+        self.deadline = NEVER
+        self.credit = FIRST_CREDIT
+        self.given_up = False
+        version = header.get("v", 1)
+        self.version = version if type(version) is int else 1
