@@ -234,7 +234,8 @@ class Device:
         The endpoints stay bound meanwhile: to leave one breaks the connections that came to it.
         """
         self._deadline = deadline
-        refuse, quiet, moved = None, self._kind.quiet, time.monotonic()
+        begun = moved = time.monotonic()
+        refuse, quiet = None, self._kind.quiet
         if quiet is None:
             refuse = Refusal(secrets.token_hex(12).encode(), self.spec.name)
             quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, self._moved
@@ -243,7 +244,9 @@ class Device:
             if self._carrier.step(min(0.05, deadline - now), refuse):
                 moved = time.monotonic()
             elif self._carrier.held is None and now - moved >= quiet:
-                break
+                return False
+        if begun < deadline:
+            log.warning("hub %s: its drain time is over, what was still under way is lost", self.spec.name)
         return False
 
     def _close(self, linger: float) -> None:
