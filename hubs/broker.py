@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -24,7 +23,7 @@ from zmq import backend
 from hubs.hub import Endpoints
 from hubs.model import Settings
 from hubs.router import Router
-from hubs.sockets import Context
+from hubs.sockets import Context, attach
 from hubs.spec import HubSpec, Side
 from hubs.switch import Switch
 from mesh.core.channel import NEVER
@@ -101,7 +100,7 @@ class Broker:
 
     def start(self) -> Endpoints:
         try:
-            self._attach(self.spec, 0.0)
+            self._attach(self.spec.in_, self.spec.out, 0.0)
         except ConfigError:
             self._close(0.0)
             self._end()
@@ -242,20 +241,15 @@ class Broker:
 
     # Orders
 
-    def _attach(self, spec: HubSpec, patience: float) -> None:
-        self._in.attached.attach(spec.in_, patience)
-        if self._out is not self._in:
-            self._out.attached.attach(spec.out, patience)
+    def _attach(self, in_: Side, out: Side, patience: float) -> None:
+        sides = [(self._in.attached, in_), (self._out.attached, out)]
+        attach(sides[: len(self._routers)], patience)
 
     def _change(self, spec: HubSpec, changed: Future[None]) -> None:
         if not changed.set_running_or_notify_cancel():
             return
         try:
-            try:
-                self._attach(spec, REBIND)
-            except ConfigError:
-                self._attach(self.spec, REBIND)
-                raise
+            self._attach(spec.in_, spec.out, REBIND)
             for router in self._routers:
                 router.configure(spec)
             self.switch.configure(settings_of(spec))
@@ -265,11 +259,12 @@ class Broker:
             changed.set_exception(exc)
 
     def _begin_end(self, stop_at: float) -> None:
-        """Take no more calls and connections; what is open goes on until then."""
+        """Take no more calls; what is open goes on until then.
+
+        The endpoints stay: with them libzmq would give up the connections that came through them.
+        """
         self.switch.draining = True
         self._stop_at = min(self._stop_at, stop_at)
-        in_, out = Side(connect=self.spec.in_.connect), Side(connect=self.spec.out.connect)
-        self._attach(replace(self.spec, in_=in_, out=out), 0.0)
 
     def _done(self, now: float) -> bool:
         if self._stop_at == NEVER:

@@ -286,16 +286,28 @@ class Switch:
             self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
             return
         service = self._service(call.service)
-        if not service.waiting.room(call.size):
-            self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
-        else:
-            self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
-            self._clients.setdefault(call.client, set()).add(call)
-            if not service.seen:
-                # Its workers may be on their way, as after a restart; a wrong name is told soon.
-                call.deadline = min(call.deadline, now + self.settings.heartbeat)
-            self._wait(service, call)
-            self._dispatch(service, now)
+        if not self._make_room(service, call):
+            self._refuse_overload(service, call)
+            return
+        self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
+        self._clients.setdefault(call.client, set()).add(call)
+        if not service.seen:
+            # Its workers may be on their way, as after a restart; a wrong name is told soon.
+            call.deadline = min(call.deadline, now + self.settings.heartbeat)
+        self._wait(service, call)
+        self._dispatch(service, now)
+
+    def _make_room(self, service: Service, call: Call) -> bool:
+        """A full queue gives each client its share: who has more than that has to give."""
+        while not service.waiting.room(call.size):
+            other = service.waiting.push_out(call.client, call.size)
+            if other is None:
+                return False
+            self._refuse_overload(service, other)
+        return True
+
+    def _refuse_overload(self, service: Service, call: Call) -> None:
+        self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
 
     def _may_wait_for_unknown(self, size: int) -> bool:
         """Names cost nothing to make up, so all the unknown ones together have the room of one."""
@@ -396,6 +408,7 @@ class Switch:
         for call in list(self.calls.values()):
             self._refuse(call, "LostRemote", "the hub has stopped", seen=call.tries > 0)
         for worker in self.workers.values():
+            worker.calls.clear()
             self.out.append((worker.address, mdp.disconnect(worker.style)))
 
     # Time

@@ -59,6 +59,20 @@ class Waiting(Generic[T]):
         """Whether a call of that size may wait."""
         return self._count < self._most and (not self._count or self._size + size <= self._most_bytes)
 
+    def push_out(self, client: Hashable, size: int) -> T | None:
+        """Take out one for a call of that client that has no room: the last of the client that has
+        more than its share. None where that is nobody but the client itself."""
+        if self._count >= self._most:
+            mine, more, weigh = len(self._clients.get(client, ())), 1, _number
+        else:
+            mine, more, weigh = _bytes(self._clients.get(client, {})), size, _bytes
+        heaviest = max(self._clients.values(), key=weigh)
+        if weigh(heaviest) <= mine + more:
+            return None
+        call = next(reversed(heaviest.values()))
+        self.remove(call)
+        return call
+
     def add(self, call: T) -> None:
         """Let it wait behind its client's others; ask `room` first."""
         self._clients.setdefault(call.client, {})[id(call)] = call
@@ -104,3 +118,11 @@ class Waiting(Generic[T]):
     def _freed(self, call: T) -> None:
         self._count -= 1
         self._size -= call.size
+
+
+def _number(calls: dict[int, T]) -> int:
+    return len(calls)
+
+
+def _bytes(calls: dict[int, T]) -> int:
+    return sum(call.size for call in calls.values())

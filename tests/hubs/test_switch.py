@@ -189,6 +189,139 @@ def test_a_full_queue_is_said_at_once() -> None:
     assert bench.error() == (b"c", "Overloaded", True)
 
 
+def test_who_has_most_of_a_full_queue_makes_room() -> None:
+    bench = Bench(queue=4)
+    for number in (b"1", b"2", b"3", b"4"):
+        bench.call(b"flood", number)
+    bench.call(b"c", b"1")
+    assert bench.error() == (b"flood", "Overloaded", True)
+    bench.call(b"flood", b"5")
+    assert bench.error() == (b"flood", "Overloaded", True)
+    bench.call(b"c", b"2")
+    assert bench.error() == (b"flood", "Overloaded", True)
+    bench.call(b"c", b"3")
+    assert bench.error() == (b"c", "Overloaded", True)
+    bench.register(b"w", capacity=9)
+    assert len(bench.requests()) == 4
+
+
+def test_the_bytes_that_wait_are_bounded_too() -> None:
+    bench = Bench(queue_bytes=5_000)
+    for number in (b"1", b"2"):
+        bench.event(b"flood", {"message_id": number, "service": "echo"}, args=[b"x" * 2_000])
+    bench.event(b"c", {"message_id": b"1", "service": "echo"}, args=[b"x" * 1_500])
+    assert bench.error() == (b"flood", "Overloaded", True)
+    bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=[b"x" * 4_000])
+    assert bench.error() == (b"c", "Overloaded", True)
+
+
+def test_a_repeatable_call_goes_to_a_worker_that_is_idle_already() -> None:
+    bench = Bench()
+    bench.register(b"w1", capacity=2)
+    bench.register(b"w2", capacity=1)
+    call = bench.call(b"c", b"1", idempotent=True)
+    more = bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_more", [5])
+    assert [worker for worker, _, _ in bench.requests()] == [b"w1", b"w1"]
+    bench.switch.unreachable((OUT, (b"w1",)))
+    assert [(worker, body) for worker, _, body in bench.requests()] == [(b"w2", call), (b"w2", more)]
+
+
+def test_a_call_that_workers_die_of_is_not_repeated_for_ever() -> None:
+    bench = Bench()
+    bench.call(b"c", b"1", idempotent=True)
+    for number in range(3):
+        bench.register(b"w%d" % number)
+        assert len(bench.requests()) == 1
+        bench.switch.unreachable((OUT, (b"w%d" % number,)))
+    assert bench.error() == (b"c", "LostRemote", False)
+    bench.clean()
+
+
+def test_a_heartbeat_of_the_worker_is_no_answer() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    call = bench.call(b"c", b"1", idempotent=True)
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, wire.pack({"response_to": b"1"}, "_zpc_hb", [0]), Command.PARTIAL)
+    bench.sent()
+    bench.switch.unreachable((OUT, (b"w",)))
+    bench.register(b"w2")
+    assert [body for _, _, body in bench.requests()] == [call]
+
+
+def test_a_strict_worker_sees_requests_only_and_its_client_lives_on() -> None:
+    bench = Bench(heartbeat=1.0)
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    assert len(bench.requests()) == 1
+    bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_hb", [0])
+    assert bench.requests() == []
+    bench.pass_time(1.0)
+    beats = [wire.unpack(frames[-1])[1] for to, frames in bench.sent() if to == b"c"]
+    assert beats == ["_zpc_hb"]
+
+
+def test_a_queue_of_any_name_is_one_service() -> None:
+    bench = Bench(only="q", any_name=True)
+    bench.register(b"w", "users", capacity=2)
+    bench.call(b"c", b"1", service="other")
+    bench.switch.receive(IN, [b"d", *mdp.request("third", [b"a"])], bench.now)
+    assert len(bench.requests()) == 2
+    assert set(bench.switch.services) == {"q"}
+
+
+def test_names_that_are_made_up_leave_nothing_behind() -> None:
+    bench = Bench(heartbeat=1.0)
+    for number in range(3_000):
+        bench.call(b"c", b"%d" % number, service=f"s{number}")
+    assert len(bench.switch.services) == 1_000
+    for number in range(500):
+        bench.register(b"w", f"w{number}")
+        bench.worker_says(b"w", mdp.disconnect())
+    for _ in range(12):
+        bench.pass_time(1.0)
+    assert bench.switch.services == {}
+    assert bench.switch.wake_at == float("inf")
+    bench.clean()
+
+
+def test_who_waits_for_something_is_probed() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    bench.sent()
+    bench.switch.probe(OUT)
+    assert bench.sent() == [(b"w", mdp.heartbeat())]
+    bench.switch.probe(IN)
+    ((client, frames),) = bench.sent()
+    header, name, _ = wire.unpack(frames[-1])
+    assert (client, header["response_to"], name) == (b"c", b"1", "_zpc_hb")
+
+
+def test_what_is_open_at_the_end_is_told_so() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    bench.call(b"c", b"2")
+    bench.sent()
+    bench.switch.farewell()
+    *errors, goodbye = bench.sent()
+    refused = {wire.unpack(frames[-1])[0]["refused"] for _, frames in errors}
+    assert goodbye == (b"w", mdp.disconnect())
+    assert refused == {True, False}
+    assert not bench.switch.calls
+
+
+def test_other_settings_count_for_what_is_there() -> None:
+    bench = Bench(queue=1)
+    bench.call(b"c", b"1")
+    bench.switch.configure(Settings(queue=2))
+    bench.call(b"c", b"2")
+    assert bench.sent() == []
+    bench.call(b"c", b"3")
+    assert bench.error() == (b"c", "Overloaded", True)
+
+
 def test_a_client_of_zerorpc_that_waits_is_kept_alive() -> None:
     bench = Bench(heartbeat=2.0)
     bench.register(b"w", capacity=1)
