@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core import wire
+from mesh.core.balance import Peer
 from mesh.core.call import Options, may_retry, pause
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import GRAIN, Call
@@ -143,13 +144,18 @@ class Simulation:
         task.items.clear()
         size = self.chance.choice([0, 1, 5, 500])
         try:
-            call = task.client.call(task.method, task.number, size, timeout=left)
+            peer = self._only_one(task.client)
+            call = task.client.call(task.method, task.number, size, timeout=left, peer=peer)
         except MeshError as exc:
             self._failed(task, exc)
             return
         self.running[call] = task
         if task.leaves_after < NEVER:
             self.world.after(task.leaves_after, lambda: self._leave(call))
+
+    def _only_one(self, client: ClientEnd) -> Peer | None:
+        live = [peer for peer in client.connections if peer.live]
+        return self.chance.choice(live) if live and self.chance.random() < 0.1 else None
 
     def _leave(self, call: Call) -> None:
         if call in self.running:
@@ -214,8 +220,10 @@ class Simulation:
         if link.client in self.dead:
             return
         dice = chance.random()
-        if dice < 0.35:
+        if dice < 0.2:
             self._break(link)
+        elif dice < 0.35:
+            self._stall(link)
         elif dice < 0.55:
             self._cut(link)
         elif dice < 0.75:
@@ -231,6 +239,12 @@ class Simulation:
         self.cut.discard(link)
         if not link.peer.live and link.client not in self.dead:
             link.up()
+
+    def _stall(self, link: Connection) -> None:
+        """It takes nothing for a while, and then goes on, or breaks."""
+        link.stalled = True
+        then = link.flow if self.chance.random() < 0.5 else lambda: self._break(link)
+        self.world.after(self.chance.uniform(0.0, 3.0), then)
 
     def _cut(self, link: Connection) -> None:
         """Nothing gets through, and nobody is told."""

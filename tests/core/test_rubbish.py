@@ -131,7 +131,7 @@ def test_rubbish_harms_neither_end(messages: list[tuple[bool, bytes, float]]) ->
 
 
 @pytest.mark.soak
-@settings(deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=4_000, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.booleans(), rubbish, st.floats(0.0, 3.0)), max_size=40))
 def test_much_rubbish_harms_neither_end(messages: list[tuple[bool, bytes, float]]) -> None:
     pair = busy()

@@ -99,12 +99,17 @@ class World:
 
 
 class Connection:
-    """Between one client and one server; `peer` is the server as the client sees it."""
+    """Between one client and one server; `peer` is the server as the client sees it.
+
+    stalled: it takes no more requests, which wait at the client as a driver keeps them.
+    """
 
     def __init__(self, world: World, client: ClientEnd, server: ServerEnd, name: str) -> None:
         self.world, self.client, self.server = world, client, server
         self.peer = Peer(name)
         self.identity = name.encode()
+        self.stalled = False
+        self._outbox: list[bytes] = []
         self._epoch = 0
         self._last_arrival = {True: 0.0, False: 0.0}
         client.connections[self.peer] = self
@@ -112,6 +117,9 @@ class Connection:
         client.session.peers.append(self.peer)
 
     def send(self, to_server: bool, payload: bytes) -> None:
+        if to_server and self.stalled:
+            self._outbox.append(payload)
+            return
         letter, epoch = Letter(self, to_server, payload), self._epoch
         for delay in self.world.fate(letter):
             due = max(self.world.now + delay, self._last_arrival[to_server])
@@ -129,13 +137,25 @@ class Connection:
     def up(self) -> None:
         self.client.session.peer_up(self.peer)
         for call in self.client.session.take_unsent(self.peer, self.world.now):
-            assert call.payload is not None
-            self.send(True, call.payload)
+            self.client.send(call)
+
+    def flow(self) -> None:
+        """Take again what has waited."""
+        self.stalled = False
+        outbox, self._outbox = self._outbox, []
+        for payload in outbox:
+            self.send(True, payload)
 
     def down(self, why: str = "the connection broke") -> None:
         """What is under way is lost, and both ends learn of it at once."""
         self._epoch += 1
-        self.client.session.peer_down(self.peer, why)
+        session = self.client.session
+        kept = set(map(id, self._outbox))
+        self.stalled, self._outbox = False, []
+        session.put_back([call for call in session.calls.values() if id(call.payload) in kept])
+        session.peer_down(self.peer, why)
+        for call in session.take_stranded(self.world.now):
+            self.client.send(call)
         self.client.settle()
         self.server.session.lost([self.identity])
         self.server.settle()
@@ -166,9 +186,12 @@ class ClientEnd:
     ) -> Call:
         call = self.session.open(method, args, extra, self.world.now, timeout, peer, waiter=self)
         if call.peer is not None:
-            assert call.payload is not None
-            self.connections[call.peer].send(True, call.payload)
+            self.send(call)
         return call
+
+    def send(self, call: Call) -> None:
+        assert call.peer is not None and call.payload is not None
+        self.connections[call.peer].send(True, call.payload)
 
     def receive(self, peer: Peer, payload: bytes) -> None:
         self.session.receive(peer, payload, self.world.now)
