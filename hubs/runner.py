@@ -6,12 +6,12 @@ business of command.py.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hubs.broker import Broker
 from hubs.devices import Device
 from hubs.hub import Endpoints, Hub
 from hubs.spec import HubSpec
@@ -24,20 +24,10 @@ Announce = Callable[[HubSpec, Endpoints], None]
 
 
 def make_hub(spec: HubSpec) -> Hub:
-    """The hub of a spec, not started. Raises ConfigError for a type that there is no class for."""
+    """The hub of a spec, not started."""
     if spec.anonymous or spec.type in ("forwarder", "streamer"):
         return Device(spec)
-    try:
-        broker: Make = importlib.import_module("hubs.broker").Broker
-    except ModuleNotFoundError as error:
-        if error.name != "hubs.broker":
-            raise
-        kind = "queue hubs with registered workers" if spec.type == "queue" else f"{spec.type} hubs"
-        raise ConfigError(
-            f"{spec.source}: hub {spec.name}: this build has no {kind}: "
-            "use 'type: queue' with 'workers: anonymous', forwarder or streamer"
-        ) from None
-    return broker(spec)
+    return Broker(spec)
 
 
 @dataclass(slots=True)
