@@ -1,0 +1,47 @@
+"""The Majordomo suite against this project's broker, on one socket and on two."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubs.broker import Broker
+from hubs.spec import Side
+from tests.helpers.peers import nobody
+from tests.helpers.processes import run
+from tests.hubs.wires import spec
+
+
+@pytest.mark.parametrize("sockets", ["one", "two"])
+def test_the_broker_conforms(sockets: str, tmp_path: Path) -> None:
+    both = Side((f"ipc://{tmp_path}/hub",))
+    sides = {"in_": both, "out": both} if sockets == "one" else {}
+    broker = Broker(spec("majordomo", heartbeat=0.3, **sides))
+    endpoints = broker.start()
+    try:
+        result = run(
+            [sys.executable, "-m", "tests.conformance.majordomo", endpoints.in_[0], endpoints.out[0]],
+            timeout=40,
+        )
+    finally:
+        broker.stop(0)
+    assert "FAILED" not in result.stdout, result.stdout
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) > 50
+
+
+def test_no_address_is_wrong_usage() -> None:
+    assert run([sys.executable, "-m", "tests.conformance.majordomo"]).returncode == 2
+
+
+def test_a_case_that_fails_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.conformance import majordomo, majordomo_cases
+
+    monkeypatch.setattr(majordomo, "PATIENCE", 0.2)
+    endpoint = nobody()
+    assert majordomo.run(endpoint, endpoint, majordomo_cases.CASES[:1]) == 1
+    assert "FAILED no request within" in capsys.readouterr().out
