@@ -21,7 +21,7 @@ class Peer:
         self.live = False
         self.open = 0
         self.mesh: bool | None = None
-        self.why = "not connected yet"
+        self.why = "no connection yet; is a server running there?"
 
 
 def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.errors import LostRemote, MeshError
+from mesh.errors import ConfigError, LostRemote, MeshError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
@@ -27,13 +27,14 @@ class Options:
     idempotent: bool = False
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
-            raise ValueError(
+        timeout = self.timeout
+        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout <= LONGEST):
+            raise ConfigError(
                 f"timeout must be more than 0 and at most {LONGEST:.0f} seconds, or None for no limit; "
                 f"not {self.timeout!r}"
             )
-        if self.retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise ConfigError(f"retries must be 0 or more, not {self.retries!r}")
 
 
 def may_retry(error: MeshError, options: Options, attempts: int) -> bool:

@@ -182,13 +182,15 @@ class ClientSession:
             payload = self._pack((header, method, args))
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             kwargs = header.get("kwargs")
-            error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
-            raise error or TypeError(f"the call of {method!r:.80} can't be packed: {exc}") from None
+            found = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
+            raise found or TypeError(f"the call of {method!r:.80} can't be packed: {exc}") from None
         if len(payload) > self._max_message:
-            raise WireError(
+            error = WireError(
                 f"the call of {method!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
                 "send less at once, or raise max_message at both ends"
             )
+            error.refused = True
+            raise error
         return payload
 
     def _park(self, call: Call) -> None:
@@ -211,6 +213,19 @@ class ClientSession:
             self._bind(call, peer)
             # Not before wake_at, for on_timer looks at what is unsent once an interval too.
             call.next_beat = now + self._interval
+        return taken
+
+    def take_stranded(self, now: float) -> list[Call]:
+        """What waits although a peer is live, now bound to the best, to be sent in order."""
+        taken = []
+        for call in list(self.unsent.values()):
+            peer = choose(self.peers, self._random)
+            if peer is None:
+                break
+            del self.unsent[call.id]
+            self._bind(call, peer)
+            call.next_beat = now + self._interval
+            taken.append(call)
         return taken
 
     def put_back(self, calls: Iterable[Call]) -> None:
@@ -327,8 +342,13 @@ class ClientSession:
         left = call.credit + len(items)
         if left * 2 >= call.window:
             return None
-        room = WINDOW_BYTES // max(call.item_size, 1)
-        call.window = max(2, min(call.window * 2, LAST_WINDOW, room))
+        if call.peer is not None and call.peer.mesh:
+            room = WINDOW_BYTES // max(call.item_size, 1)
+            call.window = max(2, min(call.window * 2, LAST_WINDOW, room))
+        else:
+            # An old server drops what is too much for its socket, and that for Node takes a grant
+            # for all that it may send, not for more: its own window is what it can keep.
+            call.window = FIRST_WINDOW
         more = max(call.window - left, 1)
         call.credit += more
         return control(self._ids, call.id, MORE, more)

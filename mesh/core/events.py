@@ -142,9 +142,6 @@ class Subscribed:
         """Whether somebody gets what is sent with this topic, or with this first frame."""
         return any(topic[:length] in self._prefixes for length in self._lengths if length <= len(topic))
 
-    def __bool__(self) -> bool:
-        return bool(self._prefixes)
-
 
 class Tally:
     """Counts what was dropped, and says so at most once a second."""

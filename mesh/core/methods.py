@@ -15,6 +15,7 @@ from mesh.core.wire import cannot_travel
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
+_VALUES = (str, bytes, int, float, complex, list, tuple, set, frozenset, type(None))
 _STREAM_MARK = "__mesh_stream__"
 _FIRST_LINE = re.compile(r"^[\w.]+(\(.*?\))(?:\s*->.*)?\s*$")
 
@@ -40,8 +41,12 @@ class MethodTable:
     """
 
     def __init__(self, target: Any, name: str | None = None) -> None:
+        if isinstance(target, _VALUES):
+            raise ValueError(
+                f"{target!r:.80} is a value; give a module, an object, a class or a dict of functions"
+            )
         if inspect.isclass(target):
-            target = target()
+            target = _made(target)
         self.name = name or _name_of(target)
         self.exposed: dict[str, Function] = dict(_methods_of(target))
         if not self.exposed:
@@ -80,6 +85,15 @@ class MethodTable:
         return {"name": self.name, "methods": methods}
 
 
+def _made(target: type) -> Any:
+    try:
+        return target()
+    except TypeError as exc:
+        raise ValueError(
+            f"{target.__name__} can't be made without arguments ({exc}); give an object of it"
+        ) from exc
+
+
 def _name_of(target: Any) -> str:
     if isinstance(target, dict):
         return "dict"
@@ -103,12 +117,14 @@ def _methods_of(target: Any) -> Iterator[tuple[str, Function]]:
 def _module_methods(module: ModuleType) -> Iterator[tuple[str, Function]]:
     """What `__all__` names, else the functions that the module itself defines."""
     listed = getattr(module, "__all__", None)
+    # What is not written in Python imports nothing; but gevent may have put functions into it.
+    compiled = getattr(module, "__file__", None) is None or not str(module.__file__).endswith((".py", ".pyc"))
     for name in sorted(set(listed if listed is not None else dir(module))):
         value = getattr(module, name, None)
         if name.startswith("_") or not callable(value) or inspect.isclass(value):
             continue
         home = str(getattr(value, "__module__", None) or module.__name__)
-        if listed is not None or home.lstrip("_") == module.__name__.lstrip("_"):
+        if listed is not None or compiled or home.lstrip("_") == module.__name__.lstrip("_"):
             yield name, value
 
 

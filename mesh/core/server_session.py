@@ -229,7 +229,11 @@ class ServerSession:
 
     def item(self, call: ServerCall, value: Any) -> bytes:
         """One item of a stream, which costs one credit. Raises as answer does."""
+        if call.state is OPEN and len(call.header) > 2:
+            # Tells a mesh client, once, that it may grant more than an old server can keep.
+            call.header["mesh"] = 1
         payload = self._packed(call, STREAM, value)
+        call.header.pop("mesh", None)
         call.state = STREAMING
         call.credit -= 1
         return payload

@@ -46,6 +46,7 @@ class Caller:
         self._max_message = max_message
         self._links: list[Link] = []
         self.session = ClientSession(self._links, process.new_base(), random.random, heartbeat, max_message)  # type: ignore[arg-type]
+        self._retired: set[Link] = set()
         self._watchers: dict[Link, list[Any]] = {}
         self._timer: Any = None
         self._armed = float("inf")
@@ -67,7 +68,7 @@ class Caller:
         """Connect to what is new, and leave what is no longer there."""
         wanted = dict(endpoints)
         for link in [link for link in self._links if link.endpoint not in wanted]:
-            self._drop(link)
+            self._retire(link)
         known = {link.endpoint: link for link in self._links}
         for endpoint, weight in wanted.items():
             if endpoint in known:
@@ -90,7 +91,19 @@ class Caller:
             self._watchers[link].append(monitor)
         loop.run_callback(self._connection_changed, link)
 
+    def _retire(self, link: Link) -> None:
+        """Choose it no more; it is dropped when its open calls have ended."""
+        with self.lock:
+            self._links.remove(link)
+        self._retired.add(link)
+        self._drop_retired()
+
+    def _drop_retired(self) -> None:
+        for link in [link for link in self._retired if not link.open]:
+            self._drop(link)
+
     def _drop(self, link: Link) -> None:
+        self._retired.discard(link)
         watchers = self._watchers.pop(link, [])
         if self._loop_lives():
             for watcher in watchers:
@@ -98,7 +111,8 @@ class Caller:
                 watcher.close()
             link.spin.close()
         with self.lock:
-            self._links.remove(link)
+            if link in self._links:
+                self._links.remove(link)
             self.session.peer_down(link, "it is no longer an address of the service")
             link.close(linger_ms=100)
         if self._loop_lives():
@@ -119,7 +133,7 @@ class Caller:
             self._timer.close()
         with self.lock:
             self.session.fail_all(_closed)
-        for link in list(self._links):
+        for link in list(self._watchers):
             self._drop(link)
 
     @property
@@ -219,7 +233,7 @@ class Caller:
 
     def _check(self) -> None:
         self._check_due = False
-        for link in list(self._links):
+        for link in list(self._watchers):
             self._drain(link)
         self._wake()
 
@@ -243,7 +257,9 @@ class Caller:
                 if self.closed or link not in self._watchers:
                     return
                 if not count:
-                    if len(self.session.calls) == 1 and link.open:
+                    if self._retired:
+                        self._drop_retired()
+                    elif len(self.session.calls) == 1 and link.open:
                         link.spin.begin()
                     return
                 most = BATCH
@@ -271,6 +287,7 @@ class Caller:
                 link.watch(monotonic())
         self._wake()
         self._drain(link)
+        self._check_soon()  # calls of a broken link may have gone out by others
 
     def _arm(self) -> None:
         if self.closed:
@@ -284,12 +301,13 @@ class Caller:
 
     def _on_timer(self) -> None:
         self._armed = float("inf")
-        for link in list(self._links):
+        for link in list(self._watchers):
             # What has arrived meanwhile comes before the judgement that nothing has.
             self._drain(link)
         with self.lock:
             self.tick(monotonic())
         self._wake()
+        self._drop_retired()
         if self.session.wake_at < self._armed:
             self._arm()
 
@@ -297,7 +315,7 @@ class Caller:
         """Deadlines and heartbeats; under the lock, from the loop or from the guard."""
         for link, payload in self.session.on_timer(now):
             link.transmit(payload)  # type: ignore[attr-defined]
-        for link in self._links:
+        for link in self._watchers:
             link.flush()
         self.turn = now
 
@@ -305,7 +323,7 @@ class Caller:
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
-        for link in self._links:
+        for link in list(self._watchers):
             while link.receive(now) == BATCH:
                 pass
         if self.session.wake_at <= now:

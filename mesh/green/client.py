@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
+from types import EllipsisType
 from typing import Any, Final
 
 import gevent
@@ -39,10 +40,10 @@ class Method:
         self._client = client
         self._name = name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return _call(self._client, self._name, args, kwargs)
 
-    def future(self, *args: Any, **kwargs: Any) -> Pending | ThreadPending:
+    def future(self, /, *args: Any, **kwargs: Any) -> Pending | ThreadPending:
         """Send the request now and give its answer to come."""
         return _future(self._client, self._name, args, kwargs)
 
@@ -73,13 +74,21 @@ class Client:
         """Call the remote method of that name."""
         return _call(self, method, args, kwargs)
 
-    def with_options(self, **options: Any) -> Client:
+    def with_options(
+        self,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        retries: int | EllipsisType = ...,
+        idempotent: bool | EllipsisType = ...,
+    ) -> Client:
         """A view of this client whose calls have another timeout, retries or idempotent.
 
         timeout: seconds or None. retries: further attempts. idempotent: the calls may be
-        carried out twice, so that a lost one may be tried again.
+        carried out twice, so that a lost one may be tried again. Raises ConfigError.
         """
-        return Client(self._service, self._connection, replace(self._options, **options))
+        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
+        return Client(self._service, self._connection, replace(self._options, **changes))
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections."""
@@ -165,7 +174,7 @@ def _future(
         return ThreadPending(loop_thread.submit(_call_for_thread, client, method, args, kwargs))
     greenlet = gevent.spawn(outcome_of, _call, client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
-    return Pending(greenlet)
+    return Pending(greenlet, client._options.timeout)
 
 
 def _persist(

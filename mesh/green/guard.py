@@ -15,11 +15,8 @@ from types import FrameType
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
-from gevent import monkey
-
 from mesh.green import process
 
-_sleep: Any = monkey.get_original("time", "sleep")
 PERIOD: Final = 0.25
 """Seconds between two looks."""
 REPEAT: Final = 10.0
@@ -66,7 +63,7 @@ class Guard:
 
     def _run(self) -> None:
         while True:
-            _sleep(PERIOD)
+            process.sleep(PERIOD)
             with self._lock:
                 guarded = list(self._guarded)
                 if not guarded:

@@ -85,6 +85,12 @@ class Link(Peer):
             raise error
         self._outbox.append((call, payload))
 
+    def post(self, call: Call) -> None:
+        """Send a call that has waited for a connection, where its number was bounded."""
+        if call.payload is not None:
+            self._outbox.append((call, call.payload))
+            self.flush()
+
     def _tidy(self) -> bool:
         """Forget the calls that have ended unsent; whether that made room."""
         kept = [(call, payload) for call, payload in self._outbox if call is None or call.payload is not None]
@@ -131,7 +137,11 @@ class Link(Peer):
                 if frame is None:
                     continue
             else:
-                frame = recv(NOBLOCK)
+                try:
+                    frame = recv(NOBLOCK)
+                except zmq.Again:  # the empty frame was all
+                    self._session.dropped["malformed"] += 1
+                    break
             count += 1
             receive(self, frame, now)
         return count
@@ -159,10 +169,7 @@ class Link(Peer):
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._session.peer_up(self)
             for call in self._session.take_unsent(self, now):
-                if call.payload is not None:
-                    # Bounded before, where they waited for a connection.
-                    self._outbox.append((call, call.payload))
-            self.flush()
+                self.post(call)
         elif event == zmq.EVENT_DISCONNECTED:
             # What had arrived before the connection broke still counts.
             while self.receive(now) == BATCH:
@@ -170,5 +177,7 @@ class Link(Peer):
             self._session.put_back(call for call, _ in self._outbox if call is not None)
             self._outbox.clear()
             self._session.peer_down(self, "the connection broke")
+            for call in self._session.take_stranded(now):
+                call.peer.post(call)  # type: ignore[union-attr]
         else:
             self.why = "the handshake failed: what listens there may be no ZeroMQ program"

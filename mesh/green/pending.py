@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 
-from mesh.errors import MeshError, TimeoutExpired
+from mesh.errors import LostRemote, MeshError, TimeoutExpired
+from mesh.green import process
 from mesh.green.threads import Box, loop_thread
+
+LOOK_EVERY: Final = 0.002
 
 
 def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
@@ -22,8 +27,11 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcep
 class Pending:
     """The answer to come of `client.method.future(…)`; the request is on its way already."""
 
-    def __init__(self, greenlet: gevent.Greenlet[..., Any]) -> None:
+    def __init__(self, greenlet: gevent.Greenlet[..., Any], limit: float | None) -> None:
         self._greenlet = greenlet
+        self._limit = limit
+        self._thread = process.get_ident()
+        self._generation = process.generation()
 
     def done(self) -> bool:
         """Whether the call has ended, one way or the other."""
@@ -32,9 +40,13 @@ class Pending:
     def result(self, timeout: float | None = None) -> Any:
         """What the call returns or raises; TimeoutExpired after `timeout` seconds without either.
 
-        MeshError where it was cancelled.
+        MeshError where it was cancelled, LostRemote in the child of a fork.
         """
-        self._greenlet.join(timeout)
+        _check_process(self._generation)
+        if process.get_ident() != self._thread:
+            self._join_from_elsewhere(self._limit if timeout is None else timeout)
+        elif not self._greenlet.ready():
+            self._greenlet.join(timeout)
         if not self._greenlet.ready():
             raise _not_yet(timeout)
         outcome = self._greenlet.value
@@ -44,16 +56,24 @@ class Pending:
             raise _cancelled(error)
         return value
 
+    def _join_from_elsewhere(self, limit: float | None) -> None:
+        """Another thread waits for the one that made the call, whose loop has to turn for it."""
+        end = None if limit is None else monotonic() + limit
+        pause = gevent.sleep if get_hub_if_exists() is not None else process.sleep
+        while not self._greenlet.ready() and (end is None or monotonic() < end):
+            pause(LOOK_EVERY)
+
     def cancel(self) -> None:
         """Give the call up; the server is told."""
         self._greenlet.kill(block=False)
 
 
 class ThreadPending:
-    """As Pending, for a native thread that has no loop."""
+    """As Pending, made by a native thread that has no loop; any thread may ask it."""
 
     def __init__(self, box: Box) -> None:
         self._box = box
+        self._generation = process.generation()
 
     def done(self) -> bool:
         """Whether the call has ended, one way or the other."""
@@ -61,6 +81,7 @@ class ThreadPending:
 
     def result(self, timeout: float | None = None) -> Any:
         """As Pending.result."""
+        _check_process(self._generation)
         if not self._box.wait(-1.0 if timeout is None else timeout):
             raise _not_yet(timeout)
         if self._box.error is not None:
@@ -70,6 +91,11 @@ class ThreadPending:
     def cancel(self) -> None:
         """Give the call up; the server is told."""
         loop_thread.kill(self._box)
+
+
+def _check_process(generation: int) -> None:
+    if generation != process.generation():
+        raise LostRemote("this call was made before a fork, by the parent; the child has no part in it")
 
 
 def _not_yet(timeout: float | None) -> TimeoutExpired:

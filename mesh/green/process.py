@@ -12,12 +12,14 @@ import threading
 from typing import Any, Protocol
 from weakref import WeakSet, ref
 
+import greenlet
 import zmq
 from gevent import monkey
 
 # The real ones, whatever gevent has patched: these guard against native threads.
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
 get_ident: Any = monkey.get_original("_thread", "get_ident")
+sleep: Any = monkey.get_original("time", "sleep")
 start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
 _thread_local: Any = monkey.get_original("_thread", "_local")()
 
@@ -74,6 +76,11 @@ def presence() -> ref[Presence]:
     if not hasattr(_thread_local, "presence"):
         _thread_local.presence = Presence()
     return ref(_thread_local.presence)
+
+
+def in_gevent() -> bool:
+    """Whether the program lives in gevent: it has patched the standard library, or this is a greenlet."""
+    return bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None
 
 
 def remember(forkable: Forkable) -> None:

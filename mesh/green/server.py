@@ -12,7 +12,7 @@ from typing import Any, cast
 import gevent
 import greenlet
 import zmq
-from gevent import get_hub, monkey
+from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
@@ -80,6 +80,8 @@ class Server:
 
         fd: a listening TCP socket of yours to accept connections from, in place of a new one.
         """
+        if self._port.closed:
+            raise MeshError(f"{self.name} was stopped; make a new server")
         with self._port.lock:
             if fd is not None:
                 self._port.socket.set(zmq.USE_FD, fd)
@@ -117,16 +119,12 @@ class Server:
         """
         self._claim()
         started = Box()
-        if self._in_gevent():
+        if process.in_gevent():
             gevent.spawn(self._serve, started).rawlink(lambda _: self._ended.release())
             gevent.sleep(0)
         else:
             process.start_new_thread(in_own_loop, ([partial(self._serve, started)], self._ended))
         started.outcome()
-
-    @staticmethod
-    def _in_gevent() -> bool:
-        return bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None
 
     def _claim(self) -> None:
         if self._claimed or self._stopping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket as plain
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -67,6 +68,8 @@ def attach(socket: Socket, endpoint: str, how: str) -> str:
     """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong."""
     if "[" in endpoint:
         socket.set(zmq.IPV6, 1)
+    if how == "bind" and _listened_to(endpoint):
+        raise ConfigError(f"can't bind to {endpoint!r}: {_HINTS[errno.EADDRINUSE]}")
     try:
         if how == "bind":
             socket.bind(endpoint)
@@ -75,6 +78,15 @@ def attach(socket: Socket, endpoint: str, how: str) -> str:
     except (zmq.ZMQError, TypeError, ValueError) as exc:
         raise ConfigError(f"can't {how} to {endpoint!r}: {_reason(exc)}") from None
     return endpoint
+
+
+def _listened_to(endpoint: str) -> bool:
+    """Whether somebody listens on an ipc path, which libzmq would silently take away."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or path.startswith(("*", "@")):
+        return False
+    with plain.socket(plain.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 _HINTS: Final = {

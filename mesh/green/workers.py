@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,10 +25,11 @@ from gevent.threadpool import ThreadPool
 from mesh.core.methods import MethodTable, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.green import process
+from mesh.green.log import Limiter
 from mesh.green.port import FAIR, Port
 
-YIELD_EVERY: Final = 64
-"""Items after which a stream lets others run."""
+LOOK_EVERY: Final = 8
+"""Items after which a stream looks whether its turn is over, and others are to run."""
 MAX_RUNNING: Final = 10_000
 """Handlers at once where the server has no pool size."""
 MAX_IDLE: Final = 256
@@ -66,6 +68,7 @@ class Workers:
         self._hub: Hub
         self._slice_end = 0.0
         self._closed = False
+        self._limiter = Limiter()
         self.running = 0
         self._no_calls = Event()
 
@@ -213,8 +216,10 @@ class Workers:
         while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
             inner = inner.tb_next
         trace = "".join(traceback.format_exception(type(exc), exc, inner))
-        level = logging.WARNING if isinstance(exc, (SystemExit, KeyboardInterrupt)) else logging.INFO
-        log.log(level, "%s.%s raised %s", self._methods.name, call.method[:80], trace.rstrip())
+        more = self._limiter.passes((call.method, type(exc)), monotonic())
+        if more is not None:
+            level = logging.INFO if isinstance(exc, Exception) else logging.WARNING
+            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], trace.rstrip(), more)
         port = self._port
         with port.lock:
             if not call.given_up:
@@ -239,7 +244,7 @@ class Workers:
         """Send items as credit allows; False where nobody wants more."""
         port, session = self._port, self._session
         lock = port.lock
-        sent = 0
+        sent, turn_end = 0, monotonic() + FAIR
         while True:
             value = run(next, items, _END)
             if not self._has_credit(call):
@@ -251,8 +256,9 @@ class Workers:
                     return False
                 port.send(call.peer, session.item(call, value))
             sent += 1
-            if sent % YIELD_EVERY == 0:
+            if sent % LOOK_EVERY == 0 and monotonic() > turn_end:
                 gevent.sleep(0)
+                turn_end = monotonic() + FAIR
 
     def _has_credit(self, call: ServerCall) -> bool:
         """Wait until the caller takes another item; False where it is gone."""
@@ -270,7 +276,8 @@ class Workers:
 def _ends_process(exc: BaseException, generation: int) -> bool:
     """Whether it is Ctrl-C, or the exit of a child that the handler has forked."""
     if isinstance(exc, KeyboardInterrupt):
-        return process.in_main_thread()
+        # Where a signal handler of the program's own takes Ctrl-C, this one is the method's.
+        return process.in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return isinstance(exc, SystemExit) and process.generation() != generation
 
 

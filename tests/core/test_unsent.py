@@ -75,7 +75,7 @@ def test_only_the_first_few_endpoints_are_told() -> None:
         Connection(client.world, client, ServerEnd(client.world), f"tcp://server:{number}")
     call = client.call("work", timeout=2.0)
     client.world.advance(2.1)
-    assert str(call.error).count("not connected yet") == 3
+    assert str(call.error).count("no connection yet") == 3
 
 
 def test_one_that_was_cancelled_is_not_sent() -> None:
@@ -93,22 +93,44 @@ class TestPuttingBack:
     def test_they_go_to_the_next_connection(self) -> None:
         world, client, (first, second) = two_servers()
         first.up()
-        world.fate = lambda letter: ()
+        first.stalled = True
         calls = [client.call(str(number)) for number in range(3)]
-        client.session.put_back(calls)
         first.down()
         assert [call.state for call in calls] == [State.QUEUED] * 3 and first.peer.open == 0
-        world.fate = lambda letter: (0.0,)
         second.up()
         world.advance()
         assert [call.method for call in second.server.running] == ["0", "1", "2"]
         assert second.peer.open == 3
 
+    def test_they_go_at_once_to_another_that_is_there(self) -> None:
+        world, client, (first, second) = two_servers()
+        first.up()
+        first.stalled = True
+        calls = [client.call(str(number)) for number in range(3)]
+        second.up()
+        assert second.peer.open == 0
+        first.down()
+        world.advance()
+        assert [call.method for call in second.server.running] == ["0", "1", "2"]
+        assert all(call.peer is second.peer for call in calls) and not client.session.unsent
+
+    def test_what_was_sent_is_lost_all_the_same(self) -> None:
+        world, client, (first, second) = two_servers()
+        first.up()
+        sent = client.call("sent")
+        first.stalled = True
+        kept = client.call("kept")
+        second.up()
+        first.down()
+        world.advance()
+        assert isinstance(sent.error, LostRemote) and not sent.error.refused
+        assert [call.method for call in second.server.running] == ["kept"] and kept.state is State.OPEN
+
     def test_they_keep_their_deadline(self) -> None:
         world, client, (first, _) = two_servers()
         first.up()
+        first.stalled = True
         call = client.call("work", timeout=2.0)
-        client.session.put_back([call])
         first.down()
         world.advance(2.1)
         assert isinstance(call.error, TimeoutExpired) and call.error.refused
@@ -147,13 +169,11 @@ class TestCallsForOnePeer:
     def test_they_are_not_put_back_for_another(self) -> None:
         world, client, (first, second) = two_servers()
         first.up()
-        world.fate = lambda letter: ()
-        pinned, free = client.call("pinned", peer=first.peer), client.call("free")
-        client.session.put_back([pinned, free])
+        first.stalled = True
+        pinned, _ = client.call("pinned", peer=first.peer), client.call("free")
         first.down()
         assert isinstance(pinned.error, LostRemote) and pinned.error.refused
         assert client.woken == [pinned]
-        world.fate = lambda letter: (0.0,)
         second.up()
         world.advance()
         assert [call.method for call in second.server.running] == ["free"]
