@@ -322,7 +322,7 @@ class Simulation:
 
     def _check_server(self, server: ServerEnd) -> None:
         session: Any = server.session
-        assert not session.calls and not session.ready and not session.out and not session.woken
+        assert not session.channels and not session.ready and not session.out and not session.woken
         assert session._queued == session._queued_bytes == 0
         assert not server.running and not server.streams
         assert session.wake_at == NEVER

@@ -161,6 +161,26 @@ def test_the_channels_of_one_peer_are_bounded_and_do_not_outlive_it() -> None:
     assert pair.peer.open == 0
 
 
+def test_a_peer_that_has_no_call_open_holds_nothing() -> None:
+    pair = Pair()
+    for number in range(100):
+        pair.server.receive(f"peer {number}".encode(), request(number))
+        pair.server.answer(pair.server.running[0], 1)
+    assert not pair.server.session.channels
+
+
+def test_the_failure_of_a_call_that_was_given_up_ends_no_other() -> None:
+    """Its peer may have used the id again, or have nothing open any more."""
+    pair = Pair()
+    _, old = pair.begun()
+    pair.server.session.give_up(old)
+    pair.server.session.failure(old, KeyError("late"), "")
+    pair.server.receive(old.peer, wire.pack({"message_id": old.id, "v": 3}, "work", []))
+    pair.server.session.failure(old, KeyError("late"), "")
+    (again,) = pair.server.session.open_calls()
+    assert again is pair.server.running[-1] and again is not old
+
+
 class TestTheUpperHalfOfTheQueue:
     """It is for those who have few calls open, where others are there at all."""
 
