@@ -89,6 +89,7 @@ class Slotted:
 
 def module(**names: Any) -> types.ModuleType:
     made = types.ModuleType("myapp.users")
+    made.__file__ = "myapp/users.py"
     for name, value in names.items():
         setattr(made, name, value)
         if getattr(value, "__module__", None) == __name__:
@@ -153,10 +154,26 @@ class TestWhatIsExposed:
         assert some <= set(table.exposed) and table.name == target.__name__
         assert not [name for name in table.exposed if name.startswith("_")]
 
-    def test_of_builtin_objects(self) -> None:
-        assert MethodTable([3, 1]).exposed["count"](3) == 1
-        assert "upper" in MethodTable("text").exposed
-        assert "real" not in MethodTable(1j).exposed
+    def test_of_a_module_that_is_not_written_in_python_is_all(self) -> None:
+        native = types.ModuleType("native")
+        native.put_there = Users.static  # type: ignore[attr-defined]
+        assert set(MethodTable(native).exposed) == {"put_there"}
+
+    @pytest.mark.parametrize("value", [[3, 1], "text", b"bytes", 5, 1j, (1,), {1}, None, True])
+    def test_a_value_is_a_mistake(self, value: Any) -> None:
+        with pytest.raises(ValueError, match="is a value; give a module, an object, a class or a dict"):
+            MethodTable(value)
+
+    def test_a_class_that_wants_arguments(self) -> None:
+        class Wants:
+            def __init__(self, a: int) -> None: ...
+            def method(self) -> None: ...
+
+        with pytest.raises(
+            ValueError, match=r"Wants can't be made without arguments .*; give an object of it"
+        ):
+            MethodTable(Wants)
+        assert set(MethodTable(Wants(1)).exposed) == {"method"}
 
     @pytest.mark.parametrize(
         "target", [object(), types.ModuleType("empty"), {}, {"_a": len}, lambda: 1], ids=repr
@@ -235,8 +252,8 @@ class TestDescriptions:
         assert signature_of(function) == signature
 
     def test_every_function_of_c_has_one(self) -> None:
-        for target in (math, time, "text", [], {}):
-            for function in MethodTable(target if target != {} else {"get": {}.get}).exposed.values():
+        for target in (math, time, {"get": {}.get, "upper": "".upper}):
+            for function in MethodTable(target).exposed.values():
                 assert signature_of(function).startswith("(")
                 args_of(function)
                 argspec_of(function)

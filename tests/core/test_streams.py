@@ -72,6 +72,25 @@ def test_the_window_grows_to_its_last() -> None:
     assert len(ahead) < 20, "credit is given in large pieces"
 
 
+def test_an_old_server_is_granted_its_own_window_only() -> None:
+    """It drops what is too much for its socket, and credit is no more than a number to it."""
+    pair = Pair()
+    call = streaming(pair, count())
+    pair.peer.mesh = None
+    assert call.items is not None
+    granted = []
+    for number in range(5_000):
+        assert call.items.popleft() == number
+        more = pair.client.session.grant(call)
+        pair.peer.mesh = None
+        if more is not None:
+            granted.append(wire.unpack(more)[2][0])
+            pair.connection.send(True, more)
+            pair.advance()
+    assert granted[0] == FIRST_WINDOW and max(granted) == FIRST_WINDOW
+    assert call.credit + len(call.items) <= FIRST_WINDOW
+
+
 def test_a_window_of_large_items_is_bounded_in_bytes() -> None:
     pair = Pair()
     item = b"x" * (WINDOW_BYTES // 20)
