@@ -7,6 +7,7 @@ one worker and with a thousand.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from typing import Any
 
 
 class Pool:
@@ -53,7 +54,7 @@ class Pool:
         """Calls that the worker has now."""
         return self._busy[worker]
 
-    def take(self) -> Hashable | None:
+    def take(self) -> Any:
         """The worker for one more call, which it has from now on; None where none has room."""
         while self._most and not self._by_room.get(self._most):
             self._most -= 1

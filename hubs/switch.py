@@ -19,11 +19,14 @@ from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.channel import NEVER, Ids, control
-from mesh.core.majordomo import Command, FromClient, FromWorker
+from mesh.core.majordomo import Command, FromClient, FromWorker, Style
 from mesh.errors import WireError
 
 Out = tuple[Address, list[bytes]]
 
+_HEAD: Final = b"MDPW02"
+_ANSWERS: Final = {b"\x03": False, b"\x04": True}
+"""What is an answer of a 0.2 worker, and whether it is the last."""
 LOST_AFTER: Final = 3.0
 """Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
 MAX_CAPACITY: Final = 100_000
@@ -61,12 +64,23 @@ class Switch:
         self._ids = Ids(base)
         self._tokens = 0
         self._clients: dict[Address, set[Call]] = {}
+        self._told: dict[Address, float] = {}
 
     # What comes in
 
     def receive(self, side: int, frames: Sequence[bytes], now: float) -> None:
         """Take in one message with its routing id. Never raises: what makes no sense is counted."""
         self._now = now
+        # What comes most, past the reading of all that could come.
+        if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
+            self._event(side, frames, now)
+            return
+        if len(frames) == 6 and frames[1] == _HEAD:
+            worker = self.workers.get((side, (bytes(frames[0]),)))
+            if worker is not None and frames[2] in _ANSWERS and frames[3] and not frames[4]:
+                worker.last_heard = now
+                self._answer(worker, frames[3], _ANSWERS[frames[2]], (frames[5],))
+                return
         try:
             message = mdp.read(frames[1:])
         except WireError:
@@ -97,9 +111,9 @@ class Switch:
         elif worker is None:
             # Also that of before a restart: it is to register again.
             if message.command is not Command.DISCONNECT:
-                self.out.append((address, mdp.disconnect(message.style)))
+                self._tell_to_register(address, message.style)
         elif message.command in (Command.PARTIAL, Command.FINAL):
-            self._answer(worker, message)
+            self._answer(worker, message.address, message.command is Command.FINAL, message.body)
         elif message.command is Command.DISCONNECT:
             self._dismiss(worker, "it has left", tell=False)
         elif message.command is not Command.HEARTBEAT:
@@ -115,6 +129,7 @@ class Switch:
             self.out.append((address, mdp.disconnect(message.style)))
             return
         beat = now + self.settings.heartbeat
+        self._told.pop(address, None)
         worker = Worker(address, name, message.style, message.about, now, now, beat)
         self.workers[address] = worker
         service = self._service(name)
@@ -123,6 +138,13 @@ class Switch:
         service.pool.add(address, _capacity(message.about))
         self._wake(beat)
         self._dispatch(service, now)
+
+    def _tell_to_register(self, address: Address, style: Style) -> None:
+        """Once: for what else is on its way it would register again and again."""
+        if address not in self._told:
+            self._told[address] = self._now + self.settings.heartbeat
+            self._wake(self._told[address])
+            self.out.append((address, mdp.disconnect(style)))
 
     def _named(self, name: str) -> str:
         only = self.settings.only
@@ -150,7 +172,7 @@ class Switch:
             service.alone = self._now
             self._wake(self._now + FORGET_AFTER * self.settings.heartbeat)
         if tell:
-            self.out.append((worker.address, mdp.disconnect(worker.style)))
+            self._tell_to_register(worker.address, worker.style)
         for call in list(worker.calls.values()):
             call.worker = None
             if call.gone:
@@ -162,22 +184,22 @@ class Switch:
         worker.calls.clear()
         self._dispatch(service, self._now)
 
-    def _answer(self, worker: Worker, message: FromWorker) -> None:
-        call = worker.calls.get(message.address)
+    def _answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
+        call = worker.calls.get(token)
         if call is None:
             self.dropped["late"] += 1
             return
-        final = message.command is Command.FINAL
         if call.idempotent and not call.answered:
-            call.answered = final or not _is_beat(message.body[0])
+            call.answered = final or not _is_beat(body[0])
             if call.answered:
                 call.early.clear()
         if call.gone:
             self.dropped["late"] += 1
         elif call.style is None:
-            self.out.append((call.client, [b"", message.body[0]]))
+            self.out.append((call.client, [b"", body[0]]))
         elif final or call.style.version == 2:
-            frames = mdp.answer(call.style, message.command, call.asked, message.body)
+            command = Command.FINAL if final else Command.PARTIAL
+            frames = mdp.answer(call.style, command, call.asked, body)
             self.out.append((call.client, frames))
         else:
             self.dropped["partial to a client of 0.1"] += 1
@@ -286,16 +308,22 @@ class Switch:
             self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
             return
         service = self._service(call.service)
+        if not len(service.waiting) and (address := service.pool.take()) is not None:
+            self._enter(call)
+            self._give(self.workers[address], call, now)
+            return
         if not self._make_room(service, call):
             self._refuse_overload(service, call)
             return
-        self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
-        self._clients.setdefault(call.client, set()).add(call)
+        self._enter(call)
         if not service.seen:
             # Its workers may be on their way, as after a restart; a wrong name is told soon.
             call.deadline = min(call.deadline, now + self.settings.heartbeat)
         self._wait(service, call)
-        self._dispatch(service, now)
+
+    def _enter(self, call: Call) -> None:
+        self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
+        self._clients.setdefault(call.client, set()).add(call)
 
     def _make_room(self, service: Service, call: Call) -> bool:
         """A full queue gives each client its share: who has more than that has to give."""
@@ -322,22 +350,25 @@ class Switch:
     def _dispatch(self, service: Service, now: float) -> None:
         """Give what waits to the workers that have room."""
         while len(service.waiting):
-            address: Any = service.pool.take()
+            address = service.pool.take()
             if address is None:
                 return
             call = service.waiting.take()
             assert call is not None
-            worker = self.workers[address]
-            call.worker = worker
-            call.tries += 1
-            worker.calls[call.token] = call
-            self._to_worker(worker, call, call.body)
-            for payload in call.early:
-                self._follow(worker, call, payload)
-            if not call.idempotent:
-                call.body = ()
-                call.early.clear()
-            worker.next_beat = now + self.settings.heartbeat
+            self._give(self.workers[address], call, now)
+
+    def _give(self, worker: Worker, call: Call, now: float) -> None:
+        call.worker = worker
+        call.tries += 1
+        call.next_beat = max(now, call.opened + self.settings.heartbeat)
+        worker.calls[call.token] = call
+        self._to_worker(worker, call, call.body)
+        for payload in call.early:
+            self._follow(worker, call, payload)
+        if not call.idempotent:
+            call.body = ()
+            call.early.clear()
+        worker.next_beat = now + self.settings.heartbeat
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
         self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
@@ -421,6 +452,9 @@ class Switch:
         self._now = now
         self.wake_at = NEVER
         waiting = 0
+        self._told = {address: until for address, until in self._told.items() if until > now}
+        if self._told:
+            self._wake(min(self._told.values()))
         for worker in list(self.workers.values()):
             self._beat_worker(worker, now)
         for service in list(self.services.values()):

@@ -388,12 +388,18 @@ def test_a_client_that_has_gone_takes_its_calls_along() -> None:
 
 
 def test_workers_are_told_to_register_again_by_whom_does_not_know_them() -> None:
-    bench = Bench()
-    for frames in (mdp.heartbeat(), mdp.carried(STANDARD[2], Command.FINAL, b"t", [b"x"])):
+    bench = Bench(heartbeat=1.0)
+    late = mdp.carried(STANDARD[2], Command.FINAL, b"t", [b"x"])
+    for frames in (mdp.heartbeat(), late):
         bench.worker_says(b"w", frames)
         assert bench.sent() == [(b"w", mdp.disconnect())]
+        # Once, for all that it had sent before it heard of it.
+        bench.worker_says(b"w", late)
+        assert bench.sent() == []
+        bench.pass_time(1.0)
     bench.worker_says(b"w", mdp.disconnect())
     assert bench.sent() == []
+    assert bench.switch.wake_at == float("inf")
 
 
 def test_workers_get_heartbeats_in_their_own_style() -> None:
