@@ -271,7 +271,7 @@ class TestDescriptions:
         assert signature_of(Native()) == "(...)" and doc_of(Native()) is None
         assert args_of(Native()) is None and argspec_of(Native()) is None
         native = Native()
-        native.__doc__ = "frob(x, y=1) -> int\n\nFrobs."
+        native.__doc__ = "frob(x, y=1) -> int\n\nAnother one."
         assert signature_of(native) == "(x, y=1)"
 
     @pytest.mark.parametrize(
