@@ -69,6 +69,10 @@ class Service:
     def blob(self, size: int) -> bytes:
         return b"x" * size
 
+    def blobs(self, size: int) -> Iterator[bytes]:
+        while True:
+            yield b"x" * size
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
