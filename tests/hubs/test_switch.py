@@ -515,3 +515,10 @@ def test_rubbish_raises_nothing_and_honest_calls_go_on(messages: list[tuple[int,
     ((_, token, _),) = bench.requests()
     bench.answer(b"honest", token, b"ok")
     assert (b"c", [b"", b"ok"]) in bench.sent()
+    # When all have gone, nothing is left of them.
+    for _ in range(30):
+        bench.pass_time(2.5)
+    bench.clean()
+    switch = bench.switch
+    assert not (switch.workers or switch.services or switch._told)
+    assert switch.wake_at == float("inf")
