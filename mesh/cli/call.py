@@ -31,7 +31,7 @@ from mesh.errors import RemoteError
 @seconds_option("--timeout", "Seconds to wait for an answer; else the registry's, or 30.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option(
-    "--retries", type=click.IntRange(min=0), metavar="N", help="How often to try again, with --idempotent."
+    "--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts, if surely nothing was done."
 )
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
 @services_option

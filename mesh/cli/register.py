@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Say so on standard error; 2 is the exit code of a wrong usage."""
     print(
-        "mesh-register: this release has no hubs to register with yet; serve code with: mesh serve TARGET",
+        "mesh-register: not in this release yet; serve code directly with: mesh serve TARGET",
         file=sys.stderr,
     )
     return 2

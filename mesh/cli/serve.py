@@ -52,7 +52,7 @@ class Plan:
     help="Connect to a device or client that has bound; may be repeated.",
 )
 @click.option("--service", metavar="NAME", help="The service's name; else TARGET's own.")
-@click.option("--hub", multiple=True, metavar="EP", help="Not in this release, which has no hubs yet.")
+@click.option("--hub", multiple=True, metavar="EP", help="Not in this release yet.")
 @click.option("--pool-size", type=click.IntRange(min=1), metavar="N", help="Calls that run at once.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option(
@@ -100,7 +100,7 @@ def serve(
     from mesh.cli.binding import choose_binds
 
     if hub:
-        raise click.UsageError("--hub: this release has no hubs yet; use --bind or --connect", ctx)
+        raise click.UsageError("--hub: registration is not in this release yet; use --bind or --connect", ctx)
     binds = choose_binds(bind, connect, service, services_file)
     plan = Plan(target, binds, connect, service, pool_size, heartbeat, threads or 0)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
