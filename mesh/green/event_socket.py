@@ -52,20 +52,12 @@ ROLES: Final = (PUBLISHER, SUBSCRIBER, PUSHER, PULLER)
 
 
 class EventSocket:
-    """A socket of a role, attached to a target.
+    """A socket of a role; `attach` it to its target.
 
-    options: sets what else the socket needs, before it is attached. max_message: bytes of a
-    message that may come in. Raises ConfigError and ServiceNotFound for the target.
+    options: sets what else the socket needs. max_message: bytes of a message that may come in.
     """
 
-    def __init__(
-        self,
-        role: Role,
-        target: Target | None,
-        services: str | None,
-        options: Callable[[Socket], None],
-        max_message: int,
-    ) -> None:
+    def __init__(self, role: Role, options: Callable[[Socket], None], max_message: int) -> None:
         self.role = role
         self.lock = process.allocate_lock()
         self.bound: list[str] = []
@@ -76,11 +68,6 @@ class EventSocket:
         self._options = options
         self._max_message = max_message
         self.socket = self._open()
-        try:
-            self._attach(target, services)
-        except Exception:
-            self.socket.close(0)
-            raise
 
     @property
     def name(self) -> str:
@@ -105,8 +92,10 @@ class EventSocket:
         self.lock = process.allocate_lock()
 
     def reopen(self) -> None:
-        """A new socket with the same connections, in place of that of the parent of a fork."""
+        """A new socket, in place of that of the parent of a fork; then `reconnect`."""
         self.socket = self._open()
+
+    def reconnect(self) -> None:
         for endpoint in self.connected:
             sockets.attach(self.socket, endpoint, "connect")
 
@@ -143,7 +132,8 @@ class EventSocket:
 
     # The target
 
-    def _attach(self, target: Target | None, services: str | None) -> None:
+    def attach(self, target: Target | None, services: str | None) -> None:
+        """Bind or connect to what `target` means. Raises ConfigError and ServiceNotFound."""
         if target is None:
             return
         if isinstance(target, str) and "://" not in target:

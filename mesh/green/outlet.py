@@ -53,8 +53,16 @@ class Outlet:
         self._max_message = max_message
         self._waiters: list[Waiter] = []
         self._watch: Watch | None = None
-        self.ends = EventSocket(role, target, services, self._set_options, MAX_INCOMING)
+        self.ends = EventSocket(role, self._set_options, MAX_INCOMING)
+        # Watched before it is attached: what happens before that is never told.
         self._begin()
+        try:
+            with self.ends.lock:
+                self.ends.attach(target, services)
+                self.look()
+        except Exception:
+            self.close(0.0)
+            raise
         process.remember(self)
         _open.add(self)
 
@@ -99,6 +107,7 @@ class Outlet:
                 raise MeshError(f"{self.ends.name} was bound before a fork, by the parent; make a new one")
             self.ends.reopen()
             self._begin()
+            self.ends.reconnect()
 
     def look(self) -> None:
         """Take in what the socket has to tell, and let go on who can."""

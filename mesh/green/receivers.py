@@ -63,7 +63,12 @@ class _Receiver:
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         self._queue_size = queue_size
-        self._ends = EventSocket(role, target, services, self._set_options, max_message)
+        self._ends = EventSocket(role, self._set_options, max_message)
+        try:
+            self._ends.attach(target, services)
+        except Exception:
+            self._ends.socket.close(0)
+            raise
         self._recv = sockets.receiver(self._ends.socket)
         self._dropped = Tally()
         self._pool_size = pool_size
