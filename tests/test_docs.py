@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import docs
 
 ROOT = Path(__file__).parent.parent
-PAGES = {"README.md": 5, "docs/calls.md": 3, "docs/hubs.md": 7}
+PAGES = {"README.md": 5, "docs/calls.md": 3, "docs/hubs.md": 7, "docs/events.md": 7}
 
 
 @pytest.mark.parametrize("page", PAGES)
