@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.errors import ConfigError, LostRemote, MeshError
+from mesh.errors import ConfigError, LostRemote, MeshError, WireError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
@@ -43,7 +43,7 @@ def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
     A call goes out a second time only where no handler has seen it, or where the caller says
     that it may be carried out twice.
     """
-    if attempts > options.retries:
+    if attempts > options.retries or isinstance(error, WireError):  # the same bytes fare no better
         return False
     return error.refused or (options.idempotent and isinstance(error, LostRemote))
 

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.core.balance import Peer, choose
 from mesh.core.call import LAST_PAUSE, Options, may_retry, pause
-from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired
+from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired, WireError
 from tests.helpers.pair import ClientEnd, Connection, ServerEnd, World
 
 
@@ -120,6 +120,7 @@ def refused(error: MeshError) -> MeshError:
         (Overloaded("x"), True, False),
         (TimeoutExpired("x"), True, False),
         (refused(TimeoutExpired("x")), False, True),
+        (refused(WireError("too large")), True, False),
         (RemoteError("KeyError", "a"), True, False),
         (RemoteError("KeyError", "a"), False, False),
     ],
