@@ -7,9 +7,9 @@ from the peer that the call went to. The driver holds a lock around every method
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from mesh.core import outcomes, wire
 from mesh.core.balance import Peer, choose
@@ -18,81 +18,30 @@ from mesh.core.channel import (
     BEATS_LATE,
     DONE,
     FASTEST,
-    FIRST_CREDIT,
     NEVER,
     OPEN,
     QUEUED,
     STREAMING,
-    Channel,
     Ids,
     Sign,
     control,
 )
+from mesh.core.client_call import FIRST_WINDOW, Call, PinnedCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
 from mesh.errors import ConfigError, LostRemote, MeshError, Overloaded, WireError
 
+__all__ = ["Call", "ClientSession", "Out"]
+
 MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
-FIRST_WINDOW: Final = 100
 LAST_WINDOW: Final = 1_000
 WINDOW_BYTES: Final = 8 * 1024 * 1024
-"""A stream's window grows from the first to the last, as long as it holds no more than this."""
+"""A stream's window grows from FIRST_WINDOW to the last, as long as it holds no more than this."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
 
 Out = tuple[Peer, bytes]
-
-
-class Call(Channel):
-    """One request and what has come back.
-
-    value or error is set once state is DONE; items holds what a stream has delivered and nobody
-    has taken yet. pinned: it may go to no other peer than the one it was opened for.
-    """
-
-    pinned: ClassVar[bool] = False
-    __slots__ = (
-        "credit",
-        "deadline",
-        "error",
-        "item_size",
-        "items",
-        "method",
-        "payload",
-        "peer",
-        "value",
-        "window",
-    )
-
-    def __init__(self, channel_id: bytes, method: str, now: float, interval: float, deadline: float) -> None:
-        # As Channel's, without the call of it.
-        self.id = channel_id
-        self.opened = now
-        self.next_beat = now + interval
-        self.last_heard = 0.0
-        self.state = QUEUED
-        self.waiter = None
-        self.method = method
-        self.deadline = deadline
-        self.payload: bytes | None = None
-        self.peer: Peer | None = None
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.items: deque[Any] | None = None
-
-    def begin_stream(self) -> None:
-        self.items = deque()
-        self.credit = FIRST_CREDIT
-        self.window = FIRST_WINDOW // 2
-        self.item_size = 0
-
-
-class PinnedCall(Call):
-    """A call for one peer only, for another may not understand it."""
-
-    pinned = True
-    __slots__ = ()
 
 
 class ClientSession:

@@ -11,7 +11,8 @@ import pytest
 
 from mesh.core import wire
 from mesh.core.channel import State
-from mesh.core.client_session import FIRST_WINDOW, LAST_WINDOW, WINDOW_BYTES, Call
+from mesh.core.client_call import FIRST_WINDOW, Call
+from mesh.core.client_session import LAST_WINDOW, WINDOW_BYTES
 from mesh.core.server_session import MAX_CREDIT
 from mesh.errors import TimeoutExpired, WireError
 from tests.helpers.pair import Letter, Pair

@@ -1,0 +1,63 @@
+"""One request as its client sees it, and what has come back."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, ClassVar, Final
+
+from mesh.core.balance import Peer
+from mesh.core.channel import FIRST_CREDIT, QUEUED, Channel
+
+FIRST_WINDOW: Final = 100
+"""Items that a server may send ahead when its stream begins."""
+
+
+class Call(Channel):
+    """One request and what has come back.
+
+    value or error is set once state is DONE; items holds what a stream has delivered and nobody
+    has taken yet. pinned: it may go to no other peer than the one it was opened for.
+    """
+
+    pinned: ClassVar[bool] = False
+    __slots__ = (
+        "credit",
+        "deadline",
+        "error",
+        "item_size",
+        "items",
+        "method",
+        "payload",
+        "peer",
+        "value",
+        "window",
+    )
+
+    def __init__(self, channel_id: bytes, method: str, now: float, interval: float, deadline: float) -> None:
+        # As Channel's, without the call of it.
+        self.id = channel_id
+        self.opened = now
+        self.next_beat = now + interval
+        self.last_heard = 0.0
+        self.state = QUEUED
+        self.waiter = None
+        self.method = method
+        self.deadline = deadline
+        self.payload: bytes | None = None
+        self.peer: Peer | None = None
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.items: deque[Any] | None = None
+
+    def begin_stream(self) -> None:
+        self.items = deque()
+        self.credit = FIRST_CREDIT
+        self.window = FIRST_WINDOW // 2
+        self.item_size = 0
+
+
+class PinnedCall(Call):
+    """A call for one peer only, for another may not understand it."""
+
+    pinned = True
+    __slots__ = ()
