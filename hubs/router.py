@@ -5,7 +5,6 @@ Knows nothing of what the messages say. Only the thread of the broker may use it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
@@ -15,7 +14,7 @@ import zmq
 from zmq import backend
 
 from hubs.outbox import Envelope, Outbox
-from hubs.sockets import LOST_AFTER, Attached, Context, Socket, open_socket, set_options
+from hubs.sockets import LOST_AFTER, Attached, Context, open_socket, set_options
 from hubs.spec import HubSpec
 
 MAX_FRAMES: Final = 1_000
@@ -46,7 +45,7 @@ class Router:
         self.side = side
         self.too_large = 0
         self.socket = open_socket(context, zmq.ROUTER, spec)
-        _keep_alive(self.socket, spec.heartbeat)
+        self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -58,7 +57,7 @@ class Router:
 
     def configure(self, spec: HubSpec) -> None:
         set_options(self.socket, spec)
-        _keep_alive(self.socket, spec.heartbeat)
+        self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self._max_message = spec.max_message
 
     def close(self, linger_ms: int) -> None:
@@ -153,18 +152,3 @@ class Router:
             if sent is not LATER:
                 del self._outboxes[peer]
         return gone
-
-
-def _keep_alive(socket: Socket, heartbeat: float) -> None:
-    """Have the system look after the connections in place of ZMTP's heartbeats.
-
-    libzmq aborts the process (4.3.5: `Assertion failed: !_io_error`) when its heartbeat falls due on
-    a connection that ended while there was no room for what it had sent, as that of a flood has.
-    """
-    socket.set(zmq.HEARTBEAT_IVL, 0)
-    seconds = math.ceil(heartbeat)
-    socket.set(zmq.TCP_KEEPALIVE, 1)
-    socket.set(zmq.TCP_KEEPALIVE_IDLE, seconds)
-    socket.set(zmq.TCP_KEEPALIVE_INTVL, seconds)
-    socket.set(zmq.TCP_KEEPALIVE_CNT, LOST_AFTER)
-    socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * heartbeat * 1000))

@@ -51,19 +51,17 @@ def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:
 def set_options(socket: Socket, spec: HubSpec) -> None:
     """What may change while the socket is in use; it counts for connections that come after."""
     socket.set(zmq.MAXMSGSIZE, spec.max_message)
-    if spec.type == "streamer":
-        _keep_alive(socket, math.ceil(spec.heartbeat))
-        return
-    socket.set(zmq.HEARTBEAT_IVL, round(spec.heartbeat * 1000))
-    socket.set(zmq.HEARTBEAT_TIMEOUT, round(spec.heartbeat * LOST_AFTER * 1000))
+    keep_alive(socket, spec.heartbeat)
 
 
-def _keep_alive(socket: Socket, seconds: int) -> None:
-    """Have the system look after the connections.
+def keep_alive(socket: Socket, heartbeat: float) -> None:
+    """Have the system look after the connections, in place of ZMTP's heartbeats.
 
-    ZMTP's heartbeats are not read while a pipeline is full, which is what pipelines are for: the
-    connection would be given up, with the messages that are on it.
+    Those are not read while there is no room, which in a pipeline is no fault. And libzmq aborts the
+    process (4.3.5: `Assertion failed: !_io_error`) when one falls due on a connection that ended
+    while there was no room for what it had sent, as that of a flood has.
     """
+    seconds = math.ceil(heartbeat)
     socket.set(zmq.TCP_KEEPALIVE, 1)
     socket.set(zmq.TCP_KEEPALIVE_IDLE, seconds)
     socket.set(zmq.TCP_KEEPALIVE_INTVL, seconds)
