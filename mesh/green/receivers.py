@@ -30,6 +30,7 @@ from mesh.errors import ConfigError, MeshError, WireError
 from mesh.green import process, sockets
 from mesh.green.event_socket import PULLER, SUBSCRIBER, EventSocket, Role
 from mesh.green.events import EVENTS_QUEUED, JOBS_QUEUED
+from mesh.green.log import Limiter
 from mesh.green.sockets import NOBLOCK, Socket
 from mesh.green.threads import Box, in_own_loop
 from mesh.names.resolver import Target
@@ -71,6 +72,7 @@ class _Receiver:
             raise
         self._recv = sockets.receiver(self._ends.socket)
         self._dropped = Tally()
+        self._limiter = Limiter()
         self._pool_size = pool_size
         self._pool: Pool | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
@@ -320,7 +322,9 @@ class _Receiver:
             given_up = self._stopping and isinstance(exc, gevent.GreenletExit)
             if given_up or (isinstance(exc, KeyboardInterrupt) and process.in_main_thread()):
                 raise
-            log.exception("%s: the handler of %.80r raised", self._ends.name, name)
+            more = self._limiter.passes((name, type(exc)), monotonic())
+            if more is not None:
+                log.exception("%s: the handler of %.80r raised%s", self._ends.name, name, more)
 
     def _drop(self, what: str, detail: str) -> None:
         self._dropped.add(what, detail)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import environment, failed, mesh, start
+from tests.e2e.commands import ANY_PORT, environment, failed, mesh, start
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import Process, eventually
 
@@ -177,3 +177,29 @@ def test_ctrl_c_while_waiting(folder: Path, command: str) -> None:
 def connecting(pid: int) -> bool:
     """Whether libzmq is at work in the process; the command waits a moment later."""
     return any("ZMQbg" in path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
+def test_through_hubs(folder: Path, receive: Receive) -> None:
+    text = "".join(
+        f'  {name}: {{in: "{ANY_PORT}", out: "{ANY_PORT}", type: {kind}}}\n'
+        for name, kind in (("news", "forwarder"), ("jobs", "streamer"))
+    )
+    (folder / "hub.yml").write_text(f"hubs:\n{text}")
+    command = [sys.executable, "-m", "hubs.command", "hub.yml"]
+    with Process(command, cwd=folder, env=environment()) as hub:
+        sides = [hub.wait_for(rf"^hub {name} \(\w+\) in (\S+) out (\S+)$") for name in ("news", "jobs")]
+        types = ("xsub", "xpub", "pull", "push")
+        names = ("news-in", "news", "jobs-in", "jobs")
+        endpoints = [endpoint for side in sides for endpoint in side.groups()]
+        lines = zip(names, endpoints, types, strict=True)
+        (folder / "services.yml").write_text(
+            "".join(f"{name}: {{address: {endpoint}, type: {kind}}}\n" for name, endpoint, kind in lines)
+        )
+        line = failed(mesh("publish", "news-in", "said", "--timeout", "0.3", cwd=folder), 3)
+        assert "nobody has subscribed" in line and "1 connected at" in line
+        subscriber = receive("subscriber", "news")
+        puller = receive("puller", "jobs")
+        done(folder, "publish", "news-in", "said", "hello")
+        done(folder, "push", "jobs-in", "resize", "a.png")
+        assert heard(subscriber) == [["said", ["hello"], {}]]
+        assert heard(puller) == [["resize", ["a.png"], {}]]

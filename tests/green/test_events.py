@@ -211,7 +211,7 @@ class Fragile:
         self.seen.append(value)
 
     def fail(self, kind: str) -> None:
-        raise {"KeyError": KeyError, "Exit": SystemExit, "Timeout": gevent.Timeout}[kind]("on purpose")
+        raise {"KeyError": KeyError(kind), "Exit": SystemExit(kind), "Timeout": gevent.Timeout()}[kind]
 
     def generator(self) -> Any:
         yield self.seen.append("never")
@@ -240,7 +240,20 @@ def test_what_handlers_raise_is_logged_and_ends_nothing(
     assert handler.seen == ["alive"]
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
     assert caplog.text.count("the handler of 'fail' raised") == 4
-    assert "KeyError: 'on purpose'" in caplog.text and "'generator' gave a generator" in caplog.text
+    assert "KeyError: 'KeyError'" in caplog.text and "'generator' gave a generator" in caplog.text
+
+
+def test_a_handler_that_always_raises_does_not_fill_the_log(
+    ends: Ends, caplog: pytest.LogCaptureFixture
+) -> None:
+    pusher, endpoint = ends.bound(mesh.Pusher)
+    handler = Fragile()
+    ends.receiver(mesh.Puller, endpoint, handler)
+    for _ in range(200):
+        pusher.fail("KeyError")
+    pusher.note("last")
+    eventually(lambda: handler.seen, what="the event behind")
+    assert 1 <= caplog.text.count("the handler of 'fail' raised") < 10
 
 
 @pytest.mark.parametrize(("kind", "receiver"), [(zmq.PUB, mesh.Subscriber), (zmq.PUSH, mesh.Puller)])
