@@ -28,6 +28,9 @@ from mesh.green.spin import Spin
 
 FAIR_BATCHES: Final = 8
 """Batches taken from a socket before the rest of the loop gets its turn."""
+STILL: Final = 0.03
+"""Seconds without a message after which to look for broken connections before a call; less than
+it takes to connect again."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked."""
 
@@ -146,9 +149,11 @@ class Caller:
         self, method: str, args: tuple[Any, ...], extra: Header | None, timeout: float | None, to: Link | None
     ) -> Call:
         """Send a request and wait for its first answer; the call has ended or is streaming."""
-        session = self.session
+        session, now = self.session, monotonic()
         with self.lock:
-            call = session.open(method, args, extra, monotonic(), timeout, to, greenlet.getcurrent())
+            if now - self.turn > STILL:
+                self._look_around(now)
+            call = session.open(method, args, extra, now, timeout, to, greenlet.getcurrent())
             link = call.peer
             if link is not None:
                 self._transmit(link, call)  # type: ignore[arg-type]
@@ -161,6 +166,16 @@ class Caller:
             self._check_soon()
         self._wait(call)
         return call
+
+    def _look_around(self, now: float) -> None:
+        """See which connections broke and stand again while the loop did not turn; under the lock.
+
+        Else a call would go to a server that is long gone, or be lost with the connection before.
+        """
+        self.turn = now
+        for link in self._watchers:
+            link.watch(now)
+        self._check_soon()
 
     def _transmit(self, link: Link, call: Call) -> None:
         try:

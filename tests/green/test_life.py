@@ -102,12 +102,12 @@ def test_its_address_is_free_after_stop() -> None:
         again.stop()
 
 
-@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("threads", [0, 5])
 def test_stop_drains_and_new_calls_are_refused_in_words(connect: Connect, threads: int) -> None:
     service, server, endpoint = made(threads=threads)
     server.start()
     client = connect(endpoint)
-    running = [client.slow.future(0.4) for _ in range(2)]
+    running = [client.slow.future(0.8) for _ in range(2)]
     eventually(lambda: len(service.begun) == 2)
     stopping = Box()
     threading.Thread(target=stopping.fill, args=(server.stop, ())).start()
@@ -121,7 +121,7 @@ def test_stop_drains_and_new_calls_are_refused_in_words(connect: Connect, thread
             return True
         return False
 
-    eventually(refused, timeout=0.35)
+    eventually(refused, timeout=0.7)
     assert [one.result(timeout=5) for one in running] == ["done", "done"]
     eventually(lambda: stopping.wait(0.0), what="the end of stop()")
     assert stopping.error is None

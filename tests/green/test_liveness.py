@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ import gevent
 import pytest
 
 import mesh
-from tests.green.conftest import Connect, Program
-from tests.helpers.processes import Process, eventually
+from tests.green.conftest import PROGRAMS, Connect, Program
+from tests.helpers.processes import ROOT, Process, eventually
 
 Service = Callable[..., tuple[str, Process]]
 BEAT = 0.5
@@ -64,10 +65,32 @@ def test_a_server_that_comes_back_is_found(service: Service, connect: Connect) -
     assert (first, second) == (process.pid, again.pid)
     assert list(client.count(10)) == list(range(10))
     again.kill()
+    gevent.sleep(0.05)  # a call that is sent before the connection's end is known is lost
     with pytest.raises(mesh.TimeoutExpired, match="the connection broke"):
         client.with_options(timeout=0.3).pid()
     service("--bind", endpoint)
     assert client.echo(value="third") == "third"
+
+
+def test_a_plain_program_that_slept_while_its_server_was_restarted(
+    service: Service, connect: Connect
+) -> None:
+    endpoint, process = service()
+    client = connect(endpoint, timeout=15)
+    assert client.pid() == process.pid
+    process.kill()
+    other = Process(
+        [sys.executable, PROGRAMS / "service.py", "--bind", endpoint], env={"PYTHONPATH": str(ROOT)}
+    )
+    with other:
+        end = time.monotonic() + 20
+        while "serving" not in other.stdout and time.monotonic() < end:
+            time.sleep(0.01)  # without turning the loop of the client
+        time.sleep(1.2)  # until it has connected again
+        assert client.pid() == other.pid
+    time.sleep(0.1)
+    with pytest.raises(mesh.TimeoutExpired, match="could not be sent"):
+        client.with_options(timeout=0.2).pid()
 
 
 def test_calls_wait_for_a_server_that_is_not_there_yet(service: Service, connect: Connect) -> None:
