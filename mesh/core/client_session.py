@@ -37,6 +37,8 @@ MAX_UNSENT: Final = 10_000
 LAST_WINDOW: Final = 1_000
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """A stream's window grows from FIRST_WINDOW to the last, as long as it holds no more than this."""
+OLD_WINDOWS: Final = 500
+"""Items that all streams of one old server together may hold."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
@@ -291,13 +293,17 @@ class ClientSession:
         left = call.credit + len(items)
         if left * 2 >= call.window:
             return None
-        if call.peer is not None and call.peer.mesh:
-            room = WINDOW_BYTES // max(call.item_size, 1)
+        room = WINDOW_BYTES // max(call.item_size, 1)
+        peer = call.peer
+        if peer is not None and peer.mesh:
             call.window = max(2, min(call.window * 2, LAST_WINDOW, room))
+        elif peer is None or call.credit > 0:
+            # The old server for Node takes a grant for all that it may send, not for more: only
+            # when nothing is left do both mean the same.
+            return None
         else:
-            # An old server drops what is too much for its socket, and that for Node takes a grant
-            # for all that it may send, not for more: its own window is what it can keep.
-            call.window = FIRST_WINDOW
+            # An old server drops in silence what is too much for its socket.
+            call.window = max(1, min(FIRST_WINDOW, OLD_WINDOWS // peer.open, room))
         more = max(call.window - left, 1)
         call.credit += more
         return control(self._ids, call.id, MORE, more)

@@ -12,7 +12,7 @@ import pytest
 from mesh.core import wire
 from mesh.core.channel import State
 from mesh.core.client_call import FIRST_WINDOW, Call
-from mesh.core.client_session import LAST_WINDOW, WINDOW_BYTES
+from mesh.core.client_session import LAST_WINDOW, OLD_WINDOWS, WINDOW_BYTES
 from mesh.core.server_session import MAX_CREDIT
 from mesh.errors import TimeoutExpired, WireError
 from tests.helpers.pair import Letter, Pair
@@ -73,23 +73,75 @@ def test_the_window_grows_to_its_last() -> None:
     assert len(ahead) < 20, "credit is given in large pieces"
 
 
-def test_an_old_server_is_granted_its_own_window_only() -> None:
-    """It drops what is too much for its socket, and credit is no more than a number to it."""
-    pair = Pair()
-    call = streaming(pair, count())
-    pair.peer.mesh = None
-    assert call.items is not None
-    granted = []
-    for number in range(5_000):
-        assert call.items.popleft() == number
-        more = pair.client.session.grant(call)
-        pair.peer.mesh = None
-        if more is not None:
-            granted.append(wire.unpack(more)[2][0])
-            pair.connection.send(True, more)
+class TestOldServers:
+    """They drop in silence what is too much for their socket; Node's takes a grant for all it may send."""
+
+    def pair(self, server_sets: bool) -> Pair:
+        """server_sets: a grant replaces what is left, as in Node, and is not added to it, as in Python."""
+        pair = Pair()
+
+        def stream(server: Any, call: Any) -> None:
+            call.header.clear()
+            call.header["message_id"] = call.id  # it knows no other key
+            server.stream(call, count())
+
+        pair.server.handlers["stream"] = stream
+        if server_sets:
+            more = pair.server.session._more
+
+            def setting(call: Any, args: Any) -> None:
+                call.credit = min(call.credit, 0)
+                more(call, args)
+
+            pair.server.session._more = setting  # type: ignore[method-assign]
+        return pair
+
+    @pytest.mark.parametrize("server_sets", [False, True])
+    @pytest.mark.parametrize("streams", [1, 20, 600])
+    def test_all_streams_together_hold_little(self, streams: int, server_sets: bool) -> None:
+        pair = self.pair(server_sets)
+        calls = [pair.call("stream", timeout=None) for _ in range(streams)]
+        pair.advance()
+        taken: list[list[int]] = [[] for _ in calls]
+        for _ in range(20):
+            for call, mine in zip(calls, taken, strict=True):
+                mine += pair.client.take(call)
+            assert sum(call.credit for call in calls) <= max(OLD_WINDOWS, streams)
+            assert max(call.credit for call in calls) <= FIRST_WINDOW
             pair.advance()
-    assert granted[0] == FIRST_WINDOW and max(granted) == FIRST_WINDOW
-    assert call.credit + len(call.items) <= FIRST_WINDOW
+        assert not pair.peer.mesh
+        for mine in taken:
+            assert mine == list(range(len(mine))) and len(mine) > 10, "it goes on, and nothing is lost"
+
+    @pytest.mark.parametrize("server_sets", [False, True])
+    def test_a_window_that_shrinks_stops_nobody(self, server_sets: bool) -> None:
+        pair = self.pair(server_sets)
+        first = pair.call("stream", timeout=None)
+        pair.advance()
+        pair.client.take(first)
+        pair.advance()
+        others = [pair.call("stream", timeout=None) for _ in range(100)]
+        pair.advance()
+        taken = 0
+        for _ in range(100):
+            for call in [first, *others]:
+                got = len(pair.client.take(call))
+                taken += got if call is first else 0
+            pair.advance()
+        assert taken > 200
+
+    def test_large_items_are_bounded_in_bytes(self) -> None:
+        pair = self.pair(False)
+        pair.server.handlers["large"] = lambda server, call: (
+            call.header.pop("deadline", None),
+            server.stream(call, repeat(b"x" * (WINDOW_BYTES // 10))),
+        )
+        call = pair.call("large", timeout=None)
+        pair.advance()
+        for _ in range(5):
+            pair.client.take(call)
+            assert call.credit <= 10
+            pair.advance()
 
 
 def test_a_window_of_large_items_is_bounded_in_bytes() -> None:
