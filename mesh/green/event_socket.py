@@ -6,9 +6,7 @@ touches the socket holds the lock.
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket as unix
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -24,9 +22,6 @@ from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 
 log = logging.getLogger("mesh.events")
-
-KEEPALIVE: Final = ((zmq.TCP_KEEPALIVE_IDLE, 10), (zmq.TCP_KEEPALIVE_INTVL, 3), (zmq.TCP_KEEPALIVE_CNT, 3))
-"""Seconds and probes until a silent host is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +73,11 @@ class EventSocket:
 
     def _open(self) -> Socket:
         socket = sockets.open_socket(self.role.kind, self._max_message)
-        # ZMTP's heartbeat can't pass a full queue: it would break the connection of every receiver
-        # that is slower than its sender, with all that is under way. TCP's own can.
+        # Both would break the connection to a receiver that is slower than its sender, with all that
+        # is under way: ZMTP's heartbeat can't pass a full queue, and TCP's limit for what is not
+        # taken counts for a window that stays shut, too.
         socket.set(zmq.HEARTBEAT_IVL, 0)
-        socket.set(zmq.TCP_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            socket.set(option, value)
+        socket.set(zmq.TCP_MAXRT, 0)
         self._options(socket)
         return socket
 
@@ -102,7 +96,6 @@ class EventSocket:
     # Endpoints; under the lock
 
     def bind(self, endpoint: str) -> str:
-        _refuse_live_path(endpoint)
         real = sockets.attach(self.socket, endpoint, "bind")
         self.bound.append(real)
         return real
@@ -177,22 +170,4 @@ class EventSocket:
         return ConfigError(
             f"{service.name} {is_of} ({service.source}): a {self.role.name} connects to "
             f"{' or '.join(self.role.meets)}, or binds where the type is {self.role.own}"
-        )
-
-
-def _refuse_live_path(endpoint: str) -> None:
-    """Raise where somebody listens at an ipc path, which libzmq would take away from him."""
-    path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path[:1] in ("@", "*", ""):
-        return
-    with unix.socket(unix.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            reached = probe.connect_ex(path) in (0, errno.EAGAIN, errno.EINPROGRESS)
-        except OSError:
-            return  # too long, or no path at all: libzmq says what is wrong with it
-    if reached:
-        raise ConfigError(
-            f"can't bind to {endpoint!r}: the address is in use already; "
-            "stop the other program or take another path"
         )

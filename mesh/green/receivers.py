@@ -37,6 +37,8 @@ from mesh.names.resolver import Target
 
 FAIR: Final = 0.01
 """Seconds of handlers after which the rest of the loop gets its turn."""
+MOMENT: Final = 1e-6
+"""Seconds; gevent lets sockets and timers have their turn only when this is not 0."""
 PULSE: Final = 1.0
 """Seconds between two looks at the registry and at what was dropped."""
 
@@ -282,7 +284,7 @@ class _Receiver:
         """The next event, waited for; None when it is over."""
         while not self._stopping:
             if monotonic() > self._slice_end:
-                gevent.sleep(0)
+                gevent.sleep(MOMENT)
                 self._slice_end = monotonic() + FAIR
                 continue
             with self._ends.lock:

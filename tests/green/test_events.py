@@ -17,6 +17,7 @@ import pytest
 import zmq
 
 import mesh
+from mesh.green.threads import loop_thread
 from tests.green.events import ANY_PORT, PATIENCE, Ends, Heard, caught, ends, reaches, received
 from tests.helpers.peers import nobody
 from tests.helpers.processes import eventually
@@ -431,23 +432,37 @@ def test_closing_ends_who_waits(ends: Ends) -> None:
     pusher.close()
 
 
-def test_a_slow_puller_is_not_cut_off(ends: Ends) -> None:
-    # ZMTP's heartbeat would do that, and lose the jobs that are under way.
+def test_nothing_that_would_cut_off_a_slow_receiver_is_on(ends: Ends) -> None:
     pusher, endpoint = ends.bound(mesh.Pusher)
     puller = ends.receiver(mesh.Puller, endpoint, print)
     for one in (pusher._outlet.ends.socket, puller._ends.socket):
-        assert one.get(zmq.HEARTBEAT_IVL) == 0 and one.get(zmq.TCP_KEEPALIVE) == 1
+        assert one.get(zmq.HEARTBEAT_IVL) == 0 and one.get(zmq.TCP_MAXRT) == 0
+        assert one.get(zmq.TCP_KEEPALIVE) == 1
 
 
-def test_strangers_that_come_and_go_stop_nothing(ends: Ends) -> None:
+@pytest.mark.soak
+def test_a_puller_that_does_not_read_for_long_loses_nothing(ends: Ends) -> None:
+    pusher, puller, full = filled(ends)
+    for _ in range(15):
+        gevent.sleep(1.0)
+        assert pusher._outlet.connections == 1
+    assert [taken(puller) for _ in range(full)] == list(range(full))
+
+
+def test_strangers_that_come_and_go_stop_nothing_while_the_loop_thread_is_busy(ends: Ends) -> None:
     publisher, endpoint = ends.bound(mesh.Publisher)
-    port = int(endpoint.rpartition(":")[2])
-    for _ in range(1_500):
-        socket.create_connection(("127.0.0.1", port)).close()
     heard = ends.heard(mesh.Subscriber, endpoint)
     publisher.wait_for_subscriber(PATIENCE)
-    publisher.happened()
-    heard.wait(["happened"])
+    port = int(endpoint.rpartition(":")[2])
+    over = threading.Event()
+    loop_thread.submit(over.wait, 40.0)
+    try:
+        for _ in range(1_200):
+            socket.create_connection(("127.0.0.1", port)).close()
+        publisher.happened()
+        heard.wait(["happened"])
+    finally:
+        over.set()
     eventually(lambda: publisher._outlet.connections == 1, what="the count of connections")
 
 

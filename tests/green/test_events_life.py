@@ -115,30 +115,40 @@ def test_as_many_handlers_run_at_once_as_the_pool_is_large(ends: Ends, pool_size
 
 
 def test_a_flood_leaves_turns_to_others(ends: Ends) -> None:
-    publisher, endpoint = ends.bound(mesh.Publisher)
-    heard = Heard()
-    over = threading.Event()
-    subscriber = mesh.Subscriber(endpoint, heard)
-    running = gevent.spawn(subscriber.run)
-    publisher.wait_for_subscriber(PATIENCE)
+    pusher, endpoint = ends.bound(mesh.Pusher, queue_size=1_000)
+    done = list[float]()
 
-    def flood() -> None:
-        while not over.is_set():
-            publisher.happened()
+    def job() -> None:
+        time.sleep(0.001)  # computes
+        done.append(time.monotonic())
 
-    thread = threading.Thread(target=flood)
-    thread.start()
-    try:
-        eventually(lambda: len(heard) > 5_000, timeout=30.0, what="the flood")
-        began, before = time.monotonic(), len(heard)
-        for _ in range(10):
-            gevent.sleep(0)
-        assert time.monotonic() - began < 5.0
-        eventually(lambda: len(heard) > before, what="more of it")
-    finally:
-        over.set()
-        thread.join(PATIENCE)
-    subscriber.stop()
+    puller = mesh.Puller(endpoint, {"job": job}, queue_size=1_000)
+    running = gevent.spawn(puller.run)
+    pusher.job()
+    eventually(lambda: done, timeout=PATIENCE, what="the connection")
+    for _ in range(500):
+        pusher.job()
+    eventually(lambda: len(done) > 1, timeout=PATIENCE, what="the first of them")
+    for _ in range(5):
+        gevent.sleep(0)
+    assert len(done) < 400
+    eventually(lambda: len(done) == 501, timeout=PATIENCE, what="all of them")
+    puller.stop()
+    running.get(timeout=PATIENCE)
+
+
+def test_what_waits_behind_a_handler_costs_nothing(ends: Ends) -> None:
+    pusher, endpoint = ends.bound(mesh.Pusher)
+    puller = mesh.Puller(endpoint, {"job": lambda: gevent.sleep(0.5)})
+    running = gevent.spawn(puller.run)
+    for _ in range(2):
+        pusher.job()
+    gevent.sleep(0.01)
+    before = time.thread_time()
+    pusher.job()
+    gevent.sleep(0.4)
+    assert time.thread_time() - before < 0.2
+    puller.stop(0.0)
     running.get(timeout=PATIENCE)
 
 
@@ -176,12 +186,15 @@ def test_closing_says_that_not_all_has_left(ends: Ends, caplog: pytest.LogCaptur
 
 
 def test_a_program_may_end_right_after_it_has_sent(program: Program, ends: Ends) -> None:
-    heard = Heard()
-    puller = mesh.Puller(None, heard)
-    endpoint = puller.bind(ANY_PORT)
-    with puller:
-        assert program("sends", "ends", endpoint).wait() == 0
-        heard.wait(*(["job", number] for number in range(500)))
+    puller, endpoint = ends.raw_bound(zmq.PULL, rcvhwm=1, rcvbuf=4_096)
+    process = program("sends", "ends", endpoint)
+    process.wait_for("^sent$")
+    got = 0
+    while puller.poll(2_000):
+        puller.recv()
+        got += 1
+    assert got == 500
+    assert process.wait() == 0
 
 
 def test_one_that_was_dropped_lets_go_of_its_sockets(ends: Ends) -> None:

@@ -19,9 +19,11 @@ COUNT = 500
 
 
 def ends() -> None:
-    """The program ends without a word right after it has sent."""
+    """The program ends without another word right after it has sent what no system's buffer holds."""
+    many = mesh.Pusher(ENDPOINT, queue_size=COUNT)
     for number in range(COUNT):
-        pusher.job(number)
+        many.job(number, b"x" * 50_000)
+    print("sent", flush=True)
 
 
 def threads() -> None:
