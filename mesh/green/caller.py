@@ -26,8 +26,8 @@ from mesh.green.guard import guard
 from mesh.green.link import BATCH, Link
 from mesh.green.spin import Spin
 
-FAIR_BATCHES: Final = 8
-"""Batches taken from a socket before the rest of the loop gets its turn."""
+FAIR: Final = 0.01
+"""Seconds of messages and their callers after which the rest of the loop gets its turn."""
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
@@ -52,6 +52,7 @@ class Caller:
         self._retired: set[Link] = set()
         self._watchers: dict[Link, list[Any]] = {}
         self._timer: Any = None
+        self._later: Any = hub.loop.timer(0.0)
         self._armed = float("inf")
         self._draining: Any = None
         self._check_due = False
@@ -131,9 +132,10 @@ class Caller:
             return
         self.closed = True
         guard.forget(self)
-        if self._timer is not None and self._loop_lives():
-            self._timer.stop()
-            self._timer.close()
+        for timer in (self._timer, self._later):
+            if timer is not None and self._loop_lives():
+                timer.stop()
+                timer.close()
         with self.lock:
             self.session.fail_all(_closed)
         for link in list(self._watchers):
@@ -257,10 +259,11 @@ class Caller:
         if self.closed or link not in self._watchers:
             return
         self._draining = link
-        most = 1
+        end, most = 0.0, 1
         try:
-            for _ in range(FAIR_BATCHES):
+            while True:
                 self.turn = now = monotonic()
+                end = end or now + FAIR
                 with self.lock:
                     # One at first: to receive until it fails costs more than a lone answer.
                     count = link.receive(now, most)
@@ -277,8 +280,12 @@ class Caller:
                     elif len(self.session.calls) == 1 and link.open:
                         link.spin.begin()
                     return
+                if now > end:
+                    # By a timer: gevent runs callbacks that follow on each other in one turn.
+                    if not self._later.active:
+                        self._later.start(self._check)
+                    return
                 most = BATCH
-            self.hub.loop.run_callback(self._drain, link)
         finally:
             self._draining = None
 
@@ -363,8 +370,9 @@ class Caller:
             for watcher in watchers:
                 watcher.stop()
         self._watchers.clear()
-        if self._timer is not None:
-            self._timer.stop()
+        for timer in (self._timer, self._later):
+            if timer is not None:
+                timer.stop()
         session = self.session
         for call in session.calls.values():
             call.waiter, call.state = None, State.DONE

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from mesh.green import process
 
-PERIOD: Final = 0.25
+PERIOD: Final = 0.1
 """Seconds between two looks."""
 REPEAT: Final = 10.0
 """Seconds after which a loop that is still blocked is reported again."""
@@ -84,10 +84,10 @@ class Guard:
                     one.stand_in(now)
         except Exception:
             log.exception("could not stand in for a blocked loop")
-        self._report(one, now)
+        self._report(one, monotonic())
 
     def _report(self, one: Guarded, now: float) -> None:
-        if now < self._reported.get(one, 0.0):
+        if now < self._reported.get(one, 0.0) or not one.overdue(now):
             return
         frame = sys._current_frames().get(one.thread)
         whom = one.blocked_in(frame)

@@ -29,7 +29,7 @@ FAIR: Final = 0.01
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
 RETRY: Final = 0.01
-MIN_PATIENCE: Final = 0.25
+MIN_PATIENCE: Final = 0.15
 MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the guard stands in for it."""
 PROBES: Final = (0.1, 0.02, 0.0)
@@ -67,6 +67,7 @@ class Port:
         self._log_at = 0.0
         self._probes: list[float] = []
         self._prober: Any = None
+        self._later: Any = None
         self.socket = socket = sockets.open_socket(zmq.ROUTER, limits.max_message)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -94,7 +95,8 @@ class Port:
         often = min(1.0, self._patience / 2)
         pulse = loop.timer(often, often)
         pulse.start(self._pulse)
-        self._watchers += [data, monitor, pulse]
+        self._later = loop.timer(0.0)
+        self._watchers += [data, monitor, pulse, self._later]
         loop.run_callback(self._drain)
         # The descriptor tells of nothing before somebody has once found the monitor empty.
         loop.run_callback(self._connection_broke)
@@ -243,6 +245,14 @@ class Port:
         self._check_due = False
         self._drain()
 
+    def go_on_later(self) -> None:
+        """Receive and begin handlers when the rest of the loop has had its turn.
+
+        By a timer: gevent runs callbacks that follow on each other in one turn.
+        """
+        if not self.closed and not self._later.active:
+            self._later.start(self._drain)
+
     def _drain(self) -> None:
         """Receive and begin handlers until nothing is left, or the loop's turn is over."""
         if self.closed or self._draining:
@@ -262,7 +272,7 @@ class Port:
                 if not count or self.closed:
                     break
                 if monotonic() > end:
-                    self._check_soon()
+                    self.go_on_later()
                     break
                 most = BATCH
         finally:

@@ -113,7 +113,7 @@ class Workers:
         ready = self._session.ready
         while ready and self.running < self._limit:
             if monotonic() > self._slice_end:
-                self._hub.loop.run_callback(self.dispatch)
+                self._port.go_on_later()
                 return
             worker = self._idle.pop() if self._idle else greenlet.greenlet(self._work, self._hub)
             worker.switch(_GO)
@@ -139,7 +139,7 @@ class Workers:
                 if me.__dict__:
                     break
             if ready and self.running < self._limit:
-                self._hub.loop.run_callback(self.dispatch)
+                self._port.go_on_later()
             if not self.running and not ready:
                 self._no_calls.set()
             # A handler's greenlet-local values must not be seen by the next call.

@@ -15,7 +15,9 @@ import pytest
 import mesh
 from mesh.core.server_session import Limits
 from tests.green.conftest import Connect, Serve
-from tests.helpers.processes import eventually
+from tests.helpers.processes import Process, eventually
+
+Start = Callable[..., tuple[str, Process]]
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="clean")
 
@@ -176,3 +178,21 @@ def test_idle_greenlets_are_kept_in_bounds(worker: Worker) -> None:
         assert worker.most > MAX_IDLE
         assert len(server._workers._idle) <= MAX_IDLE
         eventually(lambda: server._workers.running == 0)
+
+
+def test_a_saturated_server_still_turns_its_loop(service: Start, connect: Connect) -> None:
+    """Handlers that compute leave room for the timers of those that wait."""
+    endpoint, _ = service()
+    client, other = connect(endpoint), connect(endpoint)
+    stop = False
+
+    def saturate() -> None:
+        while not stop:
+            client.compute(0.0001)
+
+    jobs = [gevent.spawn(saturate) for _ in range(100)]
+    other.echo(1)
+    naps = sorted(other.nap(0.01) for _ in range(15))
+    stop = True
+    gevent.joinall(jobs, timeout=10)
+    assert naps[len(naps) // 2] < 0.2

@@ -35,6 +35,12 @@ class Service:
         gevent.sleep(seconds)
         return os.getpid()
 
+    def nap(self, seconds: float) -> float:
+        """How long a wait of so many seconds takes."""
+        began = time.monotonic()
+        gevent.sleep(seconds)
+        return time.monotonic() - began
+
     def hold(self, value: Any) -> int:
         """Note the value, then never answer."""
         self.seen.append(value)
@@ -43,7 +49,8 @@ class Service:
 
     def compute(self, seconds: float) -> float:
         """Keep the loop from turning, without giving way."""
-        print("computing", flush=True)
+        if seconds > 1:
+            print("computing", flush=True)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sum(range(1000))
