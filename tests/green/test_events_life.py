@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 import zmq
+from gevent.event import Event as GeventEvent
 
 import mesh
 from tests.green.conftest import Program, _ends, program
@@ -137,18 +138,26 @@ def test_a_flood_leaves_turns_to_others(ends: Ends) -> None:
     running.get(timeout=PATIENCE)
 
 
-def test_what_waits_behind_a_handler_costs_nothing(ends: Ends) -> None:
-    pusher, endpoint = ends.bound(mesh.Pusher)
-    puller = mesh.Puller(endpoint, {"job": lambda: gevent.sleep(0.5)})
+def test_what_comes_while_a_handler_waits_costs_nothing(ends: Ends) -> None:
+    began, over = list[bool](), GeventEvent()
+
+    def job() -> None:
+        began.append(True)
+        over.wait(PATIENCE)
+
+    puller = mesh.Puller(None, {"job": job})
+    endpoint = puller.bind(ANY_PORT)
     running = gevent.spawn(puller.run)
-    for _ in range(2):
-        pusher.job()
-    gevent.sleep(0.01)
+    ends.emitter(mesh.Pusher, endpoint).job()
+    eventually(lambda: began, timeout=PATIENCE, what="the handler")
+    puller._ends.socket.get(zmq.EVENTS)  # so that the descriptor tells of what comes next
+    ends.emitter(mesh.Pusher, endpoint).job()
     before = time.thread_time()
-    pusher.job()
     gevent.sleep(0.4)
     assert time.thread_time() - before < 0.2
-    puller.stop(0.0)
+    over.set()
+    eventually(lambda: len(began) == 2, timeout=PATIENCE, what="the second job")
+    puller.stop()
     running.get(timeout=PATIENCE)
 
 
