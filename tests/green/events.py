@@ -14,6 +14,7 @@ from tests.helpers.processes import eventually
 
 ANY_PORT = "tcp://127.0.0.1:*"
 PATIENCE = 10.0
+PAIRS = [(mesh.Publisher, mesh.Subscriber), (mesh.Pusher, mesh.Puller)]
 
 Emitter = TypeVar("Emitter", mesh.Publisher, mesh.Pusher)
 Receiver = TypeVar("Receiver", mesh.Subscriber, mesh.Puller)
@@ -82,6 +83,12 @@ def received(socket: zmq.Socket[bytes]) -> list[bytes]:
     """The next message of a raw socket."""
     eventually(lambda: socket.poll(0), timeout=PATIENCE, what="a message")
     return socket.recv_multipart()
+
+
+def ready(emitter: mesh.Publisher | mesh.Pusher) -> None:
+    """Wait until what is sent reaches somebody; a pusher does so itself."""
+    if isinstance(emitter, mesh.Publisher):
+        emitter.wait_for_subscriber(PATIENCE)
 
 
 def reaches(publisher: mesh.Publisher, *all_heard: Heard) -> None:

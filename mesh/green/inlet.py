@@ -1,0 +1,352 @@
+"""The receiving side of PUB/SUB and pipelines: one socket, read in one loop, and the handlers.
+
+Nothing that comes in, and nothing that a handler raises, ends it: nobody would get the error, so it
+goes to the log.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from types import FrameType
+from typing import Any, Final, Self, cast
+
+import gevent
+import greenlet
+import zmq
+from gevent import get_hub, monkey
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+from gevent.pool import Pool
+
+from mesh.core import events
+from mesh.core.events import Handlers, Tally
+from mesh.errors import ConfigError, MeshError, WireError
+from mesh.green import process, sockets
+from mesh.green.event_socket import EventSocket, Role
+from mesh.green.log import Limiter
+from mesh.green.sockets import NOBLOCK, Socket
+from mesh.green.threads import Box, in_own_loop
+from mesh.names.resolver import Target
+
+FAIR: Final = 0.01
+"""Seconds of handlers after which the rest of the loop gets its turn."""
+MOMENT: Final = 1e-6
+"""Seconds; gevent lets sockets and timers have their turn only when this is not 0."""
+PULSE: Final = 1.0
+"""Seconds between two looks at the registry and at what was dropped."""
+
+log = logging.getLogger("mesh.events")
+
+
+class Inlet:
+    """What subscribers and pullers share: a socket, read in one loop, and the handlers."""
+
+    def __init__(
+        self,
+        role: Role,
+        target: Target | None,
+        handler: Any,
+        pool_size: int,
+        queue_size: int,
+        services: str | None,
+        max_message: int,
+    ) -> None:
+        for name, value in (("pool_size", pool_size), ("queue_size", queue_size)):
+            if value < 1:
+                raise ConfigError(f"{name} must be 1 or more, not {value!r}")
+        try:
+            self._handlers = Handlers(handler)
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from None
+        self._queue_size = queue_size
+        self._ends = EventSocket(role, self._set_options, max_message)
+        try:
+            self._ends.attach(target, services)
+        except Exception:
+            self._ends.socket.close(0)
+            raise
+        self._recv = sockets.receiver(self._ends.socket)
+        self._dropped = Tally()
+        self._limiter = Limiter()
+        self._pool_size = pool_size
+        self._pool: Pool | None = None
+        self._reader: gevent.Greenlet[..., None] | None = None
+        self._watchers: list[Any] = []
+        self._slice_end = 0.0
+        self._arrived: Any = None
+        self._hub: Any = None
+        self._claimed = False
+        self._stopping = False
+        self._stopped: Any = None
+        self._ended = Box()
+        process.remember(self)
+
+    def _set_options(self, socket: Socket) -> None:
+        socket.set(zmq.RCVHWM, self._queue_size)
+
+    def forked(self) -> None:
+        """In the child of a fork: it is the parent's."""
+        self._ends.forked()
+        self._stop_watchers()
+        self._hub = None
+        self._claimed = False
+        self._stopping = True
+
+    # Endpoints
+
+    def bind(self, endpoint: str) -> str:
+        """Let senders connect here; gives the real endpoint, with the port that `*` became."""
+        with self._ends.lock:
+            real = self._ends.bind(endpoint)
+        self._look_again()
+        return real
+
+    def connect(self, endpoint: str) -> None:
+        """Connect to a sender that has bound or to a hub; in the background, and again for ever."""
+        with self._ends.lock:
+            self._ends.connect(endpoint)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        # To use the socket swallows what its descriptor had to tell.
+        if self._hub is not None:
+            self._hub.loop.run_callback_threadsafe(self._look)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many events were not carried out, by reason."""
+        return Counter(self._dropped.counts)
+
+    # Life, as a server's
+
+    def run(self) -> None:
+        """Receive until `stop`, in this thread or greenlet."""
+        self._claim()
+        ended, body = self._ended, cast(list[Callable[[], object]], [self._receive])
+        if get_hub_if_exists() is not None or process.in_main_thread():
+            try:
+                self._receive()
+            finally:
+                ended.release()
+        else:
+            del self  # see in_own_loop
+            in_own_loop(body, ended)
+
+    def start(self) -> None:
+        """Receive in the background.
+
+        In greenlets of this loop where the program lives in gevent (it has patched the standard
+        library, or this is a greenlet), else in a native thread of its own.
+        """
+        self._claim()
+        started = Box()
+        if bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None:
+            gevent.spawn(self._receive, started).rawlink(lambda _: self._ended.release())
+            gevent.sleep(0)
+        else:
+            process.start_new_thread(in_own_loop, ([partial(self._receive, started)], self._ended))
+        started.outcome()
+
+    def _claim(self) -> None:
+        if self._claimed or self._stopping:
+            raise MeshError(
+                f"{self._ends.name} was started already, stopped, or made before a fork; make a new one"
+            )
+        self._claimed = True
+
+    def _receive(self, started: Box | None = None) -> None:
+        try:
+            if started is None:
+                self._begin()
+            else:
+                started.fill(self._begin, ())
+            if started is None or started.error is None:
+                self._stopped.wait()
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._stopped, self._arrived = Event(), Event()
+        self._hub = hub = get_hub()
+        self._pool = Pool(self._pool_size) if self._pool_size > 1 else None
+        readable = hub.loop.io(sockets.descriptor(self._ends.socket), 1)
+        pulse = hub.loop.timer(PULSE, PULSE)
+        pulse.start(self._pulse)
+        self._watchers = [readable, pulse]
+        self._reader = gevent.spawn(self._read)
+        if self._stopping:
+            gevent.spawn(self._drain, 0.0)
+
+    def stop(self, timeout: float | None = 30.0) -> None:
+        """Take no more, let the running handlers finish for `timeout` seconds, close.
+
+        From any thread or greenlet, also from a handler or a signal handler, which it lets go on
+        where the rest could not. What had arrived but was not begun is lost.
+        """
+        self._stop(timeout, sys._getframe(1))
+
+    def _stop(self, timeout: float | None, caller: FrameType) -> None:
+        # No lock: a signal handler may have interrupted whoever holds it.
+        first, self._stopping = not self._stopping, True
+        here, hub = get_hub_if_exists(), self._hub
+        if not self._claimed:
+            self._ends.socket.close(0)
+            return
+        if first and hub is not None:
+            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
+        if greenlet.getcurrent() is here or _inside_mesh(caller):
+            return
+        if here is None:
+            self._ended.wait()
+        while not self._ended.wait(0.0):
+            gevent.sleep(0.005)
+
+    def _drain(self, timeout: float | None) -> None:
+        self._look()
+        running = [self._reader, *(self._pool or ())]
+        gevent.joinall(running, timeout)
+        left = sum(not one.ready() for one in running if one is not None)
+        if left:
+            log.warning(
+                "%s: %d handlers still ran after %s s and are given up", self._ends.name, left, timeout
+            )
+        self._stopped.set()
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._stop_watchers()
+        if self._reader is not None:
+            self._reader.kill(block=False)
+        if self._pool is not None:
+            self._pool.kill(block=False)
+        with self._ends.lock:
+            self._ends.socket.close(0)
+        self._tell(float("inf"))
+
+    def _stop_watchers(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.stop()
+            watcher.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop(30.0, sys._getframe(1))
+
+    def __repr__(self) -> str:
+        return f"<mesh: {self._ends.name}>"
+
+    # In the loop
+
+    def _look(self) -> None:
+        if self._watchers:
+            self._watchers[0].stop()
+            self._arrived.set()
+
+    def _pulse(self) -> None:
+        now = monotonic()
+        with self._ends.lock:
+            self._ends.follow(now)
+        self._look()
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        news = self._dropped.news(now)
+        if news:
+            log.warning("%s: dropped %s", self._ends.name, news)
+
+    # In the greenlet that reads
+
+    def _read(self) -> None:
+        pool = self._pool
+        while True:
+            if pool is not None:
+                pool.wait_available()
+            frame = self._next()
+            if frame is None:
+                return
+            if pool is None:
+                self._handle(frame)
+            else:
+                pool.spawn(self._handle, frame)
+
+    def _next(self) -> bytes | None:
+        """The next event, waited for; None when it is over."""
+        while not self._stopping:
+            if monotonic() > self._slice_end:
+                gevent.sleep(MOMENT)
+                self._slice_end = monotonic() + FAIR
+                continue
+            with self._ends.lock:
+                frame = self._take()
+            if frame is not None:
+                return frame
+            self._arrived.clear()
+            self._watchers[0].start(self._look)
+            self._arrived.wait()
+            self._slice_end = monotonic() + FAIR
+        return None
+
+    def _take(self) -> bytes | None:
+        """The last frame of the next message, which is the event; None where there is no message."""
+        try:
+            frame = self._recv(NOBLOCK, False)
+            while frame.more:
+                frame = self._recv(NOBLOCK, False)
+        except zmq.Again:
+            return None
+        event: bytes = frame.bytes
+        return event
+
+    def _handle(self, frame: bytes) -> None:
+        try:
+            name, args, kwargs = events.unpack(frame)
+        except WireError as exc:
+            self._drop("malformed", str(exc))
+            return
+        function = self._handlers.find(name)
+        if function is None:
+            self._drop("that nobody handles", self._handlers.unknown(name))
+            return
+        try:
+            contextvars.Context().run(_carry_out, name, function, args, kwargs)
+        except BaseException as exc:
+            given_up = self._stopping and isinstance(exc, gevent.GreenletExit)
+            if given_up or (isinstance(exc, KeyboardInterrupt) and process.in_main_thread()):
+                raise
+            more = self._limiter.passes((name, type(exc)), monotonic())
+            if more is not None:
+                log.exception("%s: the handler of %.80r raised%s", self._ends.name, name, more)
+
+    def _drop(self, what: str, detail: str) -> None:
+        self._dropped.add(what, detail)
+        self._tell(monotonic())
+
+
+def _carry_out(name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    result = function(*args, **kwargs)
+    if hasattr(type(result), "__await__") or hasattr(type(result), "__next__"):
+        if hasattr(result, "close"):
+            result.close()
+        kind = type(result).__name__
+        raise TypeError(
+            f"{name!r:.80} gave a {kind}, of which nothing is carried out: write a plain function"
+        )
+
+
+def _inside_mesh(frame: FrameType | None) -> bool:
+    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("mesh.green."):
+            return True
+        frame = frame.f_back
+    return False
