@@ -26,7 +26,8 @@ check: $(STAMP) ## style, types and the layers
 	$(BIN)/python -m pytest tests/test_layers.py
 
 bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
-	$(BIN)/python -m benchmarks --write-docs
+	$(BIN)/python -m benchmarks.memory --write benchmarks/results/memory.md
+	$(BIN)/python -m benchmarks --write-docs --memory benchmarks/results/memory.md
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak
