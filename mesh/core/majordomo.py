@@ -18,6 +18,9 @@ from mesh.errors import WireError
 
 MAX_SERVICE: Final = 255
 """Bytes of a service name."""
+MAX_ABOUT: Final = 4096
+"""Bytes of what mesh adds to a command; more is not looked at."""
+MAX_REASON: Final = 1024
 MANAGEMENT: Final = "mmi."
 """What the names of a broker's own services begin with (RFC 8)."""
 
@@ -76,8 +79,8 @@ STANDARD: Final = {1: Style(1, True), 2: Style(2, False)}
 class FromWorker:
     """A command of the worker's protocol, in either direction.
 
-    address: the client's, of REQUEST, PARTIAL and FINAL. service and about: of READY; about is
-    what a mesh worker adds.
+    address: the client's, of REQUEST, PARTIAL and FINAL. service: of READY. about: of READY and
+    HEARTBEAT, what mesh adds to them. reason: of DISCONNECT, in words, where mesh gives one.
     """
 
     style: Style
@@ -86,6 +89,7 @@ class FromWorker:
     about: dict[str, Any] | None = None
     address: bytes = b""
     body: tuple[bytes, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,10 @@ def _read_worker(style: Style, frames: Sequence[bytes]) -> FromWorker:
         if not rest:
             raise WireError("READY lacks the service's name")
         return FromWorker(style, command, service_name(rest[0]), _about(rest[1:]))
-    if command in (Command.HEARTBEAT, Command.DISCONNECT):
-        return FromWorker(style, command)
+    if command is Command.HEARTBEAT:
+        return FromWorker(style, command, about=_about(rest))
+    if command is Command.DISCONNECT:
+        return FromWorker(style, command, reason=_reason(rest))
     if len(rest) < 3 or not rest[0] or rest[1]:
         raise WireError(f"{command.value} needs one client address, an empty frame and a body")
     return FromWorker(style, command, address=bytes(rest[0]), body=tuple(rest[2:]))
@@ -158,8 +164,8 @@ def service_name(frame: bytes) -> str:
 
 
 def _about(frames: Sequence[bytes]) -> dict[str, Any] | None:
-    """What a mesh worker says of itself after its service's name; None for any other."""
-    if not frames:
+    """What mesh says in the first frame after those of the protocol; None from any other."""
+    if not frames or len(frames[0]) > MAX_ABOUT:
         return None
     try:
         about = msgpack.unpackb(frames[0], raw=False)
@@ -170,18 +176,27 @@ def _about(frames: Sequence[bytes]) -> dict[str, Any] | None:
     return about
 
 
+def _reason(frames: Sequence[bytes]) -> str:
+    text = bytes(frames[0][:MAX_REASON]).decode("utf-8", "replace") if frames else ""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def ready(service: str, about: dict[str, Any] | None = None, style: Style = STANDARD[2]) -> list[bytes]:
     """A worker's registration. about: what mesh adds, in a frame that a strict broker ignores."""
     extra = [msgpack.packb(about)] if about is not None else []
     return [*_worker_head(style, Command.READY), service.encode(), *extra]
 
 
-def heartbeat(style: Style = STANDARD[2]) -> list[bytes]:
-    return _worker_head(style, Command.HEARTBEAT)
+def heartbeat(style: Style = STANDARD[2], about: dict[str, Any] | None = None) -> list[bytes]:
+    """about: to a mesh peer alone."""
+    extra = [msgpack.packb(about)] if about is not None else []
+    return [*_worker_head(style, Command.HEARTBEAT), *extra]
 
 
-def disconnect(style: Style = STANDARD[2]) -> list[bytes]:
-    return _worker_head(style, Command.DISCONNECT)
+def disconnect(style: Style = STANDARD[2], reason: str = "") -> list[bytes]:
+    """reason: in words, to a mesh peer alone."""
+    extra = [reason.encode("utf-8", "replace")] if reason else []
+    return [*_worker_head(style, Command.DISCONNECT), *extra]
 
 
 def carried(style: Style, command: Command, address: bytes, body: Sequence[bytes]) -> list[bytes]:

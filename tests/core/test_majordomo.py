@@ -50,7 +50,9 @@ def test_reads_what_it_writes(style: Style) -> None:
     about = {"capacity": 8, "address": "tcp://10.0.0.1:1"}
     assert mdp.read(mdp.ready("echo", about, style)) == FromWorker(style, Command.READY, "echo", about)
     assert mdp.read(mdp.heartbeat(style)) == FromWorker(style, Command.HEARTBEAT)
+    assert mdp.read(mdp.heartbeat(style, about)) == FromWorker(style, Command.HEARTBEAT, about=about)
     assert mdp.read(mdp.disconnect(style)) == FromWorker(style, Command.DISCONNECT)
+    assert mdp.read(mdp.disconnect(style, "why")) == FromWorker(style, Command.DISCONNECT, reason="why")
     for command in (Command.REQUEST, Command.FINAL):
         frames = mdp.carried(style, command, b"adr", [b"", b"x"])
         assert mdp.read(frames) == FromWorker(style, command, address=b"adr", body=(b"", b"x"))
@@ -97,6 +99,17 @@ def test_a_frame_after_the_service_that_mesh_has_not_written_is_ignored(extra: b
     seen = mdp.read([*WORKER_2, b"\x01", b"echo", extra])
     assert isinstance(seen, FromWorker)
     assert seen.about is None
+
+
+@pytest.mark.parametrize("extra", [b"", b"\xc1", b"\x01", b"\x81\xa1x\xc5\xff\xff" + b"x" * 65535])
+def test_nor_what_follows_a_heartbeat(extra: bytes) -> None:
+    assert mdp.read([*WORKER_2, b"\x05", extra]) == FromWorker(STANDARD[2], Command.HEARTBEAT)
+
+
+def test_a_reason_is_text_of_one_line_and_not_without_an_end() -> None:
+    seen = mdp.read([*WORKER_2, b"\x06", b"a\nb\xff" + b"x" * 10_000])
+    assert isinstance(seen, FromWorker)
+    assert seen.reason.startswith("a b\ufffd") and len(seen.reason) == mdp.MAX_REASON
 
 
 @given(
