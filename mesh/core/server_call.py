@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mesh.core import wire
 from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.wire import Header
 
-Peer = bytes | tuple[bytes, ...]
-"""The routing envelope of a peer: one frame, or several where devices stand between."""
+
+
+class HubCall(NamedTuple):
+    """Whom the answer to a call through a hub goes to. token: what the hub knows the call by."""
+
+    hub: int
+    token: bytes
+
+
+Peer = bytes | tuple[bytes, ...] | HubCall
+"""The routing envelope of a peer: one frame, or several where devices stand between; or a call of
+a hub that this server is registered with, which keeps its peers to itself."""
 Out = tuple[Peer, bytes]
 
 

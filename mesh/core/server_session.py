@@ -26,7 +26,7 @@ from mesh.core.channel import (
     Sign,
     control,
 )
-from mesh.core.server_call import DEFAULT_LIMITS, Limits, Out, Peer, ServerCall
+from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
 from mesh.errors import WireError, builtin_name
 
@@ -256,6 +256,10 @@ class ServerSession:
         """The ERR to a request that no handler has seen."""
         return self._error(header, name, msg, "", {"refused": True})
 
+    def cancelled(self, call: ServerCall) -> bytes:
+        """The ERR that ends a call which nobody wants any more, for a hub that counts it."""
+        return self._error(call.header, "LostRemote", "the caller is gone, or has cancelled", "", {})
+
     def _packed(self, call: ServerCall, name: str, args: Any) -> bytes:
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
         if "mesh" in call.header:
@@ -289,6 +293,8 @@ class ServerSession:
             return
         call.given_up = True
         if call.state is QUEUED:
+            if type(call.peer) is HubCall:
+                self.out.append((call.peer, self.cancelled(call)))
             self._unqueue(call)
         else:
             self.woken.append(call)
@@ -326,7 +332,7 @@ class ServerSession:
         out: list[Out] = []
         for peer, theirs in self.channels.items():
             call = next((call for call in theirs.values() if call.version > 1), None)
-            if call is not None:
+            if call is not None and type(peer) is not HubCall:
                 out.append((peer, control(self._ids, call.id, BEAT, 0)))
         return out
 

@@ -1,32 +1,42 @@
-"""What a server owes a peer that takes no more now, beyond what libzmq keeps for it."""
+"""What is owed to a peer that takes no more now, beyond what libzmq keeps for it."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-MAX_PAYLOADS: Final = 10_000
+MAX_MESSAGES: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""A lone answer may be larger."""
+"""A lone message may be larger."""
+
+T = TypeVar("T")
 
 
-class Outbox:
-    """Answers in order; size: their bytes."""
+class Outbox(Generic[T]):
+    """Messages in order, each with its bytes."""
 
-    __slots__ = ("payloads", "size")
+    __slots__ = ("_messages", "_size")
 
-    def __init__(self, payload: bytes) -> None:
-        self.payloads = deque([payload])
-        self.size = len(payload)
+    def __init__(self) -> None:
+        self._messages: deque[tuple[T, int]] = deque()
+        self._size = 0
 
-    def append(self, payload: bytes) -> None:
-        self.payloads.append(payload)
-        self.size += len(payload)
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def append(self, message: T, size: int) -> None:
+        """Keep it; ask `full` first."""
+        self._messages.append((message, size))
+        self._size += size
+
+    @property
+    def first(self) -> T:
+        return self._messages[0][0]
 
     def popleft(self) -> None:
-        self.size -= len(self.payloads.popleft())
+        self._size -= self._messages.popleft()[1]
 
     @property
     def full(self) -> bool:
-        many = len(self.payloads)
-        return many >= MAX_PAYLOADS or (many > 1 and self.size > MAX_BYTES)
+        many = len(self._messages)
+        return many >= MAX_MESSAGES or (many > 1 and self._size > MAX_BYTES)

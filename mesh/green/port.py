@@ -17,9 +17,12 @@ import zmq
 from gevent.hub import Hub
 from zmq.utils.monitor import parse_monitor_message
 
+from mesh.core.registration import Registration
+from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
 from mesh.green import process, sockets
 from mesh.green.guard import guard
+from mesh.green.hub_links import HubLinks
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 
@@ -56,7 +59,7 @@ class Port:
         self._hub: Hub | None = None
         self._dispatch: Callable[[], None] = lambda: None
         self._resume: Callable[[ServerCall], None] = lambda call: None
-        self._outboxes: dict[Peer, Outbox] = {}
+        self._outboxes: dict[Peer, Outbox[bytes]] = {}
         self._watchers: list[Any] = []
         self._timer: Any = None
         self._armed = float("inf")
@@ -74,9 +77,32 @@ class Port:
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self._readable = sockets.readable(socket)
+        self._attached = False
+        self.hubs = HubLinks(self.session, self.lock)
+        self._has_hubs = False
         process.remember(self)
 
     # Life
+
+    def attach(self, endpoint: str, how: str) -> str:
+        """Bind or connect the socket; gives the real endpoint. Under the lock."""
+        real = sockets.attach(self.socket, endpoint, how)
+        self._attached = True
+        return real
+
+    def register(self, endpoint: str, registration: Registration) -> None:
+        """Be a worker of a hub, too. From any thread, under the lock."""
+        self.hubs.add(endpoint, registration)
+        self._has_hubs = True
+        self._patience = max(MIN_PATIENCE, min(self._patience or MAX_PATIENCE, registration.heartbeat / 2))
+        if self._hub is not None:
+            guard.watch(self)
+
+    def offer(self, capacity: int) -> None:
+        """Tell the hubs how many calls may come at once; from the loop."""
+        with self.lock:
+            self.hubs.offer(capacity, monotonic())
+        self._check_soon()
 
     def start(self, hub: Hub, dispatch: Callable[[], None], resume: Callable[[ServerCall], None]) -> None:
         """Serve in this loop.
@@ -100,7 +126,8 @@ class Port:
         loop.run_callback(self._drain)
         # The descriptor tells of nothing before somebody has once found the monitor empty.
         loop.run_callback(self._connection_broke)
-        if self._heartbeat is not None:
+        self.hubs.start(loop, self._drain)
+        if self._heartbeat is not None or self._has_hubs:
             guard.watch(self)
 
     def close(self, linger_ms: int) -> None:
@@ -111,10 +138,12 @@ class Port:
         guard.forget(self)
         self._stop_watchers()
         with self.lock:
+            self.hubs.close(linger_ms)
             self.socket.disable_monitor()
             self.socket.close(linger_ms)
 
     def _stop_watchers(self) -> None:
+        self.hubs.stop_watchers()
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
@@ -128,19 +157,29 @@ class Port:
         """In the child of a fork: leave the parent's socket alone."""
         self.closed = True
         self.lock = process.allocate_lock()  # the guard may have held it
+        self.hubs.forked(self.lock)
         self._stop_watchers()
 
     # Out
 
     def send(self, peer: Peer, payload: bytes) -> None:
         """Send, or keep until the peer reads; under the lock."""
-        if self.closed or (peer in self._outboxes and not self._flush(peer)):
+        if type(peer) is HubCall:
+            if not self.closed:
+                self.hubs.send(peer, payload)
+        elif self.closed or (peer in self._outboxes and not self._flush(peer)):
             self._keep(peer, payload)
         elif not self._try_send(peer, payload):
-            self._outboxes[peer] = Outbox(payload)
+            self._outboxes[peer] = Outbox()
+            self._outboxes[peer].append(payload, len(payload))
             self._retry_soon()
         if not self._draining:
             self._check_soon()
+
+    def release(self, call: ServerCall) -> None:
+        """The handler of a call that was given up has ended; under the lock."""
+        if not self.closed:
+            self.hubs.release(call)
 
     def _keep(self, peer: Peer, payload: bytes) -> None:
         outbox = self._outboxes.get(peer)
@@ -148,11 +187,11 @@ class Port:
             return
         if outbox.full:
             # It asks and does not read: nothing that it is owed can be kept for ever.
-            self.session.dropped["not read"] += len(outbox.payloads) + 1
+            self.session.dropped["not read"] += len(outbox) + 1
             del self._outboxes[peer]
             self.session.lost([peer])
             return
-        outbox.append(payload)
+        outbox.append(payload, len(payload))
 
     def _try_send(self, peer: Peer, payload: bytes) -> bool:
         """False where the peer takes no more now; a peer that is gone takes everything."""
@@ -176,8 +215,8 @@ class Port:
 
     def _flush(self, peer: Peer) -> bool:
         outbox = self._outboxes.get(peer)
-        while outbox and outbox.payloads:
-            if not self._try_send(peer, outbox.payloads[0]):
+        while outbox:
+            if not self._try_send(peer, outbox.first):
                 return False
             outbox.popleft()
         self._outboxes.pop(peer, None)
@@ -193,7 +232,11 @@ class Port:
     # In
 
     def _receive(self, now: float, most: int = BATCH) -> int:
-        """Take in what has arrived, at most `most` messages; how many there were."""
+        """Take in what has arrived, at most `most` messages of each socket; how many there were."""
+        count = self._receive_directly(now, most) if self._attached else 0
+        return count + self.hubs.receive(now, most) if self._has_hubs else count
+
+    def _receive_directly(self, now: float, most: int) -> int:
         if not self._readable():
             return 0
         recv, receive = self._recv, self.session.receive
@@ -325,8 +368,11 @@ class Port:
         if self._probes:
             self._probe_next()
 
+    def _wake_at(self) -> float:
+        return min(self.session.wake_at, self.hubs.wake_at) if self._has_hubs else self.session.wake_at
+
     def _arm(self) -> None:
-        wake_at = self.session.wake_at
+        wake_at = self._wake_at()
         if self.closed or self._hub is None or wake_at >= self._armed:
             return
         if self._timer is not None:
@@ -341,11 +387,16 @@ class Port:
         self._drain()
         with self.lock:
             self._tick(monotonic())
+            if self._has_hubs:
+                self.hubs.connect_anew(monotonic())
         self._tell()
         self._arm()
 
     def _tick(self, now: float) -> None:
         self._send_all(self.session.on_timer(now))
+        if self._has_hubs:
+            self.hubs.on_timer(now)
+            self._check_soon()
         for peer in list(self._outboxes):
             self._flush(peer)
         if self._outboxes:
@@ -373,10 +424,10 @@ class Port:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
         self._standing_in = True
         try:
-            while self._receive(now) == BATCH:
+            while self._receive(now) >= BATCH:
                 pass
             self.answer_at_once()
-            if self.session.wake_at <= now:
+            if self._wake_at() <= now:
                 self._tick(now)
         finally:
             self._standing_in = False

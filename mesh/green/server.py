@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from types import FrameType
 from typing import Any, cast
 
@@ -17,16 +18,22 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from mesh.core.methods import MethodTable
+from mesh.core.registration import SLOWEST, Registration
 from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
-from mesh.green import process, sockets
+from mesh.green import process
+from mesh.green.identity import myself
 from mesh.green.port import Port
 from mesh.green.threads import Box, in_own_loop
 from mesh.green.workers import Workers
+from mesh.names.endpoints import check_endpoint
+from mesh.names.model import NAME_RULE, is_service_name
 
 log = logging.getLogger("mesh.server")
 
 LINGER_MS = 1_000
+LEAVE = 1.0
+"""Seconds that a hub has to take in that its worker wants no more calls."""
 
 
 class Server:
@@ -86,7 +93,7 @@ class Server:
             if fd is not None:
                 self._port.socket.set(zmq.USE_FD, fd)
             try:
-                return sockets.attach(self._port.socket, endpoint, "bind")
+                return self._port.attach(endpoint, "bind")
             finally:
                 if fd is not None:
                     self._port.socket.set(zmq.USE_FD, -1)
@@ -94,7 +101,38 @@ class Server:
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""
         with self._port.lock:
-            sockets.attach(self._port.socket, endpoint, "connect")
+            self._port.attach(endpoint, "connect")
+
+    def register(
+        self, service: str, hub: str | Sequence[str], *, heartbeat: float = 2.5, address: str | None = None
+    ) -> None:
+        """Be a worker of a service at a hub, or at several.
+
+        service: the name that callers use. hub: the endpoint of the hub's out side, or a list of
+        them. heartbeat: seconds between signs of life to the hub, or less where it wants more; it
+        takes a worker that was silent for three of them out. address: an endpoint where this
+        server can be called without the hub, for the hub to tell.
+
+        A worker is given `pool_size` calls at once, 1,000 where there is no limit. It registers
+        as soon as a hub is there, and again whenever the hub has forgotten it. Raises ConfigError.
+        """
+        if not is_service_name(service):
+            raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
+        if not 0 < heartbeat <= SLOWEST:
+            raise ConfigError(f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}")
+        endpoints = [hub] if isinstance(hub, str) else list(hub)
+        for endpoint in endpoints:
+            check_endpoint(endpoint)
+            if endpoint.startswith("inproc:"):
+                raise ConfigError(f"{endpoint!r}: a hub is never in the same process; it has tcp:// or ipc://")
+        about = {"capacity": self._workers.capacity, **myself()}
+        if address is not None:
+            about["address"] = address
+        for endpoint in endpoints:
+            with self._port.lock:
+                if self._port.closed:
+                    raise MeshError(f"{self.name} was stopped; make a new server")
+                self._port.register(endpoint, Registration(service, about, heartbeat))
 
     # Life
 
@@ -174,6 +212,7 @@ class Server:
             gevent.sleep(0.005)
 
     def _drain(self, timeout: float | None) -> None:
+        self._leave_hubs()
         with self._port.lock:
             # To unbind now would break the connections that were accepted, not only refuse new ones.
             self._port.session.draining = True
@@ -187,11 +226,19 @@ class Server:
         gevent.sleep(0.05)  # answers leave through libzmq's own thread
         self._stopped.set()
 
+    def _leave_hubs(self) -> None:
+        """Let the hubs give new calls to others, before this server refuses them."""
+        hubs, give_up_at = self._port.hubs, monotonic() + LEAVE
+        self._port.offer(0)
+        while not hubs.settled and monotonic() < give_up_at:
+            gevent.sleep(0.005)
+
     def _end(self) -> None:
         self._stopping = True
         with self._port.lock:
             for call in list(self._port.session.calls.values()):
                 self._port.session.give_up(call)
+            self._port.answer_at_once()
         self._port.close(LINGER_MS)
         self._workers.close()
 

@@ -32,6 +32,8 @@ LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
 MAX_RUNNING: Final = 10_000
 """Handlers at once where the server has no pool size."""
+CAPACITY: Final = 1_000
+"""Calls at once that a hub may give where there is no limit."""
 MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
@@ -71,6 +73,11 @@ class Workers:
         self._limiter = Limiter()
         self.running = 0
         self._no_calls = Event()
+
+    @property
+    def capacity(self) -> int:
+        """Calls at once that a hub may give."""
+        return min(self._limit, CAPACITY)
 
     def start(self, hub: Hub, port: Port) -> None:
         self._hub, self._port, self._session = hub, port, port.session
@@ -160,6 +167,9 @@ class Workers:
             contextvars.Context().run(self._carry_out, call)
         finally:
             self.running -= 1
+            if call.given_up:
+                with self._port.lock:
+                    self._port.release(call)
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""

@@ -1,0 +1,208 @@
+"""A worker's registration with one hub: the worker's side of Majordomo 0.2 (ZeroMQ RFC 18).
+
+Frames come in with the present time; frames to send come out in `out`. Knows no socket: the
+driver tells when a connection stands and when it broke, and makes a new one at `connect_at`.
+
+What mesh adds is in frames that a strict hub ignores: docs/registration.md has them. A hub that
+understands them says so in its first heartbeat, and is `known` from then on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+from mesh.core import majordomo as mdp
+from mesh.core.channel import NEVER
+from mesh.core.majordomo import Command, FromWorker
+from mesh.errors import WireError
+
+LOST_AFTER: Final = 3.0
+"""Heartbeats without a sign of life after which the hub is lost."""
+SLOWEST: Final = 3600.0
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+"""Seconds before the next attempt after a hub has sent its worker away."""
+STEADY: Final = 10.0
+"""Seconds of registration after which it counts as one that had gone well."""
+
+_HEAD: Final = b"MDPW02"
+_REQUEST: Final = b"\x02"
+_CODES: Final = {False: b"\x03", True: b"\x04"}
+
+
+class State(Enum):
+    """How far the registration is."""
+
+    AWAY = "no connection"
+    CONNECTED = "connected, and not registered"
+    REGISTERED = "registered"
+
+
+class Registration:
+    """One service at one hub.
+
+    about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
+    seconds. tokens: the calls that the hub waits for. why: the last reason to be out.
+    connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
+    """
+
+    def __init__(self, service: str, about: dict[str, Any], heartbeat: float) -> None:
+        self.service = service
+        self.heartbeat = heartbeat
+        self.state = State.AWAY
+        self.known = False
+        self.confirmed = 0
+        self.why = "no connection yet; is a hub running there?"
+        self.out: list[list[bytes]] = []
+        self.tokens: set[bytes] = set()
+        self.dropped: Counter[str] = Counter()
+        self.connect_at = NEVER
+        self.wake_at = NEVER
+        self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000))}
+        self._theirs = heartbeat
+        self._since = 0.0
+        self._last_heard = 0.0
+        self._next_beat = NEVER
+        self._pause = 0.0
+
+    @property
+    def capacity(self) -> int:
+        """Calls at once; with 0 there come no more."""
+        return int(self._about["capacity"])
+
+    @property
+    def settled(self) -> bool:
+        """Whether no call comes any more that the capacity does not allow."""
+        return self.state is not State.REGISTERED or (self.known and self.confirmed == self.capacity)
+
+    # The connection
+
+    def connected(self, now: float) -> None:
+        self.state = State.CONNECTED
+        if self.capacity:
+            self._register(now)
+
+    def _register(self, now: float) -> None:
+        self.state = State.REGISTERED
+        self.known = False
+        self._theirs = self.heartbeat
+        self._since = self._last_heard = now
+        self._next_beat = now + self.heartbeat
+        self.wake_at = self._next_beat
+        self.out.append(mdp.ready(self.service, self._about))
+
+    def connecting(self) -> None:
+        """The driver makes a new connection."""
+        self.connect_at = self.wake_at = NEVER
+
+    def broke(self, why: str, now: float, *, pause: float = 0.0) -> None:
+        """The connection is of no more use; a new one is wanted after `pause` seconds."""
+        self.state = State.AWAY
+        self.why = why
+        self.known = False
+        self.tokens.clear()
+        self.out.clear()
+        self._next_beat = NEVER
+        self.connect_at = self.wake_at = now + pause
+
+    def _sent_away(self, reason: str, now: float) -> None:
+        """Not at once again where the hub will hardly think otherwise."""
+        steady = now - self._since >= STEADY
+        self._pause = 0.0 if steady else min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
+        self.broke(f"the hub has sent its worker away{reason and ': '}{reason}", now, pause=self._pause)
+
+    # What comes in
+
+    def receive(self, frames: Sequence[bytes], now: float) -> tuple[bytes, bytes] | None:
+        """The token and the event of a request; None for all else. Never raises."""
+        if self.state is not State.REGISTERED:
+            self.dropped["late"] += 1
+            return None
+        if len(frames) == 5 and frames[0] == _HEAD and frames[1] == _REQUEST and frames[2] and not frames[3]:
+            self._last_heard = now
+            return frames[2], frames[4]
+        try:
+            message = mdp.read(frames)
+        except WireError:
+            message = None
+        if type(message) is not FromWorker:
+            self.dropped["malformed"] += 1
+            return None
+        self._last_heard = now
+        if message.command is Command.REQUEST:
+            return message.address, message.body[0]
+        if message.command is Command.DISCONNECT:
+            self._sent_away(message.reason, now)
+        elif message.command is not Command.HEARTBEAT:
+            self.dropped["malformed"] += 1
+        elif message.about is not None:
+            self._hear(message.about, now)
+        return None
+
+    def _hear(self, about: dict[str, Any], now: float) -> None:
+        """A hub of mesh says how it keeps this registration."""
+        self.known = True
+        self._pause = 0.0
+        beat, capacity = about.get("heartbeat"), about.get("capacity")
+        if type(beat) is int and beat > 0:
+            self._theirs = min(beat / 1000, SLOWEST)
+            self._next_beat = min(self._next_beat, now + self._interval)
+            self.wake_at = min(self.wake_at, self._next_beat)
+        if type(capacity) is int:
+            self.confirmed = capacity
+
+    @property
+    def _interval(self) -> float:
+        return min(self.heartbeat, self._theirs)
+
+    # What goes out
+
+    def answer(self, token: bytes, event: bytes, final: bool) -> list[bytes]:
+        """An event of a call for the hub. final: the last one, after which the token means nothing."""
+        if final:
+            self.tokens.discard(token)
+        return [_HEAD, _CODES[final], token, b"", event]
+
+    def offer(self, capacity: int, now: float) -> None:
+        """Take that many calls at once from now on; with 0 no more, but go on with those there are."""
+        if capacity == self.capacity:
+            return
+        self._about["capacity"] = capacity
+        if self.state is State.CONNECTED:
+            self._register(now)
+        elif self.state is State.REGISTERED and self.known:
+            self.out.append(mdp.heartbeat(about={"capacity": capacity}))
+        else:
+            self.leave_if_done()
+
+    def leave_if_done(self) -> None:
+        """A hub that knows no capacity gives calls until its worker leaves."""
+        if self.state is State.REGISTERED and not self.capacity and not self.known and not self.tokens:
+            self.leave()
+
+    def leave(self) -> None:
+        """Say goodbye, and take no more calls on this connection."""
+        if self.state is State.REGISTERED:
+            self.state = State.CONNECTED
+            self.tokens.clear()
+            self._next_beat = self.wake_at = NEVER
+            self.out.append(mdp.disconnect())
+
+    # Time
+
+    def on_timer(self, now: float) -> None:
+        """The heartbeat, where it is due; the end, where the hub has been silent for too long."""
+        if self.state is not State.REGISTERED:
+            self.wake_at = self.connect_at
+            return
+        lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
+        if now >= lost_at:
+            self.broke(f"the hub was silent for {now - self._last_heard:.1f} s", now)
+            return
+        if now >= self._next_beat:
+            self._next_beat = now + self._interval
+            self.out.append(mdp.heartbeat())
+        self.wake_at = min(self._next_beat, lost_at)

@@ -1,0 +1,213 @@
+"""A server's connection to one hub: a DEALER that carries a registration and its calls.
+
+Every method runs under the port's lock, from its loop or from the guard; none of them switches
+to another greenlet. What a frame means is the registration's and the session's matter.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Any, Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from mesh.core.channel import NEVER
+from mesh.core.registration import Registration, State
+from mesh.core.server_call import HubCall
+from mesh.core.server_session import ServerSession
+from mesh.green import sockets
+from mesh.green.outbox import Outbox
+from mesh.green.sockets import MORE, NOBLOCK
+
+RETRY: Final = 0.01
+MAX_FRAMES: Final = 16
+NO_EVENT: Final = [b"WireError", b"a worker of mesh takes events of zerorpc: [header, name, args] in MessagePack"]
+
+_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+log = logging.getLogger("mesh.server")
+
+
+class HubLink:
+    """number: what tells the calls of this hub from those of the port's others."""
+
+    def __init__(
+        self, number: int, endpoint: str, registration: Registration, session: ServerSession, max_message: int
+    ) -> None:
+        self.number = number
+        self.endpoint = endpoint
+        self.registration = registration
+        self._session = session
+        self._max_message = max_message
+        self._outbox: Outbox[list[bytes]] | None = None
+        self._told = ""
+        self._open()
+
+    # Life
+
+    def _open(self) -> None:
+        self.socket = socket = sockets.open_socket(zmq.DEALER, self._max_message)
+        # READY goes to a hub that is there, not into a queue for the one that comes.
+        socket.set(zmq.IMMEDIATE, 1)
+        self.monitor = socket.get_monitor_socket(_EVENTS)
+        self._send = sockets.sender(socket)
+        self._recv = sockets.receiver(socket)
+        self._readable = sockets.readable(socket)
+        try:
+            sockets.attach(socket, self.endpoint, "connect")
+        except Exception:
+            self.close()
+            raise
+
+    def close(self, linger_ms: int = 0) -> None:
+        self.socket.disable_monitor()
+        self.socket.close(linger_ms)
+
+    def connect_anew(self) -> None:
+        """By a new socket: what the old one still holds belongs to a registration that is over."""
+        self.registration.connecting()
+        self._outbox = None
+        self.close()
+        self._open()
+
+    # In
+
+    def receive(self, now: float, most: int) -> int:
+        """Take in what has arrived, at most `most` messages; how many there were."""
+        if not self._readable():
+            return 0
+        recv, registration, session = self._recv, self.registration, self._session
+        count = 0
+        while count < most:
+            try:
+                frame = recv(NOBLOCK, False)
+            except zmq.Again:
+                break
+            count += 1
+            frames = [frame.bytes]
+            while frame.more:
+                frame = recv(NOBLOCK, False)
+                if len(frames) < MAX_FRAMES:
+                    frames.append(frame.bytes)
+            request = registration.receive(frames, now)
+            if request is not None:
+                self._deliver(session, *request, now)
+            elif registration.state is not State.REGISTERED:
+                self._ended(registration.why)
+                break
+        if registration.out:
+            self.flush()
+        return count
+
+    def _deliver(self, session: ServerSession, token: bytes, event: bytes, now: float) -> None:
+        peer = HubCall(self.number, token)
+        answered = len(session.out)
+        new = token not in self.registration.tokens
+        self.registration.tokens.add(token)
+        session.receive(peer, event, now)
+        if new and peer not in session.channels and len(session.out) == answered:
+            self._transmit([*self.registration.answer(token, NO_EVENT[0], True), NO_EVENT[1]])
+
+    # Out
+
+    def send(self, peer: HubCall, event: bytes) -> None:
+        """An event of a call; the last one where the session has done with it."""
+        registration = self.registration
+        if peer.token not in registration.tokens:
+            return  # the hub was lost meanwhile, or its call has had its last event
+        self._transmit(registration.answer(peer.token, event, peer not in self._session.channels))
+        if not registration.capacity:
+            registration.leave_if_done()
+            self.flush()
+
+    def _transmit(self, frames: list[bytes]) -> None:
+        if self._outbox is None:
+            if self._try_send(frames):
+                return
+            self._outbox = Outbox()
+        if self._outbox.full:
+            self._session.dropped["not read"] += len(self._outbox) + 1
+            self._outbox = None
+            self._lost("it does not read", monotonic())
+        else:
+            self._outbox.append(frames, sum(map(len, frames)))
+
+    def _try_send(self, frames: list[bytes]) -> bool:
+        send = self._send
+        try:
+            send(frames[0], MORE)
+        except zmq.Again:
+            return False
+        for frame in frames[1:-1]:
+            send(frame, MORE)
+        send(frames[-1], NOBLOCK)
+        return True
+
+    def flush(self) -> None:
+        """Send what the registration has to say, and what was kept."""
+        registration = self.registration
+        while registration.out:
+            out, registration.out = registration.out, []
+            for frames in out:
+                self._transmit(frames)
+        while self._outbox is not None:
+            if not self._try_send(self._outbox.first):
+                return
+            self._outbox.popleft()
+            if not self._outbox:
+                self._outbox = None
+
+    # The connection
+
+    def watch(self, now: float) -> None:
+        """Take in what the monitor has to tell."""
+        while True:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            except zmq.Again:
+                return
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.registration.connected(now)
+                self.flush()
+                self._tell()
+            elif self.registration.state is not State.AWAY:
+                self._lost("the connection broke", now)
+
+    def _lost(self, why: str, now: float) -> None:
+        self.registration.broke(why, now)
+        self._ended(why)
+
+    def _ended(self, why: str) -> None:
+        """The calls of the registration that is over can't be answered any more."""
+        session, number = self._session, self.number
+        session.lost([peer for peer in session.channels if type(peer) is HubCall and peer.hub == number])
+        self._tell(why)
+
+    def _tell(self, why: str = "") -> None:
+        """A line in the log where something is new."""
+        if why == self._told and why:
+            return
+        self._told = why
+        name = self.registration.service
+        if why:
+            log.warning("%s is no worker of %s for now: %s", name, self.endpoint, why)
+        elif self.registration.state is State.REGISTERED:
+            log.info("%s has registered with %s", name, self.endpoint)
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When on_timer is to be called, and whoever owns the loop is to look at `connect_at`."""
+        soon = NEVER if self._outbox is None else monotonic() + RETRY
+        return min(self.registration.wake_at, soon)
+
+    def on_timer(self, now: float) -> None:
+        registration = self.registration
+        before = registration.state
+        registration.on_timer(now)
+        if before is State.REGISTERED and registration.state is State.AWAY:
+            self._ended(registration.why)
+        self.flush()

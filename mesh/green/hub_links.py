@@ -1,0 +1,130 @@
+"""The registrations of a server: its links to hubs, as its port sees them together.
+
+Every method but `start` and `watch_anew` runs under the port's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from mesh.core.channel import NEVER
+from mesh.core.registration import Registration
+from mesh.core.server_call import HubCall, ServerCall
+from mesh.core.server_session import ServerSession
+from mesh.green import sockets
+from mesh.green.hub_link import HubLink
+
+
+class HubLinks:
+    """lock: the port's."""
+
+    def __init__(self, session: ServerSession, lock: Any) -> None:
+        self._session = session
+        self._lock = lock
+        self._links: dict[int, HubLink] = {}
+        self._watchers: dict[HubLink, list[Any]] = {}
+        self._loop: Any = None
+        self._drain: Callable[[], None] = lambda: None
+
+    def __bool__(self) -> bool:
+        return bool(self._links)
+
+    # Life
+
+    def add(self, endpoint: str, registration: Registration) -> None:
+        """Register with one more hub, from now on or from the start. From any thread."""
+        number = len(self._links)
+        limits = self._session.limits
+        link = HubLink(number, endpoint, registration, self._session, limits.max_message)
+        self._links[number] = link
+        if self._loop is not None:
+            self._loop.run_callback_threadsafe(self._watch, link)
+
+    def start(self, loop: Any, drain: Callable[[], None]) -> None:
+        """Serve in this loop. drain: called where something may have come."""
+        self._loop, self._drain = loop, drain
+        for link in self._links.values():
+            self._watch(link)
+
+    def _watch(self, link: HubLink) -> None:
+        data = self._loop.io(sockets.descriptor(link.socket), 1)
+        data.start(self._drain)
+        monitor = self._loop.io(sockets.descriptor(link.monitor), 1)
+        monitor.start(self._connection_changed, link)
+        self._watchers[link] = [data, monitor]
+        # The descriptor tells of nothing before somebody has once found the monitor empty.
+        self._loop.run_callback(self._connection_changed, link)
+
+    def _connection_changed(self, link: HubLink) -> None:
+        if link not in self._watchers:
+            return
+        with self._lock:
+            link.watch(monotonic())
+        self._drain()
+
+    def connect_anew(self, now: float) -> None:
+        """Where a connection broke, or its hub has sent us away; from the loop only."""
+        for link in self._links.values():
+            if link.registration.connect_at <= now:
+                self._unwatch(link)
+                link.connect_anew()
+                self._watch(link)
+
+    def _unwatch(self, link: HubLink) -> None:
+        for watcher in self._watchers.pop(link, ()):
+            watcher.stop()
+            watcher.close()
+
+    def stop_watchers(self) -> None:
+        for link in list(self._watchers):
+            self._unwatch(link)
+
+    def close(self, linger_ms: int) -> None:
+        for link in self._links.values():
+            link.registration.leave()
+            link.flush()
+            link.close(linger_ms)
+
+    def forked(self, lock: Any) -> None:
+        self._lock = lock
+        self.stop_watchers()
+        self._links.clear()
+
+    # Calls
+
+    def receive(self, now: float, most: int) -> int:
+        """Take in what has arrived, at most `most` messages of each hub; how many there were."""
+        return sum([link.receive(now, most) for link in self._links.values()])
+
+    def send(self, peer: HubCall, event: bytes) -> None:
+        self._links[peer.hub].send(peer, event)
+
+    def release(self, call: ServerCall) -> None:
+        """The handler of a call that was given up has ended: its hub may give another."""
+        if type(call.peer) is HubCall:
+            self.send(call.peer, self._session.cancelled(call))
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        return min((link.wake_at for link in self._links.values()), default=NEVER)
+
+    def on_timer(self, now: float) -> None:
+        for link in self._links.values():
+            link.on_timer(now)
+
+    # The end
+
+    def offer(self, capacity: int, now: float) -> None:
+        """Tell the hubs how many calls may come at once."""
+        for link in self._links.values():
+            link.registration.offer(capacity, now)
+            link.flush()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every hub knows how many."""
+        return all(link.registration.settled for link in self._links.values())
