@@ -35,7 +35,11 @@ class Settings:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One registered worker. calls: what it has to answer, by token."""
+    """One registered worker. about: what it says of itself, where it is mesh's.
+
+    interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
+    has to answer, by token.
+    """
 
     address: Address
     service: str
@@ -43,9 +47,10 @@ class Worker:
     about: dict[str, Any] | None
     since: float
     last_heard: float
-    next_beat: float
+    next_beat: float = NEVER
+    interval: float = NEVER
+    patience: float = NEVER
     calls: dict[bytes, Call] = field(default_factory=dict)
-    finished: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +90,6 @@ class Service:
 
     name: str
     waiting: Waiting[Call]
-    pool: Pool = field(default_factory=Pool)
+    pool: Pool[Worker] = field(default_factory=Pool)
     seen: bool = False
     alone: float = NEVER

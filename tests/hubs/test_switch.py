@@ -30,9 +30,9 @@ class Bench:
         return [(envelope[0], frames) for (_, envelope), frames in out]
 
     def register(
-        self, name: bytes, service: str = "echo", capacity: int | None = None, version: int = 2
+        self, name: bytes, service: str = "echo", capacity: int | None = None, version: int = 2, **more: Any
     ) -> None:
-        about = None if capacity is None else {"capacity": capacity}
+        about = None if capacity is None and not more else {"capacity": capacity, **more}
         self.worker_says(name, mdp.ready(service, about, STANDARD[version]))
 
     def worker_says(self, name: bytes, frames: list[bytes]) -> None:
@@ -69,11 +69,15 @@ class Bench:
         assert name == wire.ERR
         return client, args[0], header["refused"]
 
+    def clean_of_clients(self) -> None:
+        """Nothing is kept for a client."""
+        assert not self.switch.calls
+        assert not self.switch._clients
+
     def clean(self) -> None:
         """No call is left anywhere."""
         switch = self.switch
-        assert not switch.calls
-        assert not switch._clients
+        self.clean_of_clients()
         assert not any(len(service.waiting) for service in switch.services.values())
         assert not any(worker.calls for worker in switch.workers.values())
 

@@ -1,0 +1,305 @@
+"""The open calls of one hub: which worker gets a call, what waits, and what belongs to a call.
+
+Owns services and calls; of workers it knows those that are in a service's pool. Knows no socket and
+no clock.
+
+A call keeps its worker to its end: a worker gets a token in place of the client's address, made
+for that call, so that an answer to a call of before a restart, or of another hub, fits nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from hubs.model import Address, Call, Service, Settings, Worker
+from hubs.waiting import Waiting
+from mesh.core import majordomo as mdp
+from mesh.core import wire
+from mesh.core.channel import NEVER, Ids, control
+from mesh.core.majordomo import Command
+from mesh.errors import WireError
+
+Out = tuple[Address, list[bytes]]
+
+MAX_EARLY: Final = 16
+"""Events of a call that are kept while it waits for a worker."""
+MAX_TRIES: Final = 3
+"""Workers that a call is given to: it may be what they die of."""
+MAX_UNKNOWN: Final = 1_000
+"""Services without a worker so far that calls may wait for."""
+FORGET_AFTER: Final = 10.0
+"""Heartbeats after its last worker and call until a service is as good as unknown."""
+_ERR: Final = b"\xa3ERR"
+_HEADER_SIZE: Final = 512
+"""Bytes in which an answer's name is looked for before a closer look."""
+
+
+class Calls:
+    """base: 24 hex digits that no other sender of events has.
+
+    out: what is to be sent. dropped: what was not understood, by kind; refused: the calls that were,
+    by error. wake_at: when the timer is wanted next.
+    """
+
+    def __init__(self, settings: Settings, base: bytes) -> None:
+        self.settings = settings
+        self.out: list[Out] = []
+        self.services: dict[str, Service] = {}
+        self.calls: dict[tuple[Address, Any], Call] = {}
+        self.dropped: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.wake_at = NEVER
+        self.draining = False
+        self._base = base
+        self._now = 0.0
+        self._ids = Ids(base)
+        self._tokens = 0
+        self._clients: dict[Address, set[Call]] = {}
+
+    def _wake(self, at: float) -> None:
+        self.wake_at = min(self.wake_at, at)
+
+    def _named(self, name: str) -> str:
+        only = self.settings.only
+        return only if only is not None and self.settings.any_name else name
+
+    def _service(self, name: str) -> Service:
+        service = self.services.get(name)
+        if service is None:
+            settings = self.settings
+            service = Service(name, Waiting(settings.queue, settings.queue_bytes))
+            self.services[name] = service
+        return service
+
+    # What clients send
+
+    def _request(self, client: Address, header: wire.Header, payload: bytes, now: float) -> None:
+        channel = header.get("message_id")
+        if type(channel) not in (bytes, str) or (client, channel) in self.calls:
+            self.dropped["malformed"] += 1
+            return
+        name = self.settings.only or header.get("service") or self.settings.default
+        left = header.get("deadline")
+        seconds = left / 1000 if type(left) is int and left >= 0 else self.settings.timeout
+        call = Call(
+            self._token(),
+            client,
+            name if type(name) is str else "",
+            (payload,),
+            len(payload),
+            now,
+            now + seconds,
+            channel=channel,
+            idempotent=header.get("idempotent") is True,
+        )
+        if not call.service:
+            self._refuse(call, "ServiceNotFound", "the call names no service, and this hub has no default")
+            return
+        self._admit(call, now)
+
+    def _follow_up(self, call: Call | None, header: wire.Header, payload: bytes) -> None:
+        """Credit, a heartbeat or a cancel of an open call."""
+        if call is None:
+            self.dropped["late"] += 1
+            return
+        if header.get("cancel") is True:
+            self._give_up(call, payload)
+            return
+        again = call.idempotent and not call.answered
+        if (call.worker is None or again) and len(call.early) < MAX_EARLY:
+            call.early.append(payload)
+        if call.worker is not None:
+            self._follow(call.worker, call, payload)
+
+    def _give_up(self, call: Call, cancel: bytes | None = None) -> None:
+        """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it."""
+        if call.worker is None:
+            self.services[call.service].waiting.remove(call)
+        elif call.style is None:
+            self._follow(
+                call.worker, call, cancel or control(self._ids, call.channel, wire.BEAT, 0, cancel=True)
+            )
+        call.gone = True
+        call.body = ()
+        call.early.clear()
+        self._forget(call)
+
+    def _follow(self, worker: Worker, call: Call, payload: bytes) -> None:
+        """Only mesh workers know more of a call than its request."""
+        if worker.about is not None:
+            self._to_worker(worker, call, (payload,))
+
+    def _admit(self, call: Call, now: float) -> None:
+        if self.draining:
+            self._refuse(call, "LostRemote", "the hub is stopping")
+            return
+        if call.service not in self.services and not self._may_wait_for_unknown(call.size):
+            self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+            return
+        service = self._service(call.service)
+        if not len(service.waiting) and (worker := service.pool.take()) is not None:
+            self._enter(call)
+            self._give(worker, call, now)
+            return
+        if not self._make_room(service, call):
+            self._refuse_overload(service, call)
+            return
+        self._enter(call)
+        if not service.seen:
+            # Its workers may be on their way, as after a restart; a wrong name is told soon.
+            call.deadline = min(call.deadline, now + self.settings.heartbeat)
+        self._wait(service, call)
+
+    def _enter(self, call: Call) -> None:
+        self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
+        self._clients.setdefault(call.client, set()).add(call)
+
+    def _make_room(self, service: Service, call: Call) -> bool:
+        """A full queue gives each client its share: who has more than that has to give."""
+        while not service.waiting.room(call.size):
+            other = service.waiting.push_out(call.client, call.size)
+            if other is None:
+                return False
+            self._refuse_overload(service, other)
+        return True
+
+    def _refuse_overload(self, service: Service, call: Call) -> None:
+        self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
+
+    def _may_wait_for_unknown(self, size: int) -> bool:
+        """Names cost nothing to make up, so all the unknown ones together have the room of one."""
+        unknown = [service.waiting.size for service in self.services.values() if not service.seen]
+        return len(unknown) < MAX_UNKNOWN and sum(unknown) + size <= self.settings.queue_bytes
+
+    def _wait(self, service: Service, call: Call) -> None:
+        service.waiting.add(call)
+        call.next_beat = max(self._now, call.opened + self.settings.heartbeat)
+        self._wake(min(call.deadline, call.next_beat))
+
+    def _dispatch(self, service: Service, now: float) -> None:
+        """Give what waits to the workers that have room."""
+        while len(service.waiting):
+            worker = service.pool.take()
+            if worker is None:
+                return
+            call = service.waiting.take()
+            assert call is not None
+            self._give(worker, call, now)
+
+    def _give(self, worker: Worker, call: Call, now: float) -> None:
+        call.worker = worker
+        call.tries += 1
+        call.next_beat = max(now, call.opened + self.settings.heartbeat)
+        worker.calls[call.token] = call
+        self._to_worker(worker, call, call.body)
+        for payload in call.early:
+            self._follow(worker, call, payload)
+        if not call.idempotent:
+            call.body = ()
+            call.early.clear()
+        worker.next_beat = now + worker.interval
+
+    def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
+        self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
+
+    # What workers answer
+
+    def _answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
+        call = worker.calls.get(token)
+        if call is None:
+            self.dropped["late"] += 1
+            return
+        if call.idempotent and not call.answered:
+            call.answered = final or not _is_beat(body[0])
+            if call.answered:
+                call.early.clear()
+        if call.gone:
+            self.dropped["late"] += 1
+        elif call.style is None:
+            self.out.append((call.client, [b"", body[0]]))
+        elif final or call.style.version == 2:
+            command = Command.FINAL if final else Command.PARTIAL
+            frames = mdp.answer(call.style, command, call.asked, body)
+            self.out.append((call.client, frames))
+        else:
+            self.dropped["partial to a client of 0.1"] += 1
+        if final:
+            del worker.calls[token]
+            service = self.services[worker.service]
+            if not call.gone:
+                self._forget(call)
+            service.pool.give_back(worker)
+            self._dispatch(service, worker.last_heard)
+
+    def _orphan(self, service: Service, call: Call, what: str) -> None:
+        """Its worker is gone, after it has done `what`."""
+        call.worker = None
+        if call.idempotent and not call.answered and call.tries < MAX_TRIES:
+            self._wait(service, call)
+        else:
+            self._refuse(call, "LostRemote", f"its worker is gone: it {what}", seen=True)
+
+    # Ends
+
+    def _token(self) -> bytes:
+        self._tokens += 1
+        return self._base + b"%x" % self._tokens
+
+    def _refuse(self, call: Call, name: str, why: str, *, seen: bool = False) -> None:
+        """Tell the client that its call has come to nothing. seen: a worker had it."""
+        self._forget(call)
+        text = f"{call.asked or call.service or 'the call'}: {why}"
+        if call.style is not None:
+            body = [name.encode(), text.encode("utf-8", "replace")]
+            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, body)))
+            return
+        header: wire.Header = {
+            "message_id": self._ids.next(),
+            "v": wire.VERSION,
+            "response_to": call.channel,
+            "refused": not seen,
+        }
+        self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
+
+    def _forget(self, call: Call) -> None:
+        self.calls.pop((call.client, call.token if call.channel is None else call.channel), None)
+        calls = self._clients.get(call.client)
+        if calls is not None:
+            calls.discard(call)
+            if not calls:
+                del self._clients[call.client]
+
+    # Time
+
+    def _beat_client(self, call: Call, now: float) -> None:
+        """A client of zerorpc gives a call up that has no heartbeat."""
+        if call.style is not None or call.gone:
+            return
+        if call.next_beat <= now:
+            call.next_beat = now + self.settings.heartbeat
+            self.out.append((call.client, [b"", control(self._ids, call.channel, wire.BEAT, 0)]))
+        self._wake(call.next_beat)
+
+    def _expire(self, service: Service, now: float) -> None:
+        for call in service.waiting.expire(now):
+            if service.seen:
+                self._refuse(call, "TimeoutExpired", f"no worker was free within {now - call.opened:.3g} s")
+            else:
+                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+        for call in service.waiting:
+            self._beat_client(call, now)
+            self._wake(call.deadline)
+        if not len(service.waiting) and not len(service.pool):
+            forget_at = service.alone + FORGET_AFTER * self.settings.heartbeat
+            if not service.seen or now >= forget_at:
+                del self.services[service.name]
+            else:
+                self._wake(forget_at)
+
+
+def _is_beat(payload: bytes) -> bool:
+    try:
+        return wire.unpack(payload)[1] == wire.BEAT
+    except WireError:
+        return False

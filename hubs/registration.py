@@ -1,0 +1,168 @@
+"""The workers of one hub: how they register, what they say of themselves, and when they are lost.
+
+Owns the workers; the calls that they have are calls.py's. Knows no socket and no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hubs.calls import FORGET_AFTER, Calls
+from hubs.model import Address, Settings, Worker
+from mesh.core import majordomo as mdp
+from mesh.core.channel import FASTEST, NEVER
+from mesh.core.majordomo import Command, FromWorker, Style
+
+LOST_AFTER: Final = 3.0
+"""Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
+SLOWEST: Final = 3600.0
+"""Seconds, the longest interval between heartbeats that a worker may ask for."""
+MAX_CAPACITY: Final = 100_000
+MAX_SERVICES: Final = 10_000
+
+
+class Registration(Calls):
+    """See Calls for what it takes and gives."""
+
+    def __init__(self, settings: Settings, base: bytes) -> None:
+        super().__init__(settings, base)
+        self.workers: dict[Address, Worker] = {}
+        self._told: dict[Address, float] = {}
+
+    def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
+        worker = self.workers.get(address)
+        if worker is not None:
+            worker.last_heard = now
+        if message.command is Command.READY:
+            self._ready(address, worker, message, now)
+        elif worker is None:
+            # Also that of before a restart: it is to register again.
+            if message.command is not Command.DISCONNECT:
+                self._tell_to_register(address, message.style)
+        elif message.command in (Command.PARTIAL, Command.FINAL):
+            self._answer(worker, message.address, message.command is Command.FINAL, message.body)
+        elif message.command is Command.DISCONNECT:
+            self._dismiss(worker, "left", tell=False)
+        elif message.command is Command.HEARTBEAT:
+            self._heartbeat(worker, message.about, now)
+        else:
+            self._dismiss(worker, f"broke the protocol: {message.command.value} is the hub's", tell=True)
+
+    def _ready(self, address: Address, worker: Worker | None, message: FromWorker, now: float) -> None:
+        if worker is not None:
+            self._dismiss(worker, "registered twice", tell=True)
+            return
+        name, about = self._named(message.service), message.about
+        problem = self._problem(name)
+        if problem:
+            self.dropped["registration refused"] += 1
+            self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
+            return
+        self._told.pop(address, None)
+        worker = Worker(address, name, message.style, about, now, now)
+        self._pace(worker)
+        self.workers[address] = worker
+        service = self._service(name)
+        service.seen = True
+        service.alone = NEVER
+        service.pool.add(worker, _capacity(about, 1))
+        if about is not None:
+            self._acknowledge(worker)
+        self._dispatch(service, now)
+
+    def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
+        if about is None or worker.about is None:
+            return
+        service = self.services[worker.service]
+        service.pool.resize(worker, _capacity(about, service.pool.capacity(worker)))
+        self._acknowledge(worker)
+        self._dispatch(service, now)
+
+    def _acknowledge(self, worker: Worker) -> None:
+        """Tell a mesh worker what the hub goes by."""
+        about = {
+            "heartbeat": round(self.settings.heartbeat * 1000),
+            "capacity": self.services[worker.service].pool.capacity(worker),
+        }
+        self.out.append((worker.address, mdp.heartbeat(worker.style, about)))
+        worker.next_beat = self._now + worker.interval
+
+    def _pace(self, worker: Worker) -> None:
+        """Set how often each of the two gives heartbeats, and how long their silence may be."""
+        own = self.settings.heartbeat
+        theirs = _heartbeat_of(worker.about) or own
+        worker.interval = min(own, theirs)
+        worker.patience = LOST_AFTER * max(own, theirs)
+        worker.next_beat = self._now + worker.interval
+        self._wake(worker.next_beat)
+
+    def _problem(self, name: str) -> str:
+        """Why no worker of that service is taken; "" where one is."""
+        only = self.settings.only
+        if self.draining:
+            return "the hub is stopping"
+        if name.startswith(mdp.MANAGEMENT):
+            return f"{name!r} is a service of the hub's own: names that begin with 'mmi.' are"
+        if only not in (None, name):
+            return f"this hub serves {only!r}, not {name!r}"
+        if name not in self.services and len(self.services) >= MAX_SERVICES:
+            return f"the hub has {MAX_SERVICES} services already"
+        return ""
+
+    def _tell_to_register(self, address: Address, style: Style, reason: str = "") -> None:
+        """Once: for what else is on its way it would register again and again."""
+        if address not in self._told:
+            self._told[address] = self._now + self.settings.heartbeat
+            self._wake(self._told[address])
+            self.out.append((address, mdp.disconnect(style, reason)))
+
+    def _distrust(self, address: Address, problem: str) -> None:
+        """A worker that breaks the protocol is a worker no more."""
+        worker = self.workers.get(address)
+        if worker is not None:
+            self._dismiss(worker, f"broke the protocol: {problem}", tell=True)
+
+    def _dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
+        """This worker gets no more; its calls go to others where that is safe. what: it has done."""
+        del self.workers[worker.address]
+        service = self.services[worker.service]
+        service.pool.remove(worker)
+        if not len(service.pool):
+            service.alone = self._now
+            self._wake(self._now + FORGET_AFTER * self.settings.heartbeat)
+        if tell:
+            reason = f"the worker {what}" if worker.about is not None else ""
+            self._tell_to_register(worker.address, worker.style, reason)
+        for call in list(worker.calls.values()):
+            if not call.gone:
+                self._orphan(service, call, what)
+        worker.calls.clear()
+        self._dispatch(service, self._now)
+
+    def _beat_worker(self, worker: Worker, now: float) -> None:
+        lost_at = worker.last_heard + worker.patience
+        if now >= lost_at:
+            self._dismiss(worker, f"was silent for {now - worker.last_heard:.3g} s", tell=True)
+            return
+        if worker.next_beat <= now:
+            worker.next_beat = now + worker.interval
+            self.out.append((worker.address, mdp.heartbeat(worker.style)))
+        if worker.about is None:
+            for call in worker.calls.values():
+                self._beat_client(call, now)
+        self._wake(min(worker.next_beat, lost_at))
+
+
+def _capacity(about: dict[str, Any] | None, otherwise: int) -> int:
+    """Calls at once; a worker of another make takes 1, as the RFCs assume."""
+    capacity = (about or {}).get("capacity")
+    return min(capacity, MAX_CAPACITY) if type(capacity) is int and capacity >= 0 else otherwise
+
+
+def _heartbeat_of(about: dict[str, Any] | None) -> float | None:
+    """Seconds between a worker's heartbeats, where it says so."""
+    beat: Any = (about or {}).get("heartbeat")
+    if type(beat) not in (int, float) or not beat > 0:
+        return None
+    seconds: float = min(max(beat / 1000, FASTEST), SLOWEST)
+    return seconds

@@ -1,0 +1,207 @@
+"""What a hub and its workers tell each other about themselves, in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hubs.model import Settings
+from mesh.core import majordomo as mdp
+from mesh.core import wire
+from mesh.core.majordomo import STANDARD, Command, FromWorker
+from tests.hubs.test_switch import IN, OUT, Bench
+
+
+def said(bench: Bench, command: Command) -> list[tuple[bytes, FromWorker]]:
+    """What was sent to workers, of one kind."""
+    read = [(to, mdp.read(frames)) for to, frames in bench.sent() if frames[0] != b""]
+    return [(to, one) for to, one in read if isinstance(one, FromWorker) and one.command is command]
+
+
+def acknowledged(bench: Bench) -> dict[str, Any] | None:
+    """What the one heartbeat that was sent says."""
+    ((_, message),) = said(bench, Command.HEARTBEAT)
+    return message.about
+
+
+def test_a_mesh_worker_is_told_what_the_hub_goes_by_before_its_first_call() -> None:
+    bench = Bench(heartbeat=2.5)
+    bench.call(b"c", b"1")
+    bench.register(b"w", capacity=7, heartbeat=1000)
+    commands = [frames[1] for _, frames in bench.sent()]
+    assert commands == [b"\x05", b"\x02"]
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 9}))
+    assert acknowledged(bench) == {"heartbeat": 2500, "capacity": 9}
+
+
+def test_a_strict_worker_never_gets_a_frame_that_it_does_not_know() -> None:
+    bench = Bench(heartbeat=1.0)
+    bench.register(b"w")
+    assert bench.sent() == []
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 9}))
+    assert bench.sent() == []
+    bench.switch.configure(Settings(heartbeat=1.0))
+    bench.pass_time(1.0)
+    assert bench.sent() == [(b"w", mdp.heartbeat())]
+    bench.register(b"w")
+    assert bench.sent() == [(b"w", mdp.disconnect())]
+    bench.register(b"w2", "mmi.echo")
+    bench.register(b"w3")
+    bench.switch.farewell()
+    assert bench.sent() == [(b"w2", mdp.disconnect()), (b"w3", mdp.disconnect())]
+
+
+@pytest.mark.parametrize(
+    ("about", "capacity"),
+    [
+        ({"capacity": 5}, 5),
+        ({"capacity": 0}, 0),
+        ({"capacity": 10**9}, 100_000),
+        ({"capacity": -1}, 2),
+        ({"capacity": True}, 2),
+        ({"capacity": 2.5}, 2),
+        ({"capacity": "3"}, 2),
+        ({}, 2),
+    ],
+)
+def test_a_capacity_that_makes_no_sense_changes_nothing(about: dict[str, Any], capacity: int) -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=2)
+    bench.sent()
+    bench.worker_says(b"w", mdp.heartbeat(about=about))
+    assert acknowledged(bench) == {"heartbeat": 2500, "capacity": capacity}
+
+
+def test_a_worker_that_takes_no_more_finishes_what_it_has() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=2)
+    bench.call(b"c", b"1")
+    ((_, token, _),) = bench.requests()
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 0}))
+    payload = bench.call(b"c", b"2")
+    assert bench.requests() == []
+    bench.answer(b"w", token, b"done")
+    assert bench.sent() == [(b"c", [b"", b"done"])]
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 1}))
+    assert [body for _, _, body in bench.requests()] == [payload]
+
+
+def test_a_worker_that_is_sick_when_it_registers_gets_nothing() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=0)
+    bench.call(b"c", b"1")
+    assert bench.requests() == []
+    bench.switch.receive(IN, [b"m", *mdp.request("mmi.service", [b"echo"])], bench.now)
+    assert bench.sent()[-1][1][-1] == b"404"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "interval", "patience"),
+    [(None, 2.0, 6.0), (500, 0.5, 6.0), (5000, 2.0, 15.0), (1, 0.05, 6.0), (float("nan"), 2.0, 6.0)],
+)
+def test_both_keep_to_the_shorter_interval_and_the_longer_patience(
+    theirs: float | None, interval: float, patience: float
+) -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w", capacity=1, heartbeat=theirs)
+    bench.sent()
+    bench.pass_time(interval * 0.9)
+    assert bench.sent() == []
+    bench.pass_time(interval * 0.1 + 0.001)
+    assert bench.sent() == [(b"w", mdp.heartbeat())]
+    bench.now = 1000.0
+    bench.pass_time(patience - 0.01)
+    assert bench.switch.workers
+    bench.pass_time(0.02)
+    assert not bench.switch.workers
+    assert "was silent for" in said(bench, Command.DISCONNECT)[-1][1].reason
+
+
+def test_a_reload_tells_mesh_workers_the_new_interval() -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w", capacity=3)
+    bench.sent()
+    bench.switch.configure(Settings(heartbeat=0.5))
+    assert acknowledged(bench) == {"heartbeat": 500, "capacity": 3}
+    bench.pass_time(0.5)
+    assert bench.sent() == [(b"w", mdp.heartbeat())]
+
+
+@pytest.mark.parametrize(
+    ("service", "stopping", "reason"),
+    [
+        ("other", False, "this hub serves 'echo', not 'other'"),
+        ("mmi.x", False, "'mmi.x' is a service of the hub's own"),
+        ("echo", True, "the hub is stopping"),
+    ],
+)
+def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, reason: str) -> None:
+    bench = Bench(only="echo")
+    bench.switch.draining = stopping
+    bench.register(b"w", service, capacity=1)
+    ((_, message),) = said(bench, Command.DISCONNECT)
+    assert message.reason.startswith(reason)
+
+
+def test_and_why_it_is_sent_away() -> None:
+    bench = Bench()
+    reasons = []
+    wrong = (
+        mdp.ready("echo", {"capacity": 1}),
+        mdp.carried(STANDARD[2], Command.REQUEST, b"t", [b"x"]),
+        [b"MDPW02", b"\x09"],
+    )
+    for number, frames in enumerate(wrong):
+        bench.register(b"%d" % number, capacity=1)
+        bench.sent()
+        bench.worker_says(b"%d" % number, frames)
+        reasons.append(said(bench, Command.DISCONNECT)[0][1].reason)
+    assert reasons == [
+        "the worker registered twice",
+        "the worker broke the protocol: REQUEST is the hub's",
+        "the worker broke the protocol: b'\\t' is no command of Majordomo 0.2",
+    ]
+    bench.register(b"w", capacity=1)
+    bench.sent()
+    bench.switch.farewell()
+    assert said(bench, Command.DISCONNECT)[0][1].reason == "the hub has stopped"
+
+
+def test_a_cancelled_call_keeps_its_slot_until_its_worker_has_ended_it() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    bench.call(b"c", b"1", idempotent=True)
+    ((_, token, _),) = bench.requests()
+    cancel = bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, wire.BEAT, [0])
+    assert bench.requests() == [(b"w", token, cancel)]
+    bench.clean_of_clients()
+    other = bench.call(b"c", b"2")
+    assert bench.requests() == []
+    bench.answer(b"w", token, b"an error")
+    assert [body for _, _, body in bench.requests()] == [other]
+    assert bench.switch.dropped["late"] == 1
+
+
+def test_a_cancelled_call_is_not_repeated_when_its_worker_dies() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    bench.call(b"c", b"1", idempotent=True)
+    bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, wire.BEAT, [0])
+    bench.sent()
+    bench.switch.unreachable((OUT, (b"w",)))
+    assert bench.sent() == []
+    bench.clean()
+
+
+def test_an_id_that_is_used_again_after_a_cancel_is_a_call_of_its_own() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=2)
+    bench.call(b"c", b"1")
+    bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, wire.BEAT, [0])
+    bench.call(b"c", b"1")
+    first, _, second = (token for _, token, _ in bench.requests())
+    bench.answer(b"w", first, b"for nobody")
+    bench.answer(b"w", second, b"for c")
+    assert bench.sent() == [(b"c", [b"", b"for c"])]
+    bench.clean()
