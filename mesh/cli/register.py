@@ -1,17 +1,122 @@
-"""The `mesh-register` command. Workers register with hubs, and this release has none."""
+"""The `mesh-register` command: a worker of a service, announced to hubs.
+
+TARGET is code, served here as `mesh serve` does, or the endpoint of a server that runs already,
+which a sidecar stands beside.
+"""
 
 from __future__ import annotations
 
 import sys
 
+import click
+
+from mesh.cli.options import debug_option, seconds_option
+from mesh.cli.reporting import EXIT_INTERRUPTED, run
+
+CAPACITY = 1_000
+"""Calls that a running server gets at once where the user does not say: the hub can't know."""
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 wrong usage or configuration, 130 ended by Ctrl-C.",
+)
+@click.argument("name")
+@click.argument("target")
+@click.option(
+    "--hub",
+    "hubs",
+    multiple=True,
+    required=True,
+    metavar="EP",
+    help="The out side of a hub; may be repeated.",
+)
+@seconds_option("--heartbeat", "Seconds between signs of life to the hubs; else 2.5.")
+@click.option("--address", metavar="EP", help="Listen here, too, and let the hubs tell; for code only.")
+@click.option(
+    "--pool-size", type=click.IntRange(min=1), metavar="N", help="Calls that run at once; else 1,000."
+)
+@click.option(
+    "--processes", type=click.IntRange(min=1), metavar="N", help="Serve in N processes; for code only."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
+)
+@debug_option
+@click.pass_context
+def mesh_register(
+    ctx: click.Context,
+    name: str,
+    target: str,
+    hubs: tuple[str, ...],
+    heartbeat: float | None,
+    address: str | None,
+    pool_size: int | None,
+    processes: int | None,
+    threads: int | None,
+) -> None:
+    """Announce a worker of NAME to hubs, and serve.
+
+    TARGET is code as for mesh serve: urllib.parse, myapp:Users, myapp.users:service. Or it is the
+    endpoint of a server that runs already, as tcp://127.0.0.1:4242, of any language that has
+    zerorpc: then this command stands beside it, watches its health and carries its calls.
+
+    It registers as soon as a hub is there, and again whenever a hub has come back. SIGTERM and
+    Ctrl-C let the running calls finish, a second Ctrl-C does not. The log goes to standard error.
+    """
+    if "://" not in target:
+        from mesh.cli.binding import choose_binds
+        from mesh.cli.serving import Plan, serve
+
+        plan = Plan(
+            target=target,
+            binds=choose_binds([address] if address else [], hubs, name, None),
+            service=name,
+            hubs=hubs,
+            hub_heartbeat=heartbeat,
+            announce=address is not None,
+            pool_size=pool_size,
+            threads=threads or 0,
+        )
+        ctx.exit(serve(plan, processes or 1, ctx.obj))
+    _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
+    ctx.exit(_stand_beside(name, target, hubs, heartbeat, pool_size))
+
+
+def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
+    given = next((option for option, value in options.items() if value is not None), None)
+    if given:
+        raise click.UsageError(
+            f"{given} is for code; TARGET is an endpoint, whose server runs by itself", ctx
+        )
+
+
+def _stand_beside(
+    name: str, endpoint: str, hubs: tuple[str, ...], heartbeat: float | None, pool_size: int | None
+) -> int:
+    import signal
+
+    from mesh.cli.serving import Stop, begin_log
+    from mesh.green.sidecar import Sidecar
+
+    begin_log()
+    given = {} if heartbeat is None else {"heartbeat": heartbeat}
+    sidecar = Sidecar(name, endpoint, hubs, capacity=pool_size or CAPACITY, **given)
+    stop = Stop(sidecar.stop, tell=True)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for hub in hubs:
+        print(f"serving {name}, which is at {endpoint}, through {hub}", flush=True)
+    sidecar.run()
+    return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
+
 
 def main() -> int:
-    """Say so on standard error; 2 is the exit code of a wrong usage."""
-    print(
-        "mesh-register: not in this release yet; serve code directly with: mesh serve TARGET",
-        file=sys.stderr,
-    )
-    return 2
+    """Run the command with the arguments of this process; gives the exit code."""
+    return run(mesh_register, "mesh-register", sys.argv[1:])
 
 
 if __name__ == "__main__":

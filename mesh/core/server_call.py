@@ -10,7 +10,6 @@ from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.wire import Header
 
 
-
 class HubCall(NamedTuple):
     """Whom the answer to a call through a hub goes to. token: what the hub knows the call by."""
 

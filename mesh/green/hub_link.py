@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -23,7 +23,10 @@ from mesh.green.sockets import MORE, NOBLOCK
 
 RETRY: Final = 0.01
 MAX_FRAMES: Final = 16
-NO_EVENT: Final = [b"WireError", b"a worker of mesh takes events of zerorpc: [header, name, args] in MessagePack"]
+NO_EVENT: Final = [
+    b"WireError",
+    b"a worker of mesh takes events of zerorpc: [header, name, args] in MessagePack",
+]
 
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
@@ -108,7 +111,7 @@ class HubLink:
         self.registration.tokens.add(token)
         session.receive(peer, event, now)
         if new and peer not in session.channels and len(session.out) == answered:
-            self._transmit([*self.registration.answer(token, NO_EVENT[0], True), NO_EVENT[1]])
+            self._transmit([*self.registration.answer(token, b"WireError", True), NO_EVENT])
 
     # Out
 

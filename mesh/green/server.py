@@ -119,12 +119,16 @@ class Server:
         if not is_service_name(service):
             raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
         if not 0 < heartbeat <= SLOWEST:
-            raise ConfigError(f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}")
+            raise ConfigError(
+                f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}"
+            )
         endpoints = [hub] if isinstance(hub, str) else list(hub)
         for endpoint in endpoints:
             check_endpoint(endpoint)
             if endpoint.startswith("inproc:"):
-                raise ConfigError(f"{endpoint!r}: a hub is never in the same process; it has tcp:// or ipc://")
+                raise ConfigError(
+                    f"{endpoint!r}: a hub is never in the same process; it has tcp:// or ipc://"
+                )
         about = {"capacity": self._workers.capacity, **myself()}
         if address is not None:
             about["address"] = address

@@ -1,0 +1,187 @@
+"""Code behind a server, in this process or in several: what `mesh serve` and `mesh-register` do.
+
+Owns the order of the steps, what is printed, and the signals. Loading is target.py's, endpoints
+are binding.py's, the processes are processes.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell_draining
+
+if TYPE_CHECKING:
+    from mesh import Server
+    from mesh.cli.binding import Binds
+    from mesh.cli.processes import Lifeline
+
+DRAIN = 30.0  # seconds that running calls have to finish
+DRAIN_MARGIN = 5.0  # what the parent gives its children on top
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the command line asks for.
+
+    hubs: their out sides, where it registers. hub_heartbeat: seconds between signs of life to
+    them. announce: whether the hubs are told of the first endpoint that is bound.
+    """
+
+    target: str
+    binds: Binds
+    service: str | None
+    connect: tuple[str, ...] = ()
+    hubs: tuple[str, ...] = ()
+    hub_heartbeat: float | None = None
+    announce: bool = False
+    pool_size: int | None = None
+    heartbeat: float | None = None
+    threads: int = 0
+
+
+def serve(plan: Plan, processes: int, state: State) -> int:
+    """Serve until a signal ends it; gives the exit code."""
+    begin_log()
+    return _serve_here(plan) if processes == 1 else _serve_in_processes(plan, processes, state)
+
+
+def begin_log() -> None:
+    """The log goes to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _serve_here(plan: Plan) -> int:
+    server = _make_server(plan)
+    endpoints = plan.binds.each(server.bind)
+    _connect(server, plan, endpoints)
+    stop = Stop(server.stop, tell=True)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    _announce(server.name, endpoints, plan)
+    server.run()
+    return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
+
+
+def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
+    from mesh.cli.binding import listen
+    from mesh.cli.processes import Supervisor
+
+    listening = plan.binds.each(listen)
+
+    def work(lifeline: Lifeline) -> int:
+        try:
+            return _serve_in_child(plan, listening, lifeline)
+        except BaseException as error:  # noqa: BLE001 - a child's last stop
+            return report(error, "mesh", state)
+
+    def on_ready(name: str) -> None:
+        _announce(name, [endpoint for endpoint, _ in listening], plan)
+
+    return Supervisor(count, work, on_ready, DRAIN + DRAIN_MARGIN).run()
+
+
+def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], lifeline: Lifeline) -> int:
+    server = _make_server(plan)
+    for endpoint, sock in listening:
+        # libzmq closes the descriptor that it is given.
+        server.bind(endpoint, fd=os.dup(sock.fileno()))
+    _connect(server, plan, [endpoint for endpoint, _ in listening])
+    stop = Stop(server.stop, tell=False)
+    signal.signal(signal.SIGTERM, stop)
+    _stop_with_parent(lifeline, stop)
+    lifeline.ready(server.name)
+    server.run()
+    return 0
+
+
+def _make_server(plan: Plan) -> Server:
+    if not plan.threads:
+        from gevent import monkey
+
+        monkey.patch_all()
+
+    import mesh
+    from mesh.cli.target import load
+
+    target = load(plan.target)
+    heartbeat: dict[str, Any] = {} if plan.heartbeat is None else {"heartbeat": plan.heartbeat}
+    return mesh.Server(
+        target.methods,
+        name=plan.service or target.name,
+        pool_size=plan.pool_size,
+        threads=plan.threads,
+        **heartbeat,
+    )
+
+
+def _connect(server: Server, plan: Plan, bound: list[str]) -> None:
+    for endpoint in plan.connect:
+        server.connect(endpoint)
+    if plan.hubs:
+        heartbeat: dict[str, Any] = {} if plan.hub_heartbeat is None else {"heartbeat": plan.hub_heartbeat}
+        address = _reachable(bound[0]) if plan.announce else None
+        server.register(server.name, plan.hubs, address=address, **heartbeat)
+
+
+def _reachable(endpoint: str) -> str:
+    """An endpoint that means something on other machines, too."""
+    for everywhere in ("tcp://0.0.0.0:", "tcp://[::]:"):
+        if endpoint.startswith(everywhere):
+            return f"tcp://{socket.gethostname()}:{endpoint.removeprefix(everywhere)}"
+    return endpoint
+
+
+def _announce(name: str, bound: list[str], plan: Plan) -> None:
+    for endpoint in bound:
+        print(f"serving {name} on {endpoint}")
+    for endpoint in (*plan.connect, *plan.hubs):
+        print(f"serving {name} through {endpoint}")
+    sys.stdout.flush()
+
+
+class Stop:
+    """The signal handler. The first signal drains, a Ctrl-C after it ends the process at once.
+
+    drain: what stops within so many seconds. received: the first signal.
+    """
+
+    def __init__(self, drain: Callable[[float], None], tell: bool) -> None:
+        self._drain_for = drain
+        self._tell = tell
+        self.received: int | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None = None) -> None:
+        if self.received is None:
+            self.received = number
+            if self._tell:
+                tell_draining()
+            self._drain()
+        elif number == signal.SIGINT:
+            os._exit(EXIT_INTERRUPTED)
+
+    def _drain(self) -> None:
+        """Begin to drain, from wherever the signal has interrupted the program."""
+        import gevent
+
+        gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn, self._drain_for, DRAIN)
+
+
+def _stop_with_parent(lifeline: Lifeline, stop: Stop) -> None:
+    """Drain when the parent is gone, however it went."""
+    import gevent
+
+    watcher = gevent.get_hub().loop.io(lifeline.leash, 1)
+
+    def gone() -> None:
+        watcher.stop()
+        stop(signal.SIGTERM)
+
+    watcher.start(gone)
