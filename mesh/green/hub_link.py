@@ -23,10 +23,7 @@ from mesh.green.sockets import MORE, NOBLOCK
 
 RETRY: Final = 0.01
 MAX_FRAMES: Final = 16
-NO_EVENT: Final = [
-    b"WireError",
-    b"a worker of mesh takes events of zerorpc: [header, name, args] in MessagePack",
-]
+NO_EVENT: Final = b"a worker of mesh takes events of zerorpc, [header, name, args] in MessagePack"
 
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
@@ -106,11 +103,15 @@ class HubLink:
 
     def _deliver(self, session: ServerSession, token: bytes, event: bytes, now: float) -> None:
         peer = HubCall(self.number, token)
-        answered = len(session.out)
-        new = token not in self.registration.tokens
-        self.registration.tokens.add(token)
+        tokens = self.registration.tokens
+        if token in tokens:
+            session.receive(peer, event, now)
+            return
+        answered, late = len(session.out), session.dropped["late"]
         session.receive(peer, event, now)
-        if new and peer not in session.channels and len(session.out) == answered:
+        if peer in session.channels or len(session.out) > answered:
+            tokens.add(token)
+        elif session.dropped["late"] == late:
             self._transmit([*self.registration.answer(token, b"WireError", True), NO_EVENT])
 
     # Out

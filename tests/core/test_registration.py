@@ -1,0 +1,213 @@
+"""A worker's side of its registration with one hub, with a clock of the test's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from mesh.core import majordomo as mdp
+from mesh.core.channel import NEVER
+from mesh.core.majordomo import STANDARD, Command, FromWorker
+from mesh.core.registration import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Registration, State
+
+TOKEN = b"t1"
+ABOUT = {"capacity": 4, "version": "1"}
+
+
+def registered(now: float = 100.0, heartbeat: float = 1.0, **about: Any) -> Registration:
+    one = Registration("users", {**ABOUT, **about}, heartbeat)
+    one.connected(now)
+    return one
+
+
+def said(one: Registration) -> list[FromWorker]:
+    """What it has to say since the last time."""
+    out, one.out = one.out, []
+    messages = [mdp.read(frames) for frames in out]
+    assert all(type(message) is FromWorker for message in messages)
+    return messages  # type: ignore[return-value]
+
+
+def commands(one: Registration) -> list[Command]:
+    return [message.command for message in said(one)]
+
+
+def request(event: bytes = b"event", token: bytes = TOKEN) -> list[bytes]:
+    return mdp.carried(STANDARD[2], Command.REQUEST, token, [event])
+
+
+def acknowledge(one: Registration, now: float, capacity: int = 4, heartbeat_ms: int = 1000) -> None:
+    one.receive(mdp.heartbeat(about={"capacity": capacity, "heartbeat": heartbeat_ms}), now)
+
+
+def test_it_registers_when_the_connection_stands() -> None:
+    one = Registration("users", ABOUT, 2.5)
+    assert (one.state, one.out, one.wake_at) == (State.AWAY, [], NEVER)
+    one.connected(1.0)
+    (ready,) = said(one)
+    assert (ready.command, ready.service) == (Command.READY, "users")
+    assert ready.about == {**ABOUT, "heartbeat": 2500}
+    assert one.state is State.REGISTERED and not one.known
+
+
+def test_what_a_strict_hub_sees_is_the_rfc_and_one_frame_more() -> None:
+    (frames,) = registered().out
+    assert frames[:3] == [b"MDPW02", b"\x01", b"users"]
+    assert msgpack.unpackb(frames[3])["capacity"] == 4 and len(frames) == 4
+
+
+def test_requests_and_answers() -> None:
+    one = registered()
+    assert one.receive(request(), 101.0) == (TOKEN, b"event")
+    one.tokens.add(TOKEN)
+    assert one.answer(TOKEN, b"item", False) == [b"MDPW02", b"\x03", TOKEN, b"", b"item"]
+    assert one.tokens == {TOKEN}
+    assert one.answer(TOKEN, b"end", True) == [b"MDPW02", b"\x04", TOKEN, b"", b"end"]
+    assert not one.tokens
+
+
+def test_a_request_with_a_leading_empty_frame_is_taken() -> None:
+    assert registered().receive([b"", *request()], 101.0) == (TOKEN, b"event")
+
+
+def test_heartbeats_go_out_and_silence_is_the_end() -> None:
+    one = registered()
+    said(one)
+    one.on_timer(100.5)
+    assert not one.out and one.wake_at == 101.0
+    for now in (101.0, 102.0):
+        one.on_timer(now)
+        assert commands(one) == [Command.HEARTBEAT]
+    one.on_timer(102.9)
+    assert one.state is State.REGISTERED
+    one.on_timer(103.0)
+    assert one.state is State.AWAY and "silent for 3.0 s" in one.why
+    assert one.connect_at == one.wake_at == 103.0
+
+
+@pytest.mark.parametrize("sign", [mdp.heartbeat(), request()])
+def test_any_sign_of_life_counts(sign: list[bytes]) -> None:
+    one = registered()
+    one.receive(sign, 102.5)
+    one.on_timer(105.0)
+    assert one.state is State.REGISTERED
+    one.on_timer(105.5)
+    assert one.state is State.AWAY
+
+
+def test_the_quicker_of_two_heartbeats_is_given_and_the_slower_waited_for() -> None:
+    one = registered(heartbeat=2.0)
+    acknowledge(one, 100.0, heartbeat_ms=500)
+    assert one.wake_at == 100.5
+    one.on_timer(105.9)
+    assert one.state is State.REGISTERED
+    one.on_timer(106.0)
+    assert one.state is State.AWAY
+
+    slow = registered(heartbeat=0.5)
+    acknowledge(slow, 100.0, heartbeat_ms=10_000)
+    slow.on_timer(129.0)
+    assert slow.state is State.REGISTERED and slow.wake_at == 129.5
+    slow.on_timer(130.0)
+    assert slow.state is State.AWAY
+
+
+def test_each_dismissal_makes_the_pause_longer() -> None:
+    one, now, pauses = registered(), 100.0, []
+    for _ in range(12):
+        one.receive(mdp.disconnect(reason="no such service"), now)
+        assert one.state is State.AWAY and one.why.endswith("away: no such service")
+        pauses.append(round(one.connect_at - now, 6))
+        one.connecting()
+        assert one.wake_at == NEVER
+        one.connected(now)
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses[-1] == LONGEST_PAUSE
+    one.receive(mdp.disconnect(), now + STEADY)
+    assert one.connect_at == now + STEADY
+
+
+def test_a_hub_that_restarted_gets_its_worker_back_at_once() -> None:
+    one = registered()
+    one.tokens.add(TOKEN)
+    one.broke("the connection broke", 101.0)
+    assert one.connect_at == 101.0 and not one.tokens and not one.out
+    assert one.receive(request(), 101.0) is None  # of the connection that is no more
+    one.connecting()
+    one.connected(101.2)
+    assert commands(one) == [Command.READY]
+
+
+def test_a_hub_of_mesh_is_told_of_another_capacity() -> None:
+    one = registered()
+    acknowledge(one, 100.0)
+    assert one.known and one.settled
+    said(one)
+    one.offer(0, 101.0)
+    assert [message.about for message in said(one)] == [{"capacity": 0}]
+    assert not one.settled
+    assert one.receive(request(), 101.0) is not None  # it was on its way
+    acknowledge(one, 101.1, capacity=0)
+    assert one.settled and one.state is State.REGISTERED
+    one.offer(0, 102.0)
+    assert not one.out
+    one.offer(4, 103.0)
+    assert [message.about for message in said(one)] == [{"capacity": 4}]
+
+
+def test_any_other_hub_is_left_when_nothing_is_open() -> None:
+    one = registered()
+    one.receive(mdp.heartbeat(), 100.1)
+    one.receive(request(), 100.1)
+    one.tokens.add(TOKEN)
+    said(one)
+    one.offer(0, 101.0)
+    assert one.state is State.REGISTERED and not one.settled and not one.out
+    one.answer(TOKEN, b"end", True)
+    one.leave_if_done()
+    assert commands(one) == [Command.DISCONNECT]
+    assert one.settled and one.state is State.CONNECTED
+    one.offer(4, 105.0)
+    assert commands(one) == [Command.READY]
+
+
+def test_without_capacity_it_does_not_register() -> None:
+    one = Registration("users", {"capacity": 0}, 1.0)
+    one.connected(1.0)
+    assert not one.out and one.settled and one.state is State.CONNECTED
+    one.offer(3, 2.0)
+    (ready,) = said(one)
+    assert ready.about is not None and ready.about["capacity"] == 3
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [b""],
+        [b"MDPW02"],
+        [b"MDPW02", b"\x09"],
+        [b"MDPW02", b"\x02", b"t"],
+        [b"MDPW02", b"\x02", b"", b"", b"e"],
+        [b"MDPW03", b"\x02", b"t", b"", b"e"],
+        [b"MDPC02", b"\x01", b"users", b"e"],
+        mdp.ready("users"),
+        mdp.carried(STANDARD[2], Command.FINAL, b"t", [b"e"]),
+        [b"junk"] * 9,
+    ],
+)
+def test_rubbish_is_counted(frames: list[bytes]) -> None:
+    one = registered()
+    assert one.receive(frames, 100.1) is None
+    assert one.dropped["malformed"] == 1 and one.state is State.REGISTERED
+
+
+@pytest.mark.parametrize("about", [{}, {"heartbeat": -1}, {"heartbeat": "x", "capacity": None}])
+def test_a_hub_that_says_nonsense_changes_nothing(about: dict[str, Any]) -> None:
+    one = registered()
+    said(one)
+    one.receive(mdp.heartbeat(about=about), 100.5)
+    one.on_timer(101.0)
+    assert commands(one) == [Command.HEARTBEAT] and one.wake_at == 102.0

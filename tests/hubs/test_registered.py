@@ -1,0 +1,268 @@
+"""Servers of mesh that are workers of hubs: `Server.register`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import zmq
+
+import mesh
+from hubs.broker import Broker
+from hubs.spec import Side
+from mesh.core import majordomo as mdp
+from mesh.core import wire
+from mesh.core.majordomo import STANDARD, Command
+from mesh.errors import ConfigError
+from tests.helpers.peers import free_port
+from tests.helpers.processes import eventually
+from tests.hubs.test_broker import HEARTBEAT, majordomo, queue, running, until_registered
+from tests.hubs.wires import Wires
+
+Serve = Callable[..., mesh.Server]
+
+
+class Shop:
+    """What the workers serve."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.began = 0
+
+    def price(self, item: str, *, times: int = 1) -> float:
+        return {"tea": 2.5, "jam": 4.0}[item] * times
+
+    def count(self, number: int) -> Iterator[int]:
+        try:
+            yield from range(number)
+        finally:
+            self.closed += 1
+
+    def nap(self, seconds: float) -> str:
+        self.began += 1
+        gevent.sleep(seconds)
+        return "rested"
+
+    def burn(self, seconds: float) -> str:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        return "burnt"
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def serve(shop: Shop) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def start(*hubs: str, **options: Any) -> mesh.Server:
+            server = mesh.Server(shop, name="shop", **options)
+            server.register("shop", list(hubs), heartbeat=HEARTBEAT)
+            server.start()
+            stack.callback(server.stop, 0.2)
+            return server
+
+        yield start
+
+
+@pytest.fixture(params=["queue", "majordomo"])
+def hub(request: pytest.FixtureRequest) -> Iterator[tuple[Broker, str, str]]:
+    """A broker, its in side and its out side."""
+    one = queue(service="shop") if request.param == "queue" else majordomo(default="shop")
+    with running(one) as (broker, endpoints):
+        yield broker, endpoints.in_[0], endpoints.out[0]
+
+
+def test_calls_streams_keywords_and_errors(hub: tuple[Broker, str, str], serve: Serve, shop: Shop) -> None:
+    broker, clients, workers = hub
+    serve(workers)
+    until_registered(broker, 1)
+    with mesh.connect(clients, timeout=10) as client:
+        assert client.price("tea") == 2.5
+        assert client.price("tea", times=2) == 5.0
+        assert list(client.count(5_000)) == list(range(5_000))
+        with pytest.raises(KeyError) as caught:
+            client.price("salt")
+        assert "in price" in caught.value.traceback
+        with pytest.raises(NameError):
+            client.nothing()
+    (worker,) = broker.switch.workers.values()
+    eventually(lambda: not worker.calls, what="the slots to be free")
+    assert shop.closed == 1
+
+
+def test_a_stream_that_is_left_ends_and_frees_its_place(
+    hub: tuple[Broker, str, str], serve: Serve, shop: Shop
+) -> None:
+    broker, clients, workers = hub
+    serve(workers, pool_size=1)
+    until_registered(broker, 1)
+    with mesh.connect(clients, timeout=10) as client:
+        for _ in range(3):
+            for number in client.count(1_000_000):
+                if number == 200:
+                    break
+        assert client.price("jam") == 4.0
+        assert shop.closed == 3
+
+
+def test_a_call_that_times_out_in_the_hub_or_the_worker_frees_its_place(
+    hub: tuple[Broker, str, str], serve: Serve
+) -> None:
+    broker, clients, workers = hub
+    serve(workers, pool_size=1)
+    until_registered(broker, 1)
+    with mesh.connect(clients, timeout=10) as client:
+        hurried = client.with_options(timeout=0.1)
+        naps = [hurried.nap.future(0.5) for _ in range(3)]
+        for nap in naps:
+            with pytest.raises(mesh.TimeoutExpired):
+                nap.result()
+        assert client.price("jam") == 4.0
+        assert client.nap(0.01) == "rested"
+
+
+def test_a_client_that_is_gone_ends_its_stream(
+    hub: tuple[Broker, str, str], serve: Serve, shop: Shop
+) -> None:
+    broker, clients, workers = hub
+    serve(workers)
+    until_registered(broker, 1)
+    client = mesh.connect(clients, timeout=10)
+    assert next(iter(client.count(1_000_000))) == 0
+    client.close()
+    eventually(lambda: shop.closed == 1, what="the generator to be closed")
+
+
+def test_a_handler_that_computes_keeps_its_registration(hub: tuple[Broker, str, str], serve: Serve) -> None:
+    broker, clients, workers = hub
+    serve(workers)
+    until_registered(broker, 1)
+    before = list(broker.switch.workers.values())
+    with mesh.connect(clients, timeout=20) as client:
+        assert client.burn(5 * HEARTBEAT) == "burnt"
+    assert list(broker.switch.workers.values()) == before
+
+
+def test_one_worker_of_two_hubs_serves_both_from_one_pool(serve: Serve, shop: Shop, tmp_path: Path) -> None:
+    with running(queue()) as (first, one), running(majordomo()) as (second, two):
+        serve(one.out[0], two.out[0], pool_size=2)
+        until_registered(first, 1)
+        until_registered(second, 1)
+        with mesh.connect(one.in_[0], timeout=10) as client:
+            assert client.price("tea") == 2.5
+            naps = [client.nap.future(0.3) for _ in range(2)]
+            eventually(lambda: shop.began == 2, what="two naps")
+            first.stop(0)
+            for nap in naps:
+                with pytest.raises(mesh.LostRemote):
+                    nap.result()
+        registry = tmp_path / "services.yml"
+        registry.write_text(f"shop: {{hub: {two.in_[0]}}}\n")
+        with mesh.connect("shop", timeout=10, services=str(registry)) as client:
+            assert client.price("jam") == 4.0
+
+
+def test_a_worker_that_the_hub_does_not_want_tries_again_and_says_why(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mesh.server"), running(queue(service="users")) as (broker, ends):
+        serve(ends.out[0])
+        eventually(lambda: broker.switch.dropped["registration refused"] >= 3, what="three attempts")
+        assert not broker.switch.workers
+    lines = [record.getMessage() for record in caplog.records if "is no worker of" in record.getMessage()]
+    assert len({line for line in lines if "sent its worker away" in line}) == 1
+    assert "shop is no worker of tcp://" in lines[0]
+
+
+def test_a_hub_that_comes_later_gets_its_worker(serve: Serve) -> None:
+    port = free_port()
+    serve(f"tcp://127.0.0.1:{port}")
+    with running(queue(out=Side((f"tcp://127.0.0.1:{port}",)))) as (broker, _):
+        until_registered(broker, 1)
+
+
+def test_stop_loses_no_call(hub: tuple[Broker, str, str], serve: Serve) -> None:
+    broker, clients, workers = hub
+    first = serve(workers)
+    serve(workers)
+    until_registered(broker, 2)
+    with mesh.connect(clients, timeout=10) as client:
+        naps = [client.nap.future(0.3) for _ in range(10)]
+        prices = [client.price.future("tea") for _ in range(200)]
+        first.stop()
+        prices += [client.price.future("tea") for _ in range(200)]
+        assert {price.result() for price in prices} == {2.5}
+        assert {nap.result() for nap in naps} == {"rested"}
+    until_registered(broker, 1)
+
+
+def test_a_plain_majordomo_client_gets_an_answer_to_what_is_no_event(serve: Serve, wires: Wires) -> None:
+    with running(majordomo()) as (broker, ends):
+        serve(ends.out[0])
+        until_registered(broker, 1)
+        client = wires(zmq.DEALER, ends.in_[0])
+        client.send_multipart(mdp.request("shop", [b"hello"]))
+        assert client.recv_multipart()[:4] == [b"MDPC02", b"\x03", b"shop", b"WireError"]
+        event = wire.pack({"message_id": b"m1", "v": 3}, "price", ["tea"])
+        client.send_multipart(mdp.request("shop", [event]))
+        *head, answer = client.recv_multipart()
+        assert head == [b"MDPC02", b"\x03", b"shop"]
+        assert wire.unpack(answer)[1:] == ("OK", [2.5])
+        (worker,) = broker.switch.workers.values()
+        assert not worker.calls
+
+
+def test_a_strict_broker_of_somebody_else(serve: Serve, wires: Wires) -> None:
+    """One that knows no frame but the RFC's, and gives one call at a time."""
+    port = free_port()
+    broker = wires(zmq.ROUTER, bind=f"tcp://127.0.0.1:{port}")
+    server = serve(f"tcp://127.0.0.1:{port}")
+    me, *ready = broker.recv_multipart()
+    assert ready[:3] == [b"MDPW02", b"\x01", b"shop"]
+    event = wire.pack({"message_id": b"m1", "v": 3}, "count", [2])
+    broker.send_multipart([me, *mdp.carried(STANDARD[2], Command.REQUEST, b"client", [event])])
+    answers: list[tuple[bytes, str]] = []
+    while not answers or answers[-1][0] != b"\x04":
+        broker.send_multipart([me, *mdp.heartbeat()])
+        if broker.poll(50):
+            _, head, command, *rest = broker.recv_multipart()
+            assert head == b"MDPW02"
+            if command != b"\x05":
+                assert rest[:2] == [b"client", b""]
+                answers.append((command, wire.unpack(rest[2])[1]))
+                more = wire.pack({"message_id": b"m2", "v": 3, "response_to": b"m1"}, "_zpc_more", [5])
+                broker.send_multipart([me, *mdp.carried(STANDARD[2], Command.REQUEST, b"client", [more])])
+    assert [name for _, name in answers if name != "_zpc_hb"] == ["STREAM", "STREAM", "STREAM_DONE"]
+    server.stop()
+    while True:
+        _, _, command, *rest = broker.recv_multipart()
+        if command == b"\x06":
+            assert not rest
+            break
+
+
+@pytest.mark.parametrize(
+    ("service", "hub", "options", "part"),
+    [
+        ("a b", "tcp://127.0.0.1:1", {}, "is no name of a service"),
+        ("shop", "127.0.0.1:1", {}, "is no endpoint"),
+        ("shop", "inproc://x", {}, "never in the same process"),
+        ("shop", "tcp://127.0.0.1:1", {"heartbeat": 0}, "more than 0"),
+    ],
+)
+def test_wrong_arguments(service: str, hub: str, options: dict[str, Any], part: str, shop: Shop) -> None:
+    server = mesh.Server(shop)
+    with pytest.raises(ConfigError, match=part):
+        server.register(service, hub, **options)
+    server.stop()
