@@ -1,0 +1,81 @@
+"""Greenlets that call without a pause, and what became of each call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import gevent
+
+from tests.helpers.processes import eventually
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One call: whose, when it began and ended, on the clock of time.monotonic, and how."""
+
+    caller: int
+    begun: float
+    ended: float
+    value: Any = None
+    error: Exception | None = None
+
+
+class Callers:
+    """So many greenlets that repeat `call` until the end of the block, whatever comes of it."""
+
+    def __init__(self, call: Callable[[], Any], number: int) -> None:
+        self._call = call
+        self._number = number
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self._ended = False
+        self.outcomes: list[Outcome] = []
+
+    def __enter__(self) -> Self:
+        self._greenlets = [gevent.spawn(self._repeat, one) for one in range(self._number)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        gevent.joinall(self._greenlets, timeout=30)
+        gevent.killall(self._greenlets)
+
+    def _repeat(self, caller: int) -> None:
+        while not self._ended:
+            begun, value, error = time.monotonic(), None, None
+            try:
+                value = self._call()
+            except Exception as exc:  # noqa: BLE001 - the test looks at all of them
+                error = exc
+            self.outcomes.append(Outcome(caller, begun, time.monotonic(), value, error))
+            gevent.sleep(0.001)
+
+    @property
+    def errors(self) -> list[Outcome]:
+        return [one for one in self.outcomes if one.error is not None]
+
+    def values(self, since: float = 0.0) -> set[Any]:
+        """What the calls gave that began after that moment and succeeded."""
+        return {one.value for one in self.outcomes if one.begun >= since and one.error is None}
+
+    def wait_for(self, number: int) -> None:
+        """Until that many more calls have succeeded."""
+        begun = time.monotonic()
+        eventually(
+            lambda: sum(one.begun >= begun and one.error is None for one in self.outcomes) >= number,
+            what=lambda: f"{number} calls; the last: {self.outcomes[-3:]}",
+        )
+
+    def resumed(self, since: float) -> float:
+        """Seconds from that moment until the last of the callers had an answer to a call that began later."""
+        first: dict[int, float] = {}
+        for one in self.outcomes:
+            if one.begun >= since and one.error is None:
+                first.setdefault(one.caller, one.ended)
+        assert len(first) == self._number, f"callers without an answer: {self.outcomes[-3:]}"
+        return max(first.values()) - since

@@ -1,0 +1,58 @@
+"""A worker made with `mesh.Server`. Arguments: service, seconds of heartbeat, the out sides of its hubs.
+
+SIGTERM drains it, as that of `mesh serve` does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import gevent
+
+import mesh
+
+
+class Service:
+    def __init__(self) -> None:
+        self._begun: list[str] = []
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def echo(self, value: object) -> object:
+        return value
+
+    def count(self, most: int) -> Iterator[int]:
+        yield from range(most)
+
+    def nap(self, seconds: float, name: str = "") -> int:
+        """Sleep, so that others run, and tell who did."""
+        self._begun.append(name)
+        gevent.sleep(seconds)
+        return os.getpid()
+
+    def begun(self) -> list[str]:
+        """The names of all naps so far."""
+        return self._begun
+
+    def burn(self, seconds: float) -> int:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        return os.getpid()
+
+
+def main(service: str, heartbeat: str, *hubs: str) -> None:
+    server = mesh.Server(Service(), name=service)
+    server.register(service, hubs, heartbeat=float(heartbeat))
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    print("ready", flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
