@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -25,6 +25,7 @@ from hubs.model import Settings
 from hubs.router import Router
 from hubs.sockets import Context, attach
 from hubs.spec import HubSpec, Side
+from hubs.status import Values, summary, version
 from hubs.switch import Switch
 from mesh.core.channel import NEVER
 from mesh.errors import ConfigError
@@ -68,7 +69,8 @@ class Broker:
 
     def __init__(self, spec: HubSpec) -> None:
         self.spec = spec
-        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode())
+        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), self._describe)
+        self._began = time.monotonic()
         self._context: Context = zmq.Context()
         self._in = Router(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
@@ -108,6 +110,16 @@ class Broker:
         self._thread.start()
         return self.endpoints
 
+    def status(self, patience: float) -> Values | None:
+        """What it tells of itself, without the single workers; None where it is too busy for that."""
+        told: Future[Values] = Future()
+        self._order(partial(self._tell, told))
+        try:
+            return told.result(patience)
+        except (TimeoutError, CancelledError):
+            told.cancel()
+            return None
+
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if _identity(spec) != _identity(self.spec):
             return None
@@ -137,10 +149,13 @@ class Broker:
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
-        try:
-            os.write(self._wake_out, b"\0")
-        except BlockingIOError:
-            pass  # it has enough to wake up for
+        with self._ending:
+            if self._ended:
+                return  # the pipe's number may be another file's by now
+            try:
+                os.write(self._wake_out, b"\0")
+            except BlockingIOError:
+                pass  # it has enough to wake up for
 
     # In the thread
 
@@ -240,6 +255,21 @@ class Broker:
                 self._send_all()
 
     # Orders
+
+    def _tell(self, told: Future[Values]) -> None:
+        if told.set_running_or_notify_cancel():
+            told.set_result({**self._describe(), **summary(self.switch, time.monotonic())})
+
+    def _describe(self) -> Values:
+        return {
+            "name": self.spec.name,
+            "type": self.spec.type,
+            "version": version(),
+            "pid": os.getpid(),
+            "uptime": round(time.monotonic() - self._began, 3),
+            "in": list(self.endpoints.in_),
+            "out": list(self.endpoints.out),
+        }
 
     def _attach(self, in_: Side, out: Side, patience: float) -> None:
         sides = [(self._in.attached, in_), (self._out.attached, out)]

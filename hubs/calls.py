@@ -13,12 +13,12 @@ from collections import Counter
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
+from hubs.peek import is_beat, is_error
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.channel import NEVER, Ids, control
 from mesh.core.majordomo import Command
-from mesh.errors import WireError
 
 Out = tuple[Address, list[bytes]]
 
@@ -30,16 +30,13 @@ MAX_UNKNOWN: Final = 1_000
 """Services without a worker so far that calls may wait for."""
 FORGET_AFTER: Final = 10.0
 """Heartbeats after its last worker and call until a service is as good as unknown."""
-_ERR: Final = b"\xa3ERR"
-_HEADER_SIZE: Final = 512
-"""Bytes in which an answer's name is looked for before a closer look."""
 
 
 class Calls:
     """base: 24 hex digits that no other sender of events has.
 
     out: what is to be sent. dropped: what was not understood, by kind; refused: the calls that were,
-    by error. wake_at: when the timer is wanted next.
+    by error. clients: those with open calls. wake_at: when the timer is wanted next.
     """
 
     def __init__(self, settings: Settings, base: bytes) -> None:
@@ -55,7 +52,7 @@ class Calls:
         self._now = 0.0
         self._ids = Ids(base)
         self._tokens = 0
-        self._clients: dict[Address, set[Call]] = {}
+        self.clients: dict[Address, set[Call]] = {}
 
     def _wake(self, at: float) -> None:
         self.wake_at = min(self.wake_at, at)
@@ -153,7 +150,7 @@ class Calls:
 
     def _enter(self, call: Call) -> None:
         self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
-        self._clients.setdefault(call.client, set()).add(call)
+        self.clients.setdefault(call.client, set()).add(call)
 
     def _make_room(self, service: Service, call: Call) -> bool:
         """A full queue gives each client its share: who has more than that has to give."""
@@ -190,6 +187,7 @@ class Calls:
     def _give(self, worker: Worker, call: Call, now: float) -> None:
         call.worker = worker
         call.tries += 1
+        call.given = now
         call.next_beat = max(now, call.opened + self.settings.heartbeat)
         worker.calls[call.token] = call
         self._to_worker(worker, call, call.body)
@@ -211,7 +209,7 @@ class Calls:
             self.dropped["late"] += 1
             return
         if call.idempotent and not call.answered:
-            call.answered = final or not _is_beat(body[0])
+            call.answered = final or not is_beat(body[0])
             if call.answered:
                 call.early.clear()
         if call.gone:
@@ -227,10 +225,18 @@ class Calls:
         if final:
             del worker.calls[token]
             service = self.services[worker.service]
+            now, tally = worker.last_heard, service.tally
+            if now >= tally.slice_ends:
+                tally.begin_slice(now)
+            tally.calls += 1
+            worker.ended += 1
             if not call.gone:
                 self._forget(call)
+                if is_error(body[0]):
+                    tally.errors += 1
+                    worker.errors += 1
             service.pool.give_back(worker)
-            self._dispatch(service, worker.last_heard)
+            self._dispatch(service, now)
 
     def _orphan(self, service: Service, call: Call, what: str) -> None:
         """Its worker is gone, after it has done `what`."""
@@ -249,6 +255,14 @@ class Calls:
     def _refuse(self, call: Call, name: str, why: str, *, seen: bool = False) -> None:
         """Tell the client that its call has come to nothing. seen: a worker had it."""
         self._forget(call)
+        service = self.services.get(call.service)
+        if not seen:
+            self.refused[name] += 1
+        if service is not None:
+            if seen:
+                service.tally.lost(self._now)
+            else:
+                service.tally.refused += 1
         text = f"{call.asked or call.service or 'the call'}: {why}"
         if call.style is not None:
             body = [name.encode(), text.encode("utf-8", "replace")]
@@ -264,11 +278,11 @@ class Calls:
 
     def _forget(self, call: Call) -> None:
         self.calls.pop((call.client, call.token if call.channel is None else call.channel), None)
-        calls = self._clients.get(call.client)
+        calls = self.clients.get(call.client)
         if calls is not None:
             calls.discard(call)
             if not calls:
-                del self._clients[call.client]
+                del self.clients[call.client]
 
     # Time
 
@@ -296,10 +310,3 @@ class Calls:
                 del self.services[service.name]
             else:
                 self._wake(forget_at)
-
-
-def _is_beat(payload: bytes) -> bool:
-    try:
-        return wire.unpack(payload)[1] == wire.BEAT
-    except WireError:
-        return False

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hubs.pool import Pool
+from hubs.tally import Tally
 from hubs.waiting import Waiting
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import Style
@@ -38,7 +39,7 @@ class Worker:
     """One registered worker. about: what it says of itself, where it is mesh's.
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
-    has to answer, by token.
+    has to answer, by token. ended: calls that it has answered; errors: those of them with an error.
     """
 
     address: Address
@@ -51,6 +52,8 @@ class Worker:
     interval: float = NEVER
     patience: float = NEVER
     calls: dict[bytes, Call] = field(default_factory=dict)
+    ended: int = 0
+    errors: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +62,7 @@ class Call:
 
     answered: some of the answer has gone to the client. gone: the client has, and gets no more.
     asked: the service as a Majordomo client names it. early: events that came before it had an
-    answer, for its worker or the next. tries: workers that had it.
+    answer, for its worker or the next. tries: workers that had it. given: when the last one got it.
     """
 
     token: bytes
@@ -74,6 +77,7 @@ class Call:
     asked: str = ""
     idempotent: bool = False
     tries: int = 0
+    given: float = NEVER
     answered: bool = False
     gone: bool = False
     next_beat: float = NEVER
@@ -91,5 +95,6 @@ class Service:
     name: str
     waiting: Waiting[Call]
     pool: Pool[Worker] = field(default_factory=Pool)
+    tally: Tally = field(default_factory=Tally)
     seen: bool = False
     alone: float = NEVER

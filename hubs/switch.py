@@ -7,9 +7,11 @@ be reached any more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
+from hubs import status
 from hubs.calls import FORGET_AFTER
 from hubs.model import Address, Call, Service, Settings
 from hubs.registration import Registration
@@ -27,8 +29,19 @@ GRAIN_OF_EACH: Final = 5e-6
 """Seconds between two looks at what waits, at least, and more for each call."""
 
 
+STATUS_FOR: Final = 0.1
+"""Seconds for which a status is told again: with thousands of workers it takes a while to gather."""
+
+
 class Switch(Registration):
-    """The state of one hub; see Calls."""
+    """The state of one hub; see Calls. describe: what the driver knows of the hub, for its status."""
+
+    def __init__(
+        self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        super().__init__(settings, base)
+        self._describe = describe
+        self._statuses: dict[str, tuple[float, bytes]] = {}
 
     # What comes in
 
@@ -80,6 +93,8 @@ class Switch(Registration):
 
     def _manage(self, message: FromClient) -> bytes:
         """RFC 8."""
+        if message.service == status.SERVICE:
+            return self._status("json", lambda values: json.dumps(values).encode())
         if message.service != "mmi.service":
             return b"501"
         service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
@@ -95,11 +110,31 @@ class Switch(Registration):
         client = (side, envelope)
         channel = header.get("response_to")
         if channel is None:
+            if header.get("service") == status.SERVICE:
+                self._tell_status(client, header)
+                return
             self._request(client, header, payload, now)
         elif type(channel) in (bytes, str):
             self._follow_up(self.calls.get((client, channel)), header, payload)
         else:
             self.dropped["malformed"] += 1
+
+    def _tell_status(self, client: Address, header: wire.Header) -> None:
+        channel = header.get("message_id")
+        if type(channel) not in (bytes, str):
+            self.dropped["malformed"] += 1
+            return
+        answer: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel}
+        pack = wire.packer()
+        parts = (b"\x93", pack(answer), pack(wire.OK), b"\x91", self._status("event", pack))
+        self.out.append((client, [b"", b"".join(parts)]))
+
+    def _status(self, form: str, pack: wire.Pack) -> bytes:
+        until, told = self._statuses.get(form, (NEVER, b""))
+        if not told or self._now >= until:
+            told = pack({**self._describe(), **status.full(self, self._now)})
+            self._statuses[form] = (self._now + STATUS_FOR, told)
+        return told
 
     # What else the driver tells
 
@@ -108,7 +143,7 @@ class Switch(Registration):
         worker = self.workers.get(address)
         if worker is not None:
             self._dismiss(worker, "lost its connection", tell=False)
-        for call in list(self._clients.get(address, ())):
+        for call in list(self.clients.get(address, ())):
             self._give_up(call)
 
     def probe(self, side: int) -> None:
@@ -116,7 +151,7 @@ class Switch(Registration):
         for worker in self.workers.values():
             if worker.address[0] == side:
                 self.out.append((worker.address, mdp.heartbeat(worker.style)))
-        for client, calls in self._clients.items():
+        for client, calls in self.clients.items():
             channel = next((call.channel for call in calls if call.style is None), None)
             if client[0] == side and channel is not None:
                 self.out.append((client, [b"", control(self._ids, channel, wire.BEAT, 0)]))

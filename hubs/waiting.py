@@ -50,6 +50,11 @@ class Waiting(Generic[T]):
         for calls in self._clients.values():
             yield from calls.values()
 
+    def first_of_each(self) -> Iterator[T]:
+        """The next call of each client."""
+        for calls in self._clients.values():
+            yield next(iter(calls.values()))
+
     def limit(self, most: int, most_bytes: int) -> None:
         """Other bounds from now on; what waits already goes on to."""
         self._most = most

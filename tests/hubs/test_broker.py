@@ -181,6 +181,37 @@ def test_a_queue_hub_takes_workers_and_clients_of_any_name_or_of_one(wires: Wire
         assert not broker.switch.workers
 
 
+# Seeing in
+
+
+def test_a_hub_tells_of_itself_through_its_in_side(hub: HubSpec) -> None:
+    with running(hub) as (broker, (in_, out)), workers(out[0], 2, capacity=7), RawClient(in_[0]) as client:
+        until_registered(broker, 2)
+        client.send(*event(b"1", "hold", ()))
+        eventually(lambda: any(worker.calls for worker in broker.switch.workers.values()))
+        client.send(*event(b"2", "any", (), service="mmi.status"))
+        header, name, (values,) = client.answer()
+        assert (header["response_to"], name) == (b"2", "OK")
+        assert (values["name"], values["type"], values["pid"]) == (hub.name, hub.type, os.getpid())
+        assert (values["in"], values["out"]) == ([*in_], [*out])
+        assert 0 < values["uptime"] < 60
+        (service,) = values["services"]
+        assert [service[key] for key in ("workers", "capacity", "busy", "calls")] == [2, 14, 1, 0]
+        assert [worker["capacity"] for worker in values["workers"]] == [7, 7]
+
+
+def test_its_numbers_are_asked_of_its_own_thread() -> None:
+    with running(queue()) as (broker, (_, out)), workers(out[0], 1):
+        until_registered(broker, 1)
+        values = broker.status(5.0)
+        assert values is not None
+        assert [service["workers"] for service in values["services"]] == [1]
+        assert "workers" not in values
+    begun = time.monotonic()
+    assert broker.status(0.1) is None
+    assert time.monotonic() - begun < 2
+
+
 # Loss
 
 

@@ -30,10 +30,10 @@ class Bench:
         return [(envelope[0], frames) for (_, envelope), frames in out]
 
     def register(
-        self, name: bytes, service: str = "echo", capacity: int | None = None, version: int = 2, **more: Any
+        self, name: bytes, service: str = "echo", capacity: int | None = None, speaks: int = 2, **more: Any
     ) -> None:
         about = None if capacity is None and not more else {"capacity": capacity, **more}
-        self.worker_says(name, mdp.ready(service, about, STANDARD[version]))
+        self.worker_says(name, mdp.ready(service, about, STANDARD[speaks]))
 
     def worker_says(self, name: bytes, frames: list[bytes]) -> None:
         self.switch.receive(OUT, [name, *frames], self.now)
@@ -72,7 +72,7 @@ class Bench:
     def clean_of_clients(self) -> None:
         """Nothing is kept for a client."""
         assert not self.switch.calls
-        assert not self.switch._clients
+        assert not self.switch.clients
 
     def clean(self) -> None:
         """No call is left anywhere."""
@@ -408,8 +408,8 @@ def test_workers_are_told_to_register_again_by_whom_does_not_know_them() -> None
 
 def test_workers_get_heartbeats_in_their_own_style() -> None:
     bench = Bench(heartbeat=1.0)
-    bench.register(b"w1", version=1)
-    bench.register(b"w2", version=2)
+    bench.register(b"w1", speaks=1)
+    bench.register(b"w2", speaks=2)
     bench.pass_time(1.0)
     assert dict(bench.sent()) == {b"w1": mdp.heartbeat(STANDARD[1]), b"w2": mdp.heartbeat(STANDARD[2])}
 
@@ -425,7 +425,7 @@ def test_a_reserved_or_foreign_service_is_not_taken(service: str) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_majordomo_clients_are_served_in_their_own_style(version: int) -> None:
     bench = Bench()
-    bench.register(b"w", version=1)
+    bench.register(b"w", speaks=1)
     style = STANDARD[version]
     bench.switch.receive(IN, [b"c", *mdp.request("echo", [b"a", b"b"], style)], bench.now)
     ((worker, frames),) = bench.sent()

@@ -1,0 +1,117 @@
+"""What a hub tells of itself: services, workers and what waits, as plain values.
+
+Reads the state of a switch, and changes nothing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from hubs.model import Service, Worker
+    from hubs.switch import Switch
+
+SERVICE: Final = "mmi.status"
+MAX_LISTED: Final = 10_000
+"""Workers that are listed one by one."""
+_MAX_TEXT: Final = 255
+
+Values = dict[str, Any]
+
+
+@cache
+def version() -> str:
+    """Of the package; "" where it runs without being installed."""
+    try:
+        return metadata.version("zeromesh")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def services(switch: Switch, now: float) -> list[Values]:
+    """One map a service; times are seconds."""
+    return [_service(service, now) for service in switch.services.values()]
+
+
+def workers(switch: Switch, now: float) -> list[Values]:
+    """One map a worker, at most MAX_LISTED."""
+    listed = list(switch.workers.values())[:MAX_LISTED]
+    return [_worker(one, switch.services[one.service], now) for one in listed]
+
+
+def summary(switch: Switch, now: float) -> Values:
+    """All but the single workers. clients: those that have a call open."""
+    return {
+        "services": services(switch, now),
+        "clients": len(switch.clients),
+        "open": len(switch.calls),
+        "draining": switch.draining,
+        "refused": dict(switch.refused),
+        "dropped": dict(switch.dropped),
+    }
+
+
+def full(switch: Switch, now: float) -> Values:
+    """The summary and the workers."""
+    unlisted = max(0, len(switch.workers) - MAX_LISTED)
+    return {**summary(switch, now), "workers": workers(switch, now), "unlisted": unlisted}
+
+
+def _service(service: Service, now: float) -> Values:
+    pool, waiting, tally = service.pool, service.waiting, service.tally
+    oldest = min((call.opened for call in waiting.first_of_each()), default=now)
+    return {
+        "name": service.name,
+        "workers": len(pool),
+        "capacity": sum(map(pool.capacity, pool)),
+        "busy": sum(map(pool.busy, pool)),
+        "waiting": len(waiting),
+        "waiting_bytes": waiting.size,
+        "oldest_waiting": _age(oldest, now),
+        "calls": tally.calls,
+        "errors": tally.errors,
+        "refused": tally.refused,
+        "rate": round(tally.rate(now), 2),
+    }
+
+
+def _worker(worker: Worker, service: Service, now: float) -> Values:
+    about = worker.about or {}
+    oldest = _first(call.given for call in worker.calls.values())
+    return {
+        "service": service.name,
+        "address": _text(about.get("address")),
+        "protocol": f"0.{worker.style.version}",
+        "mesh": worker.about is not None,
+        "version": _text(about.get("version")),
+        "host": _text(about.get("host")),
+        "pid": _number(about.get("pid")),
+        "kind": _text(about.get("kind")),
+        "since": _age(worker.since, now),
+        "capacity": service.pool.capacity(worker),
+        "busy": service.pool.busy(worker),
+        "calls": worker.ended,
+        "errors": worker.errors,
+        "oldest_call": _age(now if oldest is None else oldest, now),
+        "last_heard": _age(worker.last_heard, now),
+    }
+
+
+def _first(times: Iterable[float]) -> float | None:
+    return next(iter(times), None)
+
+
+def _age(since: float, now: float) -> float:
+    return round(max(0.0, now - since), 3)
+
+
+def _text(value: Any) -> str | None:
+    """What a worker says of itself, as far as it may be passed on."""
+    return value[:_MAX_TEXT] if type(value) is str and value else None
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
