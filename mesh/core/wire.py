@@ -69,12 +69,39 @@ def unpack(payload: bytes) -> Event:
         raise WireError("an event must be an array of header, name and arguments")
     header, name, args = event
     if type(name) is not str:
-        if type(name) is not bytes:
-            raise WireError(f"the name of an event must be text, not {type(name).__name__}")
-        name = name.decode("utf-8", "replace")
+        name = _name(name)
     if type(header) is not dict:
         header = {}
     return header, name, args
+
+
+def _name(name: Any) -> str:
+    if type(name) is bytes:
+        return name.decode("utf-8", "replace")
+    if type(name) is not str:
+        raise WireError(f"the name of an event must be text, not {type(name).__name__}")
+    return name
+
+
+def outline(payload: bytes) -> tuple[Header, str]:
+    """The header and the name of an event that is passed on: its arguments are walked over, not decoded.
+
+    Raises WireError for what unpack refuses, but for what is within the arguments.
+    """
+    reader = msgpack.Unpacker(raw=False, strict_map_key=False, timestamp=3, max_buffer_size=len(payload) or 1)
+    try:
+        reader.feed(payload)
+        if reader.read_array_header() != 3:
+            raise WireError("an event must be an array of header, name and arguments")
+        header, name = reader.unpack(), reader.unpack()
+        reader.skip()
+    except (*_UNPACK_ERRORS, msgpack.exceptions.UnpackException) as exc:
+        if isinstance(exc, WireError):
+            raise
+        raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
+    if reader.tell() != len(payload):
+        raise WireError("an event is one MessagePack value, with nothing after it")
+    return header if type(header) is dict else {}, _name(name)
 
 
 def salvage_header(payload: bytes) -> Header | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 import resource
 import struct
 import time
@@ -212,3 +213,44 @@ def test_what_a_peer_sends_for_a_text(sent: Any, text: str) -> None:
 @pytest.mark.parametrize("sent", [nested(1000), ["x" * 1000] * 1000, "x" * 10**6, b"x" * 10**6])
 def test_a_text_of_a_peer_has_an_end(sent: Any) -> None:
     assert len(wire.as_text(sent)) < wire.MAX_TEXT + 100
+
+
+# What is passed on
+
+
+def test_an_outline_is_header_and_name_whatever_the_arguments_are() -> None:
+    payload = wire.pack(HEADER, "m", [{"deep": [b"x" * 10_000, 1.5, datetime(2024, 1, 1, tzinfo=UTC)]}])
+    assert wire.outline(payload) == (HEADER, "m")
+    not_utf_8 = msgpack.packb([HEADER, b"m", [b"\xff\xfe"]], use_bin_type=False)
+    assert wire.outline(not_utf_8) == ({"message_id": "1", "v": 3}, "m")
+    large_header = {**HEADER, "kwargs": {"a": "x" * 100_000}}
+    assert wire.outline(wire.pack(large_header, "m", [])) == (large_header, "m")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb([HEADER, "m"]),
+        msgpack.packb([HEADER, 1, []]),
+        msgpack.packb([HEADER, "m", [1]])[:-1],
+        msgpack.packb([HEADER, "m", [1]]) + b"\x00",
+        msgpack.packb([HEADER, "m"])[:1].replace(b"\x92", b"\x93") + b"\xdd\xff\xff\xff\xff" * 5,
+        msgpack.packb({"a": 1}),
+        msgpack.packb([{1: {}}, "m", []])[:-1] + b"\xc1",
+    ],
+)
+def test_what_is_no_event_has_no_outline(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        wire.outline(payload)
+
+
+def test_an_outline_of_rubbish_raises_nothing_else() -> None:
+    chance = random.Random(7)
+    for _ in range(20_000):
+        payload = b"\x93" * chance.randrange(2) + chance.randbytes(chance.randrange(60))
+        try:
+            wire.outline(payload)
+        except WireError:
+            pass
