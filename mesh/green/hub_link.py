@@ -1,14 +1,16 @@
-"""A server's connection to one hub: a DEALER that carries a registration and its calls.
+"""A worker's connection to one hub: a DEALER that carries a registration and its calls.
 
-Every method runs under the port's lock, from its loop or from the guard; none of them switches
+Every method runs under its owner's lock, from its loop or from the guard; none of them switches
 to another greenlet. What a frame means is the registration's and the session's matter.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sized
 from time import monotonic
-from typing import Final
+from typing import Any, Final, Protocol
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -16,7 +18,6 @@ from zmq.utils.monitor import parse_monitor_message
 from mesh.core.channel import NEVER
 from mesh.core.registration import Registration, State
 from mesh.core.server_call import HubCall
-from mesh.core.server_session import ServerSession
 from mesh.green import sockets
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
@@ -30,11 +31,28 @@ _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 log = logging.getLogger("mesh.server")
 
 
+class Session(Protocol):
+    """Who carries out what the hub gives: a server's session, or that of a sidecar.
+
+    out: what it answers at once. channels: the calls that have not had their last event.
+    dropped: what it did not understand, by kind.
+    """
+
+    dropped: Counter[str]
+
+    @property
+    def out(self) -> Sized: ...
+    @property
+    def channels(self) -> Mapping[Any, Any]: ...
+    def receive(self, peer: HubCall, payload: bytes, now: float) -> None: ...
+    def lost(self, peers: Iterable[HubCall]) -> None: ...
+
+
 class HubLink:
-    """number: what tells the calls of this hub from those of the port's others."""
+    """number: what tells the calls of this hub from those of its owner's others."""
 
     def __init__(
-        self, number: int, endpoint: str, registration: Registration, session: ServerSession, max_message: int
+        self, number: int, endpoint: str, registration: Registration, session: Session, max_message: int
     ) -> None:
         self.number = number
         self.endpoint = endpoint
@@ -101,7 +119,7 @@ class HubLink:
             self.flush()
         return count
 
-    def _deliver(self, session: ServerSession, token: bytes, event: bytes, now: float) -> None:
+    def _deliver(self, session: Session, token: bytes, event: bytes, now: float) -> None:
         peer = HubCall(self.number, token)
         tokens = self.registration.tokens
         if token in tokens:
@@ -162,6 +180,15 @@ class HubLink:
             self._outbox.popleft()
             if not self._outbox:
                 self._outbox = None
+
+    def offer(self, capacity: int, now: float) -> None:
+        """Take that many calls at once from now on."""
+        registration = self.registration
+        before = registration.state
+        registration.offer(capacity, now)
+        self.flush()
+        if registration.state is not before:
+            self._tell()
 
     # The connection
 

@@ -1,6 +1,6 @@
-"""The registrations of a server: its links to hubs, as its port sees them together.
+"""The registrations of a server or a sidecar: its links to hubs, as their owner sees them together.
 
-Every method but `start` and `watch_anew` runs under the port's lock.
+Every method but `start` and `connect_anew` runs under the owner's lock.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 from mesh.core.channel import NEVER
 from mesh.core.registration import Registration
-from mesh.core.server_call import HubCall, ServerCall
-from mesh.core.server_session import ServerSession
+from mesh.core.server_call import HubCall
 from mesh.green import sockets
-from mesh.green.hub_link import HubLink
+from mesh.green.hub_link import HubLink, Session
 
 
 class HubLinks:
-    """lock: the port's."""
+    """lock: the owner's. max_message: bytes of one event."""
 
-    def __init__(self, session: ServerSession, lock: Any) -> None:
+    def __init__(self, session: Session, lock: Any, max_message: int) -> None:
         self._session = session
         self._lock = lock
+        self._max_message = max_message
         self._links: dict[int, HubLink] = {}
         self._watchers: dict[HubLink, list[Any]] = {}
         self._loop: Any = None
@@ -36,8 +36,7 @@ class HubLinks:
     def add(self, endpoint: str, registration: Registration) -> None:
         """Register with one more hub, from now on or from the start. From any thread."""
         number = len(self._links)
-        limits = self._session.limits
-        link = HubLink(number, endpoint, registration, self._session, limits.max_message)
+        link = HubLink(number, endpoint, registration, self._session, self._max_message)
         self._links[number] = link
         if self._loop is not None:
             self._loop.run_callback_threadsafe(self._watch, link)
@@ -101,11 +100,6 @@ class HubLinks:
     def send(self, peer: HubCall, event: bytes) -> None:
         self._links[peer.hub].send(peer, event)
 
-    def release(self, call: ServerCall) -> None:
-        """The handler of a call that was given up has ended: its hub may give another."""
-        if type(call.peer) is HubCall:
-            self.send(call.peer, self._session.cancelled(call))
-
     # Time
 
     @property
@@ -121,8 +115,7 @@ class HubLinks:
     def offer(self, capacity: int, now: float) -> None:
         """Tell the hubs how many calls may come at once."""
         for link in self._links.values():
-            link.registration.offer(capacity, now)
-            link.flush()
+            link.offer(capacity, now)
 
     @property
     def settled(self) -> bool:

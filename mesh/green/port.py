@@ -78,7 +78,7 @@ class Port:
         self._recv = sockets.receiver(socket)
         self._readable = sockets.readable(socket)
         self._attached = False
-        self.hubs = HubLinks(self.session, self.lock)
+        self.hubs = HubLinks(self.session, self.lock, limits.max_message)
         self._has_hubs = False
         process.remember(self)
 
@@ -177,9 +177,9 @@ class Port:
             self._check_soon()
 
     def release(self, call: ServerCall) -> None:
-        """The handler of a call that was given up has ended; under the lock."""
-        if not self.closed:
-            self.hubs.release(call)
+        """The handler of a call that was given up has ended: its hub may give another; under the lock."""
+        if not self.closed and type(call.peer) is HubCall:
+            self.hubs.send(call.peer, self.session.cancelled(call))
 
     def _keep(self, peer: Peer, payload: bytes) -> None:
         outbox = self._outboxes.get(peer)
