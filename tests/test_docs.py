@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import docs
+from tests.helpers.peers import free_port
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": 5, "docs/calls.md": 3, "docs/hubs.md": 7, "docs/events.md": 7}
@@ -21,12 +21,7 @@ def test_a_page_shows_what_is_true(page: str, tmp_path: Path) -> None:
     scripts = str(Path(sys.executable).parent)
     env = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     env.pop("MESH_SERVICES", None)
-    assert docs.Page(ROOT / page, tmp_path, env, free_port()).run() == PAGES[page]
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
+    assert docs.Page(ROOT / page, tmp_path, env, str(free_port())).run() == PAGES[page]
 
 
 def test_an_expected_value_that_is_wrong_is_found() -> None:

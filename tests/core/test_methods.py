@@ -16,6 +16,7 @@ import pytest
 
 from mesh.core import methods
 from mesh.core.methods import MethodTable, args_of, argspec_of, doc_of, is_stream, signature_of, stream
+from tests.helpers.ids import shown
 
 
 class Users:
@@ -176,7 +177,7 @@ class TestWhatIsExposed:
         assert set(MethodTable(Wants(1)).exposed) == {"method"}
 
     @pytest.mark.parametrize(
-        "target", [object(), types.ModuleType("empty"), {}, {"_a": len}, lambda: 1], ids=repr
+        "target", [object(), types.ModuleType("empty"), {}, {"_a": len}, lambda: 1], ids=shown
     )
     def test_nothing_to_expose_is_an_error(self, target: Any) -> None:
         with pytest.raises(ValueError, match="has no public method to expose"):
@@ -275,7 +276,7 @@ class TestDescriptions:
         assert signature_of(native) == "(x, y=1)"
 
     @pytest.mark.parametrize(
-        "default", [object(), {1}, [1], 2**100, "\ud800", float("nan"), len, 1j, (1,), type], ids=repr
+        "default", [object(), {1}, [1], 2**100, "\ud800", float("nan"), len, 1j, (1,), type], ids=shown
     )
     def test_any_default_travels(self, default: Any) -> None:
         def function(a: Any = default) -> None: ...

@@ -89,7 +89,7 @@ class Users:
 def environment(**more: str) -> dict[str, str]:
     """The tests' own, without what would change the commands' output."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {"PYTHONPATH": path, "MESH_SERVICES": "", "COLUMNS": "", **more}
+    return {"PYTHONPATH": path, "MESH_SERVICES": "", "COLUMNS": "", "LINES": "", **more}
 
 
 def start(*arguments: str, cwd: Path, **more: str) -> Process:

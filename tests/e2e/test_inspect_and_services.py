@@ -71,7 +71,7 @@ def write_registry(folder: Path, endpoint: str) -> str:
         f"users: {endpoint}\n"
         f"twins: [{endpoint}, {dead}]\n"
         "events: {address: tcp://127.0.0.1:7002, type: pub}\n"
-        "orders: {hub: tcp://127.0.0.1:5555}\n"
+        f"orders: {{hub: {dead}}}\n"
         "a-service-with-a-long-name: tcp://a-host-with-a-long-name.example:4242\n"
     )
     return str(file)
@@ -89,7 +89,7 @@ def test_services_in_a_pipe(folder: Path, served: Served) -> None:
         ("twins", "up", "router", f"{file}:2"),
         ("twins", "down", "router", f"{file}:2"),
         ("events", "-", "pub", f"{file}:3"),
-        ("orders", "-", "hub", f"{file}:4"),
+        ("orders", "down", "hub", f"{file}:4"),
         ("a-service-with-a-long-name", "down", "router", f"{file}:5"),
     ]
     assert rows[0][5] == served[1] and float(rows[0][2]) > 0 and rows[2][2] == "-"

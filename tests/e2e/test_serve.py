@@ -71,7 +71,7 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:Users", "--processes", "2", "--bind", "ipc:///tmp/x"], "--processes needs tcp"),
         (["users:User", "--processes", "3", "--bind", ANY_PORT], "did you mean Users?"),
         (["users:Users", "--bind", "4242"], "'4242' is no endpoint"),
-        (["users:Users", "--hub", "tcp://127.0.0.1:1"], "not in this release yet"),
+        (["users:Users", "--hub", "127.0.0.1:1"], "did you mean 'tcp://127.0.0.1:1'?"),
         (["users:Users", "--threads", "0"], "--threads"),
         (["users:Users", "--heartbeat", "0"], "'0' is not a number of seconds above 0"),
         ([], "Missing argument 'TARGET'"),

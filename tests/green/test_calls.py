@@ -12,6 +12,7 @@ import pytest
 
 import mesh
 from tests.green.conftest import Connect, Serve
+from tests.helpers.ids import shown
 
 
 class Users:
@@ -80,7 +81,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=shown)
 def test_values_come_back_as_they_went(users: mesh.Client, value: Any) -> None:
     back = users.echo(value)
     assert back == value
@@ -105,7 +106,7 @@ def test_a_tuple_arrives_as_a_list_and_nan_as_nan(users: mesh.Client) -> None:
         (datetime(2024, 1, 1), "args[0] is a datetime without a time zone"),
         ({(1, 2): object()}, "args[0]"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_cannot_travel_is_named_before_anything_is_sent(
     users: mesh.Client, value: Any, place: str

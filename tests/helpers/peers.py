@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import msgpack
 import pytest
@@ -31,20 +33,27 @@ def require(language: Language) -> None:
         there = importlib.util.find_spec("zerorpc") is not None
     else:
         there = shutil.which("node") is not None and (NODE_MODULES / "zerorpc").is_dir()
-    if there:
-        return
-    reason = f"the old zerorpc for {language} is not installed: run `make peers`"
+    if not there:
+        lacking(f"the old zerorpc for {language} is not installed: run `make peers`")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test that runs, or fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for peers that can't tell which one they got."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free and will be for a while, for peers that can't tell which one they got.
+
+    Not one that the system would give away by itself: tests run side by side.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def nobody() -> str:
