@@ -41,14 +41,12 @@ def worker(*hubs: Hub, service: str = "users") -> Iterator[Process]:
 
 
 @contextmanager
-def connected(
-    folder: Path, *hubs: Hub, service: str = "users", timeout: float = 10.0
-) -> Iterator[mesh.Client]:
-    """A client of the service through these hubs."""
-    names = "-".join(hub.in_.rpartition(":")[2] for hub in hubs)
-    registry = folder / f"services-{names}.yml"
-    registry.write_text(f"{service}: {{hub: [{', '.join(repr(hub.in_) for hub in hubs)}]}}\n")
-    with mesh.connect(service, services=str(registry), timeout=timeout) as client:
+def connected(folder: Path, *endpoints: str, service: str = "users") -> Iterator[mesh.Client]:
+    """A client of the service through hubs whose in sides are these."""
+    name = "-".join(endpoint.rpartition(":")[2] for endpoint in endpoints)
+    registry = folder / f"services-{name}.yml"
+    registry.write_text(f"{service}: {{hub: [{', '.join(map(repr, endpoints))}]}}\n")
+    with mesh.connect(service, services=str(registry), timeout=10) as client:
         yield client
 
 

@@ -23,14 +23,14 @@ class Setup:
     def __init__(self, folder: Path, kind: str, stack: ExitStack) -> None:
         self.hubs = [Hub(folder, name, kind, stack) for name in ("one", "two")]
         self.workers = [stack.enter_context(worker(*self.hubs)) for _ in range(2)]
-        self.client = stack.enter_context(connected(folder, *self.hubs))
+        self.client = stack.enter_context(connected(folder, *[hub.in_ for hub in self.hubs]))
         self._folder = folder
         for hub in self.hubs:
             self.until_served(hub)
 
     def until_served(self, hub: Hub) -> None:
         """Wait until that hub gives calls to both workers."""
-        with connected(self._folder, hub) as client:
+        with connected(self._folder, hub.in_) as client:
             until_served_by(client, {one.pid for one in self.workers})
 
 
@@ -44,13 +44,13 @@ def test_calls_go_to_the_other_hub_when_one_is_killed(setup: Setup) -> None:
     one, _ = setup.hubs
     plain = setup.client
     sure = plain.with_options(retries=3, idempotent=True)
-    with Callers(sure.pid, CALLERS) as idempotent, Callers(plain.pid, CALLERS) as others:
-        idempotent.wait_for(200)
-        others.wait_for(200)
+    with Callers([sure.pid] * CALLERS) as idempotent, Callers([plain.pid] * CALLERS) as others:
+        idempotent.wait_for(20)
+        others.wait_for(20)
         killed = time.monotonic()
         one.process.kill()
-        idempotent.wait_for(200)
-        others.wait_for(200)
+        idempotent.wait_for(20)
+        others.wait_for(20)
     assert not idempotent.errors
     assert {type(lost.error) for lost in others.errors} <= {mesh.LostRemote}
     # What was under way through that hub, and no call after: each caller had one at the most.
@@ -64,20 +64,20 @@ def test_calls_go_to_the_other_hub_when_one_is_killed(setup: Setup) -> None:
 def test_a_hub_that_comes_back_has_its_workers_and_clients_again(setup: Setup) -> None:
     one, two = setup.hubs
     sure = setup.client.with_options(retries=3, idempotent=True)
-    with Callers(sure.pid, CALLERS) as callers:
-        callers.wait_for(200)
+    with Callers([sure.pid] * CALLERS) as callers:
+        callers.wait_for(20)
         one.process.kill()
-        callers.wait_for(200)
+        callers.wait_for(20)
         one.start()
         started = time.monotonic()
         setup.until_served(one)
         assert time.monotonic() - started < 2.0
         # The clients are back, too: they do without the hub that they were left with.
         while time.monotonic() < started + 2.0:
-            callers.wait_for(10)
+            callers.wait_for(1)
         killed = time.monotonic()
         two.process.kill()
-        callers.wait_for(200)
+        callers.wait_for(20)
     assert not callers.errors
     assert callers.resumed(killed) < 1.0
 

@@ -1,0 +1,144 @@
+"""The real HAProxy with configs/haproxy.cfg, before two mesh servers and before two hubs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+import mesh
+from tests.e2e.commands import SERVICE, serving
+from tests.helpers.callers import Callers
+from tests.helpers.peers import free_port, lacking
+from tests.helpers.processes import ROOT, Process, eventually
+from tests.hubs.cluster import Hub, connected, until_served_by, worker
+
+CLIENTS = 10
+
+
+@contextmanager
+def haproxy(**addresses: str) -> Iterator[Process]:
+    """HAProxy with that configuration and other addresses, as its file names them."""
+    # Debian has it where not everybody's path leads.
+    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        lacking("HAProxy is not installed: on Debian, apt-get install haproxy")
+    with Process([program, "-db", "-f", ROOT / "configs" / "haproxy.cfg"], env=addresses) as process:
+        yield process
+
+
+def host(endpoint: str) -> str:
+    return endpoint.removeprefix("tcp://")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as one:
+        yield one
+
+
+@pytest.fixture
+def addresses() -> dict[str, str]:
+    """Of all that the file names, so that nothing of this machine is touched."""
+    names = ("USERS", "USERS_1", "USERS_2", "HUBS", "HUB_1", "HUB_2")
+    return {name: f"127.0.0.1:{free_port()}" for name in names}
+
+
+class Servers:
+    """Two mesh servers behind HAProxy, and clients that know only its address."""
+
+    def __init__(self, addresses: dict[str, str], stack: ExitStack, folder: Path) -> None:
+        (folder / "users.py").write_text(SERVICE)
+        self._addresses, self._stack, self._folder = addresses, stack, folder
+        self.one, self.two = self.start("USERS_1"), self.start("USERS_2")
+        stack.enter_context(haproxy(**addresses))
+        self.clients = [self.connect() for _ in range(CLIENTS)]
+        assert {client.pid() for client in self.clients} == {self.one.pid, self.two.pid}
+
+    def start(self, name: str) -> Process:
+        endpoint = f"tcp://{self._addresses[name]}"
+        process, _ = self._stack.enter_context(serving("users:Users", "--bind", endpoint, cwd=self._folder))
+        return process
+
+    def connect(self) -> mesh.Client:
+        return self._stack.enter_context(mesh.connect(f"tcp://{self._addresses['USERS']}", timeout=10))
+
+
+@pytest.fixture
+def servers(addresses: dict[str, str], stack: ExitStack, tmp_path: Path) -> Servers:
+    return Servers(addresses, stack, tmp_path)
+
+
+def sure(clients: list[mesh.Client]) -> Callers:
+    """One caller of each of these, whose calls may be carried out twice."""
+    return Callers([client.with_options(retries=10, idempotent=True).pid for client in clients])
+
+
+def test_clients_go_on_when_a_server_is_killed(servers: Servers) -> None:
+    with sure(servers.clients) as idempotent, Callers([one.pid for one in servers.clients]) as others:
+        idempotent.wait_for(20)
+        killed = time.monotonic()
+        servers.one.kill()
+        idempotent.wait_for(20)
+        others.wait_for(20)
+    assert not idempotent.errors
+    assert {type(lost.error) for lost in others.errors} <= {mesh.LostRemote}
+    assert len(others.errors) <= CLIENTS
+    for callers in (idempotent, others):
+        assert callers.resumed(killed) < 2.0
+        assert callers.values(killed) == {servers.two.pid}
+
+
+def test_a_frozen_server_is_found_by_its_silence(servers: Servers) -> None:
+    with sure(servers.clients) as callers:
+        callers.wait_for(20)
+        frozen = time.monotonic()
+        servers.one.signal(signal.SIGSTOP)
+        eventually(
+            lambda: len([one for one in callers.outcomes if one.begun < frozen < one.ended]) == CLIENTS
+        )
+        callers.wait_for(20)
+    assert not callers.errors
+    assert callers.resumed(frozen) < 5.0
+    servers.one.signal(signal.SIGCONT)
+
+
+def test_a_server_that_comes_back_gets_the_next_clients(servers: Servers) -> None:
+    servers.one.kill()
+    assert {client.with_options(retries=10, idempotent=True).pid() for client in servers.clients} == {
+        servers.two.pid
+    }
+    back = servers.start("USERS_1")
+    eventually(lambda: servers.connect().pid() == back.pid, timeout=10)
+
+
+def test_a_stream_comes_whole_through_haproxy(servers: Servers) -> None:
+    assert list(servers.clients[0].ticks(5000, 0)) == list(range(5000))
+
+
+@pytest.mark.parametrize("kind", ["queue", "majordomo"])
+def test_clients_go_on_when_a_hub_is_killed(
+    kind: str, addresses: dict[str, str], stack: ExitStack, tmp_path: Path
+) -> None:
+    hubs = [Hub(tmp_path, name, kind, stack) for name in ("one", "two")]
+    workers = {stack.enter_context(worker(*hubs)).pid for _ in range(2)}
+    for hub in hubs:
+        with connected(tmp_path, hub.in_) as client:
+            until_served_by(client, workers)
+    stack.enter_context(haproxy(**addresses | {"HUB_1": host(hubs[0].in_), "HUB_2": host(hubs[1].in_)}))
+    address = f"tcp://{addresses['HUBS']}"
+    clients = [stack.enter_context(connected(tmp_path, address)) for _ in range(CLIENTS)]
+    with sure(clients) as callers:
+        callers.wait_for(20)
+        killed = time.monotonic()
+        hubs[0].process.kill()
+        callers.wait_for(20)
+    assert not callers.errors
+    assert callers.resumed(killed) < 2.0
+    assert callers.values(killed) == workers
