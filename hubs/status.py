@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hubs.model import Service, Worker
     from hubs.switch import Switch
 
-SERVICE: Final = "mmi.status"
 MAX_LISTED: Final = 10_000
 """Workers that are listed one by one."""
 _MAX_TEXT: Final = 255

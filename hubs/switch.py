@@ -93,7 +93,7 @@ class Switch(Registration):
 
     def _manage(self, message: FromClient) -> bytes:
         """RFC 8."""
-        if message.service == status.SERVICE:
+        if message.service == mdp.STATUS:
             return self._status("json", lambda values: json.dumps(values).encode())
         if message.service != "mmi.service":
             return b"501"
@@ -110,7 +110,7 @@ class Switch(Registration):
         client = (side, envelope)
         channel = header.get("response_to")
         if channel is None:
-            if header.get("service") == status.SERVICE:
+            if header.get("service") == mdp.STATUS:
                 self._tell_status(client, header)
                 return
             self._request(client, header, payload, now)

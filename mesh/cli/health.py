@@ -1,31 +1,55 @@
-"""Pings to the endpoints of services, all at once, over connections that are kept between rounds."""
+"""Asks the endpoints of services whether they are there, all at once, over connections that are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import gevent
 from gevent.pool import Pool
 
 import mesh
-from mesh.errors import MeshError, RemoteError
+from mesh.cli.hub_client import HubClient
+from mesh.errors import MeshError, RemoteError, ServiceNotFound
 from mesh.names.model import Service
 
 PATIENCE = 1.0  # seconds that an endpoint has for its answer
 AT_ONCE = 100
 
+State = Literal["up", "down", "no workers", "paused", "-"]
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closes)
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a ping to one endpoint found. ms: the round trip; state `-`: nothing to ask."""
+    """What a look at one endpoint found. ms: the round trip. workers: that a hub has of the service.
+
+    state: `-` where there is nothing to ask; `no workers` and `paused` of a hub that is up, but has
+    no worker of the service, or none that takes calls now.
+    """
 
     endpoint: str
-    state: Literal["up", "down", "-"]
+    state: State
     ms: float | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A look at one hub. services: what it has of each; None where it does not tell."""
+
+    health: Health
+    type: str = ""
+    services: Sequence[dict[str, Any]] | None = None
 
 
 class Checker:
@@ -34,23 +58,35 @@ class Checker:
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._clients: dict[str, mesh.Client] = {}
+        self._hubs: dict[str, HubClient] = {}
         self._pool = Pool(AT_ONCE)
 
     def check(self, services: Iterable[Service]) -> list[Sequence[Health]]:
         """The health of each service's endpoints, in their order."""
-        asked = [(service, self._check_all(service)) for service in services]
-        self._forget({endpoint for service, _ in asked for endpoint in service.endpoints})
-        return [[job if isinstance(job, Health) else job.get() for job in jobs] for _, jobs in asked]
+        services = list(services)
+        # A hub is asked once for all its services.
+        hubs = self._start([one for one in services if one.hub], self._ask_hub)
+        servers = self._start([one for one in services if not one.hub], self._ping)
+        found: list[Sequence[Health]] = []
+        for service in services:
+            if not _answers_calls(service):
+                found.append([Health(endpoint, "-") for endpoint in service.endpoints])
+            elif service.hub:
+                found.append([_of_hub(service, hubs[endpoint].get()) for endpoint in service.endpoints])
+            else:
+                found.append([servers[endpoint].get() for endpoint in service.endpoints])
+        _close_others(self._clients, servers)
+        _close_others(self._hubs, hubs)
+        return found
+
+    def _start(self, services: Iterable[Service], look: Callable[[str], Any]) -> dict[str, Any]:
+        """Begin to look at each endpoint of those that can be asked."""
+        wanted = {end for service in services if _answers_calls(service) for end in service.endpoints}
+        return {endpoint: self._pool.spawn(look, endpoint) for endpoint in wanted}
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the connections live on meanwhile."""
         gevent.sleep(seconds)
-
-    def _check_all(self, service: Service) -> list[gevent.Greenlet[[str], Health] | Health]:
-        # Only the servers of calls answer a ping, and an encrypted one not to a plain client.
-        if service.type != "router" or service.hub or service.key is not None:
-            return [Health(endpoint, "-") for endpoint in service.endpoints]
-        return [self._pool.spawn(self._ping, endpoint) for endpoint in service.endpoints]
 
     def _ping(self, endpoint: str) -> Health:
         client = self._clients.get(endpoint)
@@ -62,7 +98,7 @@ class Checker:
         began = perf_counter()
         if not self._answers(client):
             return Health(endpoint, "down")
-        return Health(endpoint, "up", round((perf_counter() - began) * 1000, 2))
+        return Health(endpoint, "up", _ms_since(began))
 
     def _answers(self, client: mesh.Client) -> bool:
         try:
@@ -73,9 +109,19 @@ class Checker:
             return False
         return True
 
-    def _forget(self, wanted: set[str]) -> None:
-        for endpoint in [known for known in self._clients if known not in wanted]:
-            self._clients.pop(endpoint).close()
+    def _ask_hub(self, endpoint: str) -> _Told:
+        client = self._hubs.get(endpoint)
+        if client is None:
+            client = self._hubs[endpoint] = HubClient(endpoint, self._patience)
+        client.ask()
+        began = perf_counter()
+        answer = client.ask()
+        if answer.values is not None:
+            up = Health(endpoint, "up", _ms_since(began))
+            return _Told(up, str(answer.values.get("type")), answer.values["services"])
+        # Something has answered that can't tell, as a worker behind an anonymous queue.
+        up = Health(endpoint, "up", _ms_since(began))
+        return _Told(up if isinstance(answer.error, ServiceNotFound) else Health(endpoint, "down"))
 
     def __enter__(self) -> Self:
         return self
@@ -84,4 +130,29 @@ class Checker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.kill()
-        self._forget(set())
+        _close_others(self._clients, ())
+        _close_others(self._hubs, ())
+
+
+def _answers_calls(service: Service) -> bool:
+    """Only the servers of calls, and hubs, answer; an encrypted one not to a plain client."""
+    return service.type == "router" and service.key is None
+
+
+def _of_hub(service: Service, told: _Told) -> Health:
+    if told.services is None:
+        return told.health
+    # A queue hub has one service, whatever the registry calls it.
+    row = next((one for one in told.services if told.type == "queue" or one.get("name") == service.name), {})
+    workers = row.get("workers") or 0
+    state: State = "no workers" if not workers else "up" if row.get("capacity") else "paused"
+    return replace(told.health, state=state, workers=workers)
+
+
+def _ms_since(began: float) -> float:
+    return round((perf_counter() - began) * 1000, 2)
+
+
+def _close_others(known: dict[str, C], wanted: Iterable[str]) -> None:
+    for endpoint in set(known) - set(wanted):
+        known.pop(endpoint).close()

@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": ("mesh.cli.inspection", "inspect", "Show methods, signatures and docstrings."),
     "publish": ("mesh.cli.send", "publish", "Publish one event to subscribers."),
     "push": ("mesh.cli.send", "push", "Hand one job to a puller."),
+    "hub-status": ("mesh.cli.hub_status", "hub_status", "Show a hub's services, workers and queues."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

@@ -6,7 +6,6 @@ Owns the table and its refreshing. The pings are health.py's.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from mesh.cli.options import debug_option, json_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import complain
+from mesh.cli.screen import show
 
 if TYPE_CHECKING:
     from mesh.cli.health import Health
@@ -26,8 +26,7 @@ REFRESH = 2.0  # seconds between two looks of --watch
 HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
 # What a narrow terminal can do without, the first to go first.
 OPTIONAL = ("SOURCE", "WORKERS", "TYPE")
-COLOURS = {"up": "green", "down": "red"}
-CLEAR = "\x1b[H\x1b[2J"
+COLOURS = {"up": "green", "down": "red", "no workers": "yellow", "paused": "yellow"}
 
 Checked = tuple["Service", Sequence["Health"]]
 
@@ -40,8 +39,10 @@ Checked = tuple["Service", Sequence["Health"]]
 def services(watch: bool, as_json: bool, services_file: str | None) -> None:
     """Show every service of the registry: health, type, workers, endpoints and source.
 
-    Each endpoint is asked for a ping. HEALTH is up, down, or - where there is nothing to ask: only
-    servers of calls (router) are. MS is the round trip. WORKERS is what a hub tells of a service.
+    Each endpoint is asked for a ping, and a hub for its status. HEALTH is up, down, or - where there
+    is nothing to ask: only servers of calls (router) and hubs are. A hub that is up may have no
+    workers of the service, or only such as take no calls now: paused. MS is the round trip. WORKERS
+    is how many of the service a hub has.
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.health import Checker
@@ -76,17 +77,7 @@ def _show(printer: Printer, checked: Sequence[Checked], watch: bool) -> None:
         printer.value([_jsonable(service, healths) for service, healths in checked])
         return
     rows = list(_rows(checked, repeat=not printer.tty))
-    lines = printer.table(HEAD, rows, optional=OPTIONAL, colours=COLOURS)
-    if not printer.tty:
-        printer.line("\n".join(lines) + ("\n" if watch else ""))
-        return
-    if watch:
-        # What is below the last line of the screen would scroll the rest away.
-        height = max(printer.height - 1, 3)
-        if len(lines) > height:
-            lines = [*lines[: height - 1], f"… {len(lines) - height + 1} more"]
-        sys.stdout.write(CLEAR)
-    printer.line("\n".join(lines))
+    show(printer, printer.table(HEAD, rows, optional=OPTIONAL, colours=COLOURS), watch)
 
 
 def _rows(checked: Sequence[Checked], repeat: bool) -> Iterator[Sequence[str]]:
@@ -99,7 +90,7 @@ def _rows(checked: Sequence[Checked], repeat: bool) -> Iterator[Sequence[str]]:
                 health.state,
                 "-" if health.ms is None else f"{health.ms:.1f}",
                 ("hub" if service.hub else service.type) if first else "",
-                "-" if first else "",
+                "-" if health.workers is None else str(health.workers),
                 health.endpoint,
                 _short(service.source, repeat) if first else "",
             )
@@ -114,6 +105,9 @@ def _jsonable(service: Service, healths: Sequence[Health]) -> dict[str, Any]:
         "name": service.name,
         "source": service.source,
         "type": "hub" if service.hub else service.type,
-        "workers": None,
-        "endpoints": [{"endpoint": h.endpoint, "health": h.state, "ms": h.ms} for h in healths],
+        # A worker may have registered with several of the hubs.
+        "workers": max((h.workers for h in healths if h.workers is not None), default=None),
+        "endpoints": [
+            {"endpoint": h.endpoint, "health": h.state, "ms": h.ms, "workers": h.workers} for h in healths
+        ],
     }

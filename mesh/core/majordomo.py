@@ -23,6 +23,8 @@ MAX_ABOUT: Final = 4096
 MAX_REASON: Final = 1024
 MANAGEMENT: Final = "mmi."
 """What the names of a broker's own services begin with (RFC 8)."""
+STATUS: Final = "mmi.status"
+"""A mesh hub's own service: what it has, as a map for an event and as JSON for a Majordomo client."""
 
 
 class Command(Enum):

@@ -120,9 +120,9 @@ def test_what_a_worker_says_of_itself_is_passed_on_only_if_it_is_what_it_should_
 def test_majordomo_clients_get_it_as_json(version: int) -> None:
     bench = Bench()
     bench.register(b"w")
-    bench.switch.receive(IN, [b"c", *mdp.request(status.SERVICE, [b""], STANDARD[version])], bench.now)
+    bench.switch.receive(IN, [b"c", *mdp.request(mdp.STATUS, [b""], STANDARD[version])], bench.now)
     ((_, frames),) = bench.sent()
-    assert frames[:-1] == mdp.answer(STANDARD[version], Command.FINAL, status.SERVICE, [])
+    assert frames[:-1] == mdp.answer(STANDARD[version], Command.FINAL, mdp.STATUS, [])
     assert json.loads(frames[-1]) == ask(bench) | {
         "workers": [{**one, "since": 0, "last_heard": 0} for one in ask(bench)["workers"]]
     }

@@ -1,0 +1,71 @@
+"""Asks a hub what it has, over a connection that is kept between questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from mesh.core.call import Options
+from mesh.core.majordomo import STATUS
+from mesh.core.wire import MAX_MESSAGE
+from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
+from mesh.green.client import Client
+from mesh.green.connection import Connection
+from mesh.names.model import Service
+
+PATIENCE = 2.0  # seconds that a hub has for its answer
+_SILENT = "forwarders, streamers and anonymous queues can't be asked, see 'prometheus' in docs/hubs.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one hub has told; or error: why it has not."""
+
+    endpoint: str
+    values: dict[str, Any] | None
+    error: MeshError | None = None
+
+
+class HubClient:
+    """One hub, by the endpoint of its in side. A context manager, which closes the connection."""
+
+    def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
+        self._endpoint = endpoint
+        self._connection = Connection([(endpoint, 1)], None, {"service": STATUS}, None, MAX_MESSAGE)
+        service = Service(f"the hub at {endpoint}", (endpoint,), hub=True)
+        self._client = Client(service, self._connection, Options(timeout=patience))
+
+    def ask(self) -> Answer:
+        """What the hub tells of itself. Never raises a MeshError."""
+        try:
+            # No server has a method of that name.
+            values = self._client(STATUS)
+        except (RemoteError, ServiceNotFound):
+            return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
+        except MeshError:
+            return self._failed(TimeoutExpired("nobody answers; is a hub running there?"))
+        if not _is_status(values):
+            return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
+        return Answer(self._endpoint, values)
+
+    def _failed(self, error: MeshError) -> Answer:
+        return Answer(self._endpoint, None, type(error)(f"{self._endpoint}: {error} ({_SILENT})"))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_status(values: Any) -> bool:
+    if type(values) is not dict:
+        return False
+    rows = [values.get("services"), values.get("workers")]
+    return all(type(row) is list and all(type(one) is dict for one in row) for row in rows)
