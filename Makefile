@@ -13,7 +13,7 @@ PEER_FILES := tests/peers/node/package.json tests/peers/node/zeromq/package.json
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(STAMP) ## two servers, calls by name, a stream, an exception, a server killed
+demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker killed
 	$(BIN)/python configs/demo/run.py
 
 test: $(STAMP) ## the tests, without those that take minutes

@@ -1,4 +1,4 @@
-"""`make demo`: starts servers, runs the real commands against them, and shows what they print.
+"""`make demo`: starts hubs and workers, runs the real commands against them, and shows what they print.
 
 Each step says what it expects; the exit code is 1 if any came out otherwise. All processes end
 with this one.
@@ -23,7 +23,8 @@ from types import FrameType
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MESH = [sys.executable, "-m", "mesh.cli.main"]
+MODULES = {"mesh": "mesh.cli.main", "mesh-hub": "hubs.command", "mesh-register": "mesh.cli.register"}
+MESH = [sys.executable, "-m", MODULES["mesh"]]
 PATIENCE = 15.0  # seconds that any one command may take
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -42,11 +43,12 @@ with mesh.connect("users") as users:
 
 
 class Demo:
-    """The servers, the registry that names them, and what came out otherwise than expected."""
+    """The hubs and servers, the files about them, and what came out otherwise than expected."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.registry = folder / "services.yml"
-        self.servers: list[subprocess.Popen[str]] = []
+        self.servers: list[subprocess.Popen[bytes]] = []
         self.surprises: list[str] = []
         size = shutil.get_terminal_size((100, 30))
         self.columns = min(size.columns, 100)
@@ -60,36 +62,37 @@ class Demo:
         if not COLOUR:
             self.env["NO_COLOR"] = "1"
 
-    def serve(self, *arguments: str) -> str:
-        """Start `mesh serve` in the background; gives its endpoint."""
-        command = ["serve", *arguments, "--bind", "tcp://127.0.0.1:*"]
-        prompt(f"mesh {shlex.join(command)} &")
+    def start(self, *command: str, says: str, cwd: Path = HERE) -> re.Match[str]:
+        """Start a command in the background. says: a regular expression for what tells that it is ready."""
+        prompt(f"{shlex.join(command)} &")
         server = subprocess.Popen(
-            [*MESH, *command],
-            cwd=HERE,
+            [sys.executable, "-m", MODULES[command[0]], *command[1:]],
+            cwd=cwd,
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
         )
         self.servers.append(server)
         assert server.stdout is not None
-        ready, _, _ = select.select([server.stdout], [], [], PATIENCE)
-        line = server.stdout.readline() if ready else ""
-        print(line, end="")
-        found = re.search(r" on (tcp://\S+)$", line)
-        if found is None:
-            raise SystemExit(f"the server did not start: mesh {shlex.join(command)}")
-        return found[1]
+        shown, found = "", None
+        while found is None:
+            ready, _, _ = select.select([server.stdout], [], [], PATIENCE)
+            text = os.read(server.stdout.fileno(), 65536).decode() if ready else ""
+            if not text:
+                raise SystemExit(f"this did not start: {shlex.join(command)}")
+            print(text, end="", flush=True)
+            shown += text
+            found = re.search(says, shown)
+        return found
 
-    def write_registry(self, endpoints: list[str]) -> None:
-        """services.yml, with the endpoints that the servers have got in place of its own."""
-        left = iter(endpoints)
-        text = (HERE / "services.yml").read_text()
-        entries = [line for line in text.splitlines(keepends=True) if not line.startswith(("#", "\n"))]
-        self.registry.write_text(re.sub(r"tcp://[\d.]+:\d+", lambda _: next(left), "".join(entries)))
-        prompt("cat services.yml")
-        print(self.registry.read_text())
+    def write(self, name: str, endpoints: dict[str, str]) -> None:
+        """A file of the demo with other endpoints, without its comments at the beginning."""
+        text = re.sub(r"\A(#.*\n|\n)+", "", (HERE / name).read_text())
+        for theirs, ours in endpoints.items():
+            text = text.replace(theirs, ours)
+        (self.folder / name).write_text(text)
+        prompt(f"cat {name}")
+        print(text)
 
     def mesh(self, *arguments: str, expect: str = "", code: int = 0) -> None:
         """Run `mesh ARGUMENTS` in a terminal. expect: a regular expression for what it shows."""
@@ -103,7 +106,7 @@ class Demo:
         prompt("python program.py")
         self._run([sys.executable, "-c", program], "python program.py", expect, 0)
 
-    def kill(self, server: subprocess.Popen[str]) -> None:
+    def kill(self, server: subprocess.Popen[bytes]) -> None:
         """SIGKILL, as when a machine goes down."""
         prompt(f"kill -9 {server.pid}\n")
         server.kill()
@@ -155,16 +158,41 @@ class Demo:
                 server.wait()
 
 
+ANY = "tcp://127.0.0.1:*"
+
+
 def play(demo: Demo) -> None:
     """The story."""
-    title("Serve code that knows nothing of mesh: a class, twice (with users of its own each), and a module")
-    endpoints = [demo.serve("users:Users", "--service", "users") for _ in range(2)]
-    endpoints.append(demo.serve("urllib.parse", "--service", "urls"))
+    title("Hubs from a file: one for a single service, one for many")
+    ports = dict.fromkeys((f"tcp://127.0.0.1:{port}" for port in (1111, 2222, 5555)), ANY)
+    demo.write("hub.yml", ports)
+    hubs = demo.start(
+        "mesh-hub",
+        "hub.yml",
+        says=r"hub users .* in (\S+) out (\S+)\nhub town .* in (\S+) out (\S+)\n",
+        cwd=demo.folder,
+    )
     print()
 
-    title("Give the endpoints names")
-    demo.write_registry(endpoints)
-    demo.mesh("services", expect=r"users +up(.*\n)+ +up(.*\n)+urls +up")
+    title(
+        "Workers of code that knows nothing of mesh: a class, twice, and a module; and a server without hub"
+    )
+    for _ in range(2):
+        demo.start("mesh-register", "users", "users:Users", "--hub", hubs[2], says="serving users through")
+    demo.start("mesh-register", "urls", "urllib.parse", "--hub", hubs[4], says="serving urls through")
+    maths = demo.start(
+        "mesh", "serve", "statistics", "--service", "maths", "--bind", ANY, says=r" on (tcp://\S+)"
+    )
+    print()
+
+    title("Names for them")
+    real = {
+        "tcp://127.0.0.1:1111": hubs[1],
+        "tcp://127.0.0.1:5555": hubs[3],
+        "tcp://127.0.0.1:4242": maths[1],
+    }
+    demo.write("services.yml", real)
+    demo.mesh("services", expect=r"users +up(.*\n)+urls +up(.*\n)+maths +up")
 
     title("Look what is there")
     demo.mesh("call", "users", expect="get +The user of that number")
@@ -172,9 +200,9 @@ def play(demo: Demo) -> None:
 
     title("Call it by name: arguments are strings, with -j JSON; keyword arguments travel")
     demo.mesh("call", "users", "get", "42", expect="{'name': 'Bob', 'admin': False}")
-    demo.mesh("call", "users", "get", "-j", "42", expect='{"name": "Bob", "admin": false}')
     demo.mesh("call", "users", "add", "-j", '"Cleo"', "--kw", "admin=true", expect="43")
     demo.mesh("call", "urls", "quote", "a b & c", expect="a%20b%20%26%20c")
+    demo.mesh("call", "maths", "mean", "-j", "[1, 2, 6]", expect="3")
 
     title("A stream comes item by item")
     demo.mesh("call", "users", "export", "0.4", expect="Ann(.*\n)+.*Bob")
@@ -187,12 +215,15 @@ def play(demo: Demo) -> None:
     title("The same from Python")
     demo.python(PROGRAM, expect="Ann is number 41\n(.*\n)+no user 99")
 
-    title("One of the two servers is killed, and the calls go on")
-    demo.kill(demo.servers[0])
-    other = str(demo.servers[1].pid)
+    title("What the hub sees")
+    demo.mesh("hub-status", "users", expect="users")
+
+    title("One of the two workers is killed, and the calls go on")
+    demo.kill(demo.servers[1])
+    other = str(demo.servers[2].pid)
     for _ in range(3):
         demo.mesh("call", "users", "where", expect=rf"^{other}\n$")
-    demo.mesh("services", expect=r"users +down(.*\n)+ +up")
+    demo.mesh("hub-status", "users", expect="users")
 
 
 def main() -> int:

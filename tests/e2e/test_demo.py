@@ -44,7 +44,7 @@ def test_the_demo_comes_out_as_it_should() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_demo_ends_its_servers_when_it_is_stopped(number: signal.Signals, code: int) -> None:
     with Process(DEMO, env=environment()) as demo:
-        demo.wait_for("serving urls on")
+        demo.wait_for("serving urls through")
         os.kill(demo.pid, number)
         assert demo.wait() == code, demo.describe()
         eventually(lambda: not group(demo.pid), what="the end of the servers")
