@@ -18,16 +18,15 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from mesh.core.methods import MethodTable
-from mesh.core.registration import SLOWEST, Registration
+from mesh.core.registration import Registration
 from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
 from mesh.green import process
 from mesh.green.identity import myself
 from mesh.green.port import Port
+from mesh.green.registering import check_registration
 from mesh.green.threads import Box, in_own_loop
 from mesh.green.workers import Workers
-from mesh.names.endpoints import check_endpoint
-from mesh.names.model import NAME_RULE, is_service_name
 
 log = logging.getLogger("mesh.server")
 
@@ -116,19 +115,7 @@ class Server:
         A worker is given `pool_size` calls at once, 1,000 where there is no limit. It registers
         as soon as a hub is there, and again whenever the hub has forgotten it. Raises ConfigError.
         """
-        if not is_service_name(service):
-            raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
-        if not 0 < heartbeat <= SLOWEST:
-            raise ConfigError(
-                f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}"
-            )
-        endpoints = [hub] if isinstance(hub, str) else list(hub)
-        for endpoint in endpoints:
-            check_endpoint(endpoint)
-            if endpoint.startswith("inproc:"):
-                raise ConfigError(
-                    f"{endpoint!r}: a hub is never in the same process; it has tcp:// or ipc://"
-                )
+        endpoints = check_registration(service, hub, heartbeat)
         about = {"capacity": self._workers.capacity, **myself()}
         if address is not None:
             about["address"] = address

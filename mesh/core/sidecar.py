@@ -1,0 +1,307 @@
+"""The calls that a sidecar carries between hubs and one server that knows nothing of them.
+
+Calls and what follows on them come in from hubs, with the token that the hub knows them by, and
+leave in `to_server`; answers come in from the server and leave in `out`. Events pass unchanged:
+a call is known to the server by the message id that its client gave it. Knows no socket.
+
+Whether the server answers at all is health.py's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mesh.core import wire
+from mesh.core.channel import NEVER, Ids, control
+from mesh.core.health import LOST_AFTER, Health
+from mesh.core.server_call import HubCall
+from mesh.core.server_session import MAX_CHANNEL_ID
+from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
+from mesh.errors import WireError
+
+MARGIN: Final = 100
+"""Calls beyond its capacity that a hub may have given before it heard of a change."""
+MAX_GONE: Final = 10_000
+GONE_FOR: Final = 60.0
+"""Ids of calls that nobody waits for, and seconds for which the server may still answer them."""
+
+_FINAL: Final = frozenset((OK, ERR, STREAM_DONE))
+_LOST: Final = "LostRemote"
+
+
+class Carried:
+    """A call on its way. key: its message id as bytes, whether it came as bytes or as text.
+
+    sent: the server may have seen it. ended: it has had its last event. last: when either end was
+    heard last. gap: the longest silence of both so far. beats: whether either gives heartbeats.
+    """
+
+    __slots__ = ("beats", "ended", "gap", "id", "key", "last", "peer", "sent", "version")
+
+    def __init__(self, peer: HubCall, channel_id: Any, key: bytes, version: Any, now: float) -> None:
+        self.peer = peer
+        self.id = channel_id
+        self.key = key
+        self.version = version if type(version) is int else 1
+        self.sent = self.ended = self.beats = False
+        self.last = now
+        self.gap = 0.0
+
+    def heard(self, name: str, now: float) -> None:
+        self.gap = max(self.gap, now - self.last)
+        self.last = now
+        self.beats = self.beats or name == BEAT
+
+
+ToServer = tuple[Carried, bytes]
+
+
+class SidecarSession:
+    """The calls of all hubs at one server.
+
+    base: 24 hex digits that begin no other session's message ids, nor those of the pings. capacity:
+    calls at once that each hub may give. channels: the calls that have not had their last event.
+    """
+
+    def __init__(self, base: bytes, endpoint: str, health: Health, capacity: int) -> None:
+        self.endpoint = endpoint
+        self.health = health
+        self.channels: dict[HubCall, Carried] = {}
+        self.out: list[tuple[HubCall, bytes]] = []
+        self.to_server: list[ToServer] = []
+        self.dropped: Counter[str] = Counter()
+        self.draining = False
+        self._capacity = capacity
+        self._ids = Ids(base)
+        self._now = 0.0
+        self._by_key: dict[bytes, Carried] = {}
+        self._gone: dict[bytes, float] = {}
+        self._of_hub: Counter[int] = Counter()
+        self._well_since = NEVER
+        self._look_at = NEVER
+
+    @property
+    def capacity(self) -> int:
+        """Calls at once that a hub may give now."""
+        return self._capacity if self.health.well and not self.draining else 0
+
+    # From a hub
+
+    def receive(self, peer: HubCall, payload: bytes, now: float) -> None:
+        """Take in an event of a call. Never raises: what makes no sense is answered or counted."""
+        self._now = now
+        call = self.channels.get(peer)
+        try:
+            header, name = wire.outline(payload)
+        except WireError as exc:
+            self.dropped["malformed"] += 1
+            header = (call is None and wire.salvage_header(payload)) or {}
+            if "response_to" not in header and _key(header.get("message_id")):
+                error = self._error(header["message_id"], header.get("v"), "WireError", str(exc))
+                self.out.append((peer, error))
+            return
+        if call is None:
+            self._request(peer, header, name, payload, now)
+        elif _key(header.get("response_to")) != call.key:
+            self.dropped["malformed"] += 1
+        elif name == BEAT and header.get("cancel") is True:
+            self.to_server.append((call, payload))
+            self._fail(call, _LOST, "the caller is gone, or has cancelled", None)
+        else:
+            call.heard(name, now)
+            self.to_server.append((call, payload))
+
+    def _request(self, peer: HubCall, header: Header, name: str, payload: bytes, now: float) -> None:
+        if header.get("response_to") is not None:
+            self.dropped["late"] += 1
+            return
+        channel_id = header.get("message_id")
+        key = _key(channel_id)
+        if not key or name in (BEAT, MORE):
+            self.dropped["malformed"] += 1
+            return
+        problem = self._problem(peer, key, header)
+        if problem:
+            self.dropped["refused"] += 1
+            self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
+            return
+        call = Carried(peer, channel_id, key, header.get("v", 1), now)
+        self.channels[peer] = self._by_key[key] = call
+        self._of_hub[peer.hub] += 1
+        self._look_at = min(self._look_at, now + self.health.heartbeat)
+        self.to_server.append((call, payload))
+
+    def _problem(self, peer: HubCall, key: bytes, header: Header) -> tuple[str, str, bool | None] | None:
+        """Why a call is not passed on: an error's name and text, and whether it is mesh's own."""
+        if self.draining:
+            return _LOST, "the sidecar is stopping and takes no more calls", True
+        if not self.health.well:
+            return _LOST, f"the server at {self.endpoint} is out for now: {self.health.why}", True
+        if self._of_hub[peer.hub] >= self._capacity + MARGIN:
+            return "Overloaded", f"{self._of_hub[peer.hub]} calls of this hub are open already", True
+        if key in self._by_key:
+            return "WireError", "a call with this message id is open already", True
+        if key in self._gone:
+            return _LOST, "the server may still be at an earlier call with this message id", True
+        if header.get("kwargs") and not self.health.mesh:
+            # Not `refused`, which only mesh's own errors are: the caller is to see a TypeError.
+            return "TypeError", f"the server at {self.endpoint} {_NO_KWARGS}", None
+        return None
+
+    def lost(self, peers: Iterable[HubCall]) -> None:
+        """The hub of these calls is gone; an old server finds out by the heartbeats that it misses."""
+        for peer in list(peers):
+            call = self.channels.get(peer)
+            if call is not None:
+                self._cancel(call)
+                self._end(call)
+
+    # From the server
+
+    def answer(self, payload: bytes, now: float) -> None:
+        """Take in an event of the server. Never raises."""
+        self._now = now
+        self.health.heard(now)
+        try:
+            header, name = wire.outline(payload)
+        except WireError as exc:
+            self._unreadable(payload, exc)
+            return
+        key = _key(header.get("response_to"))
+        call = self._by_key.get(key)
+        if call is None:
+            self._other(key, header, name, payload, now)
+            return
+        if name in _FINAL:
+            self._forget(call)
+        else:
+            call.heard(name, now)
+        self.out.append((call.peer, payload))
+
+    def _other(self, key: bytes, header: Header, name: str, payload: bytes, now: float) -> None:
+        if self.health.asked(key):
+            was_well = self.health.well
+            self.health.answered(header, name, _arguments(payload), now)
+            if self.health.well and not was_well:
+                self._well_since = now
+            return
+        if name in _FINAL:
+            self._gone.pop(key, None)
+        self.dropped["late"] += 1
+
+    def _unreadable(self, payload: bytes, exc: WireError) -> None:
+        self.dropped["malformed"] += 1
+        header = wire.salvage_header(payload) or {}
+        call = self._by_key.get(_key(header.get("response_to")))
+        if call is not None:
+            what = f"the answer of the server at {self.endpoint} can't be read: {exc}"
+            self._fail(call, "WireError", what, False)
+
+    # The connection to the server
+
+    def connected(self, now: float) -> None:
+        self.health.connected(now)
+
+    def broke(self, why: str) -> None:
+        """The connection is gone, and with it all that the server had."""
+        self.health.broke(why)
+        self.to_server.clear()
+        for call in list(self.channels.values()):
+            text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
+            self._fail(call, _LOST, text, not call.sent)
+        self._gone.clear()
+
+    def not_taken(self, call: Carried) -> None:
+        """What the server does not read can't be kept for ever."""
+        self.dropped["not read"] += 1
+        self._fail(call, "Overloaded", f"the server at {self.endpoint} does not read", not call.sent)
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When on_timer is to be called."""
+        return min(self.health.wake_at, self._look_at)
+
+    def on_timer(self, now: float) -> None:
+        self._now = now
+        self.health.on_timer(now)
+        if now < self._look_at:
+            return
+        self._look_at = now + self.health.heartbeat if self.channels else NEVER
+        if self.health.well:
+            self._end_silent(now)
+
+    def _end_silent(self, now: float) -> None:
+        """End the calls that both ends have given up, each by itself.
+
+        An old client that leaves a stream, or misses heartbeats, says nothing; nor does its server.
+        """
+        for call in list(self.channels.values()):
+            patience = LOST_AFTER * max(call.gap, self.health.heartbeat)
+            silent = now - max(call.last, self._well_since)
+            if call.beats and silent > patience:
+                self._cancel(call)
+                what = f"neither the caller nor the server at {self.endpoint} was heard for {silent:.1f} s"
+                self._fail(call, _LOST, what, False)
+
+    # Ends
+
+    def give_up(self, why: str) -> None:
+        """End all that is still open, as the sidecar stops."""
+        for call in list(self.channels.values()):
+            self._cancel(call)
+            self._fail(call, _LOST, why, False)
+
+    def _cancel(self, call: Carried) -> None:
+        if self.health.mesh:
+            self.to_server.append((call, control(self._ids, call.id, BEAT, 0, cancel=True)))
+
+    def _fail(self, call: Carried, name: str, text: str, refused: bool | None) -> None:
+        self._end(call)
+        self.out.append((call.peer, self._error(call.id, call.version, name, text, refused)))
+
+    def _end(self, call: Carried) -> None:
+        """No more of it goes to its hub, though the server may still have something to say."""
+        self._forget(call)
+        if not call.sent:
+            return
+        for key, until in list(self._gone.items()):
+            if until > self._now and len(self._gone) < MAX_GONE:
+                break
+            del self._gone[key]
+        self._gone[call.key] = self._now + GONE_FOR
+
+    def _forget(self, call: Carried) -> None:
+        call.ended = True
+        del self.channels[call.peer]
+        del self._by_key[call.key]
+        self._of_hub[call.peer.hub] -= 1
+
+    def _error(
+        self, channel_id: Any, version: Any, name: str, text: str, refused: bool | None = True
+    ) -> bytes:
+        header: Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel_id}
+        if refused is not None:
+            header["refused"] = refused
+        args = [name, text, ""] if type(version) is int and version > 1 else [f"{name}({text!r})"]
+        return wire.pack(header, ERR, args)
+
+
+_NO_KWARGS: Final = "is no mesh server and takes no keyword arguments; pass them by position"
+
+
+def _key(channel_id: Any) -> bytes:
+    """A message id as bytes, for some peers write as text what they read as bytes; else b""."""
+    if type(channel_id) is str and len(channel_id) <= MAX_CHANNEL_ID:
+        return channel_id.encode()
+    return channel_id if type(channel_id) is bytes and len(channel_id) <= MAX_CHANNEL_ID else b""
+
+
+def _arguments(payload: bytes) -> Any:
+    try:
+        return wire.unpack(payload)[2]
+    except WireError:
+        return None

@@ -1,0 +1,24 @@
+"""What is checked before anything registers with hubs, be it a server or a sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.core.registration import SLOWEST
+from mesh.errors import ConfigError
+from mesh.names.endpoints import check_endpoint
+from mesh.names.model import NAME_RULE, is_service_name
+
+
+def check_registration(service: str, hub: str | Sequence[str], heartbeat: float) -> list[str]:
+    """The hubs' endpoints. Raises ConfigError."""
+    if not is_service_name(service):
+        raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
+    if not 0 < heartbeat <= SLOWEST:
+        raise ConfigError(f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}")
+    endpoints = [hub] if isinstance(hub, str) else list(hub)
+    for endpoint in endpoints:
+        check_endpoint(endpoint)
+        if endpoint.startswith("inproc:"):
+            raise ConfigError(f"{endpoint!r}: a hub is never in the same process; it has tcp:// or ipc://")
+    return endpoints

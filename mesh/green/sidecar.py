@@ -1,0 +1,286 @@
+"""The sidecar of a server that runs already: registers it with hubs, and stands beside it.
+
+The driver of a SidecarSession in an event loop: one connection to the server, one to each hub.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+import greenlet
+from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+
+from mesh.core import wire
+from mesh.core.channel import NEVER
+from mesh.core.health import LOST_AFTER, Health
+from mesh.core.registration import Registration
+from mesh.core.sidecar import SidecarSession
+from mesh.errors import ConfigError, MeshError
+from mesh.green import process, sockets
+from mesh.green.hub_links import HubLinks
+from mesh.green.identity import myself
+from mesh.green.registering import check_registration
+from mesh.green.server_link import BATCH, ServerLink
+from mesh.green.threads import Box
+from mesh.names.endpoints import check_endpoint
+
+DEFAULT_CAPACITY: Final = 1_000
+"""Calls at once that a hub may give: an old server would take any number."""
+FAIR: Final = 0.01
+"""Seconds of work after which the rest of the loop gets its turn."""
+LINGER_MS: Final = 1_000
+LEAVE: Final = 1.0
+"""Seconds that a hub has to take in that its worker wants no more calls."""
+LOG_EVERY: Final = 1.0
+
+log = logging.getLogger("mesh.sidecar")
+
+
+class Sidecar:
+    """A worker of a service at hubs, whose calls another program carries out.
+
+    name: what callers call the service. endpoint: that program's, any server of zerorpc. hubs: the
+    out sides of one or several. heartbeat: seconds between signs of life to the hubs, and without
+    one of the server until it is asked for one. capacity: calls at once that each hub may give.
+
+    Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        hubs: str | Sequence[str],
+        *,
+        heartbeat: float = 2.5,
+        capacity: int = DEFAULT_CAPACITY,
+    ) -> None:
+        hubs = check_registration(name, hubs, heartbeat)
+        check_endpoint(endpoint)
+        if endpoint.startswith("inproc:"):
+            raise ConfigError(f"{endpoint!r}: a sidecar's server is another process; it has tcp:// or ipc://")
+        if capacity < 1:
+            raise ConfigError(f"capacity must be 1 or more, not {capacity!r}")
+        self.name = name
+        self.endpoint = endpoint
+        health = Health(process.new_base(), heartbeat)
+        self._session = SidecarSession(process.new_base(), endpoint, health, capacity)
+        self._lock = process.allocate_lock()
+        self._server = ServerLink(self._session, self._answer, wire.MAX_MESSAGE)
+        self._hubs = HubLinks(self._session, self._lock, wire.MAX_MESSAGE)
+        about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
+        for hub in hubs:
+            self._hubs.add(hub, Registration(name, about, heartbeat))
+        self._hub: Any = None
+        self._watchers: list[Any] = []
+        self._timer: Any = None
+        self._later: Any = None
+        self._armed = NEVER
+        self._busy = False
+        self._offered = 0
+        self._told = ""
+        self._patient_until = NEVER
+        self._logged: Counter[str] = Counter()
+        self._log_at = 0.0
+        self._closed = self._claimed = self._stopping = False
+        self._runner: Any = None
+        self._stopped: Any = None
+        self._ended = Box()
+
+    # Life
+
+    def run(self) -> None:
+        """Serve until `stop`, in this thread or greenlet."""
+        if self._claimed or self._stopping:
+            raise MeshError(f"the sidecar of {self.name} was started already, or stopped; make a new one")
+        self._claimed = True
+        self._runner = greenlet.getcurrent()
+        try:
+            self._begin()
+            self._stopped.wait()
+        finally:
+            self._close()
+            self._ended.release()
+
+    def _begin(self) -> None:
+        self._stopped = Event()
+        hub = get_hub()
+        loop = hub.loop
+        self._patient_until = monotonic() + LOST_AFTER * self._session.health.heartbeat
+        log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
+        data = loop.io(sockets.descriptor(self._server.socket), 1)
+        data.start(self._work)
+        monitor = loop.io(sockets.descriptor(self._server.monitor), 1)
+        monitor.start(self._connection_changed)
+        self._later = loop.timer(0.0)
+        self._watchers += [data, monitor, self._later]
+        # The descriptor tells of nothing before somebody has once found the monitor empty.
+        loop.run_callback(self._connection_changed)
+        self._hubs.start(loop, self._work)
+        self._hub = hub
+        if self._stopping:
+            gevent.spawn(self._drain, 0.0)
+
+    def stop(self, timeout: float | None = 30.0) -> None:
+        """Drain: take no new calls, let the open ones end for `timeout` seconds, close.
+
+        From any thread or greenlet, also from a signal handler, which it lets go on where the rest
+        could not.
+        """
+        first, self._stopping = not self._stopping, True
+        here, hub = get_hub_if_exists(), self._hub
+        if not self._claimed:
+            self._close()
+            return
+        if first and hub is not None:
+            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
+        if greenlet.getcurrent() in (here, self._runner):
+            return
+        if here is None:
+            self._ended.wait()
+        while not self._ended.wait(0.0):
+            gevent.sleep(0.005)
+
+    def _drain(self, timeout: float | None) -> None:
+        give_up_at = NEVER if timeout is None else monotonic() + timeout
+        with self._lock:
+            self._hubs.offer(0, monotonic())
+        self._offered = 0
+        self._work()
+        leave_at = monotonic() + LEAVE
+        while not self._hubs.settled and monotonic() < leave_at:
+            gevent.sleep(0.005)
+        self._session.draining = True
+        while self._session.channels and monotonic() < give_up_at:
+            gevent.sleep(0.005)
+        if self._session.channels:
+            log.warning("%s: %d calls are given up", self.name, len(self._session.channels))
+        with self._lock:
+            self._session.give_up("the sidecar has stopped")
+        self._work()
+        gevent.sleep(0.05)  # what was sent leaves through libzmq's own thread
+        self._stopped.set()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = self._stopping = True
+        self._hubs.stop_watchers()
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        with self._lock:
+            self._hubs.close(LINGER_MS)
+            self._server.close(LINGER_MS)
+
+    # The loop
+
+    def _connection_changed(self) -> None:
+        if self._closed:
+            return
+        with self._lock:
+            self._server.watch(monotonic())
+        self._work()
+
+    def _work(self) -> None:
+        """Pass on what has come until nothing is left, or the loop's turn is over."""
+        if self._closed or self._busy:
+            return
+        self._busy = True
+        end = monotonic() + FAIR
+        try:
+            while True:
+                now = monotonic()
+                with self._lock:
+                    count = self._hubs.receive(now, BATCH) + self._server.receive(now, BATCH)
+                    went = self._answer()
+                    # To send swallows the edge of the descriptor: what came meanwhile is not signalled.
+                    went = self._server.flush() or went
+                self._look(now)
+                if not count and not went:
+                    break
+                if now > end:
+                    self._work_later()
+                    break
+        finally:
+            self._busy = False
+        self._arm()
+
+    def _work_later(self) -> None:
+        """When the rest of the loop has had its turn."""
+        if not self._later.active:
+            self._later.start(self._work)
+
+    def _answer(self) -> bool:
+        """Give the hubs what the session has for them; whether there was anything."""
+        session = self._session
+        if not session.out:
+            return False
+        while session.out:
+            out, session.out = session.out, []
+            for peer, event in out:
+                self._hubs.send(peer, event)
+        return True
+
+    def _look(self, now: float) -> None:
+        """Tell the hubs and the log where the server has fallen sick or is well again."""
+        health, capacity = self._session.health, self._session.capacity
+        if capacity != self._offered and not self._stopping:
+            self._offered = capacity
+            with self._lock:
+                self._hubs.offer(capacity, now)
+            self._work_later()
+        if health.well and self._told != "well":
+            self._told = "well"
+            kind = "mesh" if health.mesh else "zerorpc"
+            log.info("%s: the server at %s, of %s, is well", self.name, self.endpoint, kind)
+        elif not health.well and (self._told == "well" or (not self._told and now >= self._patient_until)):
+            self._told = "sick"
+            log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, health.why)
+
+    def _arm(self) -> None:
+        wake_at = min(self._session.wake_at, self._hubs.wake_at, self._server.wake_at)
+        if not self._told:
+            wake_at = min(wake_at, self._patient_until)
+        if self._closed or self._hub is None or wake_at >= self._armed:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        self._armed = wake_at
+        self._timer = self._hub.loop.timer(max(wake_at - monotonic(), 0.0))
+        self._timer.start(self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._armed = NEVER
+        self._work()
+        if self._closed:
+            return
+        now = monotonic()
+        with self._lock:
+            self._session.on_timer(now)
+            self._hubs.on_timer(now)
+            self._hubs.connect_anew(now)
+        self._tell_dropped(now)
+        self._work()
+
+    def _tell_dropped(self, now: float) -> None:
+        dropped = self._session.dropped
+        if now < self._log_at or dropped == self._logged:
+            return
+        self._log_at = now + LOG_EVERY
+        news = dropped - self._logged
+        self._logged = Counter(dropped)
+        news.pop("late", 0)  # what a call that has just ended leaves behind
+        if news:
+            log.warning("%s: dropped %s", self.name, ", ".join(f"{n} {what}" for what, n in news.items()))
