@@ -32,10 +32,10 @@ class Hub:
 
 
 @contextmanager
-def worker(*hubs: Hub, service: str = "users") -> Iterator[Process]:
+def worker(*hubs: Hub, service: str = "users", pool_size: int = 0) -> Iterator[Process]:
     """A mesh worker that is about to register with all these hubs."""
-    outs = [hub.out for hub in hubs]
-    with python(WORKER, service, str(HEARTBEAT), *outs, env=environment()) as process:
+    arguments = [service, str(HEARTBEAT), str(pool_size), *(hub.out for hub in hubs)]
+    with python(WORKER, *arguments, env=environment()) as process:
         process.wait_for("^ready$")
         yield process
 

@@ -1,4 +1,6 @@
-"""A worker made with `mesh.Server`. Arguments: service, seconds of heartbeat, the out sides of its hubs.
+"""A worker made with `mesh.Server`.
+
+Arguments: service, seconds of heartbeat, calls at once (0 for any number), the out sides of its hubs.
 
 SIGTERM drains it, as that of `mesh serve` does.
 """
@@ -35,9 +37,9 @@ class Service:
         gevent.sleep(seconds)
         return os.getpid()
 
-    def begun(self) -> list[str]:
-        """The names of all naps so far."""
-        return self._begun
+    def begun(self) -> tuple[int, list[str]]:
+        """This worker, and the names of all its naps so far."""
+        return os.getpid(), self._begun
 
     def burn(self, seconds: float) -> int:
         end = time.monotonic() + seconds
@@ -46,8 +48,8 @@ class Service:
         return os.getpid()
 
 
-def main(service: str, heartbeat: str, *hubs: str) -> None:
-    server = mesh.Server(Service(), name=service)
+def main(service: str, heartbeat: str, pool_size: str, *hubs: str) -> None:
+    server = mesh.Server(Service(), name=service, pool_size=int(pool_size) or None)
     server.register(service, hubs, heartbeat=float(heartbeat))
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     print("ready", flush=True)
