@@ -25,6 +25,7 @@ from hubs.hub import Endpoints
 from hubs.refusal import Refusal
 from hubs.sockets import Attached, attach, open_socket, set_options
 from hubs.spec import HubSpec, Side
+from hubs.status import Values
 from hubs.steering import Counters, Steering
 from mesh.errors import ConfigError
 
@@ -97,7 +98,7 @@ class Device:
         self._carrier = Carrier(self._front, self._back, self._steering.inner, both_ways=self._kind.both_ways)
         self._orders: SimpleQueue[Order] = SimpleQueue()
         self._in_python = False
-        self._moved = self._deadline = time.monotonic()
+        self._began = self._moved = self._deadline = time.monotonic()
         self._clock: Callable[[], float] = time.process_time
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
@@ -154,6 +155,14 @@ class Device:
         if not self._in_python:
             self._steering.ask(0.1)
         return self._steering.carried + Counters(self._carrier.frames, self._carrier.size)
+
+    def status(self, patience: float) -> Values | None:
+        """The proxy tells no more than how much it has carried."""
+        try:
+            frames, size = self.counters()
+        except zmq.ZMQError:
+            return None  # it has just been closed
+        return {"uptime": round(time.monotonic() - self._began, 3), "frames": frames, "bytes": size}
 
     def stop(self, drain: float) -> None:
         self._stopping.set()

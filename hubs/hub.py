@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from hubs.spec import HubSpec
+from hubs.status import Values
 
 
 class Endpoints(NamedTuple):
@@ -28,6 +29,12 @@ class Hub(Protocol):
         """Become the hub of `spec`, with all sockets and messages that are in both.
 
         None where that takes a new hub. Raises ConfigError where it can't, and goes on as before.
+        """
+
+    def status(self, patience: float) -> Values | None:
+        """What it tells of itself, as status.py has it; None where it can't within those seconds.
+
+        The one method that any number of threads may call at any time.
         """
 
     def stop(self, drain: float) -> None:

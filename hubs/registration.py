@@ -53,7 +53,7 @@ class Registration(Calls):
             self._dismiss(worker, "registered twice", tell=True)
             return
         name, about = self._named(message.service), message.about
-        problem = self._problem(name)
+        problem = self._problem(message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
@@ -96,13 +96,13 @@ class Registration(Calls):
         worker.next_beat = self._now + worker.interval
         self._wake(worker.next_beat)
 
-    def _problem(self, name: str) -> str:
-        """Why no worker of that service is taken; "" where one is."""
+    def _problem(self, asked: str, name: str) -> str:
+        """Why no worker of that service is taken; "" where one is. name: what it is called here."""
         only = self.settings.only
         if self.draining:
             return "the hub is stopping"
-        if name.startswith(mdp.MANAGEMENT):
-            return f"{name!r} is a service of the hub's own: names that begin with 'mmi.' are"
+        if asked.startswith(mdp.MANAGEMENT):
+            return f"{asked!r} is a service of the hub's own: names that begin with 'mmi.' are"
         if only not in (None, name):
             return f"this hub serves {only!r}, not {name!r}"
         if name not in self.services and len(self.services) >= MAX_SERVICES:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hubs.broker import Broker
 from hubs.devices import Device
+from hubs.exporter import Exporters
 from hubs.hub import Endpoints, Hub
+from hubs.metrics import Sample, exposition
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
 
 log = logging.getLogger("hubs")
+
+TELL_WITHIN = 1.0
+"""Seconds that a hub has to tell its numbers."""
+TELL_ALL_WITHIN = 5.0
 
 Make = Callable[[HubSpec], Hub]
 Announce = Callable[[HubSpec, Endpoints], None]
@@ -47,11 +54,14 @@ class Runner:
         self._make = make
         self._announce = announce
         self._hubs: dict[str, _Running] = {}
+        self._exporters = Exporters(self._page)
 
     def start(self) -> None:
         """Start all, or none: raises ConfigError for the first that is wrong."""
         try:
-            started = [(spec, self._start(spec)) for spec in self._load()]
+            specs = self._load()
+            self._exporters.open(specs)
+            started = [(spec, self._start(spec)) for spec in specs]
         except ConfigError:
             self.stop(drain=False)
             raise
@@ -66,6 +76,7 @@ class Runner:
         """
         try:
             specs = self._load()
+            self._exporters.open(specs)
         except ConfigError as error:
             log.error("not reloaded, all goes on as before: %s", error)
             return
@@ -73,6 +84,7 @@ class Runner:
         names = {spec.name for spec in specs}
         self._stop([name for name in before if name not in names], drain=True)
         self._apply_all([spec for spec in specs if before.get(spec.name) != spec])
+        self._exporters.close_others([running.spec for running in self._hubs.values()])
         self._report(before)
 
     def revive(self) -> None:
@@ -93,6 +105,7 @@ class Runner:
     def stop(self, *, drain: bool = True) -> None:
         """Stop all at the same time, each within its own drain time."""
         self._stop(list(self._hubs), drain)
+        self._exporters.close_others([])
 
     def _stop(self, names: Iterable[str], drain: bool) -> None:
         gone = [self._hubs.pop(name) for name in names]
@@ -157,6 +170,17 @@ class Runner:
             running.problem = str(error)
             self.revive()
             raise
+
+    def _page(self, endpoint: str) -> str:
+        """The numbers of the hubs that name it. Other threads ask for it, also while hubs come and go."""
+        give_up = time.monotonic() + TELL_ALL_WITHIN
+        samples = []
+        for running in list(self._hubs.values()):
+            spec, hub = running.spec, running.hub
+            if spec.prometheus == endpoint:
+                patience = min(TELL_WITHIN, max(0.0, give_up - time.monotonic()))
+                samples.append(Sample(spec.name, spec.type, hub.status(patience) if hub.alive else None))
+        return exposition(samples)
 
     def _report(self, before: dict[str, HubSpec]) -> None:
         after = {name: running.spec for name, running in self._hubs.items()}

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from mesh.core.majordomo import MANAGEMENT
 from mesh.core.wire import MAX_MESSAGE
 from mesh.names import document
 from mesh.names.document import Place
@@ -219,6 +220,8 @@ def _endpoint(node: Node, place: Place, right: str, bind: bool) -> str:
 def _service(node: Node, place: Place) -> str:
     if not isinstance(node, ScalarNode) or not is_service_name(node.value):
         raise place.wrong(node, f"must be the name of a service, not {document.shown(node)}: {NAME_RULE}")
+    if node.value.startswith(MANAGEMENT):
+        raise place.wrong(node, f"{node.value!r} is one of the hub's own services: take another name")
     return str(node.value)
 
 

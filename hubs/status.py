@@ -19,6 +19,7 @@ MAX_LISTED: Final = 10_000
 _MAX_TEXT: Final = 255
 
 Values = dict[str, Any]
+"""What is told; times are seconds."""
 
 
 @cache

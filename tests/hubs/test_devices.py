@@ -70,6 +70,17 @@ def test_a_streamer_spreads_what_is_pushed(wires: Wires) -> None:
         eventually(both_have_had_one)
 
 
+def test_it_tells_what_it_has_carried_and_nothing_after_its_end(wires: Wires) -> None:
+    with running(spec("streamer")) as (device, (in_, out)):
+        push, pull = wires(zmq.PUSH, *in_), wires(zmq.PULL, *out)
+        push.send(b"12345")
+        assert pull.recv() == b"12345"
+        # What goes in and what goes out are counted, each in its turn.
+        told = eventually(lambda: one if (one := device.status(1.0)) and one["bytes"] >= 5 else None)
+        assert told["frames"] >= 1 and told["uptime"] > 0
+    assert device.status(1.0) is None
+
+
 def test_a_streamer_loses_nothing_before_its_pullers_come_and_needs_no_processor_meanwhile(
     wires: Wires,
 ) -> None:

@@ -160,6 +160,7 @@ WRONG = [
     (f"{SIDES}queue_bytes: [1]", 3, "queue_bytes", "or 64 MiB, not a list"),
     (f"{SIDES}queue_bytes: 2000 GiB", 3, "queue_bytes", "must be a number of bytes from 1 to 1024 GiB"),
     (f"{SIDES}max_message: 1000", 3, "max_message", "must be a number of bytes from 1024 to 1024 GiB"),
+    (f"{SIDES}service: mmi.x", 3, "service", "'mmi.x' is one of the hub's own services: take another name"),
     (f"{SIDES}prometheus: 0", 3, "prometheus", "must be a whole number from 1 to 65535, not 0"),
     (
         f"{SIDES}prometheus: ipc:///a",

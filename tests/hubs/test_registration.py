@@ -144,6 +144,14 @@ def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, r
     assert message.reason.startswith(reason)
 
 
+def test_a_queue_whose_own_name_looks_reserved_takes_workers_all_the_same() -> None:
+    bench = Bench(only="mmi.queue", any_name=True)
+    bench.register(b"w", "users", capacity=1)
+    assert bench.switch.workers
+    bench.register(b"v", "mmi.users", capacity=1)
+    assert len(bench.switch.workers) == 1
+
+
 def test_and_why_it_is_sent_away() -> None:
     bench = Bench()
     reasons = []

@@ -13,6 +13,7 @@ from hubs.claims import clash
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
 from hubs.spec import HubSpec, Side
+from hubs.status import Values
 from mesh.errors import ConfigError
 from tests.helpers.processes import eventually
 
@@ -69,6 +70,9 @@ class FakeHub:
         self.spec = one
         self.machine.done.append(f"change {one.name}")
         return Endpoints(one.in_.bind, one.out.bind)
+
+    def status(self, patience: float) -> Values | None:
+        return {"uptime": 1.5, "frames": 7} if self.spec.name != "busy" else None
 
     def stop(self, drain: float) -> None:
         self.alive = False

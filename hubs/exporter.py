@@ -1,0 +1,150 @@
+"""The HTTP ports where the numbers of hubs are read, in threads of their own.
+
+Knows of hubs only the page that it is given. One port may be several hubs'.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, Final
+
+from hubs.metrics import CONTENT_TYPE
+from hubs.spec import HubSpec
+from mesh.errors import ConfigError
+
+PATH: Final = "/metrics"
+MOST: Final = 16
+"""Connections at once; what comes beyond that is closed."""
+PATIENCE: Final = 10.0
+"""Seconds that one connection may take in all."""
+_LOOK_EVERY: Final = 0.25
+
+log = logging.getLogger("hubs")
+
+Page = Callable[[str], str]
+"""Gives the text for the hubs that name that endpoint."""
+
+
+class Exporters:
+    """The ports that are open, by the endpoints that the files name."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._open: dict[str, _Server] = {}
+
+    def open(self, specs: Iterable[HubSpec]) -> None:
+        """Open what is not open yet. Raises ConfigError, and has then opened none."""
+        opened: list[str] = []
+        for spec in specs:
+            endpoint = spec.prometheus
+            if endpoint is None or endpoint in self._open:
+                continue
+            try:
+                self._open[endpoint] = _Server(endpoint, self._page)
+            except OSError as error:
+                for one in opened:
+                    self._open.pop(one).end()
+                reason = error.strerror or str(error)
+                raise ConfigError(
+                    f"{spec.source}: prometheus: can't listen at {endpoint!r}: {reason}; take another port"
+                ) from None
+            opened.append(endpoint)
+        for one in opened:
+            log.info("metrics at http://%s%s", self._open[one].where, PATH)
+
+    def close_others(self, specs: Iterable[HubSpec]) -> None:
+        """Close what none of these hubs names."""
+        for endpoint in set(self._open) - {spec.prometheus for spec in specs}:
+            self._open.pop(endpoint).end()
+
+
+class _Server(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 4 * MOST
+    # Two programs at one port would each be asked now and then.
+    allow_reuse_port = False
+
+    def __init__(self, endpoint: str, page: Page) -> None:
+        self.endpoint, self.page = endpoint, page
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._connections: dict[Any, float] = {}
+        self._lock = threading.Lock()
+        address = ("" if host == "*" else host, 0 if port == "*" else int(port))
+        super().__init__(address, _Handler)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=[_LOOK_EVERY], name=f"metrics {endpoint}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def where(self) -> str:
+        """The real address."""
+        host, port = self.server_address[:2]
+        return f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def server_bind(self) -> None:
+        # HTTPServer would ask DNS for the machine's name, which may take long.
+        socketserver.TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = len(self._connections) >= MOST
+            if not full:
+                self._connections[request] = time.monotonic() + PATIENCE
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called all the time: end what takes too long, as one that sends a byte now and then."""
+        now = time.monotonic()
+        with self._lock:
+            for request in [one for one, until in self._connections.items() if until <= now]:
+                try:
+                    request.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("metrics: a request of %s failed", client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "mesh-hub"
+    sys_version = ""
+    timeout = PATIENCE
+
+    def do_GET(self) -> None:
+        found = self.path.partition("?")[0] == PATH
+        body = (self.server.page(self.server.endpoint) if found else f"see {PATH}\n").encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", CONTENT_TYPE if found else "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A page that is read every few seconds is not worth a line each time."""

@@ -1,0 +1,98 @@
+"""What hubs tell of themselves, as Prometheus text (exposition format 0.0.4). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from hubs.status import Values
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Sample(NamedTuple):
+    """One hub at one moment. values: what it told; None where it did not."""
+
+    name: str
+    type: str
+    values: Values | None
+
+
+class _Metric(NamedTuple):
+    name: str
+    kind: str
+    help: str
+    key: str
+
+
+_OF_SERVICE: Final = (
+    _Metric("workers", "gauge", "Workers that have registered.", "workers"),
+    _Metric("capacity", "gauge", "Calls that the workers take at once.", "capacity"),
+    _Metric("busy", "gauge", "Calls that workers have now.", "busy"),
+    _Metric("waiting", "gauge", "Calls that wait for a worker.", "waiting"),
+    _Metric("waiting_bytes", "gauge", "Bytes of the calls that wait.", "waiting_bytes"),
+    _Metric("oldest_waiting_seconds", "gauge", "How long the oldest call waits.", "oldest_waiting"),
+    _Metric("calls_total", "counter", "Calls that workers have ended, or were lost with.", "calls"),
+    _Metric("errors_total", "counter", "Those of the calls that came to an error.", "errors"),
+    _Metric("refused_total", "counter", "Calls that were refused before a worker saw them.", "refused"),
+)
+_OF_HUB: Final = (
+    _Metric("uptime_seconds", "gauge", "Since the hub began.", "uptime"),
+    _Metric("clients", "gauge", "Clients with open calls.", "clients"),
+    _Metric("open_calls", "gauge", "Calls that wait or are carried out.", "open"),
+    _Metric("frames_total", "counter", "Frames that were passed on, both ways.", "frames"),
+    _Metric("bytes_total", "counter", "Bytes that were passed on, both ways.", "bytes"),
+)
+_BY_KIND: Final = (
+    ("error", _Metric("refusals_total", "counter", "Calls that were refused, by error.", "refused")),
+    ("kind", _Metric("dropped_total", "counter", "Messages that were dropped, by reason.", "dropped")),
+)
+_ESCAPES: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
+
+
+def exposition(samples: Sequence[Sample]) -> str:
+    """The page of those hubs. A metric that none of them has is left out."""
+    up = _Metric("up", "gauge", "1 for a hub that runs and answers, 0 for one that does not.", "")
+    lines = [*_block(up, ((_labels(hub=one.name, type=one.type), one.values is not None) for one in samples))]
+    told = [(one.name, one.values) for one in samples if one.values is not None]
+    for metric in _OF_HUB:
+        lines += _block(
+            metric, ((_labels(hub=hub), values[metric.key]) for hub, values in told if metric.key in values)
+        )
+    for metric in _OF_SERVICE:
+        lines += _block(
+            metric,
+            (
+                (_labels(hub=hub, service=service["name"]), service[metric.key])
+                for hub, values in told
+                for service in values.get("services", ())
+                # Names that only clients know may be made up.
+                if service["workers"] or service["calls"]
+            ),
+        )
+    for label, metric in _BY_KIND:
+        lines += _block(
+            metric,
+            (
+                (_labels(hub=hub, **{label: kind}), number)
+                for hub, values in told
+                for kind, number in values.get(metric.key, {}).items()
+            ),
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _block(metric: _Metric, samples: Iterator[tuple[str, Any]]) -> Iterator[str]:
+    for number, (labels, value) in enumerate(samples):
+        if not number:
+            yield f"# HELP mesh_hub_{metric.name} {metric.help}"
+            yield f"# TYPE mesh_hub_{metric.name} {metric.kind}"
+        yield (
+            f"mesh_hub_{metric.name}{labels} {value:d}"
+            if type(value) is not float
+            else (f"mesh_hub_{metric.name}{labels} {value!r}")
+        )
+
+
+def _labels(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in labels.items()) + "}"
