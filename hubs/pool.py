@@ -58,11 +58,6 @@ class Pool(Generic[W]):
         self._capacity[worker] = capacity
         self._enter(worker, capacity - self._busy[worker])
 
-    @property
-    def open(self) -> bool:
-        """Whether any of them takes calls at all."""
-        return any(self._capacity.values())
-
     def capacity(self, worker: W) -> int:
         """Calls that the worker takes at once."""
         return self._capacity[worker]

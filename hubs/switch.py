@@ -98,7 +98,7 @@ class Switch(Registration):
         if message.service != "mmi.service":
             return b"501"
         service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
-        return b"200" if service is not None and service.pool.open else b"404"
+        return b"200" if service is not None and len(service.pool) else b"404"
 
     def _event(self, side: int, frames: Sequence[bytes], now: float) -> None:
         payload = frames[-1]
