@@ -61,6 +61,8 @@ def settings_of(spec: HubSpec) -> Settings:
         queue=spec.queue,
         queue_bytes=spec.queue_bytes,
         timeout=spec.timeout,
+        # Who may call is not for that one who may serve.
+        workers_at=None if spec.one_socket else 1,
     )
 
 

@@ -22,7 +22,7 @@ class Settings:
     any_name: workers and clients may call that one as they like.
     default: the service of events without a name. heartbeat: seconds between heartbeats to
     workers. queue, queue_bytes: what may wait, for each service. timeout: seconds, for calls that
-    bring no deadline.
+    bring no deadline. workers_at: the one side where workers may register; None for any.
     """
 
     only: str | None = None
@@ -32,6 +32,7 @@ class Settings:
     queue: int = 10_000
     queue_bytes: int = 256 * 1024 * 1024
     timeout: float = 30.0
+    workers_at: int | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -53,7 +53,7 @@ class Registration(Calls):
             self._dismiss(worker, "registered twice", tell=True)
             return
         name, about = self._named(message.service), message.about
-        problem = self._problem(message.service, name)
+        problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
@@ -96,11 +96,13 @@ class Registration(Calls):
         worker.next_beat = self._now + worker.interval
         self._wake(worker.next_beat)
 
-    def _problem(self, asked: str, name: str) -> str:
+    def _problem(self, side: int, asked: str, name: str) -> str:
         """Why no worker of that service is taken; "" where one is. name: what it is called here."""
         only = self.settings.only
         if self.draining:
             return "the hub is stopping"
+        if self.settings.workers_at not in (None, side):
+            return "workers register at the hub's out side, and this is its in side"
         if asked.startswith(mdp.MANAGEMENT):
             return f"{asked!r} is a service of the hub's own: names that begin with 'mmi.' are"
         if only not in (None, name):

@@ -145,6 +145,15 @@ def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, r
     assert message.reason.startswith(reason)
 
 
+def test_clients_of_a_hub_with_two_sides_can_not_serve() -> None:
+    bench = Bench(workers_at=OUT)
+    bench.switch.receive(IN, [b"c", *mdp.ready("echo", {"capacity": 1})], bench.now)
+    ((_, message),) = said(bench, Command.DISCONNECT)
+    assert message.reason == "workers register at the hub's out side, and this is its in side"
+    bench.register(b"w")
+    assert len(bench.switch.workers) == 1
+
+
 def test_a_queue_whose_own_name_looks_reserved_takes_workers_all_the_same() -> None:
     bench = Bench(only="mmi.queue", any_name=True)
     bench.register(b"w", "users", capacity=1)
