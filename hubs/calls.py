@@ -199,6 +199,9 @@ class Calls:
         worker.next_beat = now + worker.interval
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
+        if worker.short and len(body) == 1:
+            self.out.append((worker.address, [mdp.short(b"\x02", call.token, body[0])]))
+            return
         self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
 
     # What workers answer

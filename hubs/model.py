@@ -41,6 +41,7 @@ class Worker:
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
     has to answer, by token. ended: calls that it has answered; errors: those of them with an error.
+    short: calls and answers take one frame.
     """
 
     address: Address
@@ -55,6 +56,7 @@ class Worker:
     calls: dict[bytes, Call] = field(default_factory=dict)
     ended: int = 0
     errors: int = 0
+    short: bool = False
 
 
 @dataclass(slots=True, eq=False)

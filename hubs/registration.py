@@ -11,7 +11,7 @@ from hubs.calls import FORGET_AFTER, Calls
 from hubs.model import Address, Settings, Worker
 from mesh.core import majordomo as mdp
 from mesh.core.channel import FASTEST, NEVER
-from mesh.core.majordomo import Command, FromWorker, Style
+from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
 
 LOST_AFTER: Final = 3.0
 """Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
@@ -60,6 +60,7 @@ class Registration(Calls):
             return
         self._told.pop(address, None)
         worker = Worker(address, name, message.style, about, now, now)
+        worker.short = message.style == STANDARD[2] and about is not None and about.get("short") == 1
         self._pace(worker)
         self.workers[address] = worker
         service = self._service(name)
@@ -84,6 +85,8 @@ class Registration(Calls):
             "heartbeat": round(self.settings.heartbeat * 1000),
             "capacity": self.services[worker.service].pool.capacity(worker),
         }
+        if worker.short:
+            about["short"] = 1
         self.out.append((worker.address, mdp.heartbeat(worker.style, about)))
         worker.next_beat = self._now + worker.interval
 

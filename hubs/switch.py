@@ -52,6 +52,13 @@ class Switch(Registration):
         if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
             self._event(side, frames, now)
             return
+        if len(frames) == 2 and frames[1][:1] in _ANSWERS:
+            worker = self.workers.get((side, (bytes(frames[0]),)))
+            if worker is not None and worker.short and len(frames[1]) > 2:
+                token, body = mdp.read_short(frames[1])
+                worker.last_heard = now
+                self._answer(worker, token, _ANSWERS[frames[1][:1]], (body,))
+                return
         if len(frames) == 6 and frames[1] == _HEAD:
             worker = self.workers.get((side, (bytes(frames[0]),)))
             if worker is not None and frames[2] in _ANSWERS and frames[3] and not frames[4]:

@@ -54,6 +54,7 @@ class Registration:
         self.heartbeat = heartbeat
         self.state = State.AWAY
         self.known = False
+        self.short = False
         self.confirmed = 0
         self.why = "no connection yet; is a hub running there?"
         self.out: list[list[bytes]] = []
@@ -61,7 +62,7 @@ class Registration:
         self.dropped: Counter[str] = Counter()
         self.connect_at = NEVER
         self.wake_at = NEVER
-        self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000))}
+        self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000)), "short": 1}
         self._theirs = heartbeat
         self._since = 0.0
         self._last_heard = 0.0
@@ -87,7 +88,7 @@ class Registration:
 
     def _register(self, now: float) -> None:
         self.state = State.REGISTERED
-        self.known = False
+        self.known = self.short = False
         self._theirs = self.heartbeat
         self._since = self._last_heard = now
         self._next_beat = now + self.heartbeat
@@ -102,7 +103,7 @@ class Registration:
         """The connection is of no more use; a new one is wanted after `pause` seconds."""
         self.state = State.AWAY
         self.why = why
-        self.known = False
+        self.known = self.short = False
         self.tokens.clear()
         self.out.clear()
         self._next_beat = NEVER
@@ -121,6 +122,9 @@ class Registration:
         if self.state is not State.REGISTERED:
             self.dropped["late"] += 1
             return None
+        if len(frames) == 1 and len(frames[0]) > 2 and frames[0][0] == 2:
+            self._last_heard = now
+            return mdp.read_short(frames[0])
         if len(frames) == 5 and frames[0] == _HEAD and frames[1] == _REQUEST and frames[2] and not frames[3]:
             self._last_heard = now
             return frames[2], frames[4]
@@ -145,6 +149,7 @@ class Registration:
     def _hear(self, about: dict[str, Any], now: float) -> None:
         """A hub of mesh says how it keeps this registration."""
         self.known = True
+        self.short = about.get("short") == 1
         self._pause = 0.0
         beat, capacity = about.get("heartbeat"), about.get("capacity")
         if type(beat) is int and beat > 0:
@@ -164,6 +169,8 @@ class Registration:
         """An event of a call for the hub. final: the last one, after which the token means nothing."""
         if final:
             self.tokens.discard(token)
+        if self.short:
+            return [mdp.short(_CODES[final], token, event)]
         return [_HEAD, _CODES[final], token, b"", event]
 
     def offer(self, capacity: int, now: float) -> None:

@@ -15,7 +15,9 @@ from typing import Any, Final, Protocol
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER
+from mesh.core.majordomo import STANDARD, Command
 from mesh.core.registration import Registration, State
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
@@ -100,15 +102,13 @@ class HubLink:
         count = 0
         while count < most:
             try:
-                frame = recv(NOBLOCK, False)
+                frames = [recv(NOBLOCK)]
             except zmq.Again:
                 break
             count += 1
-            frames = [frame.bytes]
-            while frame.more:
-                frame = recv(NOBLOCK, False)
-                if len(frames) < MAX_FRAMES:
-                    frames.append(frame.bytes)
+            # What begins so is one frame: to ask for more costs as much as to receive it.
+            if frames[0][:1] != b"\x02":
+                self._receive_rest(frames)
             request = registration.receive(frames, now)
             if request is not None:
                 self._deliver(session, *request, now)
@@ -118,6 +118,12 @@ class HubLink:
         if registration.out:
             self.flush()
         return count
+
+    def _receive_rest(self, frames: list[bytes]) -> None:
+        while self.socket.get(zmq.RCVMORE):
+            frame = self._recv(NOBLOCK)
+            if len(frames) < MAX_FRAMES:
+                frames.append(frame)
 
     def _deliver(self, session: Session, token: bytes, event: bytes, now: float) -> None:
         peer = HubCall(self.number, token)
@@ -130,7 +136,8 @@ class HubLink:
         if peer in session.channels or len(session.out) > answered:
             tokens.add(token)
         elif session.dropped["late"] == late:
-            self._transmit([*self.registration.answer(token, b"WireError", True), NO_EVENT])
+            body = [b"WireError", NO_EVENT]
+            self._transmit(mdp.carried(STANDARD[2], Command.FINAL, token, body))
 
     # Out
 
@@ -159,12 +166,13 @@ class HubLink:
     def _try_send(self, frames: list[bytes]) -> bool:
         send = self._send
         try:
-            send(frames[0], MORE)
+            send(frames[0], NOBLOCK if len(frames) == 1 else MORE)
         except zmq.Again:
             return False
-        for frame in frames[1:-1]:
-            send(frame, MORE)
-        send(frames[-1], NOBLOCK)
+        if len(frames) > 1:
+            for frame in frames[1:-1]:
+                send(frame, MORE)
+            send(frames[-1], NOBLOCK)
         return True
 
     def flush(self) -> None:

@@ -48,7 +48,7 @@ def test_it_registers_when_the_connection_stands() -> None:
     one.connected(1.0)
     (ready,) = said(one)
     assert (ready.command, ready.service) == (Command.READY, "users")
-    assert ready.about == {**ABOUT, "heartbeat": 2500}
+    assert ready.about == {**ABOUT, "heartbeat": 2500, "short": 1}
     assert one.state is State.REGISTERED and not one.known
 
 
