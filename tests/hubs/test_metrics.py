@@ -19,7 +19,7 @@ from hubs import exporter
 from hubs.exporter import Exporters
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
-from tests.helpers.processes import eventually, python
+from tests.helpers.processes import ROOT, eventually, python
 from tests.hubs.commands import hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, spec
 
@@ -97,6 +97,14 @@ def test_names_are_escaped_and_made_up_ones_left_out() -> None:
     assert r'mesh_hub_workers{hub="a",service="a\"b\\c\nd"} 2' in text.splitlines()
     assert "made-up" not in text
     assert all(LINE.fullmatch(line) for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_the_page_on_hubs_has_all_of_them() -> None:
+    values = broker(refused={"x": 1}, dropped={"x": 1}, frames=1, bytes=1)
+    told = set(re.findall(r"^mesh_hub_(\w+)", exposition([Sample("a", "queue", values)]), re.MULTILINE))
+    page = (ROOT / "docs" / "hubs.md").read_text()
+    (table,) = re.findall(r"^\| metric, `mesh_hub_…`.*\n\|.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])} == told
 
 
 # The port
