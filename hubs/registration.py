@@ -15,6 +15,8 @@ from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
 
 LOST_AFTER: Final = 3.0
 """Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
+BEATS_EARLY: Final = 0.04
+"""The share of an interval by which beats may be early, so that one look gives those of many workers."""
 SLOWEST: Final = 3600.0
 """Seconds, the longest interval between heartbeats that a worker may ask for."""
 MAX_CAPACITY: Final = 100_000
@@ -149,7 +151,7 @@ class Registration(Calls):
         if now >= lost_at:
             self._dismiss(worker, f"was silent for {now - worker.last_heard:.3g} s", tell=True)
             return
-        if worker.next_beat <= now:
+        if worker.next_beat <= now + BEATS_EARLY * worker.interval:
             worker.next_beat = now + worker.interval
             self.out.append((worker.address, mdp.heartbeat(worker.style)))
         if worker.about is None:

@@ -119,6 +119,21 @@ def test_both_keep_to_the_shorter_interval_and_the_longer_patience(
     assert "was silent for" in said(bench, Command.DISCONNECT)[-1][1].reason
 
 
+def test_the_beats_of_many_workers_take_few_looks() -> None:
+    bench = Bench(heartbeat=2.0)
+    for number in range(500):
+        bench.now += 0.004
+        bench.register(b"%d" % number, capacity=1, heartbeat=60_000)
+    bench.sent()
+    end, looks = bench.now + 10.0, 0
+    while bench.switch.wake_at < end:
+        bench.now = bench.switch.wake_at
+        bench.switch.on_timer(bench.now)
+        looks += 1
+    assert 5 * 500 <= len(bench.sent()) <= 5.5 * 500
+    assert looks <= 150
+
+
 def test_a_reload_tells_mesh_workers_the_new_interval() -> None:
     bench = Bench(heartbeat=2.0)
     bench.register(b"w", capacity=3)
