@@ -19,80 +19,92 @@ class Pool(Generic[W]):
     """
 
     def __init__(self) -> None:
-        self._capacity: dict[W, int] = {}
-        self._busy: dict[W, int] = {}
+        # Worker -> its capacity, and how much of that is busy.
+        self._seats: dict[W, list[int]] = {}
         # Room -> the workers that have it, the one that waits longest first.
         self._by_room: dict[int, dict[W, None]] = {}
         self._most = 0
 
     def __len__(self) -> int:
-        return len(self._capacity)
+        return len(self._seats)
 
     def __iter__(self) -> Iterator[W]:
-        return iter(self._capacity)
+        return iter(self._seats)
 
     def __contains__(self, worker: W) -> bool:
-        return worker in self._capacity
+        return worker in self._seats
 
     def add(self, worker: W, capacity: int) -> None:
         """A worker that takes calls from now on."""
         if capacity < 0:
             raise ValueError(f"a worker can't take {capacity} calls")
-        if worker in self._capacity:
+        if worker in self._seats:
             raise ValueError(f"{worker!r} is in the pool already")
-        self._capacity[worker] = capacity
-        self._busy[worker] = 0
+        self._seats[worker] = [capacity, 0]
         self._enter(worker, capacity)
 
     def remove(self, worker: W) -> bool:
         """The worker takes no more calls; False where it is not here."""
-        capacity = self._capacity.pop(worker, None)
-        if capacity is None:
+        seats = self._seats.pop(worker, None)
+        if seats is None:
             return False
-        self._leave(worker, capacity - self._busy.pop(worker))
+        self._leave(worker, seats[0] - seats[1])
         return True
 
     def resize(self, worker: W, capacity: int) -> None:
         """The worker takes that many from now on; what it has beyond that it keeps."""
-        self._leave(worker, self._capacity[worker] - self._busy[worker])
-        self._capacity[worker] = capacity
-        self._enter(worker, capacity - self._busy[worker])
+        seats = self._seats[worker]
+        self._leave(worker, seats[0] - seats[1])
+        seats[0] = capacity
+        self._enter(worker, capacity - seats[1])
 
     def capacity(self, worker: W) -> int:
         """Calls that the worker takes at once."""
-        return self._capacity[worker]
+        return self._seats[worker][0]
 
     def busy(self, worker: W) -> int:
         """Calls that the worker has now."""
-        return self._busy[worker]
+        return self._seats[worker][1]
 
     def take(self) -> W | None:
         """The worker for one more call, which it has from now on; None where none has room."""
-        while self._most and not self._by_room.get(self._most):
+        by_room = self._by_room
+        while self._most > 0 and self._most not in by_room:
             self._most -= 1
-        if not self._most:
+        most = self._most
+        if most <= 0:
             return None
-        worker = next(iter(self._by_room[self._most]))
-        self._move(worker, +1)
+        workers = by_room[most]
+        worker = next(iter(workers))
+        self._seats[worker][1] += 1
+        if len(workers) == 1 and most - 1 not in by_room:
+            by_room[most - 1] = by_room.pop(most)
+            self._most = most - 1
+            return worker
+        self._leave(worker, most)
+        self._enter(worker, most - 1)
         return worker
 
     def give_back(self, worker: W) -> None:
         """One call of the worker has ended; nothing where the worker has gone."""
-        if self._busy.get(worker, 0) > 0:
-            self._move(worker, -1)
-
-    def _move(self, worker: W, calls: int) -> None:
-        room = self._capacity[worker] - self._busy[worker]
-        self._leave(worker, room)
-        self._busy[worker] += calls
-        self._enter(worker, room - calls)
+        seats = self._seats.get(worker)
+        if seats is not None and seats[1] > 0:
+            self._leave(worker, seats[0] - seats[1])
+            seats[1] -= 1
+            self._enter(worker, seats[0] - seats[1])
 
     def _enter(self, worker: W, room: int) -> None:
-        self._by_room.setdefault(room, {})[worker] = None
-        self._most = max(self._most, room)
+        workers = self._by_room.get(room)
+        if workers is None:
+            self._by_room[room] = {worker: None}
+        else:
+            workers[worker] = None
+        if room > self._most:
+            self._most = room
 
     def _leave(self, worker: W, room: int) -> None:
         workers = self._by_room[room]
-        del workers[worker]
-        if not workers:
+        if len(workers) == 1:
             del self._by_room[room]
+        else:
+            del workers[worker]
