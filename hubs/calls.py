@@ -43,7 +43,6 @@ class Calls:
         self.settings = settings
         self.out: list[Out] = []
         self.services: dict[str, Service] = {}
-        self.calls: dict[tuple[Address, Any], Call] = {}
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
@@ -52,7 +51,13 @@ class Calls:
         self._now = 0.0
         self._ids = Ids(base)
         self._tokens = 0
-        self.clients: dict[Address, set[Call]] = {}
+        # By the message id, or by our token where the client speaks Majordomo.
+        self.clients: dict[Address, dict[Any, Call]] = {}
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that are open and have somebody who waits for them."""
+        return [call for theirs in self.clients.values() for call in theirs.values()]
 
     def _wake(self, at: float) -> None:
         self.wake_at = min(self.wake_at, at)
@@ -73,7 +78,7 @@ class Calls:
 
     def _request(self, client: Address, header: wire.Header, payload: bytes, now: float) -> None:
         channel = header.get("message_id")
-        if type(channel) not in (bytes, str) or (client, channel) in self.calls:
+        if type(channel) not in (bytes, str) or channel in self.clients.get(client, ()):
             self.dropped["malformed"] += 1
             return
         name = self.settings.only or header.get("service") or self.settings.default
@@ -105,7 +110,7 @@ class Calls:
             return
         again = call.idempotent and not call.answered
         if (call.worker is None or again) and len(call.early) < MAX_EARLY:
-            call.early.append(payload)
+            call.early = (*call.early, payload)
         if call.worker is not None:
             self._follow(call.worker, call, payload)
 
@@ -119,7 +124,7 @@ class Calls:
             )
         call.gone = True
         call.body = ()
-        call.early.clear()
+        call.early = ()
         self._forget(call)
 
     def _follow(self, worker: Worker, call: Call, payload: bytes) -> None:
@@ -131,10 +136,12 @@ class Calls:
         if self.draining:
             self._refuse(call, "LostRemote", "the hub is stopping")
             return
-        if call.service not in self.services and not self._may_wait_for_unknown(call.size):
-            self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
-            return
-        service = self._service(call.service)
+        service = self.services.get(call.service)
+        if service is None:
+            if not self._may_wait_for_unknown(call.size):
+                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+                return
+            service = self._service(call.service)
         if not len(service.waiting) and (worker := service.pool.take()) is not None:
             self._enter(call)
             self._give(worker, call, now)
@@ -149,8 +156,10 @@ class Calls:
         self._wait(service, call)
 
     def _enter(self, call: Call) -> None:
-        self.calls[(call.client, call.token if call.channel is None else call.channel)] = call
-        self.clients.setdefault(call.client, set()).add(call)
+        theirs = self.clients.get(call.client)
+        if theirs is None:
+            theirs = self.clients[call.client] = {}
+        theirs[call.token if call.channel is None else call.channel] = call
 
     def _make_room(self, service: Service, call: Call) -> bool:
         """A full queue gives each client its share: who has more than that has to give."""
@@ -195,7 +204,7 @@ class Calls:
             self._follow(worker, call, payload)
         if not call.idempotent:
             call.body = ()
-            call.early.clear()
+            call.early = ()
         worker.next_beat = now + worker.interval
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
@@ -214,7 +223,7 @@ class Calls:
         if call.idempotent and not call.answered:
             call.answered = final or not is_beat(body[0])
             if call.answered:
-                call.early.clear()
+                call.early = ()
         if call.gone:
             self.dropped["late"] += 1
         elif call.style is None:
@@ -280,11 +289,10 @@ class Calls:
         self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
 
     def _forget(self, call: Call) -> None:
-        self.calls.pop((call.client, call.token if call.channel is None else call.channel), None)
-        calls = self.clients.get(call.client)
-        if calls is not None:
-            calls.discard(call)
-            if not calls:
+        theirs = self.clients.get(call.client)
+        if theirs is not None:
+            theirs.pop(call.token if call.channel is None else call.channel, None)
+            if not theirs:
                 del self.clients[call.client]
 
     # Time

@@ -85,7 +85,7 @@ class Call:
     gone: bool = False
     next_beat: float = NEVER
     worker: Worker | None = None
-    early: list[bytes] = field(default_factory=list)
+    early: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
-"""What an event is called, without a look at its arguments, which may be large. Pure."""
+"""An event's header and name, without a look at its arguments, which may be large. Pure."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 import msgpack
 
@@ -21,6 +22,38 @@ _NO_EVENT: Final = (
     RecursionError,
     MemoryError,
 )
+
+# What most events begin with, byte by byte as zeromesh and zerorpc-python write it.
+_USUAL: Final = re.compile(
+    rb"\x93([\x82-\x85])\xaamessage_id\xc4\x20(.{32})\xa1v\x03(?:\xabresponse_to\xc4\x20(.{32}))?"
+    rb"(?:\xa8deadline(?:([\x00-\x7f])|\xcd(..)|\xce(....)))?(?:\xa7service([\xa1-\xbf]))?",
+    re.DOTALL,
+).match
+
+
+def header_of(payload: bytes) -> wire.Header | None:
+    """The header of an event; of one of the usual form without `v`, and several times as fast."""
+    match = _USUAL(payload)
+    if match is None:
+        return wire.salvage_header(payload)
+    fields, message_id, channel, tiny, small, large, length = match.groups()
+    header: dict[str, Any] = {"message_id": message_id}
+    count = 2
+    if channel is not None:
+        header["response_to"] = channel
+        count += 1
+    deadline = tiny or small or large
+    if deadline is not None:
+        header["deadline"] = int.from_bytes(deadline, "big")
+        count += 1
+    if length is not None:
+        begin = match.end()
+        name = payload[begin : begin + length[0] - 0xA0]
+        if not name.isascii():
+            return wire.salvage_header(payload)
+        header["service"] = name.decode()
+        count += 1
+    return header if fields[0] - 0x80 == count else wire.salvage_header(payload)
 
 
 def name_of(payload: bytes) -> str | None:

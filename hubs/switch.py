@@ -14,6 +14,7 @@ from typing import Any, Final
 from hubs import status
 from hubs.calls import FORGET_AFTER
 from hubs.model import Address, Call, Service, Settings
+from hubs.peek import header_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -22,6 +23,8 @@ from mesh.core.majordomo import Command, FromClient, FromWorker
 from mesh.errors import WireError
 
 _HEAD: Final = b"MDPW02"
+_NONE: Final[dict[Any, Any]] = {}
+"""The calls of a client that has none; never filled."""
 _ANSWERS: Final = {b"\x03": False, b"\x04": True}
 """What is an answer of a 0.2 worker, and whether it is the last."""
 GRAIN: Final = 0.005
@@ -53,14 +56,14 @@ class Switch(Registration):
             self._event(side, frames, now)
             return
         if len(frames) == 2 and frames[1][:1] in _ANSWERS:
-            worker = self.workers.get((side, (bytes(frames[0]),)))
+            worker = self.workers.get((side, (frames[0],)))
             if worker is not None and worker.short and len(frames[1]) > 2:
                 token, body = mdp.read_short(frames[1])
                 worker.last_heard = now
                 self._answer(worker, token, _ANSWERS[frames[1][:1]], (body,))
                 return
         if len(frames) == 6 and frames[1] == _HEAD:
-            worker = self.workers.get((side, (bytes(frames[0]),)))
+            worker = self.workers.get((side, (frames[0],)))
             if worker is not None and frames[2] in _ANSWERS and frames[3] and not frames[4]:
                 worker.last_heard = now
                 self._answer(worker, frames[3], _ANSWERS[frames[2]], (frames[5],))
@@ -69,12 +72,12 @@ class Switch(Registration):
             message = mdp.read(frames[1:])
         except WireError as error:
             self.dropped["malformed"] += 1
-            self._distrust((side, (bytes(frames[0]),)), str(error))
+            self._distrust((side, (frames[0],)), str(error))
             return
         if type(message) is FromWorker:
-            self._from_worker((side, (bytes(frames[0]),)), message, now)
+            self._from_worker((side, (frames[0],)), message, now)
         elif type(message) is FromClient:
-            self._from_client((side, (bytes(frames[0]),)), message, now)
+            self._from_client((side, (frames[0],)), message, now)
         else:
             self._event(side, frames, now)
 
@@ -109,8 +112,8 @@ class Switch(Registration):
 
     def _event(self, side: int, frames: Sequence[bytes], now: float) -> None:
         payload = frames[-1]
-        envelope = tuple(map(bytes, frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1]))
-        header = wire.salvage_header(payload)
+        envelope = tuple(frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1])
+        header = header_of(payload)
         if header is None or not envelope:
             self.dropped["malformed"] += 1
             return
@@ -122,7 +125,7 @@ class Switch(Registration):
                 return
             self._request(client, header, payload, now)
         elif type(channel) in (bytes, str):
-            self._follow_up(self.calls.get((client, channel)), header, payload)
+            self._follow_up(self.clients.get(client, _NONE).get(channel), header, payload)
         else:
             self.dropped["malformed"] += 1
 
@@ -150,7 +153,7 @@ class Switch(Registration):
         worker = self.workers.get(address)
         if worker is not None:
             self._dismiss(worker, "lost its connection", tell=False)
-        for call in list(self.clients.get(address, ())):
+        for call in list(self.clients.get(address, _NONE).values()):
             self._give_up(call)
 
     def probe(self, side: int) -> None:
@@ -159,7 +162,7 @@ class Switch(Registration):
             if worker.address[0] == side:
                 self.out.append((worker.address, mdp.heartbeat(worker.style)))
         for client, calls in self.clients.items():
-            channel = next((call.channel for call in calls if call.style is None), None)
+            channel = next((call.channel for call in calls.values() if call.style is None), None)
             if client[0] == side and channel is not None:
                 self.out.append((client, [b"", control(self._ids, channel, wire.BEAT, 0)]))
 
@@ -176,7 +179,7 @@ class Switch(Registration):
 
     def farewell(self) -> None:
         """The hub ends: what is still open comes to nothing, and the workers may go elsewhere."""
-        for call in list(self.calls.values()):
+        for call in self.calls:
             self._refuse(call, "LostRemote", "the hub has stopped", seen=call.tries > 0)
         for worker in self.workers.values():
             worker.calls.clear()

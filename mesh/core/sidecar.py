@@ -9,7 +9,7 @@ Whether the server answers at all is health.py's.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class SidecarSession:
         self._ids = Ids(base)
         self._now = 0.0
         self._by_key: dict[bytes, Carried] = {}
-        self._gone: dict[bytes, float] = {}
+        self._gone: OrderedDict[bytes, float] = OrderedDict()
         self._of_hub: Counter[int] = Counter()
         self._well_since = NEVER
         self._look_at = NEVER
@@ -124,7 +124,6 @@ class SidecarSession:
             return
         problem = self._problem(peer, key, header)
         if problem:
-            self.dropped["refused"] += 1
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
             return
         call = Carried(peer, channel_id, key, header.get("v", 1), now)
@@ -143,7 +142,7 @@ class SidecarSession:
             return "Overloaded", f"{self._of_hub[peer.hub]} calls of this hub are open already", True
         if key in self._by_key:
             return "WireError", "a call with this message id is open already", True
-        if key in self._gone:
+        if self._gone.get(key, 0.0) > self._now:
             return _LOST, "the server may still be at an earlier call with this message id", True
         if header.get("kwargs") and not self.health.mesh:
             # Not `refused`, which only mesh's own errors are: the caller is to see a TypeError.
@@ -268,11 +267,9 @@ class SidecarSession:
         self._forget(call)
         if not call.sent:
             return
-        for key, until in list(self._gone.items()):
-            if until > self._now and len(self._gone) < MAX_GONE:
-                break
-            del self._gone[key]
         self._gone[call.key] = self._now + GONE_FOR
+        while len(self._gone) > MAX_GONE or next(iter(self._gone.values())) <= self._now:
+            self._gone.popitem(last=False)
 
     def _forget(self, call: Carried) -> None:
         call.ended = True

@@ -21,6 +21,8 @@ from mesh.green.sockets import MORE, NOBLOCK
 
 BATCH: Final = 64
 RETRY: Final = 0.01
+SENT: Final = 100
+"""Events for the server that libzmq may hold: what it does not read waits here, where it is counted."""
 KEPT: Final = 100_000
 """Events of the server that libzmq keeps for us. An old server shares a thousand among all of its
 callers, who are one connection here, and drops in silence what is over."""
@@ -45,6 +47,7 @@ class ServerLink:
         self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
         # A call goes to a server that is there, not into a queue for the one that comes.
         socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.SNDHWM, SENT)
         socket.set(zmq.RCVHWM, KEPT)
         self.monitor = socket.get_monitor_socket(_EVENTS)
         self._send = sockets.sender(socket)
