@@ -22,6 +22,7 @@ from zmq import backend
 
 from hubs.hub import Endpoints
 from hubs.model import Settings
+from hubs.notes import Notes
 from hubs.router import Router
 from hubs.sockets import Context, attach
 from hubs.spec import HubSpec, Side
@@ -88,6 +89,7 @@ class Broker:
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
         self._logged = self.switch.dropped.copy()
+        self._notes = Notes(spec.name)
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
@@ -186,6 +188,9 @@ class Broker:
         self._look_at_connections(ready, now)
         if now >= min(switch.wake_at, self._retry_at, self._log_at):
             self._on_timer(now)
+        if switch.notes or self._notes.owes:
+            self._notes.write(switch.notes, now)
+            switch.notes.clear()
         while True:
             try:
                 self._orders.get_nowait()()

@@ -5,6 +5,7 @@ Owns the workers; the calls that they have are calls.py's. Knows no socket and n
 
 from __future__ import annotations
 
+from logging import INFO, WARNING
 from typing import Any, Final
 
 from hubs.calls import FORGET_AFTER, Calls
@@ -19,16 +20,18 @@ BEATS_EARLY: Final = 0.04
 """The share of an interval by which beats may be early, so that one look gives those of many workers."""
 SLOWEST: Final = 3600.0
 """Seconds, the longest interval between heartbeats that a worker may ask for."""
+LEFT: Final = "left"
 MAX_CAPACITY: Final = 100_000
 MAX_SERVICES: Final = 10_000
 
 
 class Registration(Calls):
-    """See Calls for what it takes and gives."""
+    """See Calls for what it takes and gives. notes: for the log, with the level of each."""
 
     def __init__(self, settings: Settings, base: bytes) -> None:
         super().__init__(settings, base)
         self.workers: dict[Address, Worker] = {}
+        self.notes: list[tuple[int, str]] = []
         self._told: dict[Address, float] = {}
 
     def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
@@ -44,7 +47,7 @@ class Registration(Calls):
         elif message.command in (Command.PARTIAL, Command.FINAL):
             self._answer(worker, message.address, message.command is Command.FINAL, message.body)
         elif message.command is Command.DISCONNECT:
-            self._dismiss(worker, "left", tell=False)
+            self._dismiss(worker, LEFT, tell=False)
         elif message.command is Command.HEARTBEAT:
             self._heartbeat(worker, message.about, now)
         else:
@@ -58,6 +61,9 @@ class Registration(Calls):
         problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
+            self.notes.append(
+                (WARNING, f"a worker{_who(about)} of {message.service} is not taken: {problem}")
+            )
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
@@ -71,13 +77,19 @@ class Registration(Calls):
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:
             self._acknowledge(worker)
+        self.notes.append((INFO, f"a worker{_who(about)} of {name} has registered"))
         self._dispatch(service, now)
 
     def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
         if about is None or worker.about is None:
             return
         service = self.services[worker.service]
-        service.pool.resize(worker, _capacity(about, service.pool.capacity(worker)))
+        before = service.pool.capacity(worker)
+        capacity = _capacity(about, before)
+        service.pool.resize(worker, capacity)
+        if bool(before) != bool(capacity):
+            change = "takes calls again" if capacity else "takes no more calls"
+            self.notes.append((INFO, f"the worker{_who(worker.about)} of {worker.service} {change}"))
         self._acknowledge(worker)
         self._dispatch(service, now)
 
@@ -132,6 +144,9 @@ class Registration(Calls):
     def _dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
         del self.workers[worker.address]
+        had = f", with {len(worker.calls)} calls open" if worker.calls else ""
+        text = f"the worker{_who(worker.about)} of {worker.service} {what}{had}"
+        self.notes.append((INFO if what == LEFT else WARNING, text))
         service = self.services[worker.service]
         service.pool.remove(worker)
         if not len(service.pool):
@@ -158,6 +173,14 @@ class Registration(Calls):
             for call in worker.calls.values():
                 self._beat_client(call, now)
         self._wake(min(worker.next_beat, lost_at))
+
+
+def _who(about: dict[str, Any] | None) -> str:
+    """Host and process, where a worker tells them, as " (box:123)"."""
+    host, pid = (about or {}).get("host"), (about or {}).get("pid")
+    if type(host) is not str or type(pid) is not int:
+        return ""
+    return f" ({''.join(char for char in host[:80] if char.isprintable())}:{pid % 2**32})"
 
 
 def _capacity(about: dict[str, Any] | None, otherwise: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from logging import INFO, WARNING
 from typing import Any
 
 import pytest
 
 from hubs.model import Settings
+from hubs.notes import MOST, Notes
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command, FromWorker
@@ -199,6 +201,41 @@ def test_and_why_it_is_sent_away() -> None:
     bench.sent()
     bench.switch.farewell()
     assert said(bench, Command.DISCONNECT)[0][1].reason == "the hub has stopped"
+
+
+def test_the_log_tells_who_comes_and_goes_and_why() -> None:
+    bench = Bench(only="echo", heartbeat=1.0)
+    bench.register(b"a", capacity=1, host="box\n", pid=5)
+    bench.register(b"b")
+    bench.register(b"c", "other", capacity=1, host="h" * 500, pid=7)
+    for capacity in (0, 0, 3):
+        bench.worker_says(b"a", mdp.heartbeat(about={"capacity": capacity}))
+    bench.call(b"client", b"1")
+    bench.switch.unreachable((OUT, (b"a",)))
+    bench.worker_says(b"b", mdp.disconnect())
+    assert bench.switch.notes == [
+        (INFO, "a worker (box:5) of echo has registered"),
+        (INFO, "a worker of echo has registered"),
+        (WARNING, f"a worker ({'h' * 80}:7) of other is not taken: this hub serves 'echo', not 'other'"),
+        (INFO, "the worker (box:5) of echo takes no more calls"),
+        (INFO, "the worker (box:5) of echo takes calls again"),
+        (WARNING, "the worker (box:5) of echo lost its connection, with 1 calls open"),
+        (INFO, "the worker of echo left"),
+    ]
+
+
+def test_a_storm_of_workers_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(INFO, "hubs")
+    notes = Notes("one")
+    for second in range(3):
+        for part in range(10):
+            notes.write([(INFO, "x")] * 5, 100.0 + second + part / 10)
+    notes.write([(WARNING, "y")], 105.0)
+    assert [record.message for record in caplog.records].count("hub one: x") == 3 * MOST
+    assert [record.message for record in caplog.records if "more workers" in record.message] == [
+        "hub one: 30 more workers came or went"
+    ] * 3
+    assert caplog.records[-1].message == "hub one: y"
 
 
 def test_a_cancelled_call_keeps_its_slot_until_its_worker_has_ended_it() -> None:
