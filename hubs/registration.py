@@ -61,9 +61,8 @@ class Registration(Calls):
         problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
-            self.notes.append(
-                (WARNING, f"a worker{_who(about)} of {message.service} is not taken: {problem}")
-            )
+            text = f"a worker{_who(about)} of {message.service} is not taken: {problem}"
+            self.notes.append((WARNING, text))
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
@@ -144,7 +143,7 @@ class Registration(Calls):
     def _dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
         del self.workers[worker.address]
-        had = f", with {len(worker.calls)} calls open" if worker.calls else ""
+        had = f", calls open: {len(worker.calls)}" if worker.calls else ""
         text = f"the worker{_who(worker.about)} of {worker.service} {what}{had}"
         self.notes.append((INFO if what == LEFT else WARNING, text))
         service = self.services[worker.service]

@@ -219,7 +219,7 @@ def test_the_log_tells_who_comes_and_goes_and_why() -> None:
         (WARNING, f"a worker ({'h' * 80}:7) of other is not taken: this hub serves 'echo', not 'other'"),
         (INFO, "the worker (box:5) of echo takes no more calls"),
         (INFO, "the worker (box:5) of echo takes calls again"),
-        (WARNING, "the worker (box:5) of echo lost its connection, with 1 calls open"),
+        (WARNING, "the worker (box:5) of echo lost its connection, calls open: 1"),
         (INFO, "the worker of echo left"),
     ]
 
@@ -230,6 +230,9 @@ def test_a_storm_of_workers_does_not_fill_the_log(caplog: pytest.LogCaptureFixtu
     for second in range(3):
         for part in range(10):
             notes.write([(INFO, "x")] * 5, 100.0 + second + part / 10)
+    assert notes.owes
+    notes.write([], 104.0)
+    assert not notes.owes
     notes.write([(WARNING, "y")], 105.0)
     assert [record.message for record in caplog.records].count("hub one: x") == 3 * MOST
     assert [record.message for record in caplog.records if "more workers" in record.message] == [
