@@ -69,22 +69,23 @@ class Router:
 
     def receive(self, most: int, deliver: Deliver, now: float) -> int:
         """Deliver what has arrived, at most `most` messages; how many there were."""
-        recv = self._recv
+        recv, most_bytes = self._recv, self._max_message
         for count in range(most):
             try:
                 frames = [recv(NOBLOCK)]
             except zmq.Again:
                 return count
-            size, more = 0, True
             # Each frame tells whether more follow: to count them blindly would let a peer write
             # frames that pass for somebody else's address.
-            while more:
-                frame: Any = recv(NOBLOCK, False)
-                more = frame.more
+            frame: Any = recv(NOBLOCK, False)
+            size = len(frame)
+            frames.append(frame.bytes if size <= most_bytes else b"")
+            while frame.more:
+                frame = recv(NOBLOCK, False)
                 size += len(frame)
-                if len(frames) <= MAX_FRAMES and size <= self._max_message:
+                if len(frames) <= MAX_FRAMES and size <= most_bytes:
                     frames.append(frame.bytes)
-            if len(frames) > MAX_FRAMES or size > self._max_message:
+            if len(frames) > MAX_FRAMES or size > most_bytes:
                 self.too_large += 1
             else:
                 deliver(self.side, frames, now)
@@ -104,7 +105,7 @@ class Router:
 
     def send(self, envelope: Envelope, frames: Sequence[bytes]) -> bool:
         """Send, or keep until the peer reads; False where it is gone, or has not read for too long."""
-        outbox = self._outboxes.get(envelope[0])
+        outbox = self._outboxes.get(envelope[0]) if self._outboxes else None
         if outbox is None:
             sent = self._try_send(envelope, frames)
             if sent is not LATER:
@@ -128,8 +129,9 @@ class Router:
                 raise
             return GONE
         # After the first frame nothing can fail.
-        for frame in frames[:-1]:
-            send(frame, MORE)
+        if len(frames) > 1:
+            for frame in frames[:-1]:
+                send(frame, MORE)
         send(frames[-1], NOBLOCK)
         return DONE
 
