@@ -14,45 +14,30 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from mesh.core import wire
+from mesh.core.carried import Carried, Lane, key_of
 from mesh.core.channel import NEVER, Ids, control
 from mesh.core.health import LOST_AFTER, Health
 from mesh.core.server_call import HubCall
-from mesh.core.server_session import MAX_CHANNEL_ID
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
 from mesh.errors import WireError
 
 MARGIN: Final = 100
 """Calls beyond its capacity that a hub may have given before it heard of a change."""
+CALLS_OF_A_LANE: Final = 4
+"""Of an old server's events libzmq keeps 500 to 1,000 for a connection; the server drops what is over,
+in silence. The client of each stream may have granted it a hundred."""
+MAX_LANES: Final = 128
+MAX_UNHEARD: Final = 256 * 1024 * 1024
+"""Bytes of calls of which the server has not said a word: it may not have read them. A lone one may
+be larger."""
+MAX_FOLLOW_UP: Final = 4096
+"""Bytes of an event that is no call: credit, a heartbeat or a cancel."""
 MAX_GONE: Final = 10_000
 GONE_FOR: Final = 60.0
 """Ids of calls that nobody waits for, and seconds for which the server may still answer them."""
 
 _FINAL: Final = frozenset((OK, ERR, STREAM_DONE))
 _LOST: Final = "LostRemote"
-
-
-class Carried:
-    """A call on its way. key: its message id as bytes, whether it came as bytes or as text.
-
-    sent: the server may have seen it. ended: it has had its last event. last: when either end was
-    heard last. gap: the longest silence of both so far. beats: whether either gives heartbeats.
-    """
-
-    __slots__ = ("beats", "ended", "gap", "id", "key", "last", "peer", "sent", "version")
-
-    def __init__(self, peer: HubCall, channel_id: Any, key: bytes, version: Any, now: float) -> None:
-        self.peer = peer
-        self.id = channel_id
-        self.key = key
-        self.version = version if type(version) is int else 1
-        self.sent = self.ended = self.beats = False
-        self.last = now
-        self.gap = 0.0
-
-    def heard(self, name: str, now: float) -> None:
-        self.gap = max(self.gap, now - self.last)
-        self.last = now
-        self.beats = self.beats or name == BEAT
 
 
 ToServer = tuple[Carried, bytes]
@@ -63,6 +48,7 @@ class SidecarSession:
 
     base: 24 hex digits that begin no other session's message ids, nor those of the pings. capacity:
     calls at once that each hub may give. channels: the calls that have not had their last event.
+    lanes: the connections that there are to be; the first tells how the server is.
     """
 
     def __init__(self, base: bytes, endpoint: str, health: Health, capacity: int) -> None:
@@ -73,12 +59,14 @@ class SidecarSession:
         self.to_server: list[ToServer] = []
         self.dropped: Counter[str] = Counter()
         self.draining = False
+        self.lanes = [Lane()]
         self._capacity = capacity
         self._ids = Ids(base)
         self._now = 0.0
         self._by_key: dict[bytes, Carried] = {}
         self._gone: OrderedDict[bytes, float] = OrderedDict()
         self._of_hub: Counter[int] = Counter()
+        self._unheard = 0
         self._well_since = NEVER
         self._look_at = NEVER
 
@@ -98,13 +86,13 @@ class SidecarSession:
         except WireError as exc:
             self.dropped["malformed"] += 1
             header = (call is None and wire.salvage_header(payload)) or {}
-            if "response_to" not in header and _key(header.get("message_id")):
+            if "response_to" not in header and key_of(header.get("message_id")):
                 error = self._error(header["message_id"], header.get("v"), "WireError", str(exc))
                 self.out.append((peer, error))
             return
         if call is None:
             self._request(peer, header, name, payload, now)
-        elif _key(header.get("response_to")) != call.key:
+        elif key_of(header.get("response_to")) != call.key or len(payload) > MAX_FOLLOW_UP:
             self.dropped["malformed"] += 1
         elif name == BEAT and header.get("cancel") is True:
             self.to_server.append((call, payload))
@@ -118,21 +106,36 @@ class SidecarSession:
             self.dropped["late"] += 1
             return
         channel_id = header.get("message_id")
-        key = _key(channel_id)
+        key = key_of(channel_id)
         if not key or name in (BEAT, MORE):
             self.dropped["malformed"] += 1
             return
-        problem = self._problem(peer, key, header)
+        problem = self._problem(peer, key, header, len(payload))
         if problem:
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
             return
-        call = Carried(peer, channel_id, key, header.get("v", 1), now)
+        lane = self._lane()
+        lane.open += 1
+        call = Carried(peer, lane, header, key, len(payload), now)
+        self._unheard += call.size
         self.channels[peer] = self._by_key[key] = call
         self._of_hub[peer.hub] += 1
         self._look_at = min(self._look_at, now + self.health.heartbeat)
         self.to_server.append((call, payload))
 
-    def _problem(self, peer: HubCall, key: bytes, header: Header) -> tuple[str, str, bool | None] | None:
+    def _lane(self) -> Lane:
+        """The first that has room, be it a new one; else the one with the fewest calls."""
+        for lane in self.lanes:
+            if lane.open < CALLS_OF_A_LANE:
+                return lane
+        if len(self.lanes) == MAX_LANES:
+            return min(self.lanes, key=lambda lane: lane.open)
+        self.lanes.append(Lane())
+        return self.lanes[-1]
+
+    def _problem(
+        self, peer: HubCall, key: bytes, header: Header, size: int
+    ) -> tuple[str, str, bool | None] | None:
         """Why a call is not passed on: an error's name and text, and whether it is mesh's own."""
         if self.draining:
             return _LOST, "the sidecar is stopping and takes no more calls", True
@@ -140,6 +143,8 @@ class SidecarSession:
             return _LOST, f"the server at {self.endpoint} is out for now: {self.health.why}", True
         if self._of_hub[peer.hub] >= self._capacity + MARGIN:
             return "Overloaded", f"{self._of_hub[peer.hub]} calls of this hub are open already", True
+        if self._unheard and self._unheard + size > MAX_UNHEARD:
+            return "Overloaded", f"{self._unheard} bytes of calls wait for the server already", True
         if key in self._by_key:
             return "WireError", "a call with this message id is open already", True
         if self._gone.get(key, 0.0) > self._now:
@@ -168,11 +173,13 @@ class SidecarSession:
         except WireError as exc:
             self._unreadable(payload, exc)
             return
-        key = _key(header.get("response_to"))
+        key = key_of(header.get("response_to"))
         call = self._by_key.get(key)
         if call is None:
             self._other(key, header, name, payload, now)
             return
+        self._unheard -= call.size
+        call.size = 0
         if name in _FINAL:
             self._forget(call)
         else:
@@ -193,7 +200,7 @@ class SidecarSession:
     def _unreadable(self, payload: bytes, exc: WireError) -> None:
         self.dropped["malformed"] += 1
         header = wire.salvage_header(payload) or {}
-        call = self._by_key.get(_key(header.get("response_to")))
+        call = self._by_key.get(key_of(header.get("response_to")))
         if call is not None:
             what = f"the answer of the server at {self.endpoint} can't be read: {exc}"
             self._fail(call, "WireError", what, False)
@@ -201,16 +208,25 @@ class SidecarSession:
     # The connection to the server
 
     def connected(self, now: float) -> None:
+        """The first connection stands."""
         self.health.connected(now)
 
     def broke(self, why: str) -> None:
-        """The connection is gone, and with it all that the server had."""
+        """The first connection is gone, and the server with it, whatever the others say."""
         self.health.broke(why)
         self.to_server.clear()
-        for call in list(self.channels.values()):
-            text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
-            self._fail(call, _LOST, text, not call.sent)
+        for lane in self.lanes:
+            self.lane_broke(lane, why)
+        del self.lanes[1:]
         self._gone.clear()
+
+    def lane_broke(self, lane: Lane, why: str) -> None:
+        """One connection is gone, and with it the calls on it."""
+        if not lane.open:
+            return
+        text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
+        for call in [call for call in self.channels.values() if call.lane is lane]:
+            self._fail(call, _LOST, text, not call.sent)
 
     def not_taken(self, call: Carried) -> None:
         """What the server does not read can't be kept for ever."""
@@ -273,6 +289,8 @@ class SidecarSession:
 
     def _forget(self, call: Carried) -> None:
         call.ended = True
+        call.lane.open -= 1
+        self._unheard -= call.size
         del self.channels[call.peer]
         del self._by_key[call.key]
         self._of_hub[call.peer.hub] -= 1
@@ -288,13 +306,6 @@ class SidecarSession:
 
 
 _NO_KWARGS: Final = "is no mesh server and takes no keyword arguments; pass them by position"
-
-
-def _key(channel_id: Any) -> bytes:
-    """A message id as bytes, for some peers write as text what they read as bytes; else b""."""
-    if type(channel_id) is str and len(channel_id) <= MAX_CHANNEL_ID:
-        return channel_id.encode()
-    return channel_id if type(channel_id) is bytes and len(channel_id) <= MAX_CHANNEL_ID else b""
 
 
 def _arguments(payload: bytes) -> Any:

@@ -175,6 +175,11 @@ class HubLink:
             send(frames[-1], NOBLOCK)
         return True
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the hub should read before it is given much more."""
+        return self._outbox is not None and self._outbox.crowded
+
     def flush(self) -> None:
         """Send what the registration has to say, and what was kept."""
         registration = self.registration

@@ -100,6 +100,11 @@ class HubLinks:
     def send(self, peer: HubCall, event: bytes) -> None:
         self._links[peer.hub].send(peer, event)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether any hub should read before it is given much more."""
+        return any(link.crowded for link in self._links.values())
+
     # Time
 
     @property

@@ -15,11 +15,11 @@ T = TypeVar("T")
 class Outbox(Generic[T]):
     """Messages in order, each with its bytes."""
 
-    __slots__ = ("_messages", "_size")
+    __slots__ = ("_messages", "size")
 
     def __init__(self) -> None:
         self._messages: deque[tuple[T, int]] = deque()
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -27,16 +27,22 @@ class Outbox(Generic[T]):
     def append(self, message: T, size: int) -> None:
         """Keep it; ask `full` first."""
         self._messages.append((message, size))
-        self._size += size
+        self.size += size
 
     @property
     def first(self) -> T:
         return self._messages[0][0]
 
     def popleft(self) -> None:
-        self._size -= self._messages.popleft()[1]
+        self.size -= self._messages.popleft()[1]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is half full."""
+        many = len(self._messages)
+        return 2 * many >= MAX_MESSAGES or (many > 1 and 2 * self.size > MAX_BYTES)
 
     @property
     def full(self) -> bool:
         many = len(self._messages)
-        return many >= MAX_MESSAGES or (many > 1 and self._size > MAX_BYTES)
+        return many >= MAX_MESSAGES or (many > 1 and self.size > MAX_BYTES)

@@ -1,4 +1,4 @@
-"""A sidecar's connection to its server: a DEALER that passes events on in both directions.
+"""One of a sidecar's connections to its server: a DEALER that passes events on in both directions.
 
 Every method runs under the sidecar's lock; none of them switches to another greenlet. What an
 event means is the session's matter.
@@ -7,27 +7,21 @@ event means is the session's matter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from mesh.core.channel import NEVER
-from mesh.core.sidecar import Carried, SidecarSession, ToServer
+from mesh.core.carried import Carried
+from mesh.core.sidecar import SidecarSession, ToServer
 from mesh.green import sockets
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 
-BATCH: Final = 64
-RETRY: Final = 0.01
+BATCH: Final = 256
 SENT: Final = 100
 """Events for the server that libzmq may hold: what it does not read waits here, where it is counted."""
-KEPT: Final = 100_000
-"""Events of the server that libzmq keeps for us. An old server shares a thousand among all of its
-callers, who are one connection here, and drops in silence what is over."""
 
-_FAILED: Final = "the handshake failed: what listens there may be no ZeroMQ program"
 _EVENTS: Final = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -48,7 +42,6 @@ class ServerLink:
         # A call goes to a server that is there, not into a queue for the one that comes.
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.SNDHWM, SENT)
-        socket.set(zmq.RCVHWM, KEPT)
         self.monitor = socket.get_monitor_socket(_EVENTS)
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
@@ -91,29 +84,31 @@ class ServerLink:
 
     # Out
 
+    def transmit(self, call: Carried, event: bytes) -> None:
+        """Send, or keep until the connection takes it; ask `full` first."""
+        if self._outbox or not self._pass(call, event):
+            self._outbox.append((call, event), len(event))
+
+    @property
+    def full(self) -> bool:
+        return self._outbox.full
+
+    @property
+    def kept(self) -> int:
+        """Bytes that wait."""
+        return self._outbox.size
+
+    def ping(self, event: bytes) -> None:
+        """One that can't be sent has no answer either."""
+        if not self._outbox:
+            self._try_send(event)
+
     def flush(self) -> bool:
-        """Send what the session has for the server, and what was kept; whether anything came of it."""
-        session, outbox = self._session, self._outbox
-        went = False
-        while outbox:
-            call, event = outbox.first
-            if not self._pass(call, event):
-                break
+        """Send what was kept; whether anything went."""
+        outbox, went = self._outbox, False
+        while outbox and self._pass(*outbox.first):
             outbox.popleft()
             went = True
-        waiting, session.to_server = session.to_server, []
-        for call, event in waiting:
-            if not outbox and self._pass(call, event):
-                went = True
-            elif not outbox.full:
-                outbox.append((call, event), len(event))
-            elif not call.ended:
-                session.not_taken(call)
-                went = True
-        pings, session.health.out = session.health.out, []
-        for ping in pings:
-            # One that can't be sent has no answer either.
-            went = (not outbox and self._try_send(ping)) or went
         return went
 
     def _pass(self, call: Carried, event: bytes) -> bool:
@@ -133,27 +128,19 @@ class ServerLink:
         self._send(event, NOBLOCK)
         return True
 
-    @property
-    def wake_at(self) -> float:
-        """When `flush` is to be tried again."""
-        return monotonic() + RETRY if self._outbox else NEVER
-
     # The connection
 
-    def watch(self, now: float) -> None:
-        """Take in what the monitor has to tell."""
+    def watch(self) -> list[int]:
+        """What the monitor has to tell, in order."""
+        events = []
         while True:
             try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                events.append(parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"])
             except zmq.Again:
-                return
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._session.connected(now)
-            elif event == zmq.EVENT_DISCONNECTED:
-                # What had arrived before the connection broke still counts.
-                while self.receive(now, BATCH):
-                    pass
-                self._outbox = Outbox()
-                self._session.broke("the connection broke")
-            else:
-                self._session.broke(_FAILED)
+                return events
+
+    def broke(self, now: float) -> None:
+        """What had arrived before the connection broke still counts; what waits does not."""
+        while self.receive(now, BATCH):
+            pass
+        self._outbox = Outbox()

@@ -23,11 +23,12 @@ from mesh.core.health import LOST_AFTER, Health
 from mesh.core.registration import Registration
 from mesh.core.sidecar import SidecarSession
 from mesh.errors import ConfigError, MeshError
-from mesh.green import process, sockets
+from mesh.green import process
 from mesh.green.hub_links import HubLinks
 from mesh.green.identity import myself
 from mesh.green.registering import check_registration
-from mesh.green.server_link import BATCH, ServerLink
+from mesh.green.server_link import BATCH
+from mesh.green.server_links import ServerLinks
 from mesh.green.threads import Box
 from mesh.names.endpoints import check_endpoint
 
@@ -73,13 +74,12 @@ class Sidecar:
         health = Health(process.new_base(), heartbeat)
         self._session = SidecarSession(process.new_base(), endpoint, health, capacity)
         self._lock = process.allocate_lock()
-        self._server = ServerLink(self._session, self._answer, wire.MAX_MESSAGE)
+        self._server = ServerLinks(self._session, self._lock, self._answer, wire.MAX_MESSAGE)
         self._hubs = HubLinks(self._session, self._lock, wire.MAX_MESSAGE)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat))
         self._hub: Any = None
-        self._watchers: list[Any] = []
         self._timer: Any = None
         self._later: Any = None
         self._armed = NEVER
@@ -115,14 +115,8 @@ class Sidecar:
         loop = hub.loop
         self._patient_until = monotonic() + LOST_AFTER * self._session.health.heartbeat
         log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
-        data = loop.io(sockets.descriptor(self._server.socket), 1)
-        data.start(self._work)
-        monitor = loop.io(sockets.descriptor(self._server.monitor), 1)
-        monitor.start(self._connection_changed)
         self._later = loop.timer(0.0)
-        self._watchers += [data, monitor, self._later]
-        # The descriptor tells of nothing before somebody has once found the monitor empty.
-        loop.run_callback(self._connection_changed)
+        self._server.start(loop, self._work)
         self._hubs.start(loop, self._work)
         self._hub = hub
         if self._stopping:
@@ -173,24 +167,15 @@ class Sidecar:
             return
         self._closed = self._stopping = True
         self._hubs.stop_watchers()
-        for watcher in self._watchers:
-            watcher.stop()
-            watcher.close()
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
+        for timer in (self._timer, self._later):
+            if timer is not None:
+                timer.stop()
+                timer.close()
         with self._lock:
             self._hubs.close(LINGER_MS)
             self._server.close(LINGER_MS)
 
     # The loop
-
-    def _connection_changed(self) -> None:
-        if self._closed:
-            return
-        with self._lock:
-            self._server.watch(monotonic())
-        self._work()
 
     def _work(self) -> None:
         """Pass on what has come until nothing is left, or the loop's turn is over."""
@@ -202,7 +187,10 @@ class Sidecar:
             while True:
                 now = monotonic()
                 with self._lock:
-                    count = self._hubs.receive(now, BATCH) + self._server.receive(now, BATCH)
+                    count = self._hubs.receive(now, BATCH)
+                    if not self._hubs.crowded:
+                        # Else the server has to wait for the hub, as it would if they were one.
+                        count += self._server.receive(now, BATCH)
                     went = self._answer()
                     # To send swallows the edge of the descriptor: what came meanwhile is not signalled.
                     went = self._server.flush() or went

@@ -11,7 +11,15 @@ from mesh.core import wire
 from mesh.core.channel import NEVER
 from mesh.core.health import Health
 from mesh.core.server_call import HubCall
-from mesh.core.sidecar import GONE_FOR, MARGIN, MAX_GONE, SidecarSession
+from mesh.core.sidecar import (
+    CALLS_OF_A_LANE,
+    GONE_FOR,
+    MARGIN,
+    MAX_FOLLOW_UP,
+    MAX_GONE,
+    MAX_LANES,
+    SidecarSession,
+)
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE
 
 HEARTBEAT = 1.0
@@ -222,6 +230,36 @@ def test_a_hub_that_gives_more_than_it_may_is_refused() -> None:
     stand.call(ONE, b"again")
 
 
+def test_the_bytes_that_the_server_may_not_have_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 4_000
+    monkeypatch.setattr("mesh.core.sidecar.MAX_UNHEARD", most)
+    stand, body = Stand(capacity=100), b"x" * (most // 4)
+    peers = [HubCall(0, b"%d" % number) for number in range(3)]
+    for peer in peers:
+        stand.receive(peer, event("echo", (body,), message_id=peer.token))
+        assert len(stand.sent()) == 1
+    large = event("echo", (body,), message_id=b"3")
+    stand.receive(ONE, large)
+    header, name, _ = stand.error()
+    assert (header["refused"], name) == (True, "Overloaded")
+    stand.call(ONE, b"small")
+    stand.answer(follow(OK, b"small"))
+    stand.out()
+    for sign in (follow(BEAT, b"0"), follow(OK, b"1")):
+        stand.answer(sign)
+        stand.out()
+        stand.receive(ONE, large)
+        assert len(stand.sent()) == 1
+        stand.receive(ONE, follow(BEAT, b"3", cancel=True))
+        stand.answer(follow(OK, b"3"))
+        stand.sent(), stand.out()
+    stand.session.lost(peers)
+    assert stand.session._unheard == 0
+    alone = event("echo", (b"x" * most,), message_id=b"alone")
+    stand.receive(ONE, alone)
+    assert stand.sent() == [alone]
+
+
 def test_errors_for_a_caller_of_the_first_version(stand: Stand) -> None:
     stand.receive(ONE, wire.pack({"message_id": b"1", "kwargs": {"a": 1}}, "echo", []))
     assert stand.error()[2].startswith("TypeError('the server at")
@@ -264,9 +302,10 @@ def test_what_follows_no_call_is_late(stand: Stand) -> None:
 def test_what_follows_must_be_of_the_same_call(stand: Stand) -> None:
     stand.call(ONE, b"1")
     stand.call(TWO, b"2")
-    for payload in (follow(BEAT, b"2", cancel=True), follow(MORE, b"2"), request(b"3"), b"rubbish"):
+    large = follow(MORE, args=(b"x" * MAX_FOLLOW_UP,))
+    for payload in (follow(BEAT, b"2", cancel=True), follow(MORE, b"2"), request(b"3"), b"rubbish", large):
         stand.receive(ONE, payload)
-    assert stand.session.dropped == {"malformed": 4}
+    assert stand.session.dropped == {"malformed": 5}
     assert (stand.sent(), stand.out()) == ([], [])
     assert list(stand.session.channels) == [ONE, TWO]
 
@@ -438,6 +477,53 @@ def test_what_the_server_does_not_read_is_told(stand: Stand) -> None:
     header, name, text = stand.error()
     assert (header["refused"], name) == (False, "Overloaded")
     assert text == "the server at tcp://server:1 does not read"
+
+
+# Several connections
+
+
+def calls(stand: Stand, number: int) -> list[HubCall]:
+    peers = [HubCall(0, b"%d" % index) for index in range(number)]
+    for peer in peers:
+        stand.call(peer, peer.token)
+    return peers
+
+
+def test_few_calls_share_a_connection_and_the_first_with_room_is_taken(stand: Stand) -> None:
+    each = CALLS_OF_A_LANE
+    peers = calls(stand, 2 * each + 1)
+    lanes = [stand.session.channels[peer].lane for peer in peers]
+    assert stand.session.lanes == [lanes[0], lanes[each], lanes[2 * each]]
+    assert [lane.open for lane in stand.session.lanes] == [each, each, 1]
+    stand.answer(follow(OK, peers[1].token))
+    stand.call(ONE, b"one more")
+    assert stand.session.channels[ONE].lane is lanes[0]
+    assert len(stand.session.lanes) == 3
+
+
+def test_the_number_of_connections_is_bounded() -> None:
+    stand = Stand(capacity=10_000)
+    calls(stand, 3 * CALLS_OF_A_LANE * MAX_LANES)
+    assert [lane.open for lane in stand.session.lanes] == [3 * CALLS_OF_A_LANE] * MAX_LANES
+
+
+def test_a_connection_that_breaks_takes_its_calls_along_and_no_others(stand: Stand) -> None:
+    peers = calls(stand, CALLS_OF_A_LANE + 2)
+    second = stand.session.lanes[1]
+    stand.session.lane_broke(second, "the connection broke")
+    assert [peer for peer, *_ in stand.answered()] == peers[CALLS_OF_A_LANE:]
+    assert list(stand.session.channels) == peers[:CALLS_OF_A_LANE]
+    assert second.open == 0
+    assert stand.session.capacity == 10
+    stand.session.lane_broke(second, "the connection broke")
+    assert stand.answered() == []
+
+
+def test_the_first_connection_stands_for_the_server(stand: Stand) -> None:
+    peers = calls(stand, CALLS_OF_A_LANE + 2)
+    stand.session.broke("the connection broke")
+    assert sorted(peer for peer, *_ in stand.answered()) == peers
+    assert [lane.open for lane in stand.session.lanes] == [0]
 
 
 # Calls that nobody ends

@@ -95,6 +95,7 @@ def test_what_can_not_work_is_refused(name: str, endpoint: str, hubs: Any, optio
 
 def test_no_socket_is_left(running: tuple[Sidecar, gevent.Greenlet]) -> None:
     sidecar, _ = running
-    sockets = [sidecar._server.socket, sidecar._hubs._links[0].socket]
+    sockets = [link.socket for link in (*sidecar._server._links.values(), *sidecar._hubs._links.values())]
+    assert len(sockets) == 2
     sidecar.stop()
     assert all(socket.closed for socket in sockets)

@@ -45,10 +45,10 @@ def a_hub(folder: Path, kind: str = "queue") -> Iterator[tuple[Process, Shown]]:
         yield running
 
 
-def a_server(language: Any, endpoint: str | None = None) -> Server:
+def a_server(language: Any, endpoint: str | None = None, heartbeat: float = HEARTBEAT) -> Server:
     if language == "mesh":
-        return mesh_server(heartbeat=HEARTBEAT, endpoint=endpoint or ANY)
-    return old_server(language, heartbeat=HEARTBEAT, endpoint=endpoint)
+        return mesh_server(heartbeat=heartbeat, endpoint=endpoint or ANY)
+    return old_server(language, heartbeat=heartbeat, endpoint=endpoint)
 
 
 def says(sidecar: Process, text: str, times: int = 1) -> None:
@@ -126,15 +126,6 @@ class TestAnOldServer:
     def test_a_stream_with_credit(self, client: mesh.Client) -> None:
         assert list(client.count(2_000)) == list(range(2_000))
         assert list(client.count(0)) == []
-
-    def test_streams_at_the_same_time_lose_nothing(self, stand: Stand) -> None:
-        def read(number: int) -> list[int]:
-            with stand.client() as client:
-                return list(client.count(1_000 + number))
-
-        readers = [gevent.spawn(read, number) for number in range(8)]
-        gevent.joinall(readers, raise_error=True)
-        assert [reader.value for reader in readers] == [list(range(1_000 + n)) for n in range(8)]
 
     def test_a_stream_that_fails(self, client: mesh.Client) -> None:
         stream = client.fail_after(5)
@@ -249,6 +240,23 @@ def test_a_client_that_is_gone_takes_its_call_along(tmp_path: Path) -> None:
         waiting = client.add.future(1, 2)
         old.kill()
         assert waiting.result() == 3
+
+
+# Many at once
+
+
+@pytest.mark.parametrize(("language", "number"), [("node", 30), ("mesh", 70)])
+def test_streams_at_the_same_time_lose_nothing(tmp_path: Path, language: str, number: int) -> None:
+    """More than an old server keeps for one connection, and than a hub reads in the time."""
+    with ExitStack() as stack:
+        _, shown = stack.enter_context(a_hub(tmp_path))
+        server = stack.enter_context(a_server(language, heartbeat=5.0))
+        sidecar = stack.enter_context(register(server.endpoint, shown.out))
+        says(sidecar, "has registered with")
+        clients = [stack.enter_context(mesh.connect(shown.in_)) for _ in range(number)]
+        readers = [gevent.spawn(lambda client=client: list(client.count(1_500))) for client in clients]
+        gevent.joinall(readers, raise_error=True)
+        assert all(reader.value == list(range(1_500)) for reader in readers)
 
 
 # The server's health
@@ -397,21 +405,6 @@ def test_sigterm_lets_the_calls_finish(tmp_path: Path, language: str) -> None:
         waiting = client.add.future(1, 2)
         with register(stand.server.endpoint, stand.workers):
             assert waiting.result() == 3
-
-
-def test_what_a_server_does_not_read_is_bounded_and_told(tmp_path: Path) -> None:
-    with standing(tmp_path, "queue", "python") as stand, stand.client(heartbeat=None, timeout=2) as client:
-        assert client.add(1, 2) == 3
-        stand.server.signal(signal.SIGSTOP)
-        calls = [client.echo.future(b"x" * 1_000_000) for _ in range(250)]
-        outcomes = []
-        for call in calls:
-            with pytest.raises(mesh.MeshError) as caught:
-                call.result()
-            outcomes.append(type(caught.value))
-        assert set(outcomes) == {mesh.TimeoutExpired, mesh.Overloaded}
-        stand.server.signal(signal.SIGCONT)
-        assert client.with_options(timeout=PATIENCE).add(1, 2) == 3
 
 
 # What the command refuses

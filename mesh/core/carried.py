@@ -1,0 +1,53 @@
+"""A call on its way between a hub and a sidecar's server, and the connection that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.core.server_call import HubCall
+from mesh.core.server_session import MAX_CHANNEL_ID
+from mesh.core.wire import BEAT, Header
+
+
+class Lane:
+    """One of the connections to the server. open: the calls on it."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = 0
+
+
+class Carried:
+    """A call on its way. key: its message id as bytes, whether it came as bytes or as text.
+
+    sent: the server may have seen it. ended: it has had its last event. last: when either end was
+    heard last. gap: the longest silence of both so far. beats: whether either gives heartbeats. size:
+    bytes of the call until the server says anything about it, then 0.
+    """
+
+    __slots__ = ("beats", "ended", "gap", "id", "key", "lane", "last", "peer", "sent", "size", "version")
+
+    def __init__(self, peer: HubCall, lane: Lane, header: Header, key: bytes, size: int, now: float) -> None:
+        self.peer = peer
+        self.lane = lane
+        self.id = header["message_id"]
+        self.key = key
+        self.size = size
+        version = header.get("v", 1)
+        self.version = version if type(version) is int else 1
+        self.sent = self.ended = self.beats = False
+        self.last = now
+        self.gap = 0.0
+
+    def heard(self, name: str, now: float) -> None:
+        self.gap = max(self.gap, now - self.last)
+        self.last = now
+        self.beats = self.beats or name == BEAT
+
+
+def key_of(channel_id: Any) -> bytes:
+    """A message id as bytes, for some peers write as text what they read as bytes; else b""."""
+    if type(channel_id) is str and len(channel_id) <= MAX_CHANNEL_ID:
+        return channel_id.encode()
+    return channel_id if type(channel_id) is bytes and len(channel_id) <= MAX_CHANNEL_ID else b""
