@@ -46,6 +46,25 @@ def test_149_heartbeat_survives_a_handler_that_computes(server: Server, client: 
     assert re.search(r"blocked .*service\.py:\d+ in compute", server.stderr), "the log names the line"
 
 
+@pytest.mark.soak
+def test_149_heartbeat_survives_a_handler_that_computes_for_half_a_minute() -> None:
+    """With everybody's usual heartbeats, old clients among them."""
+    with (
+        peers.mesh_server(heartbeat=5.0) as server,
+        mesh.connect(server.endpoint, timeout=60) as client,
+        peers.OldClient("python", server.endpoint, heartbeat=5.0, timeout=60) as python_client,
+        peers.OldClient("node", server.endpoint, heartbeat=5.0, timeout=60) as node_client,
+    ):
+        assert python_client.call("add", 1, 2).value == node_client.call("add", 1, 2).value == 3
+        computing = client.compute.future(30)
+        waiting = client.wait.future(0.1)
+        python_client.begin(do="call", method="wait", args=[0.1])
+        node_client.begin(do="call", method="wait", args=[0.1])
+        assert computing.result(timeout=50) == "computed"
+        assert waiting.result(timeout=5) == "waited"
+        assert python_client.answer().value == node_client.answer().value == "waited"
+
+
 def test_62_heartbeat_survives_a_client_that_computes_between_items(client: mesh.Client) -> None:
     received = []
     for item in client.count(500):
