@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ import gevent
 import pytest
 
 import mesh
+from mesh.green.sidecar import Sidecar
 from tests.e2e.commands import environment
 from tests.helpers.peers import OldClient, Server, mesh_server, nobody, old_server
 from tests.helpers.processes import PATIENCE, Process, eventually
@@ -424,3 +426,44 @@ def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], line: st
         assert process.wait() == 2
         (said,) = process.stderr.splitlines()
         assert line in said
+
+
+# What is left
+
+
+def test_nothing_is_left_of_calls_however_they_ended(tmp_path: Path) -> None:
+    chance = random.Random(11)
+    with ExitStack() as stack:
+        _, shown = stack.enter_context(a_hub(tmp_path))
+        server = stack.enter_context(a_server("mesh"))
+        sidecar = Sidecar("users", server.endpoint, shown.out, heartbeat=HEARTBEAT, capacity=50)
+        runner = gevent.spawn(sidecar.run)
+        stack.callback(lambda: (sidecar.stop(0), runner.get()))
+        clients = [stack.enter_context(mesh.connect(shown.in_, timeout=PATIENCE)) for _ in range(3)]
+        assert clients[0].add(1, 2) == 3
+
+        def one(client: mesh.Client) -> None:
+            how = chance.randrange(5)
+            if how == 0:
+                assert client.add(1, 2) == 3
+            elif how == 1:
+                assert list(client.count(300)) == list(range(300))
+            elif how == 2:
+                for item in client.endless():
+                    if item == 20:
+                        break
+            elif how == 3:
+                with pytest.raises(ValueError, match="no"):
+                    client.fail("ValueError", "no")
+            else:
+                with pytest.raises(mesh.TimeoutExpired):
+                    client.with_options(timeout=0.05).wait(0.5)
+
+        callers = [gevent.spawn(one, chance.choice(clients)) for _ in range(300)]
+        gevent.joinall(callers, raise_error=True)
+        session = sidecar._session
+        eventually(lambda: not session.channels, what="the end of all calls")
+        assert (session.out, session.to_server, session._by_key, session._unheard) == ([], [], {}, 0)
+        assert not any(lane.open for lane in session.lanes)
+        assert session.dropped.keys() <= {"late"}
+        assert clients[0].open_streams() == 0
