@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hubs import status
-from hubs.calls import FORGET_AFTER
-from hubs.model import Address, Call, Service, Settings
+from hubs.model import Address, Call, Settings
 from hubs.peek import header_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
@@ -202,19 +201,3 @@ class Switch(Registration):
             waiting += len(service.waiting)
             self._expire(service, now)
         self.wake_at = max(self.wake_at, now + max(GRAIN, GRAIN_OF_EACH * waiting))
-
-    def _expire(self, service: Service, now: float) -> None:
-        for call in service.waiting.expire(now):
-            if service.seen:
-                self._refuse(call, "TimeoutExpired", f"no worker was free within {now - call.opened:.3g} s")
-            else:
-                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
-        for call in service.waiting:
-            self._beat_client(call, now)
-            self._wake(call.deadline)
-        if not len(service.waiting) and not len(service.pool):
-            forget_at = service.alone + FORGET_AFTER * self.settings.heartbeat
-            if not service.seen or now >= forget_at:
-                del self.services[service.name]
-            else:
-                self._wake(forget_at)

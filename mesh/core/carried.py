@@ -10,12 +10,20 @@ from mesh.core.wire import BEAT, Header
 
 
 class Lane:
-    """One of the connections to the server. open: the calls on it."""
+    """One of the connections to the server.
 
-    __slots__ = ("open",)
+    open: the calls on it. up: whether the connection stands. expected_until: when it should.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("expected_until", "open", "up")
+
+    def __init__(self, expected_until: float) -> None:
         self.open = 0
+        self.up = False
+        self.expected_until = expected_until
+
+    def usable(self, now: float) -> bool:
+        return self.up or now < self.expected_until
 
 
 class Carried:

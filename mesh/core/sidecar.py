@@ -59,7 +59,7 @@ class SidecarSession:
         self.to_server: list[ToServer] = []
         self.dropped: Counter[str] = Counter()
         self.draining = False
-        self.lanes = [Lane()]
+        self.lanes = [Lane(0.0)]
         self._capacity = capacity
         self._ids = Ids(base)
         self._now = 0.0
@@ -125,12 +125,14 @@ class SidecarSession:
 
     def _lane(self) -> Lane:
         """The first that has room, be it a new one; else the one with the fewest calls."""
-        for lane in self.lanes:
+        usable = [lane for lane in self.lanes if lane.usable(self._now)]
+        for lane in usable:
             if lane.open < CALLS_OF_A_LANE:
                 return lane
-        if len(self.lanes) == MAX_LANES:
-            return min(self.lanes, key=lambda lane: lane.open)
-        self.lanes.append(Lane())
+        if len(usable) < len(self.lanes) or len(usable) == MAX_LANES:
+            # The server takes no further connections, or we make none.
+            return min(usable, key=lambda lane: lane.open)
+        self.lanes.append(Lane(self._now + self.health.heartbeat))
         return self.lanes[-1]
 
     def _problem(
@@ -209,6 +211,7 @@ class SidecarSession:
 
     def connected(self, now: float) -> None:
         """The first connection stands."""
+        self.lanes[0].up = True
         self.health.connected(now)
 
     def broke(self, why: str) -> None:
@@ -222,6 +225,8 @@ class SidecarSession:
 
     def lane_broke(self, lane: Lane, why: str) -> None:
         """One connection is gone, and with it the calls on it."""
+        lane.up = False
+        lane.expected_until = 0.0
         if not lane.open:
             return
         text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
@@ -246,6 +251,9 @@ class SidecarSession:
         if now < self._look_at:
             return
         self._look_at = now + self.health.heartbeat if self.channels else NEVER
+        for lane in self.lanes:
+            if lane.open and not lane.usable(now):
+                self.lane_broke(lane, "it takes no further connection")
         if self.health.well:
             self._end_silent(now)
 

@@ -13,9 +13,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
-import zmq
 from gevent.hub import Hub
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
@@ -23,8 +21,7 @@ from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSessio
 from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.hub_links import HubLinks
-from mesh.green.outbox import Outbox
-from mesh.green.sockets import MORE, NOBLOCK
+from mesh.green.router import Router
 
 BATCH: Final = 64
 FAIR: Final = 0.01
@@ -59,7 +56,6 @@ class Port:
         self._hub: Hub | None = None
         self._dispatch: Callable[[], None] = lambda: None
         self._resume: Callable[[ServerCall], None] = lambda call: None
-        self._outboxes: dict[Peer, Outbox[bytes]] = {}
         self._watchers: list[Any] = []
         self._timer: Any = None
         self._armed = float("inf")
@@ -71,12 +67,7 @@ class Port:
         self._probes: list[float] = []
         self._prober: Any = None
         self._later: Any = None
-        self.socket = socket = sockets.open_socket(zmq.ROUTER, limits.max_message)
-        socket.set(zmq.ROUTER_MANDATORY, 1)
-        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._send = sockets.sender(socket)
-        self._recv = sockets.receiver(socket)
-        self._readable = sockets.readable(socket)
+        self.router = Router(self.session, limits.max_message)
         self._attached = False
         self.hubs = HubLinks(self.session, self.lock, limits.max_message)
         self._has_hubs = False
@@ -86,7 +77,7 @@ class Port:
 
     def attach(self, endpoint: str, how: str) -> str:
         """Bind or connect the socket; gives the real endpoint. Under the lock."""
-        real = sockets.attach(self.socket, endpoint, how)
+        real = sockets.attach(self.router.socket, endpoint, how)
         self._attached = True
         return real
 
@@ -114,9 +105,9 @@ class Port:
         self.thread = process.get_ident()
         self.turn = monotonic()
         loop = hub.loop
-        data = loop.io(sockets.descriptor(self.socket), 1)
+        data = loop.io(sockets.descriptor(self.router.socket), 1)
         data.start(self._drain)
-        monitor = loop.io(sockets.descriptor(self._monitor), 1)
+        monitor = loop.io(sockets.descriptor(self.router.monitor), 1)
         monitor.start(self._connection_broke)
         often = min(1.0, self._patience / 2)
         pulse = loop.timer(often, often)
@@ -139,8 +130,7 @@ class Port:
         self._stop_watchers()
         with self.lock:
             self.hubs.close(linger_ms)
-            self.socket.disable_monitor()
-            self.socket.close(linger_ms)
+            self.router.close(linger_ms)
 
     def _stop_watchers(self) -> None:
         self.hubs.stop_watchers()
@@ -164,15 +154,12 @@ class Port:
 
     def send(self, peer: Peer, payload: bytes) -> None:
         """Send, or keep until the peer reads; under the lock."""
+        if self.closed:
+            return
         if type(peer) is HubCall:
-            if not self.closed:
-                self.hubs.send(peer, payload)
-        elif self.closed or (peer in self._outboxes and not self._flush(peer)):
-            self._keep(peer, payload)
-        elif not self._try_send(peer, payload):
-            self._outboxes[peer] = Outbox()
-            self._outboxes[peer].append(payload, len(payload))
-            self._retry_soon()
+            self.hubs.send(peer, payload)
+        else:
+            self.router.send(peer, payload)
         if not self._draining:
             self._check_soon()
 
@@ -181,100 +168,16 @@ class Port:
         if not self.closed and type(call.peer) is HubCall:
             self.hubs.send(call.peer, self.session.cancelled(call))
 
-    def _keep(self, peer: Peer, payload: bytes) -> None:
-        outbox = self._outboxes.get(peer)
-        if outbox is None:
-            return
-        if outbox.full:
-            # It asks and does not read: nothing that it is owed can be kept for ever.
-            self.session.dropped["not read"] += len(outbox) + 1
-            del self._outboxes[peer]
-            self.session.lost([peer])
-            return
-        outbox.append(payload, len(payload))
-
-    def _try_send(self, peer: Peer, payload: bytes) -> bool:
-        """False where the peer takes no more now; a peer that is gone takes everything."""
-        send = self._send
-        try:
-            if type(peer) is bytes:
-                send(peer, MORE)
-            else:
-                for frame in peer:
-                    send(frame, MORE)
-            send(b"", MORE)
-            send(payload, NOBLOCK)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as exc:
-            if exc.errno != zmq.EHOSTUNREACH:
-                raise
-            self._outboxes.pop(peer, None)
-            self.session.lost([peer])
-        return True
-
-    def _flush(self, peer: Peer) -> bool:
-        outbox = self._outboxes.get(peer)
-        while outbox:
-            if not self._try_send(peer, outbox.first):
-                return False
-            outbox.popleft()
-        self._outboxes.pop(peer, None)
-        return True
-
     def _send_all(self, out: list[Out]) -> None:
         for peer, payload in out:
             self.send(peer, payload)
-
-    def _retry_soon(self) -> None:
-        self.session.wake_at = min(self.session.wake_at, monotonic() + RETRY)
 
     # In
 
     def _receive(self, now: float, most: int = BATCH) -> int:
         """Take in what has arrived, at most `most` messages of each socket; how many there were."""
-        count = self._receive_directly(now, most) if self._attached else 0
+        count = self.router.receive(now, most) if self._attached else 0
         return count + self.hubs.receive(now, most) if self._has_hubs else count
-
-    def _receive_directly(self, now: float, most: int) -> int:
-        if not self._readable():
-            return 0
-        recv, receive = self._recv, self.session.receive
-        count = 0
-        while count < most:
-            try:
-                peer = recv(NOBLOCK)
-            except zmq.Again:
-                break
-            count += 1
-            # Each frame tells whether more follow: to count them blindly would let a peer
-            # write frames that pass for somebody else's address.
-            second = recv(NOBLOCK, False)
-            if second.more:
-                frame = recv(NOBLOCK, False)
-                if frame.more or len(second):
-                    self._odd([peer, second.bytes, frame.bytes], frame.more, now)
-                else:
-                    receive(peer, frame.bytes, now)
-            else:
-                self._odd([peer, second.bytes], False, now)
-        return count
-
-    def _odd(self, frames: list[bytes], more: bool, now: float) -> None:
-        """A message through devices, which has a longer envelope, or one that has no empty frame."""
-        while more:
-            frame: Any = self._recv(NOBLOCK, False)
-            more = frame.more
-            if len(frames) <= MAX_FRAMES:
-                frames.append(frame.bytes)
-        envelope = frames[:-1]
-        if len(envelope) > 1 and not envelope[-1]:
-            envelope.pop()
-        if not frames[-1] or len(frames) > MAX_FRAMES:
-            self.session.dropped["malformed"] += 1
-            return
-        peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
-        self.session.receive(peer, frames[-1], now)
 
     # The loop
 
@@ -338,16 +241,11 @@ class Port:
                 self._resume(call)
 
     def _connection_broke(self) -> None:
-        broke = False
-        while not self.closed:
-            try:
-                parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-                broke = True
-            except zmq.Again:
-                break
-        if broke and self._probes:
+        if self.closed or not self.router.connection_broke():
+            return
+        if self._probes:
             self._probes = list(PROBES[:-1])  # a storm of them is probed for now and then
-        elif broke:
+        else:
             self._probes = list(PROBES)
             self._probe_next()
 
@@ -361,7 +259,7 @@ class Port:
         self._prober.close()
         self._probes.pop()
         with self.lock:
-            self._readable()  # makes libzmq look at its pipes
+            self.router.readable()  # makes libzmq look at its pipes
             self._send_all(self.session.probes())
         self._tell()
         self._check_soon()
@@ -397,10 +295,7 @@ class Port:
         if self._has_hubs:
             self.hubs.on_timer(now)
             self._check_soon()
-        for peer in list(self._outboxes):
-            self._flush(peer)
-        if self._outboxes:
-            self._retry_soon()
+        self.router.flush()
 
     def _pulse(self) -> None:
         """A sign of life for the guard, and at most once a second a line on what was dropped."""

@@ -90,12 +90,12 @@ class Server:
             raise MeshError(f"{self.name} was stopped; make a new server")
         with self._port.lock:
             if fd is not None:
-                self._port.socket.set(zmq.USE_FD, fd)
+                self._port.router.socket.set(zmq.USE_FD, fd)
             try:
                 return self._port.attach(endpoint, "bind")
             finally:
                 if fd is not None:
-                    self._port.socket.set(zmq.USE_FD, -1)
+                    self._port.router.socket.set(zmq.USE_FD, -1)
 
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""

@@ -142,6 +142,7 @@ class ServerLinks:
         session = self._session
         first = lane is session.lanes[0]
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            lane.up = True
             if first:
                 session.connected(now)
             return

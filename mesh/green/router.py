@@ -1,0 +1,154 @@
+"""The ROUTER socket of a server: messages in and out, and what waits for peers that do not read.
+
+Runs under the lock of its port, in its loop or from the guard; switches no greenlets. What an
+event means is the session's matter.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Final
+
+import zmq
+
+from mesh.core.server_session import Peer, ServerSession
+from mesh.green import sockets
+from mesh.green.outbox import Outbox
+from mesh.green.sockets import MORE, NOBLOCK
+
+MAX_FRAMES: Final = 18
+"""Frames of a message, the envelope of a call through many devices among them."""
+RETRY: Final = 0.01
+
+
+class Router:
+    """max_message: bytes."""
+
+    def __init__(self, session: ServerSession, max_message: int) -> None:
+        self._session = session
+        self._outboxes: dict[Peer, Outbox[bytes]] = {}
+        self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        self.monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._send = sockets.sender(socket)
+        self._recv = sockets.receiver(socket)
+        self.readable = sockets.readable(socket)
+
+    def close(self, linger_ms: int) -> None:
+        self.socket.disable_monitor()
+        self.socket.close(linger_ms)
+
+    def connection_broke(self) -> bool:
+        """Whether a connection has ended since the last look."""
+        broke = False
+        while True:
+            try:
+                self.monitor.recv_multipart(zmq.NOBLOCK)
+                broke = True
+            except zmq.Again:
+                return broke
+
+    # Out
+
+    def send(self, peer: Peer, payload: bytes) -> None:
+        """Send, or keep until the peer reads."""
+        if self._outboxes and peer in self._outboxes and not self._flush(peer):
+            self._keep(peer, payload)
+        elif not self._try_send(peer, payload):
+            self._outboxes[peer] = Outbox()
+            self._outboxes[peer].append(payload, len(payload))
+            self._retry_soon()
+
+    def _keep(self, peer: Peer, payload: bytes) -> None:
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            return
+        if outbox.full:
+            # It asks and does not read: nothing that it is owed can be kept for ever.
+            self._session.dropped["not read"] += len(outbox) + 1
+            del self._outboxes[peer]
+            self._session.lost([peer])
+            return
+        outbox.append(payload, len(payload))
+
+    def _try_send(self, peer: Peer, payload: bytes) -> bool:
+        """False where the peer takes no more now; a peer that is gone takes everything."""
+        send = self._send
+        try:
+            if type(peer) is bytes:
+                send(peer, MORE)
+            else:
+                for frame in peer:
+                    send(frame, MORE)
+            send(b"", MORE)
+            send(payload, NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as exc:
+            if exc.errno != zmq.EHOSTUNREACH:
+                raise
+            self._outboxes.pop(peer, None)
+            self._session.lost([peer])
+        return True
+
+    def _flush(self, peer: Peer) -> bool:
+        outbox = self._outboxes.get(peer)
+        while outbox:
+            if not self._try_send(peer, outbox.first):
+                return False
+            outbox.popleft()
+        self._outboxes.pop(peer, None)
+        return True
+
+    def flush(self) -> None:
+        """Send what waits, as far as the peers take it."""
+        for peer in list(self._outboxes):
+            self._flush(peer)
+        if self._outboxes:
+            self._retry_soon()
+
+    def _retry_soon(self) -> None:
+        self._session.wake_at = min(self._session.wake_at, monotonic() + RETRY)
+
+    # In
+
+    def receive(self, now: float, most: int) -> int:
+        """Take in what has arrived, at most `most` messages; how many there were."""
+        if not self.readable():
+            return 0
+        recv, receive = self._recv, self._session.receive
+        count = 0
+        while count < most:
+            try:
+                peer = recv(NOBLOCK)
+            except zmq.Again:
+                break
+            count += 1
+            # Each frame tells whether more follow: to count them blindly would let a peer
+            # write frames that pass for somebody else's address.
+            second = recv(NOBLOCK, False)
+            if second.more:
+                frame = recv(NOBLOCK, False)
+                if frame.more or len(second):
+                    self._odd([peer, second.bytes, frame.bytes], frame.more, now)
+                else:
+                    receive(peer, frame.bytes, now)
+            else:
+                self._odd([peer, second.bytes], False, now)
+        return count
+
+    def _odd(self, frames: list[bytes], more: bool, now: float) -> None:
+        """A message through devices, which has a longer envelope, or one that has no empty frame."""
+        while more:
+            frame: Any = self._recv(NOBLOCK, False)
+            more = frame.more
+            if len(frames) <= MAX_FRAMES:
+                frames.append(frame.bytes)
+        envelope = frames[:-1]
+        if len(envelope) > 1 and not envelope[-1]:
+            envelope.pop()
+        if not frames[-1] or len(frames) > MAX_FRAMES:
+            self._session.dropped["malformed"] += 1
+            return
+        peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
+        self._session.receive(peer, frames[-1], now)
