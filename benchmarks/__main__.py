@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         help=", ".join(WORKLOADS),
     )
     parser.add_argument(
+        "--hubs",
+        action="store_true",
+        help="only the hubs: the workloads that go through one, and the peers that have them",
+    )
+    parser.add_argument(
         "--rounds", type=_positive(int), help="rounds of all measurements (5; 1 with --quick)"
     )
     parser.add_argument("--seconds", type=_positive(float), help="of one measurement (1; 0.2 with --quick)")
@@ -73,8 +78,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    if options.hubs:
+        options.workload = tuple(name for name in options.workload if WORKLOADS[name].server == "hub")
+    able = [name for name in options.only if set(PEERS[name].workloads) & set(options.workload)]
+    if not able:
+        print(f"none of {', '.join(options.only)} has one of these workloads", file=sys.stderr)
     present = []
-    for name in options.only:
+    for name in able:
         missing = PEERS[name].missing()
         if missing:
             print(missing, file=sys.stderr)

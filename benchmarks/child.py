@@ -1,8 +1,8 @@
-"""The two processes of a measurement: `serve PEER` and `client PEER WORKLOAD SECONDS WARMUP`.
+"""The processes of a measurement: `serve PEER`, `work PEER` and `client PEER WORKLOAD SECONDS WARMUP`.
 
-They talk to the harness in lines of JSON: a server says where it listens, a client is told where
-its server is and says what it counted. Both end when their standard input does, so that none
-outlives a harness that was killed.
+They talk to the harness in lines of JSON: a server says where it listens, a worker and a client are
+told where their server is, and the client says what it counted. All end when their standard input
+does, so that none outlives a harness that was killed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ def end_with_parent() -> None:
 
 def serve(peer: str) -> None:
     end_with_parent()
-    PEERS[peer].load().serve(lambda endpoint: say(endpoint=endpoint))
+    PEERS[peer].load().serve(lambda *endpoints: say(endpoints=endpoints))
+
+
+def work(peer: str) -> None:
+    module = PEERS[peer].load()
+    told = json.loads(sys.stdin.readline())
+    end_with_parent()
+    module.work(told["endpoints"][1])
 
 
 def client(peer: str, workload: str, seconds: float, warmup: float) -> None:
@@ -42,7 +49,7 @@ def client(peer: str, workload: str, seconds: float, warmup: float) -> None:
     module = PEERS[peer].load()
     told = json.loads(sys.stdin.readline())
     end_with_parent()
-    caller = module.Client(told["endpoint"])
+    caller = module.Client(*told["endpoints"])
     measure(caller, WORKLOADS[workload], seconds, warmup, told["pid"])
     caller.close()
 
@@ -66,5 +73,7 @@ if __name__ == "__main__":
     role, *rest = sys.argv[1:]
     if role == "serve":
         serve(rest[0])
+    elif role == "work":
+        work(rest[0])
     else:
         client(rest[0], rest[1], float(rest[2]), float(rest[3]))

@@ -1,9 +1,9 @@
 """Processes, rounds and measurements.
 
-Every measurement has a server and a client process of its own: peak memory is then that of the one
-workload, and the luck of one process's layout is drawn anew every round. Rounds are interleaved,
-peer beside peer, so that a machine that slows down slows all of them. Must not know how results are
-shown.
+Every measurement has a server, its workers and a client, all processes of their own: peak memory is
+then that of the one workload, and the luck of one process's layout is drawn anew every round. Rounds
+are interleaved, peer beside peer, so that a machine that slows down slows all of them. Must not know
+how results are shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -115,13 +115,16 @@ def child(module: str, *args: str) -> Iterator[Child]:
 
 
 def measure(peer: str, workload: str, turn: int, settings: Settings) -> Measurement:
-    """One server, one client, one figure."""
+    """One server with its workers, one client, one figure."""
     times = (str(settings.seconds), str(settings.warmup))
-    with (
-        child("benchmarks.child", "serve", peer) as server,
-        child("benchmarks.child", "client", peer, workload, *times) as client,
-    ):
-        client.tell(**server.hear(START_SECONDS), pid=server.pid)
+    with ExitStack() as stack:
+        server = stack.enter_context(child("benchmarks.child", "serve", peer))
+        others = [("work", peer)] * PEERS[peer].workers
+        workers = [stack.enter_context(child("benchmarks.child", *role)) for role in others]
+        client = stack.enter_context(child("benchmarks.child", "client", peer, workload, *times))
+        told = {**server.hear(START_SECONDS), "pid": server.pid}
+        for one in (*workers, client):
+            one.tell(**told)
         return Measurement(peer, workload, turn, **client.hear(settings.seconds + PATIENCE_SECONDS))
 
 

@@ -60,7 +60,7 @@ class Growth:
 def measure(calls: int, clients: int) -> Iterator[Growth]:
     """Both parts against one server, each as soon as it is known, and the server's growth over both."""
     with child("benchmarks.child", "serve", "mesh") as server:
-        endpoint: str = server.hear(30.0)["endpoint"]
+        (endpoint,) = server.hear(30.0)["endpoints"]
         called = _part("calls", calls, f"{calls:,} calls by one client", server, endpoint)
         yield from called
         came = _part("clients", clients, f"{clients:,} clients come and gone", server, endpoint)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.harness import Measurement, Settings
-from benchmarks.summary import Row, verdicts
+from benchmarks.summary import Row, costs, verdicts
 from benchmarks.usage import MIB
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -31,6 +31,10 @@ HOW_TO_READ = """\
 - CPU is user and system time of the whole process, all its threads, over the measured span. Peak
   memory is the most that a process had resident, start to end; each measurement has a fresh server
   and a fresh client.
+- Hubs: `proxy` is libzmq's own proxy in C between a ROUTER and a DEALER, to which the workers connect,
+  as to the anonymous queue; with the queue and the majordomo hub the same workers register. Client and
+  workers are mesh. Events and jobs are sent and received by one loop of plain sockets, beside libzmq's
+  proxies of those socket types. The columns of the server are those of the process in between.
 - A MiB/s counts each echoed MiB once, though it travels both ways. RPyC compresses large values
   unless told otherwise, and does so here.
 """
@@ -42,9 +46,9 @@ HEADINGS = (
     "/ {reference}",
     "range",
     "client µs/{per}",
-    "server µs/{per}",
+    "{server} µs/{per}",
     "client MiB",
-    "server MiB",
+    "{server} MiB",
 )
 
 
@@ -75,6 +79,10 @@ def as_json(
         "targets": [
             {**asdict(target), "reached": ratio, "met": ratio >= target.at_least}
             for target, ratio in verdicts(rows)
+        ],
+        "ceilings": [
+            {**asdict(ceiling), "reached": cost, "met": cost <= ceiling.at_most}
+            for ceiling, cost in costs(rows)
         ],
         "measurements": [asdict(one) for one in measurements],
     }
@@ -109,7 +117,7 @@ def _by_workload(rows: Sequence[Row]) -> list[tuple[Workload, list[Row]]]:
 
 def _headings(workload: Workload) -> tuple[str, ...]:
     names = {"unit": workload.unit, "reference": workload.reference, "per": workload.per}
-    return tuple(heading.format(**names) for heading in HEADINGS)
+    return tuple(heading.format(server=workload.server, **names) for heading in HEADINGS)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -133,8 +141,18 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _verdict_lines(rows: Sequence[Row]) -> list[str]:
-    return [
-        f"{WORKLOADS[target.workload].title}: {ratio:.2f} of {WORKLOADS[target.workload].reference},"
+    ratios = [
+        f"{_subject(target.workload, target.peer)}: {ratio:.2f} of {WORKLOADS[target.workload].reference},"
         f" at least {target.at_least:g} wanted: {'reached' if ratio >= target.at_least else 'MISSED'}"
         for target, ratio in verdicts(rows)
     ]
+    return ratios + [
+        f"{_subject(ceiling.workload, ceiling.peer)}: {cost:.1f} µs of the hub's CPU for each call,"
+        f" at most {ceiling.at_most:g} wanted: {'reached' if cost <= ceiling.at_most else 'MISSED'}"
+        for ceiling, cost in costs(rows)
+    ]
+
+
+def _subject(workload: str, peer: str) -> str:
+    title = WORKLOADS[workload].title
+    return title if peer == "mesh" else f"{title}, {peer}"

@@ -42,13 +42,33 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio that mesh must reach."""
+    """A ratio that a peer of ours must reach."""
 
     workload: str
     at_least: float
+    peer: str = "mesh"
 
 
-TARGETS = (Target("concurrent", 1.0), Target("sequential", 0.95), Target("stream", 4.0))
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the server of a peer of ours may take, in µs of CPU for each call."""
+
+    workload: str
+    peer: str
+    at_most: float
+
+
+TARGETS = (
+    Target("concurrent", 1.0),
+    Target("sequential", 0.95),
+    Target("stream", 4.0),
+    Target("hub", 0.65, "queue"),
+    Target("hub", 0.55, "majordomo"),
+    Target("hub", 0.95, "anonymous"),
+    Target("events", 0.95, "forwarder"),
+    Target("jobs", 0.95, "streamer"),
+)
+CEILINGS = (Ceiling("hub", "queue", 25.0), Ceiling("hub", "majordomo", 25.0))
 
 
 def summarise(measurements: Iterable[Measurement]) -> list[Row]:
@@ -79,6 +99,14 @@ def _row(group: Sequence[Measurement], reference: Sequence[Measurement]) -> Row:
 
 
 def verdicts(rows: Iterable[Row]) -> list[tuple[Target, float]]:
-    """Each target whose ratio was measured, with the ratio that mesh reached."""
-    reached = {row.workload: row.ratio.median for row in rows if row.peer == "mesh" and row.ratio}
-    return [(target, reached[target.workload]) for target in TARGETS if target.workload in reached]
+    """Each target whose ratio was measured, with the ratio that was reached."""
+    reached = {(row.workload, row.peer): row.ratio.median for row in rows if row.ratio}
+    named = {(target.workload, target.peer): target for target in TARGETS}
+    return [(target, reached[name]) for name, target in named.items() if name in reached]
+
+
+def costs(rows: Iterable[Row]) -> list[tuple[Ceiling, float]]:
+    """Each ceiling whose peer was measured, with what its server took."""
+    taken = {(row.workload, row.peer): row.server_cpu_us for row in rows}
+    named = {(ceiling.workload, ceiling.peer): ceiling for ceiling in CEILINGS}
+    return [(ceiling, taken[name]) for name, ceiling in named.items() if name in taken]

@@ -12,6 +12,7 @@ from benchmarks.usage import MIB
 SMALL = b"x" * 100
 LARGE = b"x" * MIB
 CALLERS = 100
+UNDER_WAY = 100
 STREAM_ITEMS = 20_000
 
 
@@ -19,7 +20,8 @@ STREAM_ITEMS = 20_000
 class Workload:
     """unit: what is counted a second. per: what CPU time is divided by. reference: whom ratios are to.
 
-    run: drives a client for so many seconds and counts.
+    run: drives a client for so many seconds and counts. server: what the tables call the process that
+    is measured beside the client.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Workload:
     per: str
     reference: str
     run: Callable[[Client, float], int]
+    server: str = "server"
 
 
 def _streams(client: Client, seconds: float) -> int:
@@ -69,6 +72,42 @@ WORKLOADS: dict[str, Workload] = {
             "call",
             "floor",
             lambda client, seconds: client.sequential(LARGE, seconds),
+        ),
+        Workload(
+            "hub",
+            f"Through a hub to 2 workers, {CALLERS} concurrent callers, echo of 100 bytes",
+            "calls/s",
+            "call",
+            "proxy",
+            lambda client, seconds: client.concurrent(SMALL, CALLERS, seconds),
+            server="hub",
+        ),
+        Workload(
+            "hub-idle",
+            "Through a hub to 2 workers, one call at a time, echo of 100 bytes",
+            "calls/s",
+            "call",
+            "proxy",
+            lambda client, seconds: client.sequential(SMALL, seconds),
+            server="hub",
+        ),
+        Workload(
+            "events",
+            f"PUB/SUB through a hub, {UNDER_WAY} events of 100 bytes under way",
+            "events/s",
+            "event",
+            "event-proxy",
+            lambda client, seconds: client.concurrent(SMALL, UNDER_WAY, seconds),
+            server="hub",
+        ),
+        Workload(
+            "jobs",
+            f"A pipeline through a hub, {UNDER_WAY} events of 100 bytes under way",
+            "events/s",
+            "event",
+            "job-proxy",
+            lambda client, seconds: client.concurrent(SMALL, UNDER_WAY, seconds),
+            server="hub",
         ),
     )
 }

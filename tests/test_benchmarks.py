@@ -112,6 +112,30 @@ def test_real_run_writes_json_and_the_page(tmp_path: Path, capsys: pytest.Captur
     assert "100 concurrent callers" in capsys.readouterr().out
 
 
+def test_hubs_are_measured_beside_proxies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results.json"
+    options = ["--hubs", "--only", "proxy,queue,job-proxy,streamer,mesh", "--workload", "hub,jobs,stream"]
+    assert main([*options, "--quick", "--seconds", "0.1", "--json", str(results)]) == 0
+    written = json.loads(results.read_text())
+    rows = {(row["workload"], row["peer"]): row for row in written["rows"]}
+    assert set(rows) == {("hub", "proxy"), ("hub", "queue"), ("jobs", "job-proxy"), ("jobs", "streamer")}
+    assert all(row["ratio"]["median"] > 0 for row in rows.values())
+    assert [one["peer"] for one in written["targets"]] == ["queue", "streamer"]
+    assert [one["peer"] for one in written["ceilings"]] == ["queue"]
+    assert "hub µs/call" in capsys.readouterr().out
+
+
+def test_what_a_hub_takes_for_each_call_has_a_ceiling() -> None:
+    (row,) = rows = summarise([measurement("queue", 0, 5_000, "hub")])
+    assert row.server_cpu_us == 50.0
+    assert "queue: 50.0 µs of the hub's CPU for each call, at most 25 wanted: MISSED" in report.as_text(rows)
+
+
+def test_peers_without_such_a_workload_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "mesh,floor", "--workload", "hub"]) == 2
+    assert capsys.readouterr().err == "none of mesh, floor has one of these workloads\n"
+
+
 def test_memory_run_sees_both_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     section = tmp_path / "memory.md"
     assert memory.main(["--calls", "2000", "--clients", "20", "--write", str(section)]) == 0
