@@ -507,6 +507,23 @@ def test_the_number_of_connections_is_bounded() -> None:
     assert [lane.open for lane in stand.session.lanes] == [3 * CALLS_OF_A_LANE] * MAX_LANES
 
 
+def test_a_connection_that_never_stands_is_given_up(stand: Stand) -> None:
+    peers = calls(stand, CALLS_OF_A_LANE)
+    stand.receive(ONE, request(b"one"))
+    second = stand.session.channels[ONE].lane
+    stand.session.to_server.clear()
+    stand.until(stand.now + 2 * HEARTBEAT)
+    header, name, text = stand.error()
+    assert (header["refused"], name) == (True, "LostRemote")
+    assert "it takes no further connection" in text
+    stand.call(TWO, b"two")
+    assert stand.session.channels[TWO].lane is stand.session.channels[peers[0]].lane
+    assert len(stand.session.lanes) == 2, "no more are tried for now"
+    second.up = True
+    stand.call(ONE, b"three")
+    assert stand.session.channels[ONE].lane is second
+
+
 def test_a_connection_that_breaks_takes_its_calls_along_and_no_others(stand: Stand) -> None:
     peers = calls(stand, CALLS_OF_A_LANE + 2)
     second = stand.session.lanes[1]
