@@ -19,6 +19,7 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.channel import NEVER, Ids, control
 from mesh.core.majordomo import Command
+from mesh.core.server_session import MAX_CHANNEL_ID
 
 Out = tuple[Address, list[bytes]]
 
@@ -77,8 +78,11 @@ class Calls:
     # What clients send
 
     def _request(self, client: Address, header: wire.Header, payload: bytes, now: float) -> None:
-        channel = header.get("message_id")
-        if type(channel) not in (bytes, str) or channel in self.clients.get(client, ()):
+        channel: Any = header.get("message_id")
+        if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
+            self.dropped["malformed"] += 1
+            return
+        if channel in self.clients.get(client, ()):
             self.dropped["malformed"] += 1
             return
         name = self.settings.only or header.get("service") or self.settings.default
@@ -91,6 +95,7 @@ class Calls:
             (payload,),
             len(payload),
             now,
+            now + seconds,
             now + seconds,
             channel=channel,
             idempotent=header.get("idempotent") is True,

@@ -63,7 +63,9 @@ class Worker:
 class Call:
     """One call. channel: its message id, where the client speaks zerorpc; style: where Majordomo.
 
-    answered: some of the answer has gone to the client. gone: the client has, and gets no more.
+    deadline: until when it waits for a worker; due: what it brought, for the deadline is earlier while
+    its service is unknown. answered: some of the answer has gone to the client. gone: the client
+    has, and gets no more.
     asked: the service as a Majordomo client names it. early: events that came before it had an
     answer, for its worker or the next. tries: workers that had it. given: when the last one got it.
     """
@@ -75,6 +77,7 @@ class Call:
     size: int
     opened: float
     deadline: float
+    due: float
     channel: Any = None
     style: Style | None = None
     asked: str = ""

@@ -71,7 +71,10 @@ class Registration(Calls):
         self._pace(worker)
         self.workers[address] = worker
         service = self._service(name)
-        service.seen = True
+        if not service.seen:
+            service.seen = True
+            for call in service.waiting:
+                call.deadline = call.due
         service.alone = NEVER
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:

@@ -95,6 +95,7 @@ class Switch(Registration):
             size,
             now,
             deadline,
+            deadline,
             style=message.style,
             asked=message.service,
         )

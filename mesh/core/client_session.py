@@ -37,6 +37,10 @@ MAX_UNSENT: Final = 10_000
 LAST_WINDOW: Final = 1_000
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """A stream's window grows from FIRST_WINDOW to the last, as long as it holds no more than this."""
+WINDOWS: Final = 8_000
+WINDOWS_BYTES: Final = 48 * 1024 * 1024
+"""What all streams of one server may hold together: it, or a hub before it, keeps some more than that
+for a client that does not read, and then gives it up."""
 OLD_WINDOWS: Final = 500
 """Items that all streams of one old server together may hold."""
 GRAIN: Final = 0.005
@@ -293,10 +297,11 @@ class ClientSession:
         left = call.credit + len(items)
         if left * 2 >= call.window:
             return None
-        room = WINDOW_BYTES // max(call.item_size, 1)
         peer = call.peer
+        streams = 1 if peer is None else max(peer.open, 1)
+        room = min(WINDOW_BYTES, WINDOWS_BYTES // streams) // max(call.item_size, 1)
         if peer is not None and peer.mesh:
-            call.window = max(2, min(call.window * 2, LAST_WINDOW, room))
+            call.window = max(2, min(call.window * 2, LAST_WINDOW, WINDOWS // streams, room))
         elif peer is None or call.credit > 0:
             # The old server for Node takes a grant for all that it may send, not for more: only
             # when nothing is left do both mean the same.

@@ -163,6 +163,10 @@ class Port:
         if not self._draining:
             self._check_soon()
 
+    def crowded(self, call: ServerCall) -> bool:
+        """Whether the hub that this call came through has to read before it is given more."""
+        return type(call.peer) is HubCall and self.hubs.crowded
+
     def release(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended: its hub may give another; under the lock."""
         if not self.closed and type(call.peer) is HubCall:

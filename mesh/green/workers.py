@@ -34,6 +34,8 @@ MAX_RUNNING: Final = 10_000
 """Handlers at once where the server has no pool size."""
 CAPACITY: Final = 1_000
 """Calls at once that a hub may give where there is no limit."""
+CROWDED: Final = 0.01
+"""Seconds between two looks whether a hub has read what streams have sent."""
 MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
@@ -266,6 +268,8 @@ class Workers:
                     return False
                 port.send(call.peer, session.item(call, value))
             sent += 1
+            while port.crowded(call) and not call.given_up:
+                gevent.sleep(CROWDED)
             if sent % LOOK_EVERY == 0 and monotonic() > turn_end:
                 gevent.sleep(0)
                 turn_end = monotonic() + FAIR

@@ -12,7 +12,7 @@ import pytest
 from mesh.core import wire
 from mesh.core.channel import State
 from mesh.core.client_call import FIRST_WINDOW, Call
-from mesh.core.client_session import LAST_WINDOW, OLD_WINDOWS, WINDOW_BYTES
+from mesh.core.client_session import LAST_WINDOW, OLD_WINDOWS, WINDOW_BYTES, WINDOWS
 from mesh.core.server_session import MAX_CREDIT
 from mesh.errors import TimeoutExpired, WireError
 from tests.helpers.pair import Letter, Pair
@@ -71,6 +71,21 @@ def test_the_window_grows_to_its_last() -> None:
     assert ahead[:2] == [1, FIRST_WINDOW]
     assert max(ahead) == LAST_WINDOW == ahead[-1]
     assert len(ahead) < 20, "credit is given in large pieces"
+
+
+@pytest.mark.parametrize("streams", [1, 4, 100, 900])
+def test_all_streams_of_one_server_together_hold_no_more_than_it_keeps(streams: int) -> None:
+    pair = Pair()
+    pair.server.handlers["stream"] = lambda server, call: server.stream(call, count())
+    calls = [pair.call("stream", timeout=600) for _ in range(streams)]
+    pair.advance()
+    for _ in range(30):
+        for call in calls:
+            pair.client.take(call)
+        pair.advance()
+    held = sum(call.credit + len(call.items or ()) for call in calls)
+    assert held <= max(WINDOWS, 2 * streams)
+    assert held >= min(WINDOWS, LAST_WINDOW * streams) // 2
 
 
 class TestOldServers:

@@ -116,6 +116,21 @@ def test_a_stream_that_is_left_ends_and_frees_its_place(
         assert shop.closed == 3
 
 
+def test_many_streams_at_once_wait_for_a_hub_that_is_slower(
+    hub: tuple[Broker, str, str], serve: Serve, shop: Shop
+) -> None:
+    """Else what the hub has not read yet would be too much to keep, and cost the registration."""
+    broker, clients, workers = hub
+    serve(workers)
+    until_registered(broker, 1)
+    with ExitStack() as stack:
+        callers = [stack.enter_context(mesh.connect(clients, timeout=30)) for _ in range(60)]
+        reading = [gevent.spawn(lambda one=one: sum(one.count(1_500))) for one in callers]
+        gevent.joinall(reading, timeout=40, raise_error=True)
+        assert {one.value for one in reading} == {sum(range(1_500))}
+    assert len(broker.switch.workers) == 1
+
+
 def test_a_call_that_times_out_in_the_hub_or_the_worker_frees_its_place(
     hub: tuple[Broker, str, str], serve: Serve
 ) -> None:

@@ -157,6 +157,35 @@ def test_what_came_while_a_call_waited_follows_it() -> None:
     assert [body for _, _, body in bench.requests()] == [payload, more]
 
 
+def test_a_call_that_came_before_the_first_worker_has_its_own_deadline_again() -> None:
+    bench = Bench(heartbeat=0.5)
+    for number in (b"1", b"2"):
+        bench.call(b"c", number, deadline=20_000)
+    bench.pass_time(0.4)
+    bench.register(b"w", capacity=1)
+    assert len(bench.requests()) == 1
+    for _ in range(45):
+        bench.pass_time(0.4)
+        bench.worker_says(b"w", mdp.heartbeat())
+    assert b"TimeoutExpired" not in b"".join(frames[-1] for _, frames in bench.sent())
+    bench.pass_time(2.0)
+    assert b"TimeoutExpired" in b"".join(frames[-1] for _, frames in bench.sent())
+
+
+def test_a_header_of_any_size_is_read() -> None:
+    bench = Bench()
+    payload = bench.call(b"c", b"1", kwargs={"text": "x" * 100_000})
+    bench.register(b"w", capacity=1)
+    assert [body for _, _, body in bench.requests()] == [payload]
+
+
+def test_an_endless_message_id_is_nobodys() -> None:
+    bench = Bench()
+    bench.call(b"c", b"1" * 257)
+    assert bench.switch.dropped["malformed"] == 1
+    bench.clean()
+
+
 def test_a_cancel_takes_a_waiting_call_out() -> None:
     bench = Bench()
     bench.call(b"c", b"1")

@@ -1,0 +1,65 @@
+"""What a hub reads of an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubs.peek import header_of
+from mesh.core import wire
+
+IDS = st.one_of(st.binary(max_size=40), st.binary(min_size=32, max_size=32), st.text(max_size=40))
+HEADERS = st.fixed_dictionaries(
+    {"message_id": IDS, "v": st.sampled_from([1, 2, 3, 300])},
+    optional={
+        "response_to": IDS,
+        "deadline": st.one_of(st.integers(-10, 2**33), st.just("soon")),
+        "service": st.one_of(st.text(max_size=40), st.just("users"), st.integers(-5, 2**63)),
+        "cancel": st.booleans(),
+        "idempotent": st.booleans(),
+        "kwargs": st.dictionaries(st.text(max_size=5), st.binary(max_size=9_000), max_size=2),
+        "trace_id": st.text(max_size=32),
+    },
+)
+WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent")
+
+
+@given(HEADERS, st.randoms(use_true_random=False))
+def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) -> None:
+    items = list(header.items())
+    if random.random() < 0.5:
+        random.shuffle(items)
+    payload = wire.pack(dict(items), "echo", ["x"])
+    read = header_of(payload)
+    assert read is not None
+    expected = wire.unpack(payload)[0]
+    assert {key: read.get(key) for key in WANTED} == {key: expected.get(key) for key in WANTED}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x93",
+        b"\x92\x80\xa1x",
+        b"\x93\x90\xa1x\xc0",
+        b"\x93\x81\x90\xa1x\xc0",
+        b"\x93\xdf\xff\xff\xff\xff\xa1x",
+        b"junk",
+        b"\xc1" * 5000,
+        b"\x93\x83\xaamessage_id\xc4\x20" + b"i" * 32 + b"\xa1v\x03",
+        b"\x93\x83\xaamessage_id\xc4\x20" + b"i" * 32 + b"\xa1v\x03\xa7service\xbfshort",
+    ],
+)
+def test_what_has_no_header_has_none(payload: bytes) -> None:
+    header = header_of(payload)
+    assert header is None or header == {"message_id": b"i" * 32, "service": "short"}
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_harms_nobody(payload: bytes) -> None:
+    header_of(payload)
+    header_of(b"\x93\x84\xaamessage_id" + payload)
