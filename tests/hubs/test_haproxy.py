@@ -100,9 +100,6 @@ def test_a_frozen_server_is_found_by_its_silence(servers: Servers) -> None:
         callers.wait_for(20)
         frozen = time.monotonic()
         servers.one.signal(signal.SIGSTOP)
-        eventually(
-            lambda: len([one for one in callers.outcomes if one.begun < frozen < one.ended]) == CLIENTS
-        )
         callers.wait_for(20)
     assert not callers.errors
     assert callers.resumed(frozen) < 5.0
