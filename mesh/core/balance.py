@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 
 class Peer:
     """One endpoint of a client, as the choice sees it.
 
-    live: a connection stands. open: calls sent to it and not yet answered. weight: its share
-    among the others, 1 or more. mesh: whether it understands what mesh adds to zerorpc, None
-    until it was asked on this connection. why: the last reason why it is not live.
+    live: a connection stands. silent: a call was given up for its silence, and nothing came since.
+    open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
+    whether it understands what mesh adds to zerorpc, None until it was asked on this connection. why:
+    the last reason why it is not live.
     """
 
-    __slots__ = ("endpoint", "live", "mesh", "open", "weight", "why")
+    __slots__ = ("endpoint", "live", "mesh", "open", "silent", "weight", "why")
 
     def __init__(self, endpoint: str, weight: int = 1) -> None:
         self.endpoint = endpoint
         self.weight = weight
         self.live = False
+        self.silent = False
         self.open = 0
         self.mesh: bool | None = None
         self.why = "no connection yet; is a server running there?"
@@ -26,6 +29,8 @@ class Peer:
 
 def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:
     """The live peer with the fewest open calls for its weight, or None where none is live.
+
+    One that is silent has few, for they are all given up: it is the last resort.
 
     random: a source of floats in [0, 1), by which ties are broken, so that many clients that
     start together do not all begin with the same server.
@@ -37,7 +42,7 @@ def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:
     for peer in peers:
         if not peer.live:
             continue
-        load = peer.open / peer.weight
+        load = peer.open / peer.weight if not peer.silent else math.inf
         if best is None or load < least:
             best, least, ties = peer, load, 1
         elif load == least:

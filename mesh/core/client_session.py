@@ -43,6 +43,8 @@ WINDOWS_BYTES: Final = 48 * 1024 * 1024
 for a client that does not read, and then gives it up."""
 OLD_WINDOWS: Final = 500
 """Items that all streams of one old server together may hold."""
+TRY_SILENT: Final = 6.0
+"""Heartbeats after which one call finds out whether a peer that was silent is well again."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
@@ -75,6 +77,7 @@ class ClientSession:
         self.woken: list[Call] = []
         self.wake_at = NEVER
         self.dropped: Counter[str] = Counter()
+        self._try_at = NEVER
         self._ids = Ids(base)
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
@@ -119,7 +122,7 @@ class ClientSession:
         call.waiter = waiter
         if peer is None:
             peers = self.peers
-            peer = peers[0] if len(peers) == 1 and peers[0].live else choose(peers, self._random)
+            peer = peers[0] if len(peers) == 1 and peers[0].live else self._choose(now)
         elif not peer.live:
             raise outcomes.not_sent(peer, method)
         if peer is None:
@@ -131,6 +134,14 @@ class ClientSession:
         if wake_at < self.wake_at:
             self.wake_at = wake_at
         return call
+
+    def _choose(self, now: float) -> Peer | None:
+        if now >= self._try_at:
+            silent = [peer for peer in self.peers if peer.silent and peer.live]
+            self._try_at = now + TRY_SILENT * self._interval if silent else NEVER
+            if silent:
+                return silent[int(self._random() * len(silent))]
+        return choose(self.peers, self._random)
 
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
@@ -210,6 +221,8 @@ class ClientSession:
         except (WireError, TypeError) as exc:
             self._unreadable(peer, payload, exc)
             return
+        if peer.silent:
+            peer.silent = False
         if call is None:
             call = self._call_of(header)
         if call is None or call.peer is not peer:
@@ -334,6 +347,7 @@ class ClientSession:
 
     def peer_up(self, peer: Peer) -> None:
         peer.live = True
+        peer.silent = False
         peer.mesh = None
         peer.why = ""
 
@@ -377,6 +391,9 @@ class ClientSession:
             return True
         sign = call.beat(now, self._interval, self._interval)
         if sign is Sign.LOST:
+            if not peer.silent:
+                peer.silent = True
+                self._try_at = min(self._try_at, now + TRY_SILENT * self._interval)
             silent = f"no heartbeat for {now - call.last_heard:.1f} s"
             self._end(
                 call, LostRemote(f"{peer.endpoint} is stuck ({silent}) while {call.method!r:.80} was open")

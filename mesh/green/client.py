@@ -241,7 +241,7 @@ def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: flo
         unasked = [link for link in links if link.mesh is None]
         able = [link for link in links if link.mesh]
         if able:
-            return min(able, key=lambda link: link.open / link.weight)
+            return min(able, key=lambda link: (link.silent, link.open / link.weight))
         if links and not unasked:
             where = ", ".join(link.endpoint for link in links)
             raise TypeError(

@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from mesh.core import wire
 from mesh.core.balance import Peer, choose
 from mesh.core.call import LAST_PAUSE, Options, may_retry, pause
+from mesh.core.client_session import TRY_SILENT
 from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired, WireError
 from tests.helpers.pair import ClientEnd, Connection, ServerEnd, World
 
@@ -88,6 +90,53 @@ def test_a_dead_server_of_three_takes_no_call() -> None:
         client.call()
     world.advance()
     assert [len(link.server.running) for link in links] == [150, 0, 150]
+
+
+def two_of_which_one_is_frozen(world: World) -> tuple[ClientEnd, Connection, Connection]:
+    """And all that went to it has been given up."""
+    client = ClientEnd(world, random=random.Random(1).random, heartbeat=1.0)
+    frozen, well = (Connection(world, client, ServerEnd(world), f"tcp://server:{n}") for n in range(2))
+    for link in (frozen, well):
+        link.up()
+    world.fate = lambda letter: () if letter.connection is frozen else (0.0,)
+    calls = [client.call(timeout=None) for _ in range(10)]
+    world.advance(4.0)
+    assert sum(isinstance(call.error, LostRemote) for call in calls) == 5
+    return client, frozen, well
+
+
+def test_a_server_that_was_silent_is_given_no_calls() -> None:
+    world = World()
+    client, _, well = two_of_which_one_is_frozen(world)
+    for _ in range(10):
+        assert client.call().peer is well.peer
+
+
+def test_it_is_given_calls_again_when_it_says_something() -> None:
+    world = World()
+    client, frozen, _ = two_of_which_one_is_frozen(world)
+    frozen.client.receive(frozen.peer, wire.pack({"message_id": b"x", "response_to": b"late"}, "OK", [1]))
+    assert client.call().peer is frozen.peer
+
+
+def test_one_call_in_a_while_finds_out_whether_it_is_well_again() -> None:
+    world = World()
+    client, frozen, well = two_of_which_one_is_frozen(world)
+    for _ in range(3):
+        world.advance(TRY_SILENT)
+        assert client.call().peer is frozen.peer
+        assert client.call().peer is well.peer
+
+
+def test_it_is_the_last_resort() -> None:
+    world = World()
+    client, frozen, well = two_of_which_one_is_frozen(world)
+    well.down()
+    assert client.call().peer is frozen.peer
+    frozen.down()
+    frozen.up()
+    well.up()
+    assert {client.call().peer for _ in range(10)} == {frozen.peer, well.peer}
 
 
 class TestOptions:

@@ -41,12 +41,14 @@ def worker(*hubs: Hub, service: str = "users", pool_size: int = 0) -> Iterator[P
 
 
 @contextmanager
-def connected(folder: Path, *endpoints: str, service: str = "users") -> Iterator[mesh.Client]:
+def connected(
+    folder: Path, *endpoints: str, service: str = "users", heartbeat: float = 5.0
+) -> Iterator[mesh.Client]:
     """A client of the service through hubs whose in sides are these."""
     name = "-".join(endpoint.rpartition(":")[2] for endpoint in endpoints)
     registry = folder / f"services-{name}.yml"
     registry.write_text(f"{service}: {{hub: [{', '.join(map(repr, endpoints))}]}}\n")
-    with mesh.connect(service, services=str(registry), timeout=10) as client:
+    with mesh.connect(service, services=str(registry), timeout=10, heartbeat=heartbeat) as client:
         yield client
 
 

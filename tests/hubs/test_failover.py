@@ -12,7 +12,7 @@ import pytest
 
 import mesh
 from tests.helpers.callers import Callers
-from tests.hubs.cluster import Hub, connected, until_served_by, worker
+from tests.hubs.cluster import HEARTBEAT, Hub, connected, until_served_by, worker
 
 CALLERS = 20
 
@@ -24,13 +24,13 @@ class Setup:
         self.hubs = [Hub(folder, name, kind, stack) for name in ("one", "two")]
         self.workers = [stack.enter_context(worker(*self.hubs)) for _ in range(2)]
         self.client = stack.enter_context(connected(folder, *[hub.in_ for hub in self.hubs]))
-        self._folder = folder
+        self.folder = folder
         for hub in self.hubs:
             self.until_served(hub)
 
     def until_served(self, hub: Hub) -> None:
         """Wait until that hub gives calls to both workers."""
-        with connected(self._folder, hub.in_) as client:
+        with connected(self.folder, hub.in_) as client:
             until_served_by(client, {one.pid for one in self.workers})
 
 
@@ -80,6 +80,23 @@ def test_a_hub_that_comes_back_has_its_workers_and_clients_again(setup: Setup) -
         callers.wait_for(20)
     assert not callers.errors
     assert callers.resumed(killed) < 1.0
+
+
+def test_a_frozen_hub_costs_its_calls_and_gets_no_more(setup: Setup) -> None:
+    endpoints = [hub.in_ for hub in setup.hubs]
+    with connected(setup.folder, *endpoints, heartbeat=HEARTBEAT) as client:
+        with Callers([client.pid] * CALLERS) as callers:
+            callers.wait_for(20)
+            setup.hubs[0].process.signal(signal.SIGSTOP)
+            frozen = time.monotonic()
+            while time.monotonic() < frozen + 3:
+                callers.wait_for(20)
+        assert {type(one.error) for one in callers.errors} == {mesh.LostRemote}
+        # One more in a while finds out whether it is well again.
+        late = [one for one in callers.errors if one.begun > frozen + 2.5 * HEARTBEAT]
+        assert len(late) <= 1
+        assert len(callers.errors) <= CALLERS + 1
+        setup.hubs[0].process.signal(signal.SIGCONT)
 
 
 def test_a_stream_of_a_killed_hub_ends_with_an_error_and_the_next_one_is_whole(setup: Setup) -> None:
