@@ -84,7 +84,8 @@ class Broker:
         os.set_blocking(self._wake_out, False)
         self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN)]
         for router in self._routers:
-            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor, zmq.POLLIN)]
+            # A monitor by its descriptor: to look at a socket costs as much as to receive.
+            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor_fd, zmq.POLLIN)]
         self._probes: list[list[float]] = [[] for _ in self._routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
@@ -191,6 +192,11 @@ class Broker:
         if switch.notes or self._notes.owes:
             self._notes.write(switch.notes, now)
             switch.notes.clear()
+        if self._wake_in in ready:
+            self._obey()
+
+    def _obey(self) -> None:
+        os.read(self._wake_in, 4096)
         while True:
             try:
                 self._orders.get_nowait()()
@@ -202,10 +208,7 @@ class Broker:
         edge that a send has swallowed is not missed."""
         seconds = self._wake_at() - time.monotonic()
         wait_ms = -1 if seconds == NEVER else max(0, math.ceil(seconds * 1000))
-        ready = {one for one, _ in backend.zmq_poll(self._wanted, wait_ms)}
-        if self._wake_in in ready:
-            os.read(self._wake_in, 4096)
-        return ready
+        return {one for one, _ in backend.zmq_poll(self._wanted, wait_ms)}
 
     def _wake_at(self) -> float:
         probes = [times[0] for times in self._probes if times]
@@ -221,7 +224,8 @@ class Broker:
                     switch.unreachable(address)
         if self._retry_at == NEVER and any(router.owes for router in routers):
             self._retry_at = time.monotonic() + RETRY
-        if self._log_at == NEVER and switch.dropped != self._logged:
+        # A Counter compares with each kind that either knows.
+        if self._log_at == NEVER and dict.__ne__(switch.dropped, self._logged):
             self._log_at = time.monotonic() + LOG_EVERY
 
     def _on_timer(self, now: float) -> None:
@@ -252,7 +256,7 @@ class Broker:
         """After a break a message to everybody finds out who is gone."""
         for router in self._routers:
             times = self._probes[router.side]
-            if router.monitor in ready and router.connection_broke():
+            if router.monitor_fd in ready and router.connection_broke():
                 # In a storm of them one look in a while is enough.
                 last = now + PROBES[-1]
                 times[:] = [times[0], last] if times else [now + pause for pause in PROBES]

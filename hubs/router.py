@@ -49,6 +49,9 @@ class Router:
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.monitor_fd = int(self.monitor.get(zmq.FD))
+        # It tells of nothing before somebody has once found the monitor empty.
+        self.connection_broke()
         self._max_message = spec.max_message
         self._outboxes: dict[bytes, Outbox] = {}
         # Past the wrapper that costs half of it.
