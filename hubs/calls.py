@@ -82,12 +82,14 @@ class Calls:
         if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
             self.dropped["malformed"] += 1
             return
-        if channel in self.clients.get(client, ()):
+        theirs = self.clients.get(client)
+        if theirs is not None and channel in theirs:
             self.dropped["malformed"] += 1
             return
-        name = self.settings.only or header.get("service") or self.settings.default
+        settings = self.settings
+        name = settings.only or header.get("service") or settings.default
         left = header.get("deadline")
-        seconds = left / 1000 if type(left) is int and left >= 0 else self.settings.timeout
+        seconds = left / 1000 if type(left) is int and left >= 0 else settings.timeout
         call = Call(
             self._token(),
             client,
@@ -97,8 +99,10 @@ class Calls:
             now,
             now + seconds,
             now + seconds,
-            channel=channel,
-            idempotent=header.get("idempotent") is True,
+            channel,
+            None,
+            "",
+            header.get("idempotent") is True,
         )
         if not call.service:
             self._refuse(call, "ServiceNotFound", "the call names no service, and this hub has no default")
@@ -147,7 +151,7 @@ class Calls:
                 self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
                 return
             service = self._service(call.service)
-        if not len(service.waiting) and (worker := service.pool.take()) is not None:
+        if not service.waiting.count and (worker := service.pool.take()) is not None:
             self._enter(call)
             self._give(worker, call, now)
             return
@@ -190,7 +194,7 @@ class Calls:
 
     def _dispatch(self, service: Service, now: float) -> None:
         """Give what waits to the workers that have room."""
-        while len(service.waiting):
+        while service.waiting.count:
             worker = service.pool.take()
             if worker is None:
                 return
@@ -205,11 +209,11 @@ class Calls:
         call.next_beat = max(now, call.opened + self.settings.heartbeat)
         worker.calls[call.token] = call
         self._to_worker(worker, call, call.body)
-        for payload in call.early:
-            self._follow(worker, call, payload)
+        if call.early:
+            for payload in call.early:
+                self._follow(worker, call, payload)
         if not call.idempotent:
-            call.body = ()
-            call.early = ()
+            call.body = call.early = ()
         worker.next_beat = now + worker.interval
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
@@ -253,7 +257,8 @@ class Calls:
                     tally.errors += 1
                     worker.errors += 1
             service.pool.give_back(worker)
-            self._dispatch(service, now)
+            if service.waiting.count:
+                self._dispatch(service, now)
 
     def _orphan(self, service: Service, call: Call, what: str) -> None:
         """Its worker is gone, after it has done `what`."""

@@ -68,30 +68,43 @@ class Pool(Generic[W]):
 
     def take(self) -> W | None:
         """The worker for one more call, which it has from now on; None where none has room."""
-        by_room = self._by_room
-        while self._most > 0 and self._most not in by_room:
-            self._most -= 1
-        most = self._most
+        most, by_room = self._most, self._by_room
+        while most > 0 and most not in by_room:
+            most -= 1
         if most <= 0:
+            self._most = 0
             return None
-        workers = by_room[most]
-        worker = next(iter(workers))
+        worker = next(iter(by_room[most]))
         self._seats[worker][1] += 1
-        if len(workers) == 1 and most - 1 not in by_room:
-            by_room[most - 1] = by_room.pop(most)
-            self._most = most - 1
-            return worker
-        self._leave(worker, most)
-        self._enter(worker, most - 1)
+        self._move(worker, most, most - 1)
+        self._most = most if most in by_room else most - 1
         return worker
 
     def give_back(self, worker: W) -> None:
         """One call of the worker has ended; nothing where the worker has gone."""
         seats = self._seats.get(worker)
         if seats is not None and seats[1] > 0:
-            self._leave(worker, seats[0] - seats[1])
+            room = seats[0] - seats[1]
             seats[1] -= 1
-            self._enter(worker, seats[0] - seats[1])
+            self._move(worker, room, room + 1)
+            if room >= self._most:
+                self._most = room + 1
+
+    def _move(self, worker: W, room: int, to: int) -> None:
+        """As _leave and _enter, without a new dict for a worker that is alone."""
+        by_room = self._by_room
+        workers, there = by_room[room], by_room.get(to)
+        if len(workers) == 1:
+            del by_room[room]
+            if there is None:
+                by_room[to] = workers
+                return
+        else:
+            del workers[worker]
+        if there is None:
+            by_room[to] = {worker: None}
+        else:
+            there[worker] = None
 
     def _enter(self, worker: W, room: int) -> None:
         workers = self._by_room.get(room)

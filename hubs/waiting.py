@@ -35,11 +35,12 @@ class Waiting(Generic[T]):
         self._most_bytes = most_bytes
         # A client's calls are a dict, in order, so that one from the middle can be taken out.
         self._clients: dict[Hashable, dict[int, T]] = {}
-        self._count = 0
+        self.count = 0
+        """Calls that wait."""
         self._size = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     @property
     def size(self) -> int:
@@ -62,12 +63,12 @@ class Waiting(Generic[T]):
 
     def room(self, size: int) -> bool:
         """Whether a call of that size may wait."""
-        return self._count < self._most and (not self._count or self._size + size <= self._most_bytes)
+        return self.count < self._most and (not self.count or self._size + size <= self._most_bytes)
 
     def push_out(self, client: Hashable, size: int) -> T | None:
         """Take out one for a call of that client that has no room: the last of the client that has
         more than its share. None where that is nobody but the client itself."""
-        if self._count >= self._most:
+        if self.count >= self._most:
             mine, more, weigh = len(self._clients.get(client, ())), 1, _number
         else:
             mine, more, weigh = _bytes(self._clients.get(client, {})), size, _bytes
@@ -81,7 +82,7 @@ class Waiting(Generic[T]):
     def add(self, call: T) -> None:
         """Let it wait behind its client's others; ask `room` first."""
         self._clients.setdefault(call.client, {})[id(call)] = call
-        self._count += 1
+        self.count += 1
         self._size += call.size
 
     def take(self) -> T | None:
@@ -121,7 +122,7 @@ class Waiting(Generic[T]):
         return late
 
     def _freed(self, call: T) -> None:
-        self._count -= 1
+        self.count -= 1
         self._size -= call.size
 
 

@@ -58,6 +58,7 @@ _CODES: Final[dict[int, dict[bytes, Command]]] = {
 _BYTES: Final = {version: {c: code for code, c in codes.items()} for version, codes in _CODES.items()}
 _WORKER: Final = {b"MDPW01": 1, b"MDPW02": 2}
 _CLIENT: Final = {b"MDPC01": 1, b"MDPC02": 2}
+_LENGTHS: Final = [bytes((length,)) for length in range(256)]
 _HEADERS: Final = {1: (b"MDPW01", b"MDPC01"), 2: (b"MDPW02", b"MDPC02")}
 _CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
 
@@ -209,7 +210,7 @@ def carried(style: Style, command: Command, address: bytes, body: Sequence[bytes
 def short(code: bytes, token: bytes, event: bytes) -> bytes:
     """REQUEST, PARTIAL or FINAL of 0.2 in one frame, between a worker and a hub of mesh that have agreed
     on it in what they say of themselves (`short: 1`): five frames cost several times as much."""
-    return b"%b%c%b%b" % (code, len(token), token, event)
+    return b"".join((code, _LENGTHS[len(token)], token, event))
 
 
 def read_short(frame: bytes) -> tuple[bytes, bytes]:
