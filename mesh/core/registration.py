@@ -62,6 +62,8 @@ class Registration:
         self.dropped: Counter[str] = Counter()
         self.connect_at = NEVER
         self.wake_at = NEVER
+        self._offered = int(about["capacity"])
+        self._taken = self._told = 0
         self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000)), "short": 1}
         self._theirs = heartbeat
         self._since = 0.0
@@ -72,7 +74,7 @@ class Registration:
     @property
     def capacity(self) -> int:
         """Calls at once; with 0 there come no more."""
-        return int(self._about["capacity"])
+        return max(0, self._offered - self._taken)
 
     @property
     def settled(self) -> bool:
@@ -81,9 +83,11 @@ class Registration:
 
     # The connection
 
-    def connected(self, now: float) -> None:
+    def connected(self, now: float, taken: int = 0) -> None:
+        """taken: calls that still run, of whoever was lost; they count until `free` tells otherwise."""
         self.state = State.CONNECTED
-        if self.capacity:
+        self._taken = taken
+        if self._offered:
             self._register(now)
 
     def _register(self, now: float) -> None:
@@ -93,7 +97,8 @@ class Registration:
         self._since = self._last_heard = now
         self._next_beat = now + self.heartbeat
         self.wake_at = self._next_beat
-        self.out.append(mdp.ready(self.service, self._about))
+        self._told = self.capacity
+        self.out.append(mdp.ready(self.service, {**self._about, "capacity": self._told}))
 
     def connecting(self) -> None:
         """The driver makes a new connection."""
@@ -158,6 +163,8 @@ class Registration:
             self.wake_at = min(self.wake_at, self._next_beat)
         if type(capacity) is int:
             self.confirmed = capacity
+        if self._told != self.capacity:  # it has changed since READY
+            self._tell_capacity(now)
 
     @property
     def _interval(self) -> float:
@@ -175,25 +182,36 @@ class Registration:
 
     def offer(self, capacity: int, now: float) -> None:
         """Take that many calls at once from now on; with 0 no more, but go on with those there are."""
-        if capacity == self.capacity:
-            return
-        self._about["capacity"] = capacity
-        if self.state is State.CONNECTED:
+        before, self._offered = self.capacity, capacity
+        if self.capacity != before:
+            self._tell_capacity(now)
+
+    def free(self, taken: int, now: float) -> None:
+        """Of the calls that ran when the connection came to stand, no more than these do now."""
+        if taken < self._taken:
+            before, self._taken = self.capacity, taken
+            if self.capacity != before:
+                self._tell_capacity(now)
+
+    def _tell_capacity(self, now: float) -> None:
+        if self.state is State.CONNECTED and self._offered:
             self._register(now)
-        elif self.state is State.REGISTERED and self.known:
-            self.out.append(mdp.heartbeat(about={"capacity": capacity}))
+        elif self.known:
+            self._told = self.capacity
+            self.out.append(mdp.heartbeat(about={"capacity": self._told}))
         else:
             self.leave_if_done()
 
     def leave_if_done(self) -> None:
         """A hub that knows no capacity gives calls until its worker leaves."""
-        if self.state is State.REGISTERED and not self.capacity and not self.known and not self.tokens:
+        if self.state is State.REGISTERED and not self._offered and not self.known and not self.tokens:
             self.leave()
 
     def leave(self) -> None:
         """Say goodbye, and take no more calls on this connection."""
         if self.state is State.REGISTERED:
             self.state = State.CONNECTED
+            self.known = self.short = False
             self.tokens.clear()
             self._next_beat = self.wake_at = NEVER
             self.out.append(mdp.disconnect())

@@ -46,7 +46,8 @@ class ServerSession:
     """The calls that one ROUTER socket has accepted.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
-    heartbeats, or None for none. wake_at: when on_timer wants to be called next.
+    heartbeats, or None for none. wake_at: when on_timer wants to be called next. abandoned: calls that were
+    given up while their handler ran; whoever runs it counts its end.
     """
 
     def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -57,6 +58,7 @@ class ServerSession:
         self.wake_at = NEVER
         self.dropped: Counter[str] = Counter()
         self.draining = False
+        self.abandoned = 0
         self.limits = limits
         self._half = limits.queue // 2
         self._queued = 0
@@ -297,6 +299,7 @@ class ServerSession:
                 self.out.append((call.peer, self.cancelled(call)))
             self._unqueue(call)
         else:
+            self.abandoned += 1
             self.woken.append(call)
         self._forget(call)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -51,16 +51,26 @@ class Session(Protocol):
 
 
 class HubLink:
-    """number: what tells the calls of this hub from those of its owner's others."""
+    """number: what tells the calls of this hub from those of its owner's others.
+
+    taken: how many handlers run for nobody.
+    """
 
     def __init__(
-        self, number: int, endpoint: str, registration: Registration, session: Session, max_message: int
+        self,
+        number: int,
+        endpoint: str,
+        registration: Registration,
+        session: Session,
+        max_message: int,
+        taken: Callable[[], int],
     ) -> None:
         self.number = number
         self.endpoint = endpoint
         self.registration = registration
         self._session = session
         self._max_message = max_message
+        self._taken = taken
         self._outbox: Outbox[list[bytes]] | None = None
         self._told = ""
         self._open()
@@ -213,7 +223,7 @@ class HubLink:
             except zmq.Again:
                 return
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.registration.connected(now)
+                self.registration.connected(now, self._taken())
                 self.flush()
                 self._tell()
             elif self.registration.state is not State.AWAY:

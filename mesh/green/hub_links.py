@@ -17,12 +17,15 @@ from mesh.green.hub_link import HubLink, Session
 
 
 class HubLinks:
-    """lock: the owner's. max_message: bytes of one event."""
+    """lock: the owner's. max_message: bytes of one event. taken: how many handlers run for nobody."""
 
-    def __init__(self, session: Session, lock: Any, max_message: int) -> None:
+    def __init__(
+        self, session: Session, lock: Any, max_message: int, taken: Callable[[], int] = lambda: 0
+    ) -> None:
         self._session = session
         self._lock = lock
         self._max_message = max_message
+        self._taken = taken
         self._links: dict[int, HubLink] = {}
         self._watchers: dict[HubLink, list[Any]] = {}
         self._loop: Any = None
@@ -36,7 +39,7 @@ class HubLinks:
     def add(self, endpoint: str, registration: Registration) -> None:
         """Register with one more hub, from now on or from the start. From any thread."""
         number = len(self._links)
-        link = HubLink(number, endpoint, registration, self._session, self._max_message)
+        link = HubLink(number, endpoint, registration, self._session, self._max_message, self._taken)
         self._links[number] = link
         if self._loop is not None:
             self._loop.run_callback_threadsafe(self._watch, link)
@@ -121,6 +124,13 @@ class HubLinks:
         """Tell the hubs how many calls may come at once."""
         for link in self._links.values():
             link.offer(capacity, now)
+
+    def freed(self, now: float) -> None:
+        """A handler that ran for nobody has ended: a hub that came back meanwhile may give more."""
+        taken = self._taken()
+        for link in self._links.values():
+            link.registration.free(taken, now)
+            link.flush()
 
     @property
     def settled(self) -> bool:

@@ -69,7 +69,7 @@ class Port:
         self._later: Any = None
         self.router = Router(self.session, limits.max_message)
         self._attached = False
-        self.hubs = HubLinks(self.session, self.lock, limits.max_message)
+        self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: self.session.abandoned)
         self._has_hubs = False
         process.remember(self)
 
@@ -169,8 +169,12 @@ class Port:
 
     def release(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended: its hub may give another; under the lock."""
-        if not self.closed and type(call.peer) is HubCall:
-            self.hubs.send(call.peer, self.session.cancelled(call))
+        self.session.abandoned -= 1
+        if self._has_hubs and not self.closed:
+            if type(call.peer) is HubCall:
+                self.hubs.send(call.peer, self.session.cancelled(call))
+            self.hubs.freed(monotonic())
+            self._check_soon()
 
     def _send_all(self, out: list[Out]) -> None:
         for peer, payload in out:

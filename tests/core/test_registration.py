@@ -182,6 +182,27 @@ def test_without_capacity_it_does_not_register() -> None:
     assert ready.about is not None and ready.about["capacity"] == 3
 
 
+def test_what_still_runs_for_nobody_is_not_offered_again() -> None:
+    one = Registration("users", {"capacity": 3}, 1.0)
+    one.connected(1.0, taken=2)
+    (ready,) = said(one)
+    assert ready.about is not None and ready.about["capacity"] == 1
+    acknowledge(one, 1.0, capacity=1)
+    assert one.settled
+    one.free(1, 2.0)
+    assert [message.about for message in said(one)] == [{"capacity": 2}]
+    one.free(5, 3.0)  # others that came later are not meant
+    assert not one.out
+    one.offer(0, 4.0)
+    one.free(0, 5.0)
+    assert [message.about for message in said(one)] == [{"capacity": 0}]
+
+    full = Registration("users", {"capacity": 1}, 1.0)
+    full.connected(1.0, taken=1)
+    (ready,) = said(full)
+    assert ready.about is not None and ready.about["capacity"] == 0
+
+
 @pytest.mark.parametrize(
     "frames",
     [

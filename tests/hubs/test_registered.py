@@ -188,6 +188,25 @@ def test_one_worker_of_two_hubs_serves_both_from_one_pool(serve: Serve, shop: Sh
             assert client.price("jam") == 4.0
 
 
+def test_a_worker_whose_handler_outlives_the_hub_takes_no_call_behind_it(
+    serve: Serve, shop: Shop, tmp_path: Path
+) -> None:
+    sides = {"in_": Side((f"ipc://{tmp_path}/in",)), "out": Side((f"ipc://{tmp_path}/out",))}
+    with mesh.connect(sides["in_"].bind[0], timeout=10) as client:
+        with running(queue(**sides)) as (broker, ends):
+            serve(ends.out[0], pool_size=1)
+            until_registered(broker, 1)
+            nap = client.nap.future(1.5)
+            eventually(lambda: shop.began == 1)
+        with pytest.raises(mesh.LostRemote):
+            nap.result()
+        began = time.monotonic()
+        with running(queue(**sides)) as (broker, _):
+            until_registered(broker, 1)
+            assert client.price("tea") == 2.5
+            assert time.monotonic() - began > 0.9
+
+
 def test_a_worker_that_the_hub_does_not_want_tries_again_and_says_why(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
