@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
-from types import FrameType
-from typing import Any, Final, Self, cast
+from typing import Any, Final
 
 import gevent
-import greenlet
 import zmq
-from gevent import get_hub, monkey
-from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.pool import Pool
 
 from mesh.core import events
 from mesh.core.events import Handlers, Tally
-from mesh.errors import ConfigError, MeshError, WireError
+from mesh.errors import ConfigError, WireError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
+from mesh.green.life import Life
 from mesh.green.log import Limiter
 from mesh.green.sockets import NOBLOCK, Socket
-from mesh.green.threads import Box, in_own_loop
 from mesh.names.resolver import Target
 
 FAIR: Final = 0.01
@@ -44,7 +38,7 @@ PULSE: Final = 1.0
 log = logging.getLogger("mesh.events")
 
 
-class Inlet:
+class Inlet(Life):
     """What subscribers and pullers share: a socket, read in one loop, and the handlers."""
 
     def __init__(
@@ -80,12 +74,7 @@ class Inlet:
         self._watchers: list[Any] = []
         self._slice_end = 0.0
         self._arrived: Any = None
-        self._hub: Any = None
-        self._claimed = False
-        self._stopping = False
-        self._stopped: Any = None
-        self._ended = Box()
-        process.remember(self)
+        Life.__init__(self, self._ends.name)
 
     def _set_options(self, socket: Socket) -> None:
         socket.set(zmq.RCVHWM, self._queue_size)
@@ -94,9 +83,7 @@ class Inlet:
         """In the child of a fork: it is the parent's."""
         self._ends.forked()
         self._stop_watchers()
-        self._hub = None
-        self._claimed = False
-        self._stopping = True
+        Life.forked(self)
 
     # Endpoints
 
@@ -123,89 +110,20 @@ class Inlet:
         """How many events were not carried out, by reason."""
         return Counter(self._dropped.counts)
 
-    # Life, as a server's
-
-    def run(self) -> None:
-        """Receive until `stop`, in this thread or greenlet."""
-        self._claim()
-        ended, body = self._ended, cast(list[Callable[[], object]], [self._receive])
-        if get_hub_if_exists() is not None or process.in_main_thread():
-            try:
-                self._receive()
-            finally:
-                ended.release()
-        else:
-            del self  # see in_own_loop
-            in_own_loop(body, ended)
-
-    def start(self) -> None:
-        """Receive in the background.
-
-        In greenlets of this loop where the program lives in gevent (it has patched the standard
-        library, or this is a greenlet), else in a native thread of its own.
-        """
-        self._claim()
-        started = Box()
-        if bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None:
-            gevent.spawn(self._receive, started).rawlink(lambda _: self._ended.release())
-            gevent.sleep(0)
-        else:
-            process.start_new_thread(in_own_loop, ([partial(self._receive, started)], self._ended))
-        started.outcome()
-
-    def _claim(self) -> None:
-        if self._claimed or self._stopping:
-            raise MeshError(
-                f"{self._ends.name} was started already, stopped, or made before a fork; make a new one"
-            )
-        self._claimed = True
-
-    def _receive(self, started: Box | None = None) -> None:
-        try:
-            if started is None:
-                self._begin()
-            else:
-                started.fill(self._begin, ())
-            if started is None or started.error is None:
-                self._stopped.wait()
-        finally:
-            self._end()
+    # Life
 
     def _begin(self) -> None:
-        self._stopped, self._arrived = Event(), Event()
-        self._hub = hub = get_hub()
+        self._arrived = Event()
+        loop = self._hub.loop
         self._pool = Pool(self._pool_size) if self._pool_size > 1 else None
-        readable = hub.loop.io(sockets.descriptor(self._ends.socket), 1)
-        pulse = hub.loop.timer(PULSE, PULSE)
+        readable = loop.io(sockets.descriptor(self._ends.socket), 1)
+        pulse = loop.timer(PULSE, PULSE)
         pulse.start(self._pulse)
         self._watchers = [readable, pulse]
         self._reader = gevent.spawn(self._read)
-        if self._stopping:
-            gevent.spawn(self._drain, 0.0)
 
-    def stop(self, timeout: float | None = 30.0) -> None:
-        """Take no more, let the running handlers finish for `timeout` seconds, close.
-
-        From any thread or greenlet, also from a handler or a signal handler, which it lets go on
-        where the rest could not. What had arrived but was not begun is lost.
-        """
-        self._stop(timeout, sys._getframe(1))
-
-    def _stop(self, timeout: float | None, caller: FrameType) -> None:
-        # No lock: a signal handler may have interrupted whoever holds it.
-        first, self._stopping = not self._stopping, True
-        here, hub = get_hub_if_exists(), self._hub
-        if not self._claimed:
-            self._ends.socket.close(0)
-            return
-        if first and hub is not None:
-            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
-        if greenlet.getcurrent() is here or _inside_mesh(caller):
-            return
-        if here is None:
-            self._ended.wait()
-        while not self._ended.wait(0.0):
-            gevent.sleep(0.005)
+    def _abandon(self) -> None:
+        self._ends.socket.close(0)
 
     def _drain(self, timeout: float | None) -> None:
         self._look()
@@ -216,10 +134,8 @@ class Inlet:
             log.warning(
                 "%s: %d handlers still ran after %s s and are given up", self._ends.name, left, timeout
             )
-        self._stopped.set()
 
     def _end(self) -> None:
-        self._stopping = True
         self._stop_watchers()
         if self._reader is not None:
             self._reader.kill(block=False)
@@ -234,13 +150,6 @@ class Inlet:
         for watcher in watchers:
             watcher.stop()
             watcher.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop(30.0, sys._getframe(1))
 
     def __repr__(self) -> str:
         return f"<mesh: {self._ends.name}>"
@@ -341,12 +250,3 @@ def _carry_out(name: str, function: Callable[..., Any], args: list[Any], kwargs:
         raise TypeError(
             f"{name!r:.80} gave a {kind}, of which nothing is carried out: write a plain function"
         )
-
-
-def _inside_mesh(frame: FrameType | None) -> bool:
-    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("mesh.green."):
-            return True
-        frame = frame.f_back
-    return False

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from time import monotonic
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import gevent
-import greenlet
 import zmq
-from gevent import get_hub
-from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 
 from mesh.core.methods import MethodTable
 from mesh.core.registration import Registration
 from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
-from mesh.green import process
 from mesh.green.identity import myself
+from mesh.green.life import Life
 from mesh.green.port import Port
 from mesh.green.registering import check_registration
-from mesh.green.threads import Box, in_own_loop
 from mesh.green.workers import Workers
 
 log = logging.getLogger("mesh.server")
@@ -35,7 +27,7 @@ LEAVE = 1.0
 """Seconds that a hub has to take in that its worker wants no more calls."""
 
 
-class Server:
+class Server(Life):
     """A service.
 
     target: what is exposed; a class is instantiated. name: what it calls itself, by default the
@@ -67,17 +59,7 @@ class Server:
         self.name = self._methods.name
         self._port = Port(self.name, heartbeat, limits or Limits())
         self._workers = Workers(self._methods, pool_size, threads)
-        self._hub: Any = None
-        self._claimed = False
-        self._stopping = False
-        self._stopped: Any = None
-        self._ended = Box()
-        process.remember(self)
-
-    def forked(self) -> None:
-        """In the child of a fork: the endpoints and the calls are the parent's."""
-        self._claimed = False
-        self._stopping = True
+        Life.__init__(self, self.name)
 
     # Endpoints
 
@@ -127,80 +109,11 @@ class Server:
 
     # Life
 
-    def run(self) -> None:
-        """Serve until `stop`, in this thread or greenlet."""
-        self._claim()
-        ended, serve = self._ended, cast(list[Callable[[], object]], [self._serve])
-        if get_hub_if_exists() is not None or process.in_main_thread():
-            try:
-                self._serve()
-            finally:
-                ended.release()
-        else:
-            del self  # see in_own_loop
-            in_own_loop(serve, ended)
-
-    def start(self) -> None:
-        """Serve in the background.
-
-        In greenlets of this loop where the program lives in gevent (it has patched the standard
-        library, or this is a greenlet), else in a native thread of its own.
-        """
-        self._claim()
-        started = Box()
-        if process.in_gevent():
-            gevent.spawn(self._serve, started).rawlink(lambda _: self._ended.release())
-            gevent.sleep(0)
-        else:
-            process.start_new_thread(in_own_loop, ([partial(self._serve, started)], self._ended))
-        started.outcome()
-
-    def _claim(self) -> None:
-        if self._claimed or self._stopping:
-            raise MeshError(
-                f"{self.name} was started already, stopped, or made before a fork; make a new server"
-            )
-        self._claimed = True
-
-    def _serve(self, started: Box | None = None) -> None:
-        try:
-            if started is None:
-                self._begin()
-            else:
-                started.fill(self._begin, ())
-            if started is None or started.error is None:
-                self._stopped.wait()
-        finally:
-            self._end()
-
     def _begin(self) -> None:
-        self._stopped = Event()
-        self._hub = hub = get_hub()
-        self._workers.start(hub, self._port)
-        if self._stopping:
-            gevent.spawn(self._drain, 0.0)
+        self._workers.start(self._hub, self._port)
 
-    def stop(self, timeout: float | None = 30.0) -> None:
-        """Drain: take no new calls, let the running ones finish for `timeout` seconds, close.
-
-        From any thread or greenlet, also from a handler or a signal handler, which it lets go on
-        where the rest could not.
-        """
-        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
-        # looks at `_stopping` after it has set `_hub`.
-        first, self._stopping = not self._stopping, True
-        here, hub = get_hub_if_exists(), self._hub
-        if not self._claimed:
-            self._port.close(0)
-            return
-        if first and hub is not None:
-            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
-        if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
-            return
-        if here is None:
-            self._ended.wait()
-        while not self._ended.wait(0.0):
-            gevent.sleep(0.005)
+    def _abandon(self) -> None:
+        self._port.close(0)
 
     def _drain(self, timeout: float | None) -> None:
         self._leave_hubs()
@@ -215,7 +128,6 @@ class Server:
                 timeout,
             )
         gevent.sleep(0.05)  # answers leave through libzmq's own thread
-        self._stopped.set()
 
     def _leave_hubs(self) -> None:
         """Let the hubs give new calls to others, before this server refuses them."""
@@ -225,27 +137,9 @@ class Server:
             gevent.sleep(0.005)
 
     def _end(self) -> None:
-        self._stopping = True
         with self._port.lock:
             for call in list(self._port.session.calls.values()):
                 self._port.session.give_up(call)
             self._port.answer_at_once()
         self._port.close(LINGER_MS)
         self._workers.close()
-
-    def __enter__(self) -> Server:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-def _inside_mesh(frame: FrameType | None) -> bool:
-    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("mesh.green.") and module != __name__:
-            return True
-        frame = frame.f_back
-    return False

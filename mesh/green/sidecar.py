@@ -12,24 +12,20 @@ from time import monotonic
 from typing import Any, Final
 
 import gevent
-import greenlet
-from gevent import get_hub
-from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 
 from mesh.core import wire
 from mesh.core.channel import NEVER
 from mesh.core.health import LOST_AFTER, Health
 from mesh.core.registration import Registration
 from mesh.core.sidecar import SidecarSession
-from mesh.errors import ConfigError, MeshError
+from mesh.errors import ConfigError
 from mesh.green import process
 from mesh.green.hub_links import HubLinks
 from mesh.green.identity import myself
+from mesh.green.life import Life
 from mesh.green.registering import check_registration
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
-from mesh.green.threads import Box
 from mesh.names.endpoints import check_endpoint
 
 DEFAULT_CAPACITY: Final = 1_000
@@ -44,7 +40,7 @@ LOG_EVERY: Final = 1.0
 log = logging.getLogger("mesh.sidecar")
 
 
-class Sidecar:
+class Sidecar(Life):
     """A worker of a service at hubs, whose calls another program carries out.
 
     name: what callers call the service. endpoint: that program's, any server of zerorpc. hubs: the
@@ -79,7 +75,7 @@ class Sidecar:
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat))
-        self._hub: Any = None
+        Life.__init__(self, f"the sidecar of {name}")
         self._timer: Any = None
         self._later: Any = None
         self._armed = NEVER
@@ -89,58 +85,20 @@ class Sidecar:
         self._patient_until = NEVER
         self._logged: Counter[str] = Counter()
         self._log_at = 0.0
-        self._closed = self._claimed = self._stopping = False
-        self._runner: Any = None
-        self._stopped: Any = None
-        self._ended = Box()
+        self._closed = False
 
     # Life
 
-    def run(self) -> None:
-        """Serve until `stop`, in this thread or greenlet."""
-        if self._claimed or self._stopping:
-            raise MeshError(f"the sidecar of {self.name} was started already, or stopped; make a new one")
-        self._claimed = True
-        self._runner = greenlet.getcurrent()
-        try:
-            self._begin()
-            self._stopped.wait()
-        finally:
-            self._close()
-            self._ended.release()
-
     def _begin(self) -> None:
-        self._stopped = Event()
-        hub = get_hub()
-        loop = hub.loop
+        loop = self._hub.loop
         self._patient_until = monotonic() + LOST_AFTER * self._session.health.heartbeat
         log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
         self._later = loop.timer(0.0)
         self._server.start(loop, self._work)
         self._hubs.start(loop, self._work)
-        self._hub = hub
-        if self._stopping:
-            gevent.spawn(self._drain, 0.0)
 
-    def stop(self, timeout: float | None = 30.0) -> None:
-        """Drain: take no new calls, let the open ones end for `timeout` seconds, close.
-
-        From any thread or greenlet, also from a signal handler, which it lets go on where the rest
-        could not.
-        """
-        first, self._stopping = not self._stopping, True
-        here, hub = get_hub_if_exists(), self._hub
-        if not self._claimed:
-            self._close()
-            return
-        if first and hub is not None:
-            hub.loop.run_callback_threadsafe(gevent.spawn, self._drain, timeout)
-        if greenlet.getcurrent() in (here, self._runner):
-            return
-        if here is None:
-            self._ended.wait()
-        while not self._ended.wait(0.0):
-            gevent.sleep(0.005)
+    def _abandon(self) -> None:
+        self._end()
 
     def _drain(self, timeout: float | None) -> None:
         give_up_at = NEVER if timeout is None else monotonic() + timeout
@@ -160,12 +118,11 @@ class Sidecar:
             self._session.give_up("the sidecar has stopped")
         self._work()
         gevent.sleep(0.05)  # what was sent leaves through libzmq's own thread
-        self._stopped.set()
 
-    def _close(self) -> None:
+    def _end(self) -> None:
         if self._closed:
             return
-        self._closed = self._stopping = True
+        self._closed = True
         self._hubs.stop_watchers()
         for timer in (self._timer, self._later):
             if timer is not None:

@@ -68,6 +68,12 @@ def test_stopping_lets_the_running_handler_finish_and_begins_no_other(ends: Ends
     assert ended == [0]
 
 
+def test_a_greenlet_of_its_own_may_stop_it(ends: Ends) -> None:
+    puller = ends.receiver(mesh.Puller, ends.bound(mesh.Pusher)[1], {"job": print})
+    gevent.spawn(puller.stop).get(timeout=PATIENCE)
+    assert "stopped" in caught(mesh.MeshError, puller.start)
+
+
 def test_a_handler_that_does_not_end_is_given_up(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
     pusher, endpoint = ends.bound(mesh.Pusher)
     began = threading.Event()

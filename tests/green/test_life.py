@@ -80,10 +80,10 @@ def test_options_that_make_no_sense() -> None:
 def test_a_server_is_started_once() -> None:
     _, server, _ = made()
     server.start()
-    with pytest.raises(mesh.MeshError, match="make a new server"):
+    with pytest.raises(mesh.MeshError, match="make a new one"):
         server.start()
     server.stop()
-    with pytest.raises(mesh.MeshError, match="make a new server"):
+    with pytest.raises(mesh.MeshError, match="make a new one"):
         server.run()
     _, unused, _ = made()
     unused.stop()

@@ -1,0 +1,160 @@
+"""Running until it is stopped, in this thread or in the background.
+
+Owns the life of servers, receivers and sidecars: who may start them, how they end from anywhere. What
+they do meanwhile is their own matter.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, Self, cast
+
+import gevent
+import greenlet
+from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+
+from mesh.errors import MeshError
+from mesh.green import process
+from mesh.green.threads import Box, in_own_loop
+
+STOP: float = 30.0
+"""Seconds that what runs has to finish where nobody says otherwise."""
+
+
+class Life:
+    """What lives in an event loop. subject: what errors call it.
+
+    Who inherits gives `_begin`, which is called in the loop; `_drain`, which lets what runs finish, in a
+    greenlet; `_end`, which frees everything; and `_abandon`, for one that was never started.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._hub: Any = None
+        self._claimed = False
+        self._stopping = False
+        self._stopped: Any = None
+        self._ended = Box()
+        process.remember(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: it is the parent's."""
+        self._hub = None
+        self._claimed = False
+        self._stopping = True
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _drain(self, timeout: float | None) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Run until `stop`, in this thread or greenlet."""
+        self._claim()
+        ended, live = self._ended, cast(list[Callable[[], object]], [self._live])
+        if get_hub_if_exists() is not None or process.in_main_thread():
+            try:
+                self._live()
+            finally:
+                ended.release()
+        else:
+            del self  # see in_own_loop
+            in_own_loop(live, ended)
+
+    def start(self) -> None:
+        """Run in the background.
+
+        In greenlets of this loop where the program lives in gevent (it has patched the standard
+        library, or this is a greenlet), else in a native thread of its own.
+        """
+        self._claim()
+        started = Box()
+        if process.in_gevent():
+            gevent.spawn(self._live, started).rawlink(lambda _: self._ended.release())
+            gevent.sleep(0)
+        else:
+            process.start_new_thread(in_own_loop, ([partial(self._live, started)], self._ended))
+        started.outcome()
+
+    def _claim(self) -> None:
+        if self._claimed or self._stopping:
+            raise MeshError(
+                f"{self._subject} was started already, stopped, or made before a fork; make a new one"
+            )
+        self._claimed = True
+
+    def _live(self, started: Box | None = None) -> None:
+        try:
+            if started is None:
+                self._start_up()
+            else:
+                started.fill(self._start_up, ())
+            if started is None or started.error is None:
+                self._stopped.wait()
+        finally:
+            self._stopping = True
+            self._end()
+
+    def _start_up(self) -> None:
+        self._stopped = Event()
+        self._hub = get_hub()
+        self._begin()
+        if self._stopping:
+            gevent.spawn(self._finish, 0.0)
+
+    def stop(self, timeout: float | None = STOP) -> None:
+        """Take no more, let what runs finish for `timeout` seconds, close.
+
+        From any thread or greenlet, also from a handler or a signal handler, which it lets go on
+        where the rest could not.
+        """
+        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
+        # looks at `_stopping` after it has set `_hub`.
+        first, self._stopping = not self._stopping, True
+        here, hub = get_hub_if_exists(), self._hub
+        if not self._claimed:
+            self._abandon()
+            return
+        if first and hub is not None:
+            hub.loop.run_callback_threadsafe(gevent.spawn, self._finish, timeout)
+        if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
+            return
+        if here is None:
+            self._ended.wait()
+        while not self._ended.wait(0.0):
+            gevent.sleep(0.005)
+
+    def _finish(self, timeout: float | None) -> None:
+        try:
+            self._drain(timeout)
+        finally:
+            self._stopped.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _inside_mesh(frame: FrameType | None) -> bool:
+    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("mesh.green.") and module != __name__:
+            return True
+        frame = frame.f_back
+    return False
