@@ -41,7 +41,7 @@ class Worker:
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
     has to answer, by token. ended: calls that it has answered; errors: those of them with an error.
-    short: calls and answers take one frame.
+    short: calls and answers take one frame. asked: what it calls the service.
     """
 
     address: Address
@@ -57,6 +57,7 @@ class Worker:
     ended: int = 0
     errors: int = 0
     short: bool = False
+    asked: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -67,6 +67,7 @@ class Registration(Calls):
             return
         self._told.pop(address, None)
         worker = Worker(address, name, message.style, about, now, now)
+        worker.asked = message.service
         worker.short = message.style == STANDARD[2] and about is not None and about.get("short") == 1
         self._pace(worker)
         self.workers[address] = worker

@@ -64,7 +64,7 @@ def _service(service: Service, now: float) -> Values:
     pool, waiting, tally = service.pool, service.waiting, service.tally
     oldest = min((call.opened for call in waiting.first_of_each()), default=now)
     return {
-        "name": service.name,
+        "name": _name(service),
         "workers": len(pool),
         "capacity": sum(map(pool.capacity, pool)),
         "busy": sum(map(pool.busy, pool)),
@@ -78,11 +78,16 @@ def _service(service: Service, now: float) -> Values:
     }
 
 
+def _name(service: Service) -> str:
+    """What its workers call it: a queue hub need not know."""
+    return next((worker.asked for worker in service.pool), service.name)
+
+
 def _worker(worker: Worker, service: Service, now: float) -> Values:
     about = worker.about or {}
     oldest = _first(call.given for call in worker.calls.values())
     return {
-        "service": service.name,
+        "service": worker.asked,
         "address": _text(about.get("address")),
         "protocol": f"0.{worker.style.version}",
         "mesh": worker.about is not None,

@@ -45,11 +45,15 @@ def test_an_idle_hub() -> None:
     }
 
 
-def test_the_one_service_of_a_queue_hub_does_not_hide_it() -> None:
+def test_the_one_service_of_a_queue_hub_is_called_as_its_workers_call_it() -> None:
     bench = Bench(only="q", any_name=True)
-    bench.register(b"w")
+    bench.call(b"c", b"1")
     assert [one["name"] for one in ask(bench)["services"]] == ["q"]
-    assert bench.requests() == []
+    bench.register(b"w", "users")
+    bench.pass_time(1.0)
+    values = ask(bench)
+    assert [one["name"] for one in values["services"]] == ["users"]
+    assert [one["service"] for one in values["workers"]] == ["users"]
 
 
 def test_services_and_workers() -> None:
