@@ -11,7 +11,7 @@ import sys
 import click
 
 from mesh.cli.options import debug_option, seconds_option
-from mesh.cli.reporting import EXIT_INTERRUPTED, run
+from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
 
 CAPACITY = 1_000
 """Calls that a running server gets at once where the user does not say: the hub can't know."""
@@ -108,8 +108,7 @@ def _stand_beside(
     stop = Stop(sidecar.stop, tell=True)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    for hub in hubs:
-        print(f"serving {name}, which is at {endpoint}, through {hub}", flush=True)
+    tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
     sidecar.run()
     return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
 

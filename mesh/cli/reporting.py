@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import click
 
+from mesh.cli.streams import OutputError, discard_output, prepare
 from mesh.errors import MeshError, RemoteError
 
 EXIT_FAILED = 1
@@ -34,8 +35,7 @@ class State:
 def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
     """Run `command` and return its exit code; everything that goes wrong becomes one line."""
     state = State()
-    # A remote string may hold what the terminal's encoding lacks; that must not end the command.
-    _tolerate(sys.stdout)
+    prepare()
     try:
         with command.make_context(prog, list(args), obj=state) as context:
             command.invoke(context)
@@ -70,6 +70,17 @@ def colourful(stream: object) -> bool:
     return bool(isatty and isatty()) and not os.environ.get("NO_COLOR")
 
 
+def tell(lines: Iterable[str]) -> None:
+    """Print what a server tells about itself; one whose output nobody can read serves all the same."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except OutputError as error:
+        discard_output()
+        complain("mesh", f"{error}; serving without it")
+
+
 def report(error: BaseException, prog: str, state: State) -> int:
     """Say on standard error what ended a command; gives the exit code."""
     if isinstance(error, click.exceptions.Exit):
@@ -86,6 +97,11 @@ def report(error: BaseException, prog: str, state: State) -> int:
     if isinstance(error, BrokenPipeError):
         _abandon_output()
         return EXIT_PIPE
+    if isinstance(error, OutputError):
+        _show_traceback(error, state)
+        _abandon_output()
+        complain(prog, str(error))
+        return EXIT_USAGE
     if isinstance(error, click.ClickException):
         _show_traceback(error, state)
         complain(prog, _usage_text(error))
@@ -120,19 +136,13 @@ def _show_traceback(error: BaseException, state: State) -> None:
         _write_error("".join(traceback.format_exception(error)))
 
 
-def _tolerate(stream: object) -> None:
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
 def _abandon_output() -> None:
     """Let nothing more reach standard output, not even the flush when Python ends."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()
         except (OSError, ValueError):
             pass
 

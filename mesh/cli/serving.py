@@ -10,13 +10,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell_draining
+from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell, tell_draining
 
 if TYPE_CHECKING:
     from mesh import Server
@@ -140,11 +139,12 @@ def _reachable(endpoint: str) -> str:
 
 
 def _announce(name: str, bound: list[str], plan: Plan) -> None:
-    for endpoint in bound:
-        print(f"serving {name} on {endpoint}")
-    for endpoint in (*plan.connect, *plan.hubs):
-        print(f"serving {name} through {endpoint}")
-    sys.stdout.flush()
+    tell(
+        [
+            *(f"serving {name} on {endpoint}" for endpoint in bound),
+            *(f"serving {name} through {endpoint}" for endpoint in (*plan.connect, *plan.hubs)),
+        ]
+    )
 
 
 class Stop:

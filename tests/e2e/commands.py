@@ -47,6 +47,9 @@ class Users:
     def value(self, value):
         return value
 
+    def long(self):
+        return b"x" * 100_000
+
     def nothing(self):
         return None
 

@@ -1,0 +1,63 @@
+"""Commands whose standard output is closed or can't be written."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from tests.e2e.commands import MESH, environment, mesh
+from tests.helpers.peers import LOCAL, free_port
+from tests.helpers.processes import PATIENCE, Process, Result, eventually
+
+BROKEN = [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")]
+
+
+def shell(command: list[str], end: str, cwd: Path) -> Result:
+    done = run(
+        ["sh", "-c", f'exec "$@" {end}', "sh", *command],
+        cwd=cwd, env={"PATH": "/usr/bin:/bin", **environment()}, capture_output=True, timeout=PATIENCE,
+    )  # fmt: skip
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize(("end", "reason"), BROKEN)
+@pytest.mark.parametrize(
+    "arguments", [["call", "users", "ticks", "5", "0"], ["call", "users", "long"], ["inspect", "users"],
+                  ["services", "-j"], ["--version"], ["call", "--help"]]
+)  # fmt: skip
+@pytest.mark.usefixtures("served")
+def test_a_command_says_that_it_can_t_print(
+    folder: Path, end: str, reason: str, arguments: list[str]
+) -> None:
+    result = shell([*MESH, *arguments], end, folder)
+    assert result.returncode == 2, result
+    assert result.stderr == f"mesh: standard output can't be written: {reason}\n"
+
+
+@pytest.mark.usefixtures("served")
+def test_what_prints_nothing_needs_no_output(folder: Path) -> None:
+    assert shell([*MESH, "call", "users", "nothing"], ">&-", folder) == Result(0, "", "")
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("end", ["2>&-", "<&-"])
+def test_the_other_streams_may_be_closed(folder: Path, end: str) -> None:
+    assert shell([*MESH, "call", "users", "add", "1", "2"], end, folder) == Result(0, "12\n", "")
+    assert shell([*MESH, "call", "users", "fail"], "2>&-", folder) == Result(1, "", "")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("end", "reason"), BROKEN)
+def test_a_server_runs_on_without_output(folder: Path, end: str, reason: str, processes: str) -> None:
+    endpoint = f"{LOCAL}:{free_port()}"
+    command = [*MESH, "serve", "users:Users", "--bind", endpoint, "--processes", processes]
+    with Process(["sh", "-c", f'exec "$@" {end}', "sh", *command], cwd=folder, env=environment()) as server:
+        line = server.wait_for("^mesh: .*")[0]
+        assert line == f"mesh: standard output can't be written: {reason}; serving without it"
+        # Its handler prints, too.
+        eventually(lambda: mesh("call", endpoint, "nap", "0", cwd=folder).stdout == "rested\n")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0, server.stderr
