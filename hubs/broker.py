@@ -45,6 +45,9 @@ LOOK_EVERY: Final = 0.02
 """Seconds between two looks whether a hub that drains has done so."""
 LINGER: Final = 1.0
 """Seconds for the last messages to leave, after the calls have ended."""
+GRACE: Final = 0.25
+"""Seconds for the peers to read the last messages: libzmq throws away what a client has received and
+not read yet when the connection ends."""
 MARGIN: Final = 1.0
 LOG_EVERY: Final = 1.0
 
@@ -89,6 +92,7 @@ class Broker:
         self._probes: list[list[float]] = [[] for _ in self._routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
+        self._grace = 0.0
         self._logged = self.switch.dropped.copy()
         self._notes = Notes(spec.name)
         self._ending = threading.Lock()
@@ -140,7 +144,7 @@ class Broker:
 
     def stop(self, drain: float) -> None:
         if self._thread.is_alive():
-            self._order(partial(self._begin_end, time.monotonic() + drain))
+            self._order(partial(self._begin_end, time.monotonic() + drain, GRACE if drain else 0.0))
             self._thread.join(drain + PATIENCE)
         self._end()
 
@@ -171,6 +175,9 @@ class Broker:
                 self._turn()
             self.switch.farewell()
             self._send_all()
+            close_at = time.monotonic() + self._grace
+            while time.monotonic() < close_at:
+                self._turn()
             linger = LINGER
         except zmq.ZMQError:
             log.exception("hub %s: libzmq has failed", self.spec.name)
@@ -299,13 +306,13 @@ class Broker:
         except (ConfigError, zmq.ZMQError) as exc:
             changed.set_exception(exc)
 
-    def _begin_end(self, stop_at: float) -> None:
-        """Take no more calls; what is open goes on until then.
+    def _begin_end(self, stop_at: float, grace: float) -> None:
+        """Take no more calls; what is open goes on until then. grace: seconds to stay after that.
 
         The endpoints stay: with them libzmq would give up the connections that came through them.
         """
         self.switch.draining = True
-        self._stop_at = min(self._stop_at, stop_at)
+        self._stop_at, self._grace = min(self._stop_at, stop_at), grace
 
     def _done(self, now: float) -> bool:
         if self._stop_at == NEVER:

@@ -178,13 +178,18 @@ class Switch(Registration):
         self.wake_at = 0.0
 
     def farewell(self) -> None:
-        """The hub ends: what is still open comes to nothing, and the workers may go elsewhere."""
+        """The hub ends: what is still open comes to nothing, and the workers may go elsewhere.
+
+        What comes after that is refused.
+        """
+        self.draining = True
         for call in self.calls:
             self._refuse(call, "LostRemote", "the hub has stopped", seen=call.tries > 0)
         for worker in self.workers.values():
-            worker.calls.clear()
             reason = "the hub has stopped" if worker.about is not None else ""
-            self.out.append((worker.address, mdp.disconnect(worker.style, reason)))
+            self._tell_to_register(worker.address, worker.style, reason)
+        self.workers.clear()
+        self.services.clear()
 
     # Time
 

@@ -394,6 +394,32 @@ def test_a_hub_that_stops_finishes_what_is_open(wires: Wires) -> None:
             assert again == (in_, out)
 
 
+def test_the_connections_stay_for_a_moment_after_the_last_answer(
+    wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubs.broker.GRACE", 1.0)
+    with running(queue()) as (broker, (in_, out)), RawClient(in_[0]) as client:
+        worker = wires(zmq.DEALER, *out)
+        worker.send_multipart(mdp.ready("echo", {"capacity": 1}))
+        client.send(*event(b"1"))
+        request = next_request(worker)
+        stopping = threading.Thread(target=broker.stop, args=[20])
+        stopping.start()
+        eventually(lambda: broker.switch.draining)
+        answer = wire.pack({"message_id": b"a", "v": 3, "response_to": b"1"}, "OK", [5])
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [answer]))
+        assert client.answer()[2] == [5]
+        client.send(*event(b"2"))
+        header, _, args = client.answer()
+        assert (args[0], header["refused"]) == ("LostRemote", True)
+        worker.send_multipart(mdp.ready("echo", {"capacity": 1}))
+        texts = []
+        while not texts or "is stopping" not in texts[-1]:
+            texts.append(str(worker.recv_multipart()))
+        stopping.join(10)
+        assert not broker.alive
+
+
 def test_a_hub_that_can_wait_no_longer_says_so(wires: Wires) -> None:
     with running(queue()) as (broker, (in_, out)), RawClient(in_[0]) as client:
         worker = wires(zmq.DEALER, *out)
