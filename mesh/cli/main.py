@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from mesh.cli.options import debug_option
+from mesh.cli.options import debug_option, version_option
 from mesh.cli.reporting import EXIT_USAGE, run
 
 # name -> module under mesh.cli, attribute, the line in `mesh --help`
@@ -56,33 +56,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
-def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    from importlib import metadata
-
-    try:
-        version = metadata.version("zeromesh")
-    except metadata.PackageNotFoundError:
-        version = "(run from its source, not installed)"
-    click.echo(f"mesh {version}")
-    ctx.exit()
-
-
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the remote call failed, 2 wrong usage or configuration, 3 nobody there.",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_show_version,
-    help="Show the version and exit.",
-)
+@version_option("mesh")
 @debug_option
 @click.pass_context
 def mesh(ctx: click.Context) -> None:

@@ -47,6 +47,53 @@ def debug_option(command: F) -> F:
     )(command)
 
 
+def version_option(prog: str) -> Callable[[F], F]:
+    """Add `--version` to the command that is called `prog`."""
+
+    def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if not value or ctx.resilient_parsing:
+            return
+        from importlib import metadata
+
+        try:
+            version = metadata.version("zeromesh")
+        except metadata.PackageNotFoundError:
+            version = "(run from its source, not installed)"
+        click.echo(f"{prog} {version}")
+        ctx.exit()
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show the version and exit.",
+    )
+
+
+def service_name(text: str) -> str:
+    """The name that a server gives its service, as a click type."""
+    from mesh.core.majordomo import MANAGEMENT
+    from mesh.names.model import NAME_RULE, is_service_name
+
+    if not is_service_name(text):
+        raise click.BadParameter(f"{text!r:.80} is no name of a service: {NAME_RULE}")
+    if text.startswith(MANAGEMENT):
+        raise click.BadParameter(
+            f"{text!r}: names that begin with {MANAGEMENT!r} belong to the hubs themselves"
+        )
+    return text
+
+
+def each_once(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The callback of an option that may be repeated, but not with the same value."""
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise click.BadParameter(f"{value} is given twice")
+    return values
+
+
 def services_option(command: F) -> F:
     """Add `--services FILE`."""
     return click.option(

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from mesh.cli.options import debug_option, seconds_option
+from mesh.cli.options import debug_option, each_once, seconds_option, service_name, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
 
 CAPACITY = 1_000
@@ -21,13 +21,14 @@ CAPACITY = 1_000
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 wrong usage or configuration, 130 ended by Ctrl-C.",
 )
-@click.argument("name")
+@click.argument("name", type=service_name)
 @click.argument("target")
 @click.option(
     "--hub",
     "hubs",
     multiple=True,
     required=True,
+    callback=each_once,
     metavar="EP",
     help="The out side of a hub; may be repeated.",
 )
@@ -45,6 +46,7 @@ CAPACITY = 1_000
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
 )
+@version_option("mesh-register")
 @debug_option
 @click.pass_context
 def mesh_register(

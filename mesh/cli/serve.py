@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mesh.cli.options import debug_option, seconds_option, services_option
+from mesh.cli.options import debug_option, each_once, seconds_option, service_name, services_option
 
 
 @click.command()
@@ -13,13 +13,15 @@ from mesh.cli.options import debug_option, seconds_option, services_option
 @click.option(
     "--connect",
     multiple=True,
+    callback=each_once,
     metavar="EP",
     help="Connect to a device or client that has bound; may be repeated.",
 )
-@click.option("--service", metavar="NAME", help="The service's name; else TARGET's own.")
+@click.option("--service", type=service_name, metavar="NAME", help="The service's name; else TARGET's own.")
 @click.option(
     "--hub",
     multiple=True,
+    callback=each_once,
     metavar="EP",
     help="Register with this hub's out side as a worker of --service; may be repeated.",
 )

@@ -74,6 +74,11 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:Users", "--hub", "127.0.0.1:1"], "did you mean 'tcp://127.0.0.1:1'?"),
         (["users:Users", "--threads", "0"], "--threads"),
         (["users:Users", "--heartbeat", "0"], "'0' is not a number of seconds above 0"),
+        (["users:Users", "--service", ""], "'' is no name of a service: a name is 1 to 62"),
+        (["users:Users", "--service", "a b"], "'a b' is no name of a service: a name is 1 to 62"),
+        (["users:Users", "--service", "mmi.service"], "belong to the hubs themselves"),
+        (["users:Users", *["--hub", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
+        (["users:Users", *["--connect", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
         ([], "Missing argument 'TARGET'"),
     ],
 )
