@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for hubs that have failed."""
+SOON = 0.05
+"""Seconds between two looks whether hubs that drain have done so."""
 OPEN_FILES = 262_144
 """At the most; each client and worker is one."""
 
@@ -71,10 +73,10 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 
 
 def _run(runner: Runner, signals: Signals) -> int:
-    while (number := signals.wait(LOOK_EVERY)) in (None, signal.SIGHUP):
+    while (number := signals.wait(SOON if runner.reloading else LOOK_EVERY)) in (None, signal.SIGHUP):
         if number:
             runner.reload()
-        runner.revive()
+        runner.tend()
     log.info("finishing what is under way; Ctrl-C stops at once")
     runner.stop()
     return EXIT_INTERRUPTED if number == signal.SIGINT else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hubs.broker import Broker
@@ -47,13 +47,25 @@ class _Running:
 
 
 class Runner:
-    """load: reads the files. announce: tells of each hub that was started or changed."""
+    """load: reads the files. announce: tells of each hub that was started or changed.
+
+    A hub that has to end drains in a thread of its own, and what comes in its place starts as
+    soon as it can; `tend`, to be called again and again, sees to that.
+    """
 
     def __init__(self, load: Callable[[], list[HubSpec]], make: Make, announce: Announce) -> None:
         self._load = load
         self._make = make
         self._announce = announce
         self._hubs: dict[str, _Running] = {}
+        # The threads that end hubs.
+        self._ending: list[threading.Thread] = []
+        # What the files want and could not be had yet, and the hubs that it is to come in place of.
+        self._pending: list[HubSpec] = []
+        self._replaced: dict[str, _Running] = {}
+        self._waits: dict[str, str] = {}
+        # Where a reload is under way: the hubs as they were when it began.
+        self._before: dict[str, HubSpec] | None = None
         self._exporters = Exporters(self._page)
 
     def start(self) -> None:
@@ -72,7 +84,7 @@ class Runner:
         """Read the files again and become what they say, touching nothing that has not changed.
 
         What is wrong is logged: in a file it means that nothing changes, in a hub that this one
-        does not.
+        does not. Does not wait for hubs that drain.
         """
         try:
             specs = self._load()
@@ -80,15 +92,35 @@ class Runner:
         except ConfigError as error:
             log.error("not reloaded, all goes on as before: %s", error)
             return
-        before = {name: running.spec for name, running in self._hubs.items()}
+        now = {name: running.spec for name, running in self._hubs.items()}
+        if self._before is None:
+            self._before = now
         names = {spec.name for spec in specs}
-        self._stop([name for name in before if name not in names], drain=True)
-        self._apply_all([spec for spec in specs if before.get(spec.name) != spec])
-        self._exporters.close_others([running.spec for running in self._hubs.values()])
-        self._report(before)
+        self._replaced = {name: old for name, old in self._replaced.items() if name in names}
+        for name in [name for name in now if name not in names]:
+            self._retire(self._hubs.pop(name))
+        self._waits.clear()
+        self._pending = [spec for spec in specs if now.get(spec.name) != spec]
+        self._apply_all()
+        self._settle()
+
+    @property
+    def reloading(self) -> bool:
+        """Whether hubs still drain, or wait for the endpoints of others that do."""
+        return self._before is not None
+
+    def tend(self) -> None:
+        """Go on with a reload, and start the hubs again that have failed."""
+        ended = [thread for thread in self._ending if not thread.is_alive()]
+        if ended:
+            self._ending = [thread for thread in self._ending if thread not in ended]
+            self._apply_all()
+        if self.reloading:
+            self._settle()
+        self.revive()
 
     def revive(self) -> None:
-        """Start the hubs again that have failed; to be called now and then."""
+        """Start the hubs again that have failed."""
         for running in self._hubs.values():
             if running.hub.alive:
                 continue
@@ -96,7 +128,7 @@ class Runner:
                 log.error("hub %s has failed: starting it again", running.spec.name)
                 running.hub.stop(0)
             try:
-                self._begin(running, running.spec)
+                self._begin(running)
             except ConfigError as error:
                 if str(error) != running.problem:
                     log.error("hub %s can't be started again, trying on: %s", running.spec.name, error)
@@ -104,20 +136,30 @@ class Runner:
 
     def stop(self, *, drain: bool = True) -> None:
         """Stop all at the same time, each within its own drain time."""
-        self._stop(list(self._hubs), drain)
+        self._pending.clear()
+        self._replaced.clear()
+        for name in list(self._hubs):
+            self._end(self._hubs.pop(name), drain)
+        for thread in self._ending:
+            thread.join()
+        self._ending.clear()
         self._exporters.close_others([])
 
-    def _stop(self, names: Iterable[str], drain: bool) -> None:
-        gone = [self._hubs.pop(name) for name in names]
-        threads = [
-            threading.Thread(target=one.hub.stop, args=[one.spec.drain if drain else 0], daemon=True)
-            for one in gone
-            if not one.problem
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    def _retire(self, running: _Running) -> None:
+        """End a hub that the files no longer have, or no longer so."""
+        if running.hub.alive:
+            spec = running.spec
+            log.info("reloading: hub %s drains, at most %g s", spec.name, spec.drain)
+        self._end(running, drain=running.hub.alive)
+
+    def _end(self, running: _Running, drain: bool) -> None:
+        if running.problem:
+            return  # it has ended already
+        thread = threading.Thread(
+            target=running.hub.stop, args=[running.spec.drain if drain else 0], daemon=True
+        )
+        thread.start()
+        self._ending.append(thread)
 
     def _start(self, spec: HubSpec) -> Endpoints:
         hub = self._make(spec)
@@ -125,51 +167,68 @@ class Runner:
         self._hubs[spec.name] = _Running(spec, hub)
         return endpoints
 
-    def _begin(self, running: _Running, spec: HubSpec) -> None:
-        """Put a new hub of `spec` in the place of one that has ended."""
-        hub = self._make(spec)
+    def _begin(self, running: _Running) -> None:
+        """Put a new hub in the place of one that has ended."""
+        hub = self._make(running.spec)
         endpoints = hub.start()
-        running.spec, running.hub, running.problem = spec, hub, ""
-        self._announce(spec, endpoints)
+        running.hub, running.problem = hub, ""
+        self._announce(running.spec, endpoints)
 
-    def _apply_all(self, pending: list[HubSpec]) -> None:
+    def _apply_all(self) -> None:
         """Where a hub takes an endpoint that another leaves, it may have to wait for its turn."""
-        while pending:
+        while self._pending:
             failed: list[tuple[HubSpec, ConfigError]] = []
-            for spec in pending:
+            for spec in self._pending:
                 try:
                     self._apply(spec)
                 except ConfigError as error:
                     failed.append((spec, error))
-            if len(failed) == len(pending):
-                for spec, problem in failed:
-                    state = "as before" if spec.name in self._hubs else "not started"
-                    log.error("hub %s is %s: %s", spec.name, state, problem)
+            stuck = len(failed) == len(self._pending)
+            self._pending = [spec for spec, _ in failed]
+            if stuck and self._ending:
+                self._tell_waiting(failed)
                 return
-            pending = [spec for spec, _ in failed]
+            if stuck:
+                self._give_up(failed)
 
     def _apply(self, spec: HubSpec) -> None:
         running = self._hubs.get(spec.name)
-        if running is None:
-            self._announce(spec, self._start(spec))
-            return
-        endpoints = running.hub.reconfigure(spec) if running.hub.alive else None
-        if endpoints is None:
-            self._replace(running, spec)
-        else:
-            running.spec = spec
-            self._announce(spec, endpoints)
+        if running is not None:
+            endpoints = running.hub.reconfigure(spec) if running.hub.alive else None
+            if endpoints is not None:
+                running.spec = spec
+                self._announce(spec, endpoints)
+                return
+            self._replaced[spec.name] = self._hubs.pop(spec.name)
+            self._retire(running)
+        self._announce(spec, self._start(spec))
+        self._replaced.pop(spec.name, None)
 
-    def _replace(self, running: _Running, spec: HubSpec) -> None:
-        """Raises ConfigError where the new hub can't start; the old one is then begun again."""
-        if not running.problem:
-            running.hub.stop(running.spec.drain if running.hub.alive else 0)
-        try:
-            self._begin(running, spec)
-        except ConfigError as error:
-            running.problem = str(error)
-            self.revive()
-            raise
+    def _tell_waiting(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
+        for spec, problem in failed:
+            if self._waits.get(spec.name) != str(problem):
+                self._waits[spec.name] = str(problem)
+                log.info("hub %s waits until what drains has ended: %s", spec.name, problem)
+
+    def _give_up(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
+        """Nobody is left who could make room: go back to the hubs of before."""
+        self._pending = []
+        for spec, problem in failed:
+            old = self._replaced.pop(spec.name, None)
+            if old is not None:
+                old.problem = str(problem)
+                self._hubs[spec.name] = old
+            state = "as before" if spec.name in self._hubs else "not started"
+            log.error("hub %s is %s: %s", spec.name, state, problem)
+        self.revive()
+
+    def _settle(self) -> None:
+        """The end of a reload, when nobody drains and nobody waits."""
+        if self._ending or self._pending or self._before is None:
+            return
+        before, self._before = self._before, None
+        self._exporters.close_others([running.spec for running in self._hubs.values()])
+        self._report(before)
 
     def _page(self, endpoint: str) -> str:
         """The numbers of the hubs that name it. Other threads ask for it, also while hubs come and go."""

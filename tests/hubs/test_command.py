@@ -295,3 +295,20 @@ def test_it_goes_on_when_nobody_reads_its_output_any_more(tmp_path: Path) -> Non
             assert "reloaded: changed hub" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+def test_sigterm_does_not_wait_for_a_reload_that_drains(tmp_path: Path, wires: Wires) -> None:
+    text = f"in: {ANY}\nout: {ANY}\nworkers: anonymous\ndrain: 60\nheartbeat: 1\n"
+    with hub(text, tmp_path) as (process, (_, in_, out)):
+        worker = wires(zmq.REP, out)
+        client = wires(zmq.REQ, in_)
+        client.send(b"call")
+        worker.recv()
+        other = f"in: {in_}\nout: {out}\ntype: forwarder\n"
+        reload(process, other, tmp_path, says="INFO hubs: reloading: hub hub drains, at most 60 s")
+        process.wait_for("hub hub waits until what drains has ended: .*in use")
+        process.signal(signal.SIGTERM)
+        process.wait_for("finishing what is under way")
+        worker.send(b"answer")
+        assert client.recv() == b"answer"
+        assert process.wait() == 0

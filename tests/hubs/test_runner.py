@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +29,7 @@ class Machine:
 
     def __init__(self, *specs: HubSpec) -> None:
         self.file: list[HubSpec] | ConfigError = list(specs)
-        self.bound: dict[str, str] = {}
+        self.bound: dict[str, object] = {}
         self.done: list[str] = []
         self.announced: list[str] = []
         self.hubs: dict[str, FakeHub] = {}
@@ -47,7 +49,15 @@ class Machine:
         self.announced.clear()
         self.file = list(specs)
         self.runner.reload()
+        self.until_settled()
         return self.done
+
+    def until_settled(self) -> None:
+        def settled() -> bool:
+            self.runner.tend()
+            return not self.runner.reloading
+
+        eventually(settled)
 
 
 class FakeHub:
@@ -80,16 +90,16 @@ class FakeHub:
         self.machine.done.append(f"stop {self.spec.name} in {drain:g}")
 
     def _bind(self, one: HubSpec) -> None:
-        others = [endpoint for endpoint, name in self.machine.bound.items() if name != one.name]
+        others = [endpoint for endpoint, owner in self.machine.bound.items() if owner is not self]
         for endpoint in (*one.in_.bind, *one.out.bind):
             if any(clash(endpoint, other) for other in others):
                 raise ConfigError(f"{endpoint} is in use")
         self._free()
-        self.machine.bound.update(dict.fromkeys((*one.in_.bind, *one.out.bind), one.name))
+        self.machine.bound.update(dict.fromkeys((*one.in_.bind, *one.out.bind), self))
 
     def _free(self) -> None:
         self.machine.bound = {
-            endpoint: name for endpoint, name in self.machine.bound.items() if name != self.spec.name
+            endpoint: owner for endpoint, owner in self.machine.bound.items() if owner is not self
         }
 
 
@@ -119,7 +129,10 @@ def test_a_reload_touches_only_what_has_changed(caplog: pytest.LogCaptureFixture
     done = machine.reload(spec("a", 1), spec("b", 3, timeout=1), spec("d", 7))
     assert done == ["stop c in 7", "change b", "start d"]
     assert machine.announced == ["b", "d"]
-    assert caplog.messages == ["reloaded: started d; changed b; stopped c; unchanged a"]
+    assert caplog.messages == [
+        "reloading: hub c drains, at most 7 s",
+        "reloaded: started d; changed b; stopped c; unchanged a",
+    ]
     assert machine.reload(spec("a", 1), spec("b", 3, timeout=1), spec("d", 7)) == []
 
 
@@ -215,3 +228,62 @@ def test_the_end_drains_all_at_the_same_time(monkeypatch: pytest.MonkeyPatch) ->
     machine.runner.stop()
     assert sorted(waiting) == [1, 2]
     assert time.monotonic() - begun < 10
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Hubs drain until it is set."""
+    event, at_once = threading.Event(), FakeHub.stop
+
+    def stop(hub: FakeHub, drain: float) -> None:
+        assert event.wait(20)
+        at_once(hub, drain)
+
+    monkeypatch.setattr(FakeHub, "stop", stop)
+    yield event
+    event.set()
+
+
+def test_others_change_while_a_hub_drains_and_its_place_is_taken_when_it_has(
+    held: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    machine = started(spec("a", 1), spec("b", 3))
+    machine.file = [spec("new", 1), spec("b", 5), spec("c", 7)]
+    machine.runner.reload()
+    assert machine.done[2:] == ["change b", "start c"]
+    assert machine.runner.reloading
+    assert caplog.messages == [
+        "reloading: hub a drains, at most 30 s",
+        "hub new waits until what drains has ended: tcp://*:1 is in use",
+    ]
+    held.set()
+    machine.until_settled()
+    assert machine.done[4:] == ["stop a in 30", "start new"]
+    assert caplog.messages[2:] == ["reloaded: started c, new; changed b; stopped a"]
+
+
+def test_a_second_reload_need_not_wait_for_the_first(held: threading.Event) -> None:
+    machine = started(spec("a", 1))
+    other = replace(spec("a", 1), type="forwarder")
+    for file in ([other], [], [spec("b", 3)], [spec("a", 1), spec("b", 3)]):
+        machine.file = file
+        machine.runner.reload()
+    assert machine.done[1:] == ["start b"]
+    held.set()
+    machine.until_settled()
+    assert machine.done[2:] == ["stop a in 30", "start a"]
+    assert sorted(machine.hubs) == ["a", "b"]
+    assert machine.hubs["a"].spec == spec("a", 1) and machine.hubs["a"].alive
+
+
+def test_the_end_cuts_a_reload_short(held: threading.Event) -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    machine.file = [replace(spec("a", 1), type="forwarder"), spec("b", 3)]
+    machine.runner.reload()
+    end = threading.Thread(target=machine.runner.stop)
+    end.start()
+    held.set()
+    end.join(10)
+    assert sorted(machine.done[2:]) == ["stop a in 30", "stop b in 30"]
+    assert machine.bound == {}
