@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mesh.cli.output import from_json
+from mesh.cli.output import cut, from_json
 
 _NEGATIVE = re.compile(r"-\.?\d")
 
@@ -41,8 +41,9 @@ def read_value(text: str, as_json: bool, what: str) -> Any:
     try:
         return from_json(text)
     except ValueError as error:
+        shown = cut(text, 80)
         raise click.UsageError(
-            f"{what} is not JSON: {text} ({error}); a string needs quotes: '\"{text}\"', or leave out -j"
+            f"{what} is not JSON: {shown} ({error}); a string needs quotes: '\"{shown}\"', or leave out -j"
         ) from None
 
 

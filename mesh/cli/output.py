@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -21,19 +23,36 @@ import click
 from mesh.cli.reporting import colourful
 
 BYTES_KEY = "$bytes"
+_DEEPEST = 10_000
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 # Lines that begin so stand by themselves in a docstring.
 _ITEM = ("-", "*", "•", ">>>", ":", "@", *"0123456789")
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: bytes become {"$bytes": BASE64}, times ISO 8601 text, keys text."""
-    return json.dumps(_jsonable(value), ensure_ascii=False)
+    """One line of JSON: bytes become {"$bytes": BASE64}, times ISO 8601 text, keys text, NaN null."""
+    with _deeply():
+        return json.dumps(_jsonable(value), ensure_ascii=False)
 
 
 def from_json(text: str) -> Any:
     """The value of a JSON text; {"$bytes": BASE64} becomes bytes. Raises ValueError."""
-    return json.loads(text, object_hook=_bytes_hook)
+    with _deeply():
+        try:
+            return json.loads(text, object_hook=_bytes_hook)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def _deeply() -> Iterator[None]:
+    """Let a value be as deep as one that travels: each level takes several calls."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _jsonable(value: Any) -> Any:
@@ -45,7 +64,9 @@ def _jsonable(value: Any) -> Any:
         return {BYTES_KEY: base64.b64encode(value).decode("ascii")}
     if isinstance(value, date):
         return value.isoformat()
-    if value is None or isinstance(value, (str, int, float)):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
         return value
     return repr(value)
 
@@ -108,11 +129,12 @@ class Printer:
         return text.translate(_UNSAFE) if self.tty else text
 
     def _laid_out(self, value: Any) -> str:
-        if not self.tty:
-            return repr(value)
-        from pprint import pformat
+        with _deeply():
+            if not self.tty:
+                return repr(value)
+            from pprint import pformat
 
-        return pformat(value, width=self.width, sort_dicts=False)
+            return pformat(value, width=self.width, sort_dicts=False)
 
     def wrapped(self, text: str, indent: str) -> None:
         """Write a text under `indent`, its paragraphs folded where the terminal is too narrow."""

@@ -55,12 +55,34 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
         ([1, 2.5, True], "[1, 2.5, true]"),
         (b"\x00\xff", '{"$bytes": "AP8="}'),
         (datetime(2024, 1, 2, tzinfo=UTC), '"2024-01-02T00:00:00+00:00"'),
+        ([float("nan"), float("inf"), -float("inf")], "[null, null, null]"),
         ({1: "a", b"k": [b""]}, '{"1": "a", "k": [{"$bytes": ""}]}'),
     ],
 )
 def test_json_of_every_value_that_travels(value: Any, text: str) -> None:
     assert to_json(value) == text
     json.loads(text)
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("tty", [False, True])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_as_deep_as_what_travels(screen: Any, tty: bool, as_json: bool) -> None:
+    printer, shown = screen(tty=tty, as_json=as_json)
+    printer.value(nested(1000))
+    assert "".join(shown.shown().split()) == "[" * 1000 + "]" * 1000
+
+
+def test_reading_as_deep_as_what_travels() -> None:
+    assert to_json(from_json("[" * 1000 + "]" * 1000)) == "[" * 1000 + "]" * 1000
+    with pytest.raises(ValueError, match="nested too deeply"):
+        from_json("[" * 100_000)
 
 
 def test_bytes_go_there_and_back_as_json() -> None:

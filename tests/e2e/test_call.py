@@ -133,6 +133,8 @@ def test_a_method_that_takes_too_long(folder: Path, served: Served) -> None:
         ([], "Missing argument 'SERVICE'"),
         (["users:4242", "get"], "did you mean 'tcp://users:4242'?"),
         (["users", "value", "-j", "18446744073709551616"], "integer of more than 64 bits"),
+        (["users", "value", "-j", "[" * 1500 + "]" * 1500], "nested more than 1000 levels deep"),
+        (["users", "value", "-j", "[" * 100_000], "nested too deeply"),
         (["users", "get", "--services", "none.yml"], "none.yml: no such file"),
     ],
 )
