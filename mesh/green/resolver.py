@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from time import monotonic
 
-from mesh.errors import MeshError
+from mesh.errors import ConfigError, MeshError
 from mesh.names.catalog import Catalog
 from mesh.names.model import Service
 from mesh.names.resolver import resolve
@@ -20,7 +20,9 @@ def endpoints_of(service: Service) -> list[tuple[str, int]]:
 
 
 class Followed:
-    """One name in a catalog. A name that disappears keeps its last endpoints."""
+    """One name in a catalog. It keeps its last endpoints where it disappears, or becomes what those
+    who use it can't talk to.
+    """
 
     def __init__(self, name: str, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -38,7 +40,20 @@ class Followed:
         if version != self._seen:
             self._seen = version
             try:
-                self.service = resolve(self.service.name, self._catalog)
+                service = resolve(self.service.name, self._catalog)
+                _check_change(self.service, service)
+                self.service = service
             except MeshError as exc:
                 log.warning("%s; its last endpoints are kept", exc)
         return endpoints_of(self.service)
+
+
+def _check_change(before: Service, now: Service) -> None:
+    """Raise ConfigError where a connection that was made for `before` is no good for `now`."""
+    if now.key is not None:
+        raise ConfigError(f"{now.name} has a key now ({now.source}); this release can't encrypt yet")
+    if (before.type == "router") != (now.type == "router"):
+        raise ConfigError(f"{now.name} was of type {before.type} and is of type {now.type} ({now.source})")
+    if before.hub != now.hub:
+        was, is_now = ("hubs", "servers") if before.hub else ("servers", "hubs")
+        raise ConfigError(f"{now.name} led to {was} and leads to {is_now} ({now.source}): connect anew")

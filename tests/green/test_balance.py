@@ -227,6 +227,30 @@ def test_a_broken_registry_changes_nothing(
     assert client.who() == "kept"
 
 
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{address: tcp://127.0.0.1:1, type: pub}", "was of type router and is of type pub"),
+        (f"{{address: tcp://127.0.0.1:1, key: '{'a' * 40}'}}", "has a key now"),
+        ("{hub: tcp://127.0.0.1:1}", "led to servers and leads to hubs"),
+    ],
+)
+def test_an_entry_that_becomes_of_no_use_to_a_client(
+    serve: Serve, connect: Connect, registry: Path, caplog: pytest.LogCaptureFixture, entry: str, problem: str
+) -> None:
+    endpoint, other = serve(Counting("kept")), serve(Counting("new"))
+    write(registry, f"users: {endpoint}\n")
+    client = connect("users", services=str(registry), timeout=5)
+    assert client.who() == "kept"
+    write(registry, f"users: {entry}\n")
+    eventually(lambda: (client.who(), caplog.text)[1], what="a line in the log")
+    assert f"{registry}:1" in caplog.text and problem in caplog.text
+    assert "its last endpoints are kept" in caplog.text
+    assert client.who() == "kept" and len(caplog.records) == 1
+    write(registry, f"users: {other}\n")
+    eventually(lambda: client.who() == "new", what="the move")
+
+
 def test_options_of_a_service_come_from_the_registry(serve: Serve, connect: Connect, registry: Path) -> None:
     write(registry, f"users: {{address: {serve(Counting('a'))}, timeout: 0.1}}\n")
     with (
