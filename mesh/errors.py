@@ -110,7 +110,7 @@ BY_NAME: dict[str, type[MeshError]] = {
 
 # A class that ends the caller's own loops must never come in from outside, and MemoryError can't
 # be mixed with another class.
-_NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "MemoryError", "Exception", "Warning"}
+_NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "MemoryError", "Exception"}
 _mapped: dict[str, type[RemoteError]] = {}
 
 
@@ -127,7 +127,7 @@ def _mappable(name: str) -> bool:
     return (
         isinstance(cls, type)
         and issubclass(cls, Exception)
-        and not issubclass(cls, BaseExceptionGroup)
+        and not issubclass(cls, (BaseExceptionGroup, Warning))
         and name not in _NEVER_MAPPED
     )
 

@@ -17,7 +17,8 @@ BUILTINS = sorted(
     name for name, cls in vars(builtins).items() if isinstance(cls, type) and issubclass(cls, BaseException)
 )
 NEVER = {
-    *("BaseException", "Exception", "Warning", "BaseExceptionGroup", "ExceptionGroup", "MemoryError"),
+    *("BaseException", "Exception", "BaseExceptionGroup", "ExceptionGroup", "MemoryError"),
+    *(name for name in BUILTINS if issubclass(getattr(builtins, name), Warning)),
     *("GeneratorExit", "KeyboardInterrupt", "SystemExit", "StopIteration", "StopAsyncIteration"),
 }
 CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, MeshError)]
