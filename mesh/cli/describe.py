@@ -6,6 +6,7 @@ It asks through a function and must not know connections or output.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from mesh.errors import RemoteError, TimeoutExpired
 
 Ask = Callable[..., Any]
+_ADDRESS = re.compile(r"(?<=[\w>'.]) at 0x[0-9a-fA-F]+(?=>)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ def _method(name: str, found: Any) -> Method:
     found = found if isinstance(found, dict) else {}
     args = _args(found.get("args"))
     signature = found.get("signature")
-    return Method(
-        name, signature if isinstance(signature, str) else _signature(args), _text(found.get("doc")), args
-    )
+    shown = _without_address(signature) if isinstance(signature, str) else _signature(args)
+    return Method(name, shown, _text(found.get("doc")), args)
 
 
 def _describe_piecemeal(ask: Ask) -> Description:
@@ -110,7 +111,17 @@ def _text(value: Any) -> str:
 def _args(found: Any) -> list[dict[str, Any]] | None:
     if not isinstance(found, list):
         return None
-    return [arg for arg in found if isinstance(arg, dict) and isinstance(arg.get("name"), str)]
+    args = [arg for arg in found if isinstance(arg, dict) and isinstance(arg.get("name"), str)]
+    return [{**arg, "default": _default(arg["default"])} if "default" in arg else arg for arg in args]
+
+
+def _default(value: Any) -> Any:
+    return _without_address(value) if isinstance(value, str) else value
+
+
+def _without_address(text: str) -> str:
+    """`<function f at 0x7f…>` as `<function f>`: where it lies changes with each start."""
+    return _ADDRESS.sub("", text)
 
 
 def _args_of_spec(spec: Any) -> list[dict[str, Any]] | None:
@@ -120,7 +131,7 @@ def _args_of_spec(spec: Any) -> list[dict[str, Any]] | None:
     args: list[dict[str, Any]] = [{"name": str(name)} for name in spec[0]]
     defaults = spec[3] or []
     for arg, default in zip(reversed(args), reversed(defaults), strict=False):
-        arg["default"] = default
+        arg["default"] = _default(default)
     return args
 
 

@@ -13,6 +13,7 @@ from mesh.cli.client import open_client
 from mesh.cli.describe import Description, Method, describe
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
 from mesh.cli.output import Printer, summary
+from mesh.cli.screen import folded
 from mesh.errors import MeshError
 
 
@@ -113,11 +114,10 @@ def _heading(printer: Printer, service: str, description: Description) -> None:
 
 
 def _signature_line(printer: Printer, method: Method) -> None:
-    name = printer.safe(method.name)
-    if not printer.tty or len(name + method.signature) <= printer.width:
-        printer.line(printer.paint(name, fg="cyan", bold=True) + printer.safe(method.signature))
-    else:
-        printer.wrapped(name + method.signature, indent="")
+    name, text = printer.safe(method.name), printer.safe(method.name + method.signature)
+    lines = folded(printer, text, indent=" " * 8)
+    lines[0] = printer.paint(lines[0][: len(name)], fg="cyan", bold=True) + lines[0][len(name) :]
+    printer.line("\n".join(lines))
 
 
 def _jsonable(description: Description) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from mesh.cli.output import Printer
 CLEAR = "\x1b[H\x1b[2J"
 
 
-def folded(printer: Printer, text: str) -> list[str]:
-    """`text` as lines of the terminal's width; as it is in a pipe."""
+def folded(printer: Printer, text: str, indent: str = "") -> list[str]:
+    """`text` as lines of the terminal's width, all but the first under `indent`; as it is in a pipe."""
     if not printer.tty:
         return [text]
-    return textwrap.wrap(printer.safe(text), printer.width, break_on_hyphens=False) or [""]
+    return textwrap.wrap(
+        printer.safe(text), printer.width, subsequent_indent=indent, break_on_hyphens=False
+    ) or [""]
 
 
 def show(printer: Printer, lines: Sequence[str], watch: bool) -> None:

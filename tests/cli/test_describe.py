@@ -43,6 +43,17 @@ def test_a_server_without_signatures() -> None:
     ]
 
 
+def test_defaults_are_shown_without_their_address() -> None:
+    lies = "<function f at 0x7fb1a0>"
+    found = {
+        "signature": f"(f={lies}, m=<bound method A.m of <a.A object at 0x7F01>>, t='at 0x7')",
+        "args": [{"name": "f", "default": lies}, {"name": "n", "default": 0}, {"name": "m"}],
+    }
+    method = describe(Peer(inspect={"name": "x", "methods": {"get": found}})).method("get")
+    assert method and method.args == [{"name": "f", "default": "<function f>"}, *found["args"][1:]]
+    assert method.signature == "(f=<function f>, m=<bound method A.m of <a.A object>>, t='at 0x7')"
+
+
 def test_a_server_whose_inspect_raises() -> None:
     peer = Peer(
         inspect=RemoteError("AttributeError", "getargspec"),

@@ -47,7 +47,7 @@ class Users:
     def value(self, value):
         return value
 
-    def long(self):
+    def long(self, first_of_all='some text', second_of_all='some more text'):
         return b"x" * 100_000
 
     def nothing(self):

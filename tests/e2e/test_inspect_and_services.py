@@ -47,6 +47,13 @@ class TestInspect:
                 assert GET in terminal.shown and "\x1b" not in terminal.shown
                 assert max(map(len, terminal.shown.splitlines())) <= 60
 
+    def test_a_long_signature_in_a_terminal(self, folder: Path) -> None:
+        with Terminal([*MESH, "inspect", "users", "long"], columns=40, cwd=folder, NO_COLOR="") as terminal:
+            assert terminal.wait() == 0
+        first, *others = terminal.shown.splitlines()
+        assert first.startswith("\x1b[36m\x1b[1mlong\x1b[0m(first_of_all=")
+        assert others and all(line.startswith(" " * 8) and len(line) <= 40 for line in others)
+
     def test_an_unknown_method(self, folder: Path) -> None:
         assert "did you mean get?" in failed(mesh("inspect", "users", "gett", cwd=folder), 1)
 
