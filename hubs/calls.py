@@ -10,10 +10,11 @@ for that call, so that an answer to a call of before a restart, or of another hu
 from __future__ import annotations
 
 from collections import Counter
+from logging import WARNING
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import is_beat, is_error
+from hubs.peek import is_answer, is_beat, is_error
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -37,13 +38,15 @@ class Calls:
     """base: 24 hex digits that no other sender of events has.
 
     out: what is to be sent. dropped: what was not understood, by kind; refused: the calls that were,
-    by error. clients: those with open calls. wake_at: when the timer is wanted next.
+    by error. notes: for the log, with the level of each. clients: those with open calls.
+    wake_at: when the timer is wanted next.
     """
 
     def __init__(self, settings: Settings, base: bytes) -> None:
         self.settings = settings
         self.out: list[Out] = []
         self.services: dict[str, Service] = {}
+        self.notes: list[tuple[int, str]] = []
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
@@ -236,7 +239,10 @@ class Calls:
         if call.gone:
             self.dropped["late"] += 1
         elif call.style is None:
-            self.out.append((call.client, [b"", body[0]]))
+            if is_answer(body[0], call.channel):
+                self.out.append((call.client, [b"", body[0]]))
+            else:
+                self._reject(worker, call, body, final)
         elif final or call.style.version == 2:
             command = Command.FINAL if final else Command.PARTIAL
             frames = mdp.answer(call.style, command, call.asked, body)
@@ -259,6 +265,26 @@ class Calls:
             service.pool.give_back(worker)
             if service.waiting.count:
                 self._dispatch(service, now)
+
+    def _reject(self, worker: Worker, call: Call, body: tuple[bytes, ...], final: bool) -> None:
+        """An answer that its client would wait on for ever, or take for that of another call."""
+        self.services[worker.service].tally.errors += 1
+        worker.errors += 1
+        # A mesh worker that could not read the call says so.
+        if len(body) == 2 and body[0] == b"WireError":
+            what = f"could not read the call: {body[1][:200].decode('utf-8', 'replace')}"
+        else:
+            what = "gave an answer that is none to this call, or no event at all"
+        why = f"its worker{worker.who} {what}"
+        self._tell_error(call, "WireError", f"{worker.asked}: {why}", refused=False)
+        if self._now >= worker.blamed:
+            worker.blamed = self._now + self.settings.heartbeat
+            self.notes.append((WARNING, f"a call of {worker.asked} has failed: {why}"))
+        if final:
+            call.gone = True
+            self._forget(call)
+        else:
+            self._give_up(call)
 
     def _orphan(self, service: Service, call: Call, what: str) -> None:
         """Its worker is gone, after it has done `what`."""
@@ -286,6 +312,9 @@ class Calls:
             else:
                 service.tally.refused += 1
         text = f"{call.asked or call.service or 'the call'}: {why}"
+        self._tell_error(call, name, text, refused=not seen)
+
+    def _tell_error(self, call: Call, name: str, text: str, *, refused: bool) -> None:
         if call.style is not None:
             body = [name.encode(), text.encode("utf-8", "replace")]
             self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, body)))
@@ -294,7 +323,7 @@ class Calls:
             "message_id": self._ids.next(),
             "v": wire.VERSION,
             "response_to": call.channel,
-            "refused": not seen,
+            "refused": refused,
         }
         self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
 

@@ -41,7 +41,8 @@ class Worker:
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
     has to answer, by token. ended: calls that it has answered; errors: those of them with an error.
-    short: calls and answers take one frame. asked: what it calls the service.
+    short: calls and answers take one frame. asked: what it calls the service. blamed: until when
+    its wrong answers are not worth another line in the log.
     """
 
     address: Address
@@ -58,6 +59,16 @@ class Worker:
     errors: int = 0
     short: bool = False
     asked: str = ""
+    blamed: float = 0.0
+
+    @property
+    def who(self) -> str:
+        """As " (box:123)", or its address; "" where it tells neither."""
+        about = self.about or {}
+        host, pid, address = about.get("host"), about.get("pid"), about.get("address")
+        if type(host) is str and type(pid) is int:
+            return f" ({_printable(host)}:{pid % 2**32})"
+        return f" ({_printable(address)})" if type(address) is str and address else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,3 +116,7 @@ class Service:
     tally: Tally = field(default_factory=Tally)
     seen: bool = False
     alone: float = NEVER
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text[:80] if char.isprintable())

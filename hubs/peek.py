@@ -13,6 +13,8 @@ _LOOKED_AT: Final = 4096
 """Bytes at the beginning of an event in which its name has to stand."""
 _ERR: Final = b"\xa3ERR"
 _NEAR: Final = 512
+_NEAR_ID: Final = 256
+_UNMISTAKABLE: Final = 16
 _NO_EVENT: Final = (
     msgpack.exceptions.UnpackException,
     ValueError,
@@ -95,6 +97,15 @@ def name_of(payload: bytes) -> str | None:
     except _NO_EVENT:
         return None
     return name if type(name) is str else None
+
+
+def is_answer(payload: bytes, channel: Any) -> bool:
+    """Whether it is an event for that call. Costs next to nothing where the id is one that is not
+    met by chance, and stands where it should."""
+    if type(channel) is bytes and len(channel) >= _UNMISTAKABLE and payload.find(channel, 0, _NEAR_ID) > 0:
+        return True
+    header = header_of(payload)
+    return header is not None and header.get("response_to") == channel
 
 
 def is_error(payload: bytes) -> bool:

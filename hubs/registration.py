@@ -26,12 +26,11 @@ MAX_SERVICES: Final = 10_000
 
 
 class Registration(Calls):
-    """See Calls for what it takes and gives. notes: for the log, with the level of each."""
+    """See Calls for what it takes and gives."""
 
     def __init__(self, settings: Settings, base: bytes) -> None:
         super().__init__(settings, base)
         self.workers: dict[Address, Worker] = {}
-        self.notes: list[tuple[int, str]] = []
         self._told: dict[Address, float] = {}
 
     def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
@@ -58,16 +57,15 @@ class Registration(Calls):
             self._dismiss(worker, "registered twice", tell=True)
             return
         name, about = self._named(message.service), message.about
+        worker = Worker(address, name, message.style, about, now, now, asked=message.service)
         problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
-            text = f"a worker{_who(about)} of {message.service} is not taken: {problem}"
+            text = f"a worker{worker.who} of {message.service} is not taken: {problem}"
             self.notes.append((WARNING, text))
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
-        worker = Worker(address, name, message.style, about, now, now)
-        worker.asked = message.service
         worker.short = message.style == STANDARD[2] and about is not None and about.get("short") == 1
         self._pace(worker)
         self.workers[address] = worker
@@ -80,7 +78,7 @@ class Registration(Calls):
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:
             self._acknowledge(worker)
-        self.notes.append((INFO, f"a worker{_who(about)} of {name} has registered"))
+        self.notes.append((INFO, f"a worker{worker.who} of {name} has registered"))
         self._dispatch(service, now)
 
     def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
@@ -92,7 +90,7 @@ class Registration(Calls):
         service.pool.resize(worker, capacity)
         if bool(before) != bool(capacity):
             change = "takes calls again" if capacity else "takes no more calls"
-            self.notes.append((INFO, f"the worker{_who(worker.about)} of {worker.service} {change}"))
+            self.notes.append((INFO, f"the worker{worker.who} of {worker.service} {change}"))
         self._acknowledge(worker)
         self._dispatch(service, now)
 
@@ -148,7 +146,7 @@ class Registration(Calls):
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
         del self.workers[worker.address]
         had = f", calls open: {len(worker.calls)}" if worker.calls else ""
-        text = f"the worker{_who(worker.about)} of {worker.service} {what}{had}"
+        text = f"the worker{worker.who} of {worker.service} {what}{had}"
         self.notes.append((INFO if what == LEFT else WARNING, text))
         service = self.services[worker.service]
         service.pool.remove(worker)
@@ -176,14 +174,6 @@ class Registration(Calls):
             for call in worker.calls.values():
                 self._beat_client(call, now)
         self._wake(min(worker.next_beat, lost_at))
-
-
-def _who(about: dict[str, Any] | None) -> str:
-    """Host and process, where a worker tells them, as " (box:123)"."""
-    host, pid = (about or {}).get("host"), (about or {}).get("pid")
-    if type(host) is not str or type(pid) is not int:
-        return ""
-    return f" ({''.join(char for char in host[:80] if char.isprintable())}:{pid % 2**32})"
 
 
 def _capacity(about: dict[str, Any] | None, otherwise: int) -> int:

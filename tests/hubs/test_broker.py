@@ -70,6 +70,10 @@ def event(number: bytes, name: str = "echo", args: Any = (1,), **header: Any) ->
     return {"message_id": number, "v": 3, **header}, name, list(args)
 
 
+def answer(number: bytes, value: Any) -> bytes:
+    return wire.pack({"message_id": b"a", "v": 3, "response_to": number}, wire.OK, [value])
+
+
 @pytest.fixture(params=["queue", "majordomo", "one socket"])
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> HubSpec:
     """Each kind of hub, serving `echo` to clients that name no service."""
@@ -327,7 +331,7 @@ def test_a_client_that_never_reads_is_given_up(wires: Wires) -> None:
         client.rcvhwm = 1
         client.connect(in_[0])
         client.send_multipart([b"", wire.pack(*event(b"1"))])
-        token, body = next_request(worker).address, os.urandom(1_000_000)
+        token, body = next_request(worker).address, answer(b"1", os.urandom(1_000_000))
         stream = mdp.carried(STANDARD[2], Command.PARTIAL, token, [body])
 
         def given_up() -> bool:
@@ -341,8 +345,9 @@ def test_a_client_that_never_reads_is_given_up(wires: Wires) -> None:
         request = next_request(worker)
         while wire.unpack(request.body[0])[1] == wire.BEAT:
             request = next_request(worker)
-        worker.send_multipart(mdp.carried(STANDARD[2], Command.FINAL, request.address, [b"done"]))
-        assert other.recv_multipart() == [b"", b"done"]
+        done = answer(b"1", "done")
+        worker.send_multipart(mdp.carried(STANDARD[2], Command.FINAL, request.address, [done]))
+        assert other.recv_multipart() == [b"", done]
 
 
 def test_rubbish(hub: HubSpec, wires: Wires) -> None:
@@ -384,8 +389,9 @@ def test_a_hub_that_stops_finishes_what_is_open(wires: Wires) -> None:
         client.send_multipart([b"", wire.pack(*event(b"2"))])
         header, name, args = wire.unpack(client.recv_multipart()[-1])
         assert (name, args[0], header["refused"]) == ("ERR", "LostRemote", True)
-        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [b"done"]))
-        assert client.recv_multipart() == [b"", b"done"]
+        done = answer(b"1", "done")
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [done]))
+        assert client.recv_multipart() == [b"", done]
         while mdp.read(worker.recv_multipart()) == mdp.read(mdp.heartbeat()):
             pass
         stopping.join(10)
@@ -406,8 +412,8 @@ def test_the_connections_stay_for_a_moment_after_the_last_answer(
         stopping = threading.Thread(target=broker.stop, args=[20])
         stopping.start()
         eventually(lambda: broker.switch.draining)
-        answer = wire.pack({"message_id": b"a", "v": 3, "response_to": b"1"}, "OK", [5])
-        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [answer]))
+        five = answer(b"1", 5)
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [five]))
         assert client.answer()[2] == [5]
         client.send(*event(b"2"))
         header, _, args = client.answer()
@@ -447,8 +453,8 @@ def test_a_change_keeps_calls_and_sockets(wires: Wires, tmp_path: Path) -> None:
             second.send(*event(b"2"))
             second.send(*event(b"3"))
             assert second.answer()[2][0] == "Overloaded"
-        answer = wire.pack({"message_id": b"a", "v": 3, "response_to": b"1"}, "OK", [5])
-        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [answer]))
+        five = answer(b"1", 5)
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [five]))
         assert client.answer()[2] == [5]
         assert broker.reconfigure(replace(one, service="other")) is None
         with pytest.raises(ConfigError, match="in: can't bind"):

@@ -18,6 +18,11 @@ IN, OUT = 0, 1
 BASE = b"0123456789abcdef01234567"
 
 
+def reply(number: bytes, value: object = "x", name: str = wire.OK) -> bytes:
+    """A worker's answer to the call of that id."""
+    return wire.pack({"message_id": b"of the worker", "v": 3, "response_to": number}, name, [value])
+
+
 class Bench:
     """A switch, and what it has sent."""
 
@@ -88,8 +93,8 @@ def test_a_call_goes_to_a_worker_and_its_answer_back() -> None:
     payload = bench.call(b"c", b"1")
     ((worker, token, body),) = bench.requests()
     assert (worker, body) == (b"w", payload)
-    bench.answer(b"w", token, b"the answer")
-    assert bench.sent() == [(b"c", [b"", b"the answer"])]
+    bench.answer(b"w", token, reply(b"1"))
+    assert bench.sent() == [(b"c", [b"", reply(b"1")])]
     bench.clean()
 
 
@@ -104,9 +109,9 @@ def test_all_of_a_call_stays_with_its_worker() -> None:
     for _ in range(3):
         more = bench.event(b"c", {"message_id": b"x", "response_to": b"1"}, "_zpc_more", [100])
         assert bench.requests() == [(first[0], first[1], more)]
-    bench.answer(first[0], first[1], b"item", Command.PARTIAL)
-    assert bench.sent() == [(b"c", [b"", b"item"])]
-    bench.answer(first[0], first[1], b"done")
+    bench.answer(first[0], first[1], reply(b"1", "item"), Command.PARTIAL)
+    assert bench.sent() == [(b"c", [b"", reply(b"1", "item")])]
+    bench.answer(first[0], first[1], reply(b"1", "done"))
     bench.event(b"c", {"message_id": b"y", "response_to": b"1"}, "_zpc_more", [100])
     assert bench.requests() == []
 
@@ -117,9 +122,9 @@ def test_the_same_id_of_two_clients_is_two_calls() -> None:
     bench.call(b"c1", b"1")
     bench.call(b"c2", b"1")
     one, two = bench.requests()
-    bench.answer(b"w", two[1], b"for c2")
-    bench.answer(b"w", one[1], b"for c1")
-    assert [to for to, frames in bench.sent() if frames[-1].startswith(b"for")] == [b"c2", b"c1"]
+    bench.answer(b"w", two[1], reply(b"1", 2))
+    bench.answer(b"w", one[1], reply(b"1", 1))
+    assert bench.sent() == [(b"c2", [b"", reply(b"1", 2)]), (b"c1", [b"", reply(b"1", 1)])]
 
 
 def test_a_token_of_another_worker_or_of_before_a_restart_fits_nobody() -> None:
@@ -145,7 +150,7 @@ def test_calls_wait_for_a_worker_and_go_in_turn() -> None:
     seen = bench.requests()
     assert len(seen) == 2
     assert seen[1][2] == mine
-    bench.answer(b"w", seen[0][1], b"x")
+    bench.answer(b"w", seen[0][1], reply(b"1"))
     assert len(bench.requests()) == 1
 
 
@@ -395,7 +400,7 @@ def test_a_repeatable_call_that_was_answered_in_part_is_not_repeated() -> None:
     bench.register(b"w")
     bench.call(b"c", b"1", idempotent=True)
     ((_, token, _),) = bench.requests()
-    bench.answer(b"w", token, b"item", Command.PARTIAL)
+    bench.answer(b"w", token, reply(b"1"), Command.PARTIAL)
     bench.sent()
     bench.switch.unreachable((OUT, (b"w",)))
     assert bench.error() == (b"c", "LostRemote", False)
@@ -415,8 +420,8 @@ def test_a_client_that_has_gone_takes_its_calls_along() -> None:
     assert (cancelled, name, header["cancel"], header["response_to"]) == (token, "_zpc_hb", True, b"1")
     bench.answer(b"w", token, b"for nobody")
     ((_, token, _),) = bench.requests()
-    bench.answer(b"w", token, b"for d")
-    assert bench.sent() == [(b"d", [b"", b"for d"])]
+    bench.answer(b"w", token, reply(b"1"))
+    assert bench.sent() == [(b"d", [b"", reply(b"1")])]
     bench.clean()
 
 
@@ -508,8 +513,69 @@ def test_clients_behind_devices_have_long_envelopes() -> None:
     payload = wire.pack({"message_id": b"1", "v": 3, "service": "echo"}, "m", [])
     bench.switch.receive(IN, [b"device", b"client", b"", payload], bench.now)
     ((_, token, _),) = bench.requests()
-    bench.answer(b"w", token, b"x")
-    assert bench.switch.out == [((IN, (b"device", b"client")), [b"", b"x"])]
+    bench.answer(b"w", token, reply(b"1"))
+    assert bench.switch.out == [((IN, (b"device", b"client")), [b"", reply(b"1")])]
+
+
+# Wrong answers
+
+
+LONG = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("number", [b"1", LONG], ids=["short", "long"])
+@pytest.mark.parametrize("command", [Command.PARTIAL, Command.FINAL])
+@pytest.mark.parametrize(
+    "wrong", [b"", b"no event", reply(b"2"), wire.pack({"message_id": b"1"}, wire.OK, [1])]
+)
+def test_a_wrong_answer_is_an_error_of_the_call_at_once(
+    number: bytes, command: Command, wrong: bytes
+) -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1, host="vm", pid=7)
+    bench.call(b"c", number)
+    ((_, token, _),) = bench.requests()
+    bench.switch.notes.clear()
+    bench.answer(b"w", token, wrong, command)
+    (client, frames), *cancel = bench.sent()
+    header, name, args = wire.unpack(frames[-1])
+    why = "its worker (vm:7) gave an answer that is none to this call, or no event at all"
+    assert (client, header["response_to"], header["refused"], name) == (b"c", number, False, wire.ERR)
+    assert args == ["WireError", f"echo: {why}", ""]
+    assert [text for _, text in bench.switch.notes] == [f"a call of echo has failed: {why}"]
+    assert [to for to, _ in cancel] == ([b"w"] if command is Command.PARTIAL else [])
+    if command is Command.PARTIAL:
+        bench.answer(b"w", token, reply(number))
+        assert bench.sent() == []
+    bench.clean()
+    tally = bench.switch.services["echo"].tally
+    assert (tally.calls, tally.errors) == (1, 1)
+
+
+def test_a_worker_that_answers_wrongly_all_the_time_does_not_fill_the_log() -> None:
+    bench = Bench(heartbeat=10.0)
+    bench.register(b"w")
+    bench.switch.notes.clear()
+    for number in range(100):
+        bench.call(b"c", b"%d" % number)
+        ((_, token, _),) = bench.requests()
+        bench.answer(b"w", token, b"x")
+        bench.sent()
+    assert len(bench.switch.notes) == 1
+
+
+def test_a_worker_that_could_not_read_the_call_is_heard() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    ((_, token, _),) = bench.requests()
+    bench.worker_says(
+        b"w", mdp.carried(STANDARD[2], Command.FINAL, token, [b"WireError", b"its arguments are no list"])
+    )
+    ((_, frames),) = bench.sent()
+    assert wire.unpack(frames[-1])[2][1] == (
+        "echo: its worker could not read the call: its arguments are no list"
+    )
 
 
 frame = st.one_of(
@@ -546,8 +612,8 @@ def test_rubbish_raises_nothing_and_honest_calls_go_on(messages: list[tuple[int,
     bench.sent()
     bench.call(b"c", b"9", service="honest")
     ((_, token, _),) = bench.requests()
-    bench.answer(b"honest", token, b"ok")
-    assert (b"c", [b"", b"ok"]) in bench.sent()
+    bench.answer(b"honest", token, reply(b"9"))
+    assert (b"c", [b"", reply(b"9")]) in bench.sent()
     # When all have gone, nothing is left of them.
     for _ in range(30):
         bench.pass_time(2.5)
