@@ -145,7 +145,7 @@ class ClientSession:
 
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
-            payload = self._pack((header, method, args))
+            payload = self._pack([header, method, [*args]])
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             kwargs = header.get("kwargs")
             found = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")

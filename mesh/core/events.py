@@ -64,7 +64,7 @@ class Packer:
         if kwargs:
             header["kwargs"] = kwargs
         try:
-            payload = self._pack((header, name, args))
+            payload = self._pack([header, name, [*args]])
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
             raise error or TypeError(f"the event {name!r:.80} can't be packed: {exc}") from None

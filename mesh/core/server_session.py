@@ -46,8 +46,9 @@ class ServerSession:
     """The calls that one ROUTER socket has accepted.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
-    heartbeats, or None for none. wake_at: when on_timer wants to be called next. abandoned: calls that were
-    given up while their handler ran; whoever runs it counts its end.
+    heartbeats, or None for none: then each of a peer's is answered. wake_at: when on_timer wants to be
+    called next. fastest: seconds, the shortest interval between heartbeats of an open call. abandoned:
+    calls that were given up while their handler ran; whoever runs it counts its end.
     """
 
     def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -56,6 +57,7 @@ class ServerSession:
         self.out: list[Out] = []
         self.woken: list[ServerCall] = []
         self.wake_at = NEVER
+        self.fastest = NEVER
         self.dropped: Counter[str] = Counter()
         self.draining = False
         self.abandoned = 0
@@ -180,6 +182,7 @@ class ServerSession:
             call.interval = min(self._interval, max(seconds, FASTEST))
             call.patience = max(self._interval, seconds)
             call.next_beat = now + call.interval
+            self.fastest = min(self.fastest, call.interval)
 
     def _follow_up(self, call: ServerCall | None, header: Header, name: str, args: Any, now: float) -> None:
         if call is None:
@@ -189,8 +192,12 @@ class ServerSession:
         if name == BEAT:
             if header.get("cancel") is True:
                 self.give_up(call)
-            elif call.version < 3:
+                return
+            if call.version < 3:
                 self._more(call, args)
+            if self._interval is NEVER and len(self.out) < MAX_OUT:
+                # It gives none of its own, but nobody is to lose a call for that.
+                self.out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
         elif name == MORE:
             self._more(call, args)
         else:
@@ -267,7 +274,7 @@ class ServerSession:
         if "mesh" in call.header:
             header["mesh"] = 1
         try:
-            payload = self._pack((header, name, args))
+            payload = self._pack([header, name, [*args] if name == OK else args])
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
@@ -285,7 +292,7 @@ class ServerSession:
         args = [clip(name), clip(msg), clip(traceback)]
         if type(version) is not int or version < 2:
             args = [f"{args[0]}({args[1]!r})"]
-        return self._pack(({**header, **extra}, ERR, args))
+        return self._pack([{**header, **extra}, ERR, args])
 
     # Ends
 
@@ -355,6 +362,7 @@ class ServerSession:
                 wake_at = call.next_beat
             if call.interval < fastest:
                 fastest = call.interval
+        self.fastest = fastest
         self.wake_at = max(wake_at, now + fastest * BEATS_LATE)
         return out
 

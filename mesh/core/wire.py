@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from reprlib import Repr
 from typing import Any, Final
 
@@ -43,14 +44,64 @@ _UNPACK_ERRORS = (*_PACK_ERRORS, KeyError, MemoryError)
 
 
 def packer() -> Pack:
-    """A function that packs one value; not to be shared by threads."""
-    return msgpack.Packer(use_bin_type=True, datetime=True).pack  # type: ignore[no-any-return]
+    """A function that packs one value; not to be shared by threads. Tuples cost it a second look.
+
+    Raises TypeError for a dict with a tuple among its keys, which no receiver could read.
+    """
+    tuples: list[None] = []
+    default = partial(_plain, tuples)
+    pack = msgpack.Packer(use_bin_type=True, datetime=True, strict_types=True, default=default).pack
+
+    def packed(value: Any) -> bytes:
+        payload: bytes = pack(value)
+        if tuples:
+            tuples.clear()
+            if _has_tuple_key(value):
+                raise TypeError("a dict has a tuple for a key")
+        return payload
+
+    return packed
+
+
+def _has_tuple_key(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if any(type(key) is tuple for key in one):
+                return True
+            waiting.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            waiting.extend(one)
+    return False
+
+
+def _plain(tuples: list[None], value: Any) -> Any:
+    """What is packed in place of a tuple, or of an object of a subclass."""
+    if isinstance(value, tuple):
+        tuples.append(None)
+        return list(value)
+    for kind, plain in _PLAIN:
+        if isinstance(value, kind):
+            return plain(value)
+    raise TypeError(f"can't pack {type(value).__name__}")
+
+
+_PLAIN: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (dict, dict),
+    (list, list),
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, bytes),
+    (bytearray, bytearray),
+)
 
 
 def pack(header: Header, name: str, args: Any) -> bytes:
     """One event as bytes. Raises TypeError, with the place, for a value that can't travel."""
     try:
-        return packer()((header, name, args))
+        return packer()([header, name, args])
     except _PACK_ERRORS as exc:
         raise cannot_travel(args, "args") or TypeError(f"args can't be packed: {exc}") from None
 
@@ -129,7 +180,7 @@ def cannot_travel(value: Any, place: str) -> TypeError | None:
             path.pop()
             continue
         label, item = step
-        fault = _fault(item)
+        fault = _KEY if type(item) is tuple and label.startswith("[the key ") else _fault(item)
         if len(open_containers) > _DEPTH:
             return TypeError(f"{place} is nested more than {_DEPTH} levels deep")
         if fault is not None:
@@ -149,6 +200,9 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
     else:
         for number, item in enumerate(value):
             yield f"[{number}]", item
+
+
+_KEY: Final = "is a tuple, which can't be a key where it arrives"
 
 
 def _shown(key: Any) -> str:

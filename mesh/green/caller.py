@@ -32,7 +32,8 @@ STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
 GRACE: Final = 0.25
-"""Seconds by which a timer may be late before the loop counts as blocked."""
+"""Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
+heartbeat."""
 
 
 class Caller:
@@ -47,6 +48,7 @@ class Caller:
         self.lock = process.allocate_lock()
         self.turn = monotonic()
         self._max_message = max_message
+        self.patience = GRACE if heartbeat is None else min(GRACE, heartbeat / 4)
         self._links: list[Link] = []
         self.session = ClientSession(self._links, process.new_base(), random.random, heartbeat, max_message)  # type: ignore[arg-type]
         self._retired: set[Link] = set()
@@ -354,7 +356,7 @@ class Caller:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has missed its timer, which a blocked one does."""
-        if self.session.wake_at + GRACE >= now or not self.session.calls:
+        if self.session.wake_at + self.patience >= now or not self.session.calls:
             return False
         return self._loop_lives() and not self.closed
 

@@ -18,7 +18,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from mesh.green import process
 
 PERIOD: Final = 0.1
-"""Seconds between two looks."""
+SHORTEST: Final = 0.02
+"""Seconds between two looks, at the most and at the least."""
 REPEAT: Final = 10.0
 """Seconds after which a loop that is still blocked is reported again."""
 
@@ -31,6 +32,9 @@ class Guarded(Protocol):
     lock: Any
     thread: int
     turn: float
+
+    @property
+    def patience(self) -> float: ...
 
     def overdue(self, now: float) -> bool: ...
     def stand_in(self, now: float) -> None: ...
@@ -62,8 +66,9 @@ class Guard:
             self._guarded.discard(guarded)
 
     def _run(self) -> None:
+        pause = PERIOD
         while True:
-            process.sleep(PERIOD)
+            process.sleep(pause)
             with self._lock:
                 guarded = list(self._guarded)
                 if not guarded:
@@ -71,6 +76,7 @@ class Guard:
                     return
             for one in guarded:
                 self._look(one)
+            pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in guarded)))
             del guarded
 
     def _look(self, one: Guarded) -> None:

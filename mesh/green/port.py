@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from gevent.hub import Hub
 
+from mesh.core.channel import NEVER
+from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
@@ -29,7 +31,9 @@ FAIR: Final = 0.01
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
 RETRY: Final = 0.01
-MIN_PATIENCE: Final = 0.15
+STILL: Final = 0.05
+"""Seconds without a turn after which the loop counts as one that stood still."""
+MIN_PATIENCE: Final = 0.05
 MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the guard stands in for it."""
 PROBES: Final = (0.1, 0.02, 0.0)
@@ -51,8 +55,9 @@ class Port:
         self.closed = False
         self.blocked_in: Callable[[FrameType | None], str] = lambda frame: name
         self._name = name
-        self._heartbeat = heartbeat
-        self._patience = max(MIN_PATIENCE, min((heartbeat or 0.0) / 2, MAX_PATIENCE))
+        self._beat = heartbeat or DEFAULT_HEARTBEAT
+        self._paced = NEVER
+        self._pulser: Any = None
         self._hub: Hub | None = None
         self._dispatch: Callable[[], None] = lambda: None
         self._resume: Callable[[ServerCall], None] = lambda call: None
@@ -85,7 +90,7 @@ class Port:
         """Be a worker of a hub, too. From any thread, under the lock."""
         self.hubs.add(endpoint, registration)
         self._has_hubs = True
-        self._patience = max(MIN_PATIENCE, min(self._patience or MAX_PATIENCE, registration.heartbeat / 2))
+        self._beat = min(self._beat, registration.heartbeat)
         if self._hub is not None:
             guard.watch(self)
 
@@ -109,17 +114,14 @@ class Port:
         data.start(self._drain)
         monitor = loop.io(sockets.descriptor(self.router.monitor), 1)
         monitor.start(self._connection_broke)
-        often = min(1.0, self._patience / 2)
-        pulse = loop.timer(often, often)
-        pulse.start(self._pulse)
+        self._set_pace()
         self._later = loop.timer(0.0)
-        self._watchers += [data, monitor, pulse, self._later]
+        self._watchers += [data, monitor, self._later]
         loop.run_callback(self._drain)
         # The descriptor tells of nothing before somebody has once found the monitor empty.
         loop.run_callback(self._connection_broke)
         self.hubs.start(loop, self._drain)
-        if self._heartbeat is not None or self._has_hubs:
-            guard.watch(self)
+        guard.watch(self)
 
     def close(self, linger_ms: int) -> None:
         """Close the socket; what was sent may still go out for `linger_ms`."""
@@ -138,7 +140,7 @@ class Port:
             watcher.stop()
             watcher.close()
         self._watchers.clear()
-        for timer in (self._timer, self._prober):
+        for timer in (self._timer, self._prober, self._pulser):
             if timer is not None:
                 timer.stop()
                 timer.close()
@@ -212,13 +214,15 @@ class Port:
         if self.closed or self._draining:
             return
         self._draining = True
-        end, most = 0.0, 1
+        end = 0.0
+        # One at first: to receive until it fails costs more than a lone call. But of what came while the
+        # loop stood still, some is a cancel of the rest.
+        most = 1 if monotonic() - self.turn < STILL else BATCH
         try:
             while True:
                 self.turn = now = monotonic()
                 end = end or now + FAIR
                 with self.lock:
-                    # One at first: to receive until it fails costs more than a lone call.
                     count = self._receive(now, most)
                     self.answer_at_once()
                 self._tell()
@@ -231,6 +235,8 @@ class Port:
                 most = BATCH
         finally:
             self._draining = False
+        if self.session.fastest < self._paced:
+            self._set_pace()
         self._arm()
 
     def answer_at_once(self) -> None:
@@ -277,6 +283,21 @@ class Port:
     def _wake_at(self) -> float:
         return min(self.session.wake_at, self.hubs.wake_at) if self._has_hubs else self.session.wake_at
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which the loop may stand still, for the sake of the most impatient caller."""
+        return max(MIN_PATIENCE, min(self._beat / 2, self.session.fastest / 2, MAX_PATIENCE))
+
+    def _set_pace(self) -> None:
+        """Turn more often than the patience of any caller needs it."""
+        assert self._hub is not None
+        if self._pulser is not None:
+            self._pulser.stop()
+            self._pulser.close()
+        self._paced = self.session.fastest
+        self._pulser = self._hub.loop.timer(min(1.0, self.patience / 2))
+        self._pulser.start(self._pulse)
+
     def _arm(self) -> None:
         wake_at = self._wake_at()
         if self.closed or self._hub is None or wake_at >= self._armed:
@@ -308,6 +329,7 @@ class Port:
     def _pulse(self) -> None:
         """A sign of life for the guard, and at most once a second a line on what was dropped."""
         self.turn = now = monotonic()
+        self._set_pace()
         if now < self._log_at or self.session.dropped == self._logged:
             return
         self._log_at = now + LOG_EVERY
@@ -321,7 +343,7 @@ class Port:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat."""
-        return not self.closed and now - self.turn > self._patience
+        return not self.closed and now - self.turn > self.patience
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""

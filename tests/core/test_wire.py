@@ -9,7 +9,8 @@ import struct
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import msgpack
 import pytest
@@ -75,7 +76,8 @@ class Unsayable:
         ([1, {"a": [0, {1, 2}]}], "args[1]['a'][1] is of type set;"),
         ([{"a": 1j}], "args[0]['a'] is of type complex;"),
         ([{frozenset(): 1}], "args[0][the key frozenset()] is of type frozenset;"),
-        ([{(1, object()): 1}], "[1] is of type object;"),
+        ([{(1, 2): 1}], "args[0][the key (1, 2)] is a tuple, which can't be a key where it arrives;"),
+        ([[{"a": ({(): 1},)}]], "args[0][0]['a'][0][the key ()] is a tuple"),
         ([2**64], "args[0] is an integer of more than 64 bits;"),
         ([-(2**63) - 1], "args[0] is an integer of more than 64 bits;"),
         ([{10**5000: 1}], "args[0][the key a large int] is an integer of more than 64 bits;"),
@@ -130,8 +132,40 @@ def test_what_is_no_event_is_a_wire_error(payload: bytes) -> None:
     assert len(str(caught.value)) < 400
 
 
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "otherwise"
+
+
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Pair(1, 2), [1, 2]),
+        ((1, ({"a": (2,)},)), [1, [{"a": [2]}]]),
+        (OrderedDict(a=1), {"a": 1}),
+        (Text("text"), "text"),
+        (HTTPStatus.OK, 200),
+        (True, True),
+        (type("Float", (float,), {})(1.5), 1.5),
+        (type("Bytes", (bytes,), {})(b"b"), b"b"),
+        (type("List", (list,), {})([1]), [1]),
+        ({Text("key"): 1}, {"key": 1}),
+    ],
+)
+def test_what_is_more_than_its_kind_travels_as_that(value: Any, plain: Any) -> None:
+    (arrived,) = wire.unpack(wire.pack(HEADER, "m", [value]))[2]
+    assert (type(arrived), arrived) == (type(plain), plain)
+
+
 def test_a_key_that_python_cant_hold_is_said_so() -> None:
-    payload = wire.pack(HEADER, "m", [{(1, 2): 3}])
+    payload = msgpack.packb([HEADER, "m", [{(1, 2): 3}]])
     with pytest.raises(WireError, match="an array or a map can't be the key of a map"):
         wire.unpack(payload)
 
