@@ -58,6 +58,7 @@ def settings_of(spec: HubSpec) -> Settings:
     """A queue hub has one service; where its file does not name it, all names mean that one."""
     only = (spec.service or spec.name) if spec.type == "queue" else None
     return Settings(
+        hub=spec.name,
         only=only,
         any_name=spec.type == "queue" and spec.service is None,
         default=spec.default,

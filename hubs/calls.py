@@ -30,6 +30,10 @@ MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
 MAX_UNKNOWN: Final = 1_000
 """Services without a worker so far that calls may wait for."""
+EARLY: Final = 0.1
+EARLY_SHARE: Final = 0.05
+"""Seconds, and the share of its time, by which a call that waits is refused before its client's own clock
+ends it, so that the client learns the hub's reason; the less of the two."""
 FORGET_AFTER: Final = 10.0
 """Heartbeats after its last worker and call until a service is as good as unknown."""
 
@@ -92,7 +96,9 @@ class Calls:
         settings = self.settings
         name = settings.only or header.get("service") or settings.default
         left = header.get("deadline")
-        seconds = left / 1000 if type(left) is int and left >= 0 else settings.timeout
+        seconds = settings.timeout
+        if type(left) is int and left >= 0:
+            seconds = left / 1000 - min(EARLY, EARLY_SHARE * left / 1000)
         call = Call(
             self._token(),
             client,
@@ -108,7 +114,10 @@ class Calls:
             header.get("idempotent") is True,
         )
         if not call.service:
-            self._refuse(call, "ServiceNotFound", "the call names no service, and this hub has no default")
+            problem = "its service is no text"
+            if not name:
+                problem = f"it names no service, and hub {settings.hub!r} has no 'default'"
+            self._refuse(call, "ServiceNotFound", problem)
             return
         self._admit(call, now)
 
@@ -129,7 +138,11 @@ class Calls:
     def _give_up(self, call: Call, cancel: bytes | None = None) -> None:
         """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it."""
         if call.worker is None:
-            self.services[call.service].waiting.remove(call)
+            service = self.services[call.service]
+            service.waiting.remove(call)
+            if self._now >= call.due:
+                # The client's clock was faster than ours.
+                self._count_refused(service, self._unserved(service, call)[0])
         elif call.style is None:
             self._follow(
                 call.worker, call, cancel or control(self._ids, call.channel, wire.BEAT, 0, cancel=True)
@@ -151,7 +164,7 @@ class Calls:
         service = self.services.get(call.service)
         if service is None:
             if not self._may_wait_for_unknown(call.size):
-                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+                self._refuse(call, "ServiceNotFound", self._nobody())
                 return
             service = self._service(call.service)
         if not service.waiting.count and (worker := service.pool.take()) is not None:
@@ -183,7 +196,11 @@ class Calls:
         return True
 
     def _refuse_overload(self, service: Service, call: Call) -> None:
-        self._refuse(call, "Overloaded", f"{len(service.waiting)} calls of {service.name!r} wait already")
+        waiting = service.waiting
+        by_bytes = len(waiting) < self.settings.queue
+        size = f", {waiting.size} bytes of at most {self.settings.queue_bytes}" if by_bytes else ""
+        calls = "1 call waits" if len(waiting) == 1 else f"{len(waiting)} calls wait"
+        self._refuse(call, "Overloaded", f"{calls} already{size}")
 
     def _may_wait_for_unknown(self, size: int) -> bool:
         """Names cost nothing to make up, so all the unknown ones together have the room of one."""
@@ -305,13 +322,10 @@ class Calls:
         self._forget(call)
         service = self.services.get(call.service)
         if not seen:
-            self.refused[name] += 1
-        if service is not None:
-            if seen:
-                service.tally.lost(self._now)
-            else:
-                service.tally.refused += 1
-        text = f"{call.asked or call.service or 'the call'}: {why}"
+            self._count_refused(service, name)
+        elif service is not None:
+            service.tally.lost(self._now)
+        text = f"{call.asked or call.service or 'a call'}: {why}"
         self._tell_error(call, name, text, refused=not seen)
 
     def _tell_error(self, call: Call, name: str, text: str, *, refused: bool) -> None:
@@ -326,6 +340,20 @@ class Calls:
             "refused": refused,
         }
         self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
+
+    def _count_refused(self, service: Service | None, name: str) -> None:
+        self.refused[name] += 1
+        if service is not None:
+            service.tally.refused += 1
+
+    def _unserved(self, service: Service, call: Call) -> tuple[str, str]:
+        """The error of a call that has waited in vain, and why."""
+        if service.seen:
+            return "TimeoutExpired", f"no worker was free within {self._now - call.opened:.3g} s"
+        return "ServiceNotFound", self._nobody()
+
+    def _nobody(self) -> str:
+        return f"hub {self.settings.hub!r} has no worker of it: start one, or correct the name"
 
     def _forget(self, call: Call) -> None:
         theirs = self.clients.get(call.client)
@@ -347,10 +375,7 @@ class Calls:
 
     def _expire(self, service: Service, now: float) -> None:
         for call in service.waiting.expire(now):
-            if service.seen:
-                self._refuse(call, "TimeoutExpired", f"no worker was free within {now - call.opened:.3g} s")
-            else:
-                self._refuse(call, "ServiceNotFound", "this hub has no worker of it")
+            self._refuse(call, *self._unserved(service, call))
         for call in service.waiting:
             self._beat_client(call, now)
             self._wake(call.deadline)

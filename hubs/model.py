@@ -17,7 +17,8 @@ Address = tuple[int, tuple[bytes, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """only: the one service of a queue hub, for events without a name too; None where workers say.
+    """hub: its name, for the errors. only: the one service of a queue hub, for events
+    without a name too; None where workers say.
 
     any_name: workers and clients may call that one as they like.
     default: the service of events without a name. heartbeat: seconds between heartbeats to
@@ -25,6 +26,7 @@ class Settings:
     bring no deadline. workers_at: the one side where workers may register; None for any.
     """
 
+    hub: str = "hub"
     only: str | None = None
     any_name: bool = False
     default: str | None = None

@@ -9,7 +9,7 @@ from logging import INFO, WARNING
 from typing import Any, Final
 
 from hubs.calls import FORGET_AFTER, Calls
-from hubs.model import Address, Settings, Worker
+from hubs.model import Address, Service, Settings, Worker
 from mesh.core import majordomo as mdp
 from mesh.core.channel import FASTEST, NEVER
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
@@ -32,6 +32,7 @@ class Registration(Calls):
         super().__init__(settings, base)
         self.workers: dict[Address, Worker] = {}
         self._told: dict[Address, float] = {}
+        self._names_told: set[str] = set()
 
     def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
         worker = self.workers.get(address)
@@ -78,8 +79,22 @@ class Registration(Calls):
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:
             self._acknowledge(worker)
-        self.notes.append((INFO, f"a worker{worker.who} of {name} has registered"))
+        self.notes.append((INFO, f"a worker{worker.who} of {worker.asked} has registered"))
+        self._compare_names(worker, service)
         self._dispatch(service, now)
+
+    def _compare_names(self, worker: Worker, service: Service) -> None:
+        """A queue hub that takes any name has one service all the same: two names may be a mistake."""
+        if not self.settings.any_name or worker.asked in self._names_told:
+            return
+        other = next((one.asked for one in service.pool if one.asked != worker.asked), None)
+        if other is not None and len(self._names_told) < MAX_SERVICES:
+            self._names_told.add(worker.asked)
+            text = (
+                f"workers of {worker.asked} get the same calls as those of {other}: a queue hub has one "
+                "service; name it with 'service:', or take type: majordomo for both"
+            )
+            self.notes.append((WARNING, text))
 
     def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
         if about is None or worker.about is None:
@@ -90,7 +105,7 @@ class Registration(Calls):
         service.pool.resize(worker, capacity)
         if bool(before) != bool(capacity):
             change = "takes calls again" if capacity else "takes no more calls"
-            self.notes.append((INFO, f"the worker{worker.who} of {worker.service} {change}"))
+            self.notes.append((INFO, f"the worker{worker.who} of {worker.asked} {change}"))
         self._acknowledge(worker)
         self._dispatch(service, now)
 
@@ -146,7 +161,7 @@ class Registration(Calls):
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
         del self.workers[worker.address]
         had = f", calls open: {len(worker.calls)}" if worker.calls else ""
-        text = f"the worker{worker.who} of {worker.service} {what}{had}"
+        text = f"the worker{worker.who} of {worker.asked} {what}{had}"
         self.notes.append((INFO if what == LEFT else WARNING, text))
         service = self.services[worker.service]
         service.pool.remove(worker)

@@ -115,7 +115,7 @@ def test_clients_find_each_service_of_a_majordomo_hub_by_name(tmp_path: Path) ->
                 assert client.pid() == process.pid
         with mesh.connect("three", services=str(registry)) as client:
             begun = time.monotonic()
-            with pytest.raises(mesh.ServiceNotFound, match="this hub has no worker of it"):
+            with pytest.raises(mesh.ServiceNotFound, match="hub 'one' has no worker of it"):
                 client.pid()
             assert time.monotonic() - begun < HEARTBEAT + 1
 

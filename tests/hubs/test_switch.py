@@ -517,6 +517,73 @@ def test_clients_behind_devices_have_long_envelopes() -> None:
     assert bench.switch.out == [((IN, (b"device", b"client")), [b"", reply(b"1")])]
 
 
+def test_the_hub_refuses_what_waits_before_its_client_gives_up() -> None:
+    bench = Bench(heartbeat=60.0)
+    bench.register(b"w", capacity=0)
+    bench.call(b"c", b"1", deadline=1000)
+    bench.call(b"c", b"2", deadline=10_000)
+    bench.sent()
+    bench.pass_time(0.94)
+    assert bench.sent() == []
+    bench.pass_time(0.02)
+    assert bench.error() == (b"c", "TimeoutExpired", True)
+    bench.pass_time(8.9)
+    assert bench.sent() == []
+    bench.pass_time(0.05)
+    assert bench.error() == (b"c", "TimeoutExpired", True)
+
+
+@pytest.mark.parametrize(("after", "refused"), [(0.5, 0), (1.0, 1)])
+def test_a_call_that_its_client_gives_up_at_its_deadline_counts_as_refused(
+    after: float, refused: int
+) -> None:
+    bench = Bench(heartbeat=60.0)
+    bench.register(b"w", capacity=0)
+    bench.call(b"c", b"1", deadline=1000)
+    bench.now += after
+    bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, wire.BEAT, [0])
+    assert bench.switch.refused["TimeoutExpired"] == refused
+    assert bench.switch.services["echo"].tally.refused == refused
+    bench.clean()
+
+
+def refusal(bench: Bench) -> str:
+    ((_, frames),) = bench.sent()
+    text: str = wire.unpack(frames[-1])[2][1]
+    return text
+
+
+def test_a_refusal_says_what_there_is_to_do() -> None:
+    bench = Bench(hub="one", queue_bytes=100, queue=2)
+    bench.event(b"c", {"message_id": b"1"})
+    assert refusal(bench) == "a call: it names no service, and hub 'one' has no 'default'"
+    bench.event(b"c", {"message_id": b"1", "service": 5})
+    assert refusal(bench) == "a call: its service is no text"
+    bench.call(b"c", b"1")
+    bench.pass_time(3.0)
+    bench.sent()
+    bench.call(b"c", b"1", service="nix")
+    bench.pass_time(2.5)
+    assert "nix: hub 'one' has no worker of it: start one, or correct the name" in str(bench.sent())
+    bench.register(b"w", capacity=0)
+    bench.sent()
+    bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=["x" * 90])
+    bench.call(b"c", b"3")
+    size = bench.switch.services["echo"].waiting.size
+    assert refusal(bench) == f"echo: 1 call waits already, {size} bytes of at most 100"
+
+
+def test_a_queue_hub_says_that_its_workers_have_two_names() -> None:
+    bench = Bench(only="q", any_name=True)
+    for worker, name in ((b"1", "users"), (b"2", "users"), (b"3", "orders"), (b"4", "orders")):
+        bench.register(worker, name, host="vm", pid=1)
+    texts = [text for _, text in bench.switch.notes]
+    assert texts.pop(3).startswith(
+        "workers of orders get the same calls as those of users: a queue hub has one"
+    )
+    assert texts == [f"a worker (vm:1) of {name} has registered" for name in ["users"] * 2 + ["orders"] * 2]
+
+
 # Wrong answers
 
 
