@@ -23,10 +23,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Binds:
-    """The endpoints to listen on. any_of: the first that this host can take, not all of them."""
+    """The endpoints to listen on. any_of: the first that this host can take, not all of them.
+
+    note: what the user may not have expected of them.
+    """
 
     endpoints: tuple[str, ...]
     any_of: str = ""
+    note: str = ""
 
     def each(self, bind: Callable[[str], T]) -> list[T]:
         """Bind what is to be bound; the results of `bind`. Raises its ConfigError."""
@@ -56,15 +60,20 @@ def choose_binds(
 
 def _from_registry(name: str, services_file: str | None) -> Binds | None:
     from mesh.names.catalog import Catalog
-    from mesh.names.model import Failed, Found, Missing
+    from mesh.names.model import Failed, Found, Missing, nearest
 
-    match Catalog(services_file).lookup(name):
+    catalog = Catalog(services_file)
+    match catalog.lookup(name):
         case Failed(error):
             raise error
-        case Missing():
+        case Missing(_, known):
             if services_file:
                 raise ConfigError(f"{services_file} has no service {name!r}: add it, or give --bind")
-            return None
+            if catalog.path is None:
+                return None
+            hint = nearest(name, known)
+            lacks = f"{catalog.path} has no service {name!r}{f'{hint} It' if hint else '; it'}"
+            return Binds((DEFAULT_BIND,), note=f"{lacks} listens on {DEFAULT_BIND}")
         case Found(found):
             if found.type != "router" or found.hub:
                 kind = "behind a hub" if found.hub else f"of type {found.type!r}"

@@ -13,7 +13,7 @@ from mesh.cli.arguments import ArgsCommand, read_keywords, read_values
 from mesh.cli.client import open_client
 from mesh.cli.describe import describe
 from mesh.cli.inspection import list_methods
-from mesh.cli.options import debug_option, seconds_option, service_argument, services_option
+from mesh.cli.options import debug_option, seconds_option, service_argument, services_option, whole
 from mesh.cli.output import Printer
 from mesh.errors import RemoteError
 
@@ -30,9 +30,7 @@ from mesh.errors import RemoteError
 )
 @seconds_option("--timeout", "Seconds to wait for an answer; else the registry's, or 30.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
-@click.option(
-    "--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts, if surely nothing was done."
-)
+@click.option("--retries", type=whole(0), metavar="N", help="Further attempts, if surely nothing was done.")
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
 @services_option
 @debug_option

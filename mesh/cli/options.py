@@ -25,6 +25,21 @@ def seconds(text: str) -> float:
     return number
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """A click type: a whole number that is not below `least`."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise click.BadParameter(f"{text!r} is not a whole number from {least} up")
+        return number
+
+    return convert
+
+
 def seconds_option(name: str, help_text: str) -> Callable[[F], F]:
     """Add an option that takes seconds; None where it is not given."""
     return click.option(name, type=seconds, metavar="S", help=help_text)

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from mesh.cli.options import debug_option, each_once, seconds_option, service_name, version_option
+from mesh.cli.options import debug_option, each_once, seconds_option, service_name, version_option, whole
 from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
 
 CAPACITY = 1_000
@@ -34,15 +34,11 @@ CAPACITY = 1_000
 )
 @seconds_option("--heartbeat", "Seconds between signs of life to the hubs; else 2.5.")
 @click.option("--address", metavar="EP", help="Listen here, too, and let the hubs tell; for code only.")
-@click.option(
-    "--pool-size", type=click.IntRange(min=1), metavar="N", help="Calls that run at once; else 1,000."
-)
-@click.option(
-    "--processes", type=click.IntRange(min=1), metavar="N", help="Serve in N processes; for code only."
-)
+@click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once; else 1,000.")
+@click.option("--processes", type=whole(1), metavar="N", help="Serve in N processes; for code only.")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=whole(1),
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from mesh.cli.options import debug_option, each_once, seconds_option, service_name, services_option
+from mesh.cli.options import debug_option, each_once, seconds_option, service_name, services_option, whole
+from mesh.cli.reporting import complain
 
 
 @click.command()
@@ -25,18 +26,18 @@ from mesh.cli.options import debug_option, each_once, seconds_option, service_na
     metavar="EP",
     help="Register with this hub's out side as a worker of --service; may be repeated.",
 )
-@click.option("--pool-size", type=click.IntRange(min=1), metavar="N", help="Calls that run at once.")
+@click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=whole(1),
     default=1,
     metavar="N",
     help="Serve in N processes; connections, not calls, are spread over them.",
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=whole(1),
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge.",
 )
@@ -73,9 +74,12 @@ def serve(
     from mesh.cli.serving import Plan
     from mesh.cli.serving import serve as carry_out
 
+    binds = choose_binds(bind, (*connect, *hub), service, services_file)
+    if binds.note:
+        complain("mesh", binds.note)
     plan = Plan(
         target=target,
-        binds=choose_binds(bind, (*connect, *hub), service, services_file),
+        binds=binds,
         service=service,
         connect=connect,
         hubs=hub,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -160,9 +161,12 @@ def _read(path: str) -> tuple[_Signature | None, dict[str, Service] | str]:
     from mesh.names.entries import parse_services
 
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             # Taken before the content: what is written meanwhile differs at the next look.
-            signature = _sign(os.fstat(file.fileno()))
+            status = os.fstat(file.fileno())
+            signature = _sign(status)
+            if not stat.S_ISREG(status.st_mode):
+                return signature, f"{path}: is no regular file: give the path of a {FILE_NAME}"
             data = file.read()
     except OSError as error:
         return None, f"{path}: cannot be read: {error.strerror}. It must be a file that this user may read"
@@ -178,6 +182,11 @@ def _read(path: str) -> tuple[_Signature | None, dict[str, Service] | str]:
         return signature, str(error)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without the wait that a named pipe has for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _signature(path: str) -> _Signature | None:
     try:
         return _sign(os.stat(path))
@@ -185,8 +194,8 @@ def _signature(path: str) -> _Signature | None:
         return None
 
 
-def _sign(stat: os.stat_result) -> _Signature:
-    return _Signature(stat.st_mtime_ns, stat.st_size, stat.st_ino)
+def _sign(status: os.stat_result) -> _Signature:
+    return _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _complaint(state: _State) -> tuple[str | None, _Signature | None]:

@@ -36,7 +36,18 @@ def test_a_server_that_connects_binds_nothing_by_itself() -> None:
 def test_the_default(registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_SERVICES", registry)
     assert choose_binds([], [], None, None).endpoints == (DEFAULT_BIND,)
-    assert choose_binds([], [], "unknown", None).endpoints == (DEFAULT_BIND,)
+    assert choose_binds([], [], "unknown", None) == Binds(
+        (DEFAULT_BIND,), note=f"{registry} has no service 'unknown'; it listens on {DEFAULT_BIND}"
+    )
+    assert "did you mean 'users'? It listens on" in choose_binds([], [], "userz", None).note
+
+
+def test_without_a_registry_there_is_nothing_to_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MESH_SERVICES", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert choose_binds([], [], "users", None) == Binds((DEFAULT_BIND,))
 
 
 def test_a_service_of_the_registry_gets_the_first_address_that_can_be_had(registry: str) -> None:

@@ -28,6 +28,20 @@ class Broken:
 class Empty:
     value = 3
 
+class Odd:
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+    def get(self): ...
+
+class Picky:
+    def __getattribute__(self, name):
+        if name == "get":
+            raise ValueError("not now")
+        return object.__getattribute__(self, name)
+    def get(self): ...
+
+odd = Odd()
+
 class Outer:
     class Inner:
         def hello(self): return "hello"
@@ -151,7 +165,10 @@ def test_a_class_that_fails_has_the_line(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("acme.shop:VERSION", "is a str"),
+        ("acme.shop:VERSION", "is of type str"),
+        ("acme.shop:Odd", "the methods of acme.shop:Odd can't be listed: RuntimeError: no __name__ at "),
+        ("acme.shop:Picky", "can't be listed: ValueError: not now at "),
+        ("acme.shop:odd.name", "acme.shop.odd.name can't be had: RuntimeError: no name at "),
         ("acme.shop:helper", "is a function"),
         ("acme.shop:wrong", "must map names to callables"),
         ("acme.shop:Empty", "nothing to serve"),
