@@ -168,7 +168,7 @@ class Supervisor:
         while self._asked:
             number = self._asked.pop(0)
             if self._exit_code is None:
-                self._stop(EXIT_INTERRUPTED if number == signal.SIGINT else 0)
+                self._stop(number)
             elif number == signal.SIGINT:
                 self._exit_code = EXIT_INTERRUPTED
                 self._kill_at = 0.0
@@ -180,9 +180,9 @@ class Supervisor:
             self._kill_at = float("inf")
             self._send(signal.SIGKILL)
 
-    def _stop(self, exit_code: int) -> None:
-        self._exit_code = exit_code
-        tell_draining()
+    def _stop(self, number: int) -> None:
+        self._exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else 0
+        tell_draining(number)
         self._due.clear()
         self._kill_at = time.monotonic() + self._drain
         self._send(signal.SIGTERM)

@@ -6,6 +6,7 @@ Owns the exit codes, Ctrl-C, the closed pipe and `--debug`. It must not know any
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,10 +57,14 @@ def complain(prog: str, text: str) -> None:
     _write_error(f"{prefix} {one_line(text)}\n")
 
 
-def tell_draining() -> None:
-    """Say that a server finishes its calls. Safe in a signal handler, which interrupts anything."""
+def tell_draining(number: int) -> None:
+    """Say that a server finishes its calls. Safe in a signal handler, which interrupts anything.
+
+    number: the signal that asked for it.
+    """
+    at_once = b"Ctrl-C again" if number == signal.SIGINT else b"SIGINT (Ctrl-C)"
     try:
-        os.write(2, b"mesh: finishing the running calls; Ctrl-C again stops at once\n")
+        os.write(2, b"mesh: finishing the running calls; " + at_once + b" stops at once\n")
     except OSError:
         pass
 

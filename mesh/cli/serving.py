@@ -162,7 +162,7 @@ class Stop:
         if self.received is None:
             self.received = number
             if self._tell:
-                tell_draining()
+                tell_draining(number)
             self._drain()
         elif number == signal.SIGINT:
             os._exit(EXIT_INTERRUPTED)

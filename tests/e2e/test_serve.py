@@ -72,7 +72,8 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:User", "--processes", "3", "--bind", ANY_PORT], "did you mean Users?"),
         (["users:Users", "--bind", "4242"], "'4242' is no endpoint"),
         (["users:Users", "--hub", "127.0.0.1:1"], "did you mean 'tcp://127.0.0.1:1'?"),
-        (["users:Users", "--threads", "0"], "--threads"),
+        (["users:Users", "--threads", "0"], "'--threads': '0' is not a whole number from 1 up"),
+        (["users:Users", "--processes", "1.5"], "'--processes': '1.5' is not a whole number from 1 up"),
         (["users:Users", "--heartbeat", "0"], "'0' is not a number of seconds above 0"),
         (["users:Users", "--service", ""], "'' is no name of a service: a name is 1 to 62"),
         (["users:Users", "--service", "a b"], "'a b' is no name of a service: a name is 1 to 62"),
@@ -95,6 +96,8 @@ def test_a_signal_lets_the_running_call_finish(
         with start("call", endpoint, "nap", "1", cwd=folder) as process:
             server.wait_for("napping")
             os.killpg(server.pid, number)
+            at_once = "SIGINT (Ctrl-C)" if number == signal.SIGTERM else "Ctrl-C again"
+            eventually(lambda: f"the running calls; {at_once} stops at once\n" in server.stderr)
             assert (process.wait(), process.stdout) == (0, "rested\n"), process.stderr
         assert server.wait() == code
 
@@ -112,6 +115,21 @@ def test_a_second_ctrl_c_does_not_wait(folder: Path, processes: str) -> None:
         server.signal(signal.SIGINT)
         assert server.wait() == 130
         assert process.wait() == 3
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_sigterm_does_nothing_more(folder: Path, processes: str) -> None:
+    arguments = ("users:Users", "--bind", ANY_PORT, "--processes", processes)
+    with (
+        serving(*arguments, cwd=folder) as (server, endpoint),
+        start("call", endpoint, "nap", "1", cwd=folder) as process,
+    ):
+        server.wait_for("napping")
+        server.signal(signal.SIGTERM)
+        server.wait_for("stops at once")
+        server.signal(signal.SIGTERM)
+        assert (process.wait(), process.stdout) == (0, "rested\n"), process.stderr
+        assert server.wait() == 0
 
 
 def test_a_handler_that_waits_lets_others_run(folder: Path) -> None:
