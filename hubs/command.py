@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.options import debug_option
+from mesh.cli.options import debug_option, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run
+from mesh.errors import ConfigError
 
 if TYPE_CHECKING:
     from hubs.runner import Runner
@@ -41,6 +42,7 @@ log = logging.getLogger("hubs")
 )
 @click.argument("files", nargs=-1, required=True, metavar="HUB.yml...")
 @click.option("--check", is_flag=True, help="Read the files, show their hubs, and exit.")
+@version_option("mesh-hub")
 @debug_option
 @click.pass_context
 def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
@@ -60,6 +62,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 
     if check:
         for spec in load(files):
+            _check_paths(spec)
             _say(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect))
         return
     from hubs.runner import Runner, make_hub
@@ -80,6 +83,15 @@ def _run(runner: Runner, signals: Signals) -> int:
     log.info("finishing what is under way; Ctrl-C stops at once")
     runner.stop()
     return EXIT_INTERRUPTED if number == signal.SIGINT else 0
+
+
+def _check_paths(spec: HubSpec) -> None:
+    from hubs.paths import path_problem
+
+    for side in (spec.in_, spec.out):
+        for endpoint in side.bind:
+            if problem := path_problem(endpoint):
+                raise ConfigError(f"{side.at[endpoint]}: {problem}")
 
 
 class Signals:

@@ -20,7 +20,7 @@ from mesh.errors import ConfigError
 
 PATH: Final = "/metrics"
 MOST: Final = 16
-"""Connections at once; what comes beyond that is closed."""
+"""Connections at once; for one beyond that the oldest is closed that has asked for nothing."""
 PATIENCE: Final = 10.0
 """Seconds that one connection may take in all."""
 _LOOK_EVERY: Final = 0.25
@@ -52,7 +52,8 @@ class Exporters:
                     self._open.pop(one).end()
                 reason = error.strerror or str(error)
                 raise ConfigError(
-                    f"{spec.source}: prometheus: can't listen at {endpoint!r}: {reason}; take another port"
+                    f"{spec.prometheus_at or 'prometheus'}: can't listen at {endpoint!r}: {reason}; "
+                    "take another port"
                 ) from None
             opened.append(endpoint)
         for one in opened:
@@ -101,13 +102,19 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
-            full = len(self._connections) >= MOST
-            if not full:
-                self._connections[request] = time.monotonic() + PATIENCE
-        if full:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
+            if len(self._connections) >= MOST:
+                oldest = next(iter(self._connections))
+                del self._connections[oldest]
+                _hang_up(oldest)
+            self._connections[request] = time.monotonic() + PATIENCE
+        super().process_request(request, client_address)
+
+    def has_asked(self, request: Any) -> None:
+        """This one is in use: others give way before it."""
+        with self._lock:
+            until = self._connections.pop(request, None)
+            if until is not None:
+                self._connections[request] = until
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -119,13 +126,18 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
         now = time.monotonic()
         with self._lock:
             for request in [one for one, until in self._connections.items() if until <= now]:
-                try:
-                    request.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+                _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("metrics: a request of %s failed", client_address, exc_info=True)
+
+
+def _hang_up(request: Any) -> None:
+    """Its thread then ends by itself."""
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,6 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
+        self.server.has_asked(self.request)
         found = self.path.partition("?")[0] == PATH
         body = (self.server.page(self.server.endpoint) if found else f"see {PATH}\n").encode()
         self.send_response(200 if found else 404)

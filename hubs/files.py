@@ -89,9 +89,11 @@ def _meant(names: Iterable[str]) -> str:
 
 
 def _named(node: Node, place: Place) -> Iterator[_Read]:
-    if not isinstance(node, MappingNode) or not node.value:
-        what = "an empty one" if isinstance(node, MappingNode) else document.shown(node)
-        raise place.wrong(node, f"must map names to hubs, as in 'NAME: {{in: …, out: …}}', not {what}")
+    if document.is_nothing(node) or (isinstance(node, MappingNode) and not node.value):
+        raise place.wrong(node, "has no hub in it: write one, as in 'NAME: {in: …, out: …}'")
+    if not isinstance(node, MappingNode):
+        problem = f"must map names to hubs, as in 'NAME: {{in: …, out: …}}', not {document.shown(node)}"
+        raise place.wrong(node, problem)
     for name, key, value in document.pairs(node, place):
         if not is_service_name(name):
             raise place.wrong(key, f"{name[:80]!r} cannot name a hub: {NAME_RULE}")

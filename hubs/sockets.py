@@ -10,11 +10,12 @@ import errno
 import math
 import socket as unix
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import zmq
 
 from hubs.claims import clash
+from hubs.paths import path_problem
 from hubs.spec import HubSpec, Side
 from mesh.errors import ConfigError
 
@@ -77,6 +78,7 @@ class Attached:
         self._hub = hub
         self._bound: dict[str, str] = {}
         self._connected: list[str] = []
+        self._at: Mapping[str, str] = {}
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ class Attached:
 
     def _add(self, side: Side) -> None:
         """Bind and connect what is new, but for what an endpoint that is left stands in the way of."""
+        self._at = side.at
         leaving = [real for text, real in self._bound.items() if text not in side.bind]
         for text in side.bind:
             if not any(clash(text, real) for real in leaving):
@@ -103,6 +106,8 @@ class Attached:
         if text in self._bound:
             return
         self._allow_ipv6(endpoint)
+        if problem := path_problem(endpoint):
+            raise ConfigError(f"{self._where(endpoint)}: {problem}")
         give_up = time.monotonic() + patience
         while True:
             try:
@@ -131,7 +136,11 @@ class Attached:
 
     def _wrong(self, how: str, endpoint: str, exc: OSError | zmq.ZMQError) -> ConfigError:
         reason = _HINTS.get(exc.errno or 0, str(exc))
-        return ConfigError(f"hub {self._hub}: {self._side}: can't {how} to {endpoint!r}: {reason}")
+        return ConfigError(f"{self._where(endpoint)}: can't {how} to {endpoint!r}: {reason}")
+
+    def _where(self, endpoint: str) -> str:
+        """The line of the file, where it came from one."""
+        return self._at.get(endpoint) or f"hub {self._hub}: {self._side}"
 
 
 def attach(sides: Iterable[tuple[Attached, Side]], patience: float = 0.0) -> None:

@@ -6,7 +6,9 @@ each other's way is looked at in files.py.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -14,9 +16,10 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from mesh.core.majordomo import MANAGEMENT
 from mesh.core.wire import MAX_MESSAGE
+from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
-from mesh.names.endpoints import endpoint_problem
+from mesh.names.endpoints import TRANSPORTS, endpoint_problem
 from mesh.names.model import NAME_RULE, is_service_name, nearest
 
 Type = Literal["queue", "majordomo", "forwarder", "streamer"]
@@ -54,10 +57,11 @@ Entries = dict[str, tuple[Node, Node]]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The endpoints of one side, in the file's order; at least one."""
+    """The endpoints of one side, in the file's order; at least one. at: where each stands, for errors."""
 
     bind: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
+    at: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class HubSpec:
     as; None takes any name. default: the service of a majordomo hub that gets events without one.
     heartbeat, timeout, drain: seconds. queue: calls that may wait, for each service; queue_bytes:
     what they may take. max_message: bytes. prometheus: a tcp:// endpoint; hubs that name the same
-    share it. source: where this was read, as "hub.yml:3"; it counts for nothing in a comparison.
+    share it. source: where this was read, as "hub.yml:3", prometheus_at: and that; they count for nothing
+    in a comparison.
     """
 
     name: str
@@ -86,6 +91,7 @@ class HubSpec:
     prometheus: str | None = None
     drain: float = 30.0
     source: str = field(default="", compare=False)
+    prometheus_at: str = field(default="", compare=False)
 
     @property
     def one_socket(self) -> bool:
@@ -111,6 +117,8 @@ def read_spec(name: str, source: str, node: Node, place: Place) -> HubSpec:
     }
     if fields.get("anonymous"):
         _check_anonymous(entries, place)
+    if "prometheus" in entries:
+        fields["prometheus_at"] = _where(entries["prometheus"][1], place.under("prometheus"))
     return HubSpec(name=name, type=kind, source=source, **fields)
 
 
@@ -175,23 +183,32 @@ def _value(key: str, node: Node, at: Place) -> Any:
 
 
 def _side(node: Node, place: Place) -> Side:
+    at_line: dict[str, str] = {}
     if not isinstance(node, MappingNode):
-        return Side(bind=_endpoints(node, place, _SIDE, bind=True))
+        return Side(bind=_endpoints(node, place, _SIDE, at_line, bind=True), at=at_line)
     found: dict[str, tuple[str, ...]] = {}
     for key, key_node, value in document.pairs(node, place):
         at = place.under(key)
         if key not in ("bind", "connect"):
             hint = nearest(key, ("bind", "connect")) or "; the keys are bind and connect"
             raise at.wrong(key_node, f"unknown key{hint}")
-        found[key] = _endpoints(value, at, f"{_ENDPOINT}, or a list of them", bind=key == "bind")
+        right = f"{_ENDPOINT}, or a list of them"
+        found[key] = _endpoints(value, at, right, at_line, bind=key == "bind")
     if not found:
         raise place.wrong(node, f"is an empty mapping: write {_SIDE}")
-    return Side(**found)
+    return Side(**found, at=at_line)
 
 
-def _endpoints(node: Node, place: Place, right: str, *, bind: bool) -> tuple[str, ...]:
+def _where(node: Node, place: Place) -> str:
+    return f"{place.source(node)}: {place.key}"
+
+
+def _endpoints(node: Node, place: Place, right: str, at: dict[str, str], *, bind: bool) -> tuple[str, ...]:
+    """Notes in `at` where each stands."""
     if not isinstance(node, SequenceNode):
-        return (_endpoint(node, place, right, bind),)
+        endpoint = _endpoint(node, place, right, bind)
+        at[endpoint] = _where(node, place)
+        return (endpoint,)
     if not node.value:
         raise place.wrong(node, f"is an empty list: write {right}")
     endpoints: list[str] = []
@@ -200,6 +217,7 @@ def _endpoints(node: Node, place: Place, right: str, *, bind: bool) -> tuple[str
         if endpoint in endpoints:
             raise place.wrong(item, f"{endpoint!r} stands twice in the list: keep one of the two")
         endpoints.append(endpoint)
+        at[endpoint] = _where(item, place)
     return tuple(endpoints)
 
 
@@ -209,7 +227,7 @@ def _endpoint(node: Node, place: Place, right: str, bind: bool) -> str:
     endpoint = str(node.value)
     problem = endpoint_problem(endpoint, bind=bind)
     if problem:
-        raise place.wrong(node, problem)
+        raise place.wrong(node, problem.replace(TRANSPORTS, "tcp://HOST:PORT or ipc://PATH"))
     if endpoint.startswith("inproc://"):
         raise place.wrong(
             node, f"{endpoint!r} is reached only from within the hub's own process: write tcp:// or ipc://"
@@ -228,7 +246,10 @@ def _service(node: Node, place: Place) -> str:
 def _seconds(node: Node, place: Place, least: float, most: float) -> float:
     if least == 0 and isinstance(node, ScalarNode) and not document.is_text(node) and node.value == "0":
         return 0.0
-    value = document.seconds(node, place)
+    try:
+        value = document.seconds(node, place)
+    except ConfigError:
+        value = math.nan
     if not least <= value <= most:
         raise place.wrong(node, f"must be from {least:g} to {most:g} seconds, not {document.shown(node)}")
     return value
@@ -254,5 +275,6 @@ def _prometheus(node: Node, place: Place) -> str:
     if problem is None and not endpoint.startswith("tcp://"):
         problem = f"{endpoint!r} is not reached by HTTP"
     if problem:
+        problem = problem.partition(": write ")[0]
         raise place.wrong(node, f"{problem}; it takes a port such as 9100, or tcp://HOST:PORT")
     return endpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -101,9 +102,34 @@ def test_a_port_in_use(tmp_path: Path, wires: Wires) -> None:
     taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
     (tmp_path / "hub.yml").write_text(f"in: {ANY}\nout: {taken}\ntype: streamer\n")
     assert failed(tmp_path, "hub.yml") == (
-        f"hub hub: out: can't bind to '{taken}': the address is in use already; "
+        f"hub.yml:2: out: can't bind to '{taken}': the address is in use already; "
         "stop the other program or take another port"
     )
+
+
+def test_a_metrics_port_in_use_is_told_with_its_line(tmp_path: Path, wires: Wires) -> None:
+    taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+    port = taken.rpartition(":")[2]
+    (tmp_path / "hub.yml").write_text(f"hubs:\n  a: {{in: {ANY}, out: {ANY},\n      prometheus: {port}}}\n")
+    line = failed(tmp_path, "hub.yml")
+    assert line.startswith(f"hub.yml:3: hubs.a.prometheus: can't listen at '{taken}': ")
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_file_at_an_ipc_path_is_left_alone(tmp_path: Path, check: tuple[str, ...]) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("gold")
+    (tmp_path / "hub.yml").write_text(f"in:\n  - {ANY}\n  - ipc://precious\nout: {ANY}\n")
+    assert failed(tmp_path, *check, "hub.yml") == (
+        "hub.yml:3: in: 'precious' is a file, not a socket: take another path or remove it"
+    )
+    assert precious.read_text() == "gold"
+
+
+def test_the_version(tmp_path: Path) -> None:
+    result = mesh_hub("--version", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(r"mesh-hub \S+\n", result.stdout), result
 
 
 # Running

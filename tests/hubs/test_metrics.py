@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -118,7 +118,7 @@ def exporters() -> Iterator[Exporters]:
 
 
 def at(endpoint: str) -> Any:
-    return spec("streamer", prometheus=endpoint, source="hub.yml:3")
+    return spec("streamer", prometheus=endpoint, prometheus_at="hub.yml:3: prometheus")
 
 
 def address(exporters: Exporters) -> tuple[str, int]:
@@ -171,8 +171,8 @@ def test_connections_are_bounded_in_number_and_time(
         slow = [stack.enter_context(socket.create_connection(where, 10)) for _ in range(exporter.MOST)]
         (server,) = exporters._open.values()
         eventually(lambda: len(server._connections) == exporter.MOST)
-        with closing(socket.create_connection(where, 10)) as more:
-            assert closed(more)
+        assert get(where)
+        assert closed(slow.pop(0))
         begun = time.monotonic()
         slow[0].send(b"GET")
         assert all(closed(one) for one in slow)
@@ -232,10 +232,10 @@ def test_a_port_in_use_at_the_start_and_at_a_reload(tmp_path: Path) -> None:
         (tmp_path / "wrong.yml").write_text(wrong)
         result = mesh_hub("wrong.yml", cwd=tmp_path)
         assert result.returncode == 2
-        assert "wrong.yml:1: prometheus: can't listen at 'tcp://127.0.0.1:" in result.stderr
+        assert "wrong.yml:4: prometheus: can't listen at 'tcp://127.0.0.1:" in result.stderr
         assert "in use" in result.stderr
         with hub(f"{plain}prometheus: {port}\n", tmp_path) as (process, _):
-            says = "not reloaded, all goes on as before: hub.yml:1: prometheus: can't listen at "
+            says = "not reloaded, all goes on as before: hub.yml:4: prometheus: can't listen at "
             reload(process, wrong, tmp_path, says=says)
             assert scrape(port)['mesh_hub_up{hub="hub",type="streamer"}'] == 1
             reload(process, plain, tmp_path, says="reloaded: changed hub")
