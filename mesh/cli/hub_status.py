@@ -12,7 +12,7 @@ import click
 
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
 from mesh.cli.output import Printer
-from mesh.cli.reporting import complain
+from mesh.cli.reporting import complain, one_line
 from mesh.cli.screen import folded, show
 from mesh.errors import ConfigError
 
@@ -46,7 +46,7 @@ def hub_status(
 
     BUSY is the calls that workers have, of those that they take at once. OLDEST is how long the
     oldest call waits, or takes. CALLS/S is of the last five seconds. With --json there is a line
-    for each hub.
+    for each hub, also one that does not answer. The exit code is 3 where none does.
     """
     import gevent
 
@@ -58,8 +58,11 @@ def hub_status(
     hubs = [HubClient(endpoint, timeout or PATIENCE) for endpoint in endpoints_of(service, services_file)]
     try:
         answers = _ask(hubs)
-        _require_one(answers)
-        _show(printer, answers, watch)
+        errors = [answer.error for answer in answers if answer.error is not None]
+        if as_json or len(errors) < len(answers):
+            _show(printer, answers, watch)
+        if len(errors) == len(answers):
+            raise errors[0]
         while watch:
             gevent.sleep(REFRESH)
             _show(printer, _ask(hubs), watch)
@@ -92,15 +95,6 @@ def _ask(hubs: Sequence[HubClient]) -> list[Answer]:
     return [one.get() for one in asked]
 
 
-def _require_one(answers: Sequence[Answer]) -> None:
-    """Raise why there is nothing to show; where some have answered, only tell of the others."""
-    errors = [answer.error for answer in answers if answer.error is not None]
-    if len(errors) == len(answers):
-        raise errors[0]
-    for error in errors:
-        complain("mesh hub-status", str(error))
-
-
 def _show(printer: Printer, answers: Sequence[Answer], watch: bool) -> None:
     if printer.as_json:
         for answer in answers:
@@ -109,6 +103,9 @@ def _show(printer: Printer, answers: Sequence[Answer], watch: bool) -> None:
         return
     lines: list[str] = []
     for answer in answers:
+        if answer.error is not None and not watch:
+            complain("mesh", str(answer.error))
+            continue
         lines += [""] if lines else []
         lines += _hub(printer, answer)
     show(printer, lines, watch)
@@ -119,8 +116,8 @@ def _hub(printer: Printer, answer: Answer) -> Iterator[str]:
     if values is None:
         yield from folded(printer, str(answer.error))
         return
-    title = f"hub {values.get('name')} ({values.get('type')})"
-    yield printer.paint(printer.safe(title), bold=True) + (" is stopping" if values.get("draining") else "")
+    title = one_line(f"hub {values.get('name')} ({values.get('type')})")
+    yield printer.paint(title, bold=True) + (" is stopping" if values.get("draining") else "")
     facts = [
         f"up {age(values.get('uptime'))}",
         f"release {values.get('version') or '-'}",
@@ -129,9 +126,9 @@ def _hub(printer: Printer, answer: Answer) -> Iterator[str]:
         *_counts("refused", values.get("refused")),
         *_counts("dropped", values.get("dropped")),
     ]
-    yield from folded(printer, "in " + " ".join(map(str, values.get("in") or ())))
-    yield from folded(printer, "out " + " ".join(map(str, values.get("out") or ())))
-    yield from folded(printer, ", ".join(facts))
+    for side in ("in", "out"):
+        yield from folded(printer, one_line(f"{side} {' '.join(map(str, values.get(side) or ()))}"))
+    yield from folded(printer, one_line(", ".join(facts)))
     services = sorted(values["services"], key=lambda one: str(one.get("name")))
     if services:
         yield ""
@@ -153,7 +150,7 @@ def _counts(what: str, counts: Any) -> list[str]:
 
 def _service(one: Values) -> Sequence[str]:
     return (
-        str(one.get("name")),
+        one_line(str(one.get("name"))),
         _number(one.get("workers")),
         _load(one),
         _number(one.get("waiting")),
@@ -167,15 +164,15 @@ def _service(one: Values) -> Sequence[str]:
 
 def _worker(one: Values) -> Sequence[str]:
     return (
-        _name(one),
-        str(one.get("service")),
+        one_line(_name(one)),
+        one_line(str(one.get("service"))),
         _load(one),
         _number(one.get("calls")),
         _number(one.get("errors")),
         age(one.get("oldest_call")) if one.get("busy") else "-",
         age(one.get("since")),
         age(one.get("last_heard")),
-        _kind(one),
+        one_line(_kind(one)),
     )
 
 

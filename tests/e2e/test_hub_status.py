@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from mesh.cli.hub_status import age
+from mesh.core import majordomo as mdp
 from tests.e2e.commands import MESH, Terminal, failed, mesh, serving, start
 from tests.helpers.peers import nobody
 from tests.helpers.processes import Process, eventually, python
 from tests.hubs import commands
 from tests.hubs.commands import Shown
+from tests.hubs.wires import Wires
 
 WORKER = Path(commands.__file__).with_name("worker.py")
 ANY = "tcp://127.0.0.1:*"
@@ -116,7 +119,11 @@ def test_a_name_that_is_reached_through_hubs_asks_each(tmp_path: Path, hub: Show
     one, other = map(json.loads, result.stdout.splitlines())
     assert one["name"] == "hub"
     assert other["endpoint"] == dead and "nobody answers" in other["error"]
-    assert f"{dead}: nobody answers" in result.stderr
+    assert result.stderr == ""
+    result = mesh("hub-status", "users", "--timeout", "1", cwd=tmp_path)
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, "hub hub (majordomo)")
+    assert result.stdout.count("nobody answers") == 0
+    assert result.stderr.startswith(f"mesh: {dead}: nobody answers")
     line = failed(mesh("hub-status", "direct", cwd=tmp_path), 2)
     assert "services.yml:2" in line and "not reached through a hub" in line
 
@@ -125,6 +132,26 @@ def test_nobody_is_there(tmp_path: Path) -> None:
     endpoint = nobody()
     line = failed(mesh("hub-status", endpoint, "--timeout", "0.3", cwd=tmp_path), 3)
     assert f"{endpoint}: nobody answers" in line and "forwarders, streamers and anonymous queues" in line
+
+
+def test_nobody_is_there_in_json(tmp_path: Path) -> None:
+    endpoint = nobody()
+    result = mesh("hub-status", "-j", endpoint, "--timeout", "0.3", cwd=tmp_path)
+    told = json.loads(result.stdout)
+    assert (result.returncode, told["endpoint"]) == (3, endpoint)
+    assert "nobody answers" in told["error"] and "nobody answers" in result.stderr
+
+
+def test_what_a_worker_says_of_itself_breaks_no_line(tmp_path: Path) -> None:
+    with commands.hub(MAJORDOMO, tmp_path) as (_, shown), Wires() as wires:
+        bad = {"capacity": 1, "host": "a\tb\nc", "pid": 7, "version": "1\x1b[31m\t2", "kind": "x\ny"}
+        peer = wires(zmq.DEALER, shown.out)
+        peer.send_multipart(mdp.ready("users", bad))
+        peer.recv_multipart()
+        text = mesh("hub-status", shown.in_, cwd=tmp_path).stdout
+        head, row = text.splitlines()[-2:]
+        assert head.startswith("WORKER\t") and row.startswith("a b c:7\tusers\t")
+        assert row.endswith("\tmesh 1 [31m 2 x y") and row.count("\t") == head.count("\t")
 
 
 def test_what_answers_is_no_hub(tmp_path: Path) -> None:
