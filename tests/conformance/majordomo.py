@@ -196,12 +196,38 @@ def run(clients: str, workers: str, cases: list[tuple[str, int, Case]]) -> int:
     return failed
 
 
+def problem(endpoint: str) -> str | None:
+    """Why there is nothing to test at this endpoint; None where somebody speaks ZMTP."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+            try:
+                socket.connect(endpoint)
+            except zmq.ZMQError as exc:
+                return (
+                    f"{endpoint!r} is no endpoint to connect to ({exc}): write tcp://HOST:PORT or ipc://PATH"
+                )
+            reached = monitor.poll(int(PATIENCE * 1000))
+            socket.disable_monitor()
+    return (
+        None if reached else f"{endpoint!r}: nobody answers within {PATIENCE:g} s; is a broker running there?"
+    )
+
+
 def main(arguments: list[str]) -> int:
     from tests.conformance.majordomo_cases import CASES
 
-    if not 1 <= len(arguments) <= 2:
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    if not 1 <= len(arguments) <= 2 or any(one.startswith("-") for one in arguments):
         print(__doc__, file=sys.stderr)
         return 2
+    for endpoint in dict.fromkeys(arguments):
+        why = problem(endpoint)
+        if why:
+            print(f"majordomo: {why}", file=sys.stderr)
+            return 2
     return 1 if run(arguments[0], arguments[-1], CASES) else 0
 
 

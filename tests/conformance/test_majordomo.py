@@ -32,8 +32,41 @@ def test_the_broker_conforms(sockets: str, tmp_path: Path) -> None:
     assert len(result.stdout.splitlines()) > 50
 
 
-def test_no_address_is_wrong_usage() -> None:
-    assert run([sys.executable, "-m", "tests.conformance.majordomo"]).returncode == 2
+SUITE = [sys.executable, "-m", "tests.conformance.majordomo"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--hlep"], ["tcp://a:1", "tcp://a:2", "tcp://a:3"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    result = run([*SUITE, *arguments])
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "ENDPOINT [WORKERS_ENDPOINT]" in result.stderr
+
+
+def test_help() -> None:
+    result = run([*SUITE, "--help"])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "ENDPOINT [WORKERS_ENDPOINT]" in result.stdout
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:5555", "tcp://127.0.0.1"])
+def test_what_is_no_endpoint(endpoint: str) -> None:
+    result = run([*SUITE, endpoint])
+    (line,) = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (2, "")
+    assert line.startswith(f"majordomo: {endpoint!r} is no endpoint")
+
+
+def test_nobody_there_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.conformance import majordomo
+
+    monkeypatch.setattr(majordomo, "PATIENCE", 0.2)
+    endpoint = nobody()
+    assert majordomo.main([endpoint]) == 2
+    assert capsys.readouterr().err == (
+        f"majordomo: {endpoint!r}: nobody answers within 0.2 s; is a broker running there?\n"
+    )
 
 
 def test_a_case_that_fails_is_said_so(
