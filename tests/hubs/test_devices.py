@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket as unix
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,9 +292,19 @@ def test_a_path_that_somebody_listens_at_is_not_taken_away(wires: Wires, tmp_pat
 
 
 def test_a_path_that_a_dead_program_left_behind_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "jobs").touch()
+    path = str(tmp_path / "jobs")
+    with closing(unix.socket(unix.AF_UNIX)) as dead:
+        dead.bind(path)
     with running(spec("streamer", in_=Side((f"ipc://{tmp_path}/jobs",)))) as (device, _):
         assert device.alive
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_path_of_something_else_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "jobs")
+    with pytest.raises(ConfigError, match=r"jobs' is a (file|folder), not a socket: take another path"):
+        Device(spec("streamer", in_=Side((f"ipc://{tmp_path}/jobs",)))).start()
+    assert (tmp_path / "jobs").exists()
 
 
 def test_a_host_that_is_not_here() -> None:
