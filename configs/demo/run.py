@@ -75,14 +75,14 @@ class Demo:
         self.servers.append(server)
         assert server.stdout is not None
         shown, found = "", None
-        while found is None:
+        while found is None or not shown.endswith("\n"):
             ready, _, _ = select.select([server.stdout], [], [], PATIENCE)
             text = os.read(server.stdout.fileno(), 65536).decode() if ready else ""
             if not text:
                 raise SystemExit(f"this did not start: {shlex.join(command)}")
-            print(text, end="", flush=True)
             shown += text
             found = re.search(says, shown)
+        print(shown, end="", flush=True)
         return found
 
     def write(self, name: str, endpoints: dict[str, str]) -> None:

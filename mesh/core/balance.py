@@ -9,18 +9,20 @@ from collections.abc import Callable, Sequence
 class Peer:
     """One endpoint of a client, as the choice sees it.
 
-    live: a connection stands. silent: a call was given up for its silence, and nothing came since.
+    live: a connection stands. leaving: until when it is left alone, for it has refused a call because
+    it stops. silent: a call was given up for its silence, and nothing came since.
     open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
     whether it understands what mesh adds to zerorpc, None until it was asked on this connection. why:
     the last reason why it is not live.
     """
 
-    __slots__ = ("endpoint", "live", "mesh", "open", "silent", "weight", "why")
+    __slots__ = ("endpoint", "leaving", "live", "mesh", "open", "silent", "weight", "why")
 
     def __init__(self, endpoint: str, weight: int = 1) -> None:
         self.endpoint = endpoint
         self.weight = weight
         self.live = False
+        self.leaving = 0.0
         self.silent = False
         self.open = 0
         self.mesh: bool | None = None

@@ -45,6 +45,8 @@ OLD_WINDOWS: Final = 500
 """Items that all streams of one old server together may hold."""
 TRY_SILENT: Final = 6.0
 """Heartbeats after which one call finds out whether a peer that was silent is well again."""
+LEAVING: Final = 2.0
+"""Seconds for which one that stops is left alone; it goes soon, or comes back."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
@@ -78,6 +80,7 @@ class ClientSession:
         self.wake_at = NEVER
         self.dropped: Counter[str] = Counter()
         self._try_at = NEVER
+        self._some_leave = 0.0
         self._ids = Ids(base)
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
@@ -141,7 +144,17 @@ class ClientSession:
             self._try_at = now + TRY_SILENT * self._interval if silent else NEVER
             if silent:
                 return silent[int(self._random() * len(silent))]
+        if now < self._some_leave:
+            staying = [peer for peer in self.peers if peer.leaving <= now and peer.live]
+            if staying:
+                return choose(staying, self._random)
         return choose(self.peers, self._random)
+
+    def elsewhere(self, error: Exception | None, now: float) -> bool:
+        """Whether a call that ended so was refused by one that stops, and another may take it."""
+        if not (isinstance(error, LostRemote) and error.refused) or now >= self._some_leave:
+            return False
+        return any(peer.live and peer.leaving <= now and not peer.silent for peer in self.peers)
 
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
@@ -242,7 +255,7 @@ class ClientSession:
         elif name in (BEAT, MORE):
             call.last_heard = now
         else:
-            self._last(call, peer, header, name, args)
+            self._last(call, peer, header, name, args, now)
 
     def _call_of(self, header: Header) -> Call | None:
         """The call that an event belongs to, also where its peer writes as text what it read as bytes."""
@@ -276,13 +289,16 @@ class ClientSession:
         if call.waiter is not None:
             self.woken.append(call)
 
-    def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any) -> None:
+    def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any, now: float) -> None:
         if ANSWERS.get((call.state, name)) is None:
             self._violated(call, peer, f"sent {name[:40]!r} to a call that is {call.state.value}")
             return
         if call.items is None and name != ERR:
             call.begin_stream()
-        self._end(call, outcomes.remote(header, args) if name == ERR else None)
+        error = outcomes.remote(header, args) if name == ERR else None
+        if isinstance(error, LostRemote) and error.refused:
+            peer.leaving = self._some_leave = now + LEAVING
+        self._end(call, error)
 
     def _violated(self, call: Call, peer: Peer, what: str) -> None:
         self.dropped["protocol"] += 1
@@ -348,6 +364,7 @@ class ClientSession:
     def peer_up(self, peer: Peer) -> None:
         peer.live = True
         peer.silent = False
+        peer.leaving = 0.0
         peer.mesh = None
         peer.why = ""
 

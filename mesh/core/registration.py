@@ -45,14 +45,16 @@ class Registration:
     """One service at one hub.
 
     about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
-    seconds. tokens: the calls that the hub waits for. why: the last reason to be out.
-    connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
+    seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for.
+    why: the last reason to be out. connect_at: when the driver is to connect anew. wake_at: when
+    on_timer wants to be called.
     """
 
     def __init__(self, service: str, about: dict[str, Any], heartbeat: float) -> None:
         self.service = service
         self.heartbeat = heartbeat
         self.state = State.AWAY
+        self.welcome = False
         self.known = False
         self.short = False
         self.confirmed = 0
@@ -92,7 +94,7 @@ class Registration:
 
     def _register(self, now: float) -> None:
         self.state = State.REGISTERED
-        self.known = self.short = False
+        self.welcome = self.known = self.short = False
         self._theirs = self.heartbeat
         self._since = self._last_heard = now
         self._next_beat = now + self.heartbeat
@@ -116,6 +118,7 @@ class Registration:
 
     def _sent_away(self, reason: str, now: float) -> None:
         """Not at once again where the hub will hardly think otherwise."""
+        self.welcome = False
         steady = now - self._since >= STEADY
         self._pause = 0.0 if steady else min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
         self.broke(f"the hub has sent its worker away{reason and ': '}{reason}", now, pause=self._pause)
@@ -127,6 +130,7 @@ class Registration:
         if self.state is not State.REGISTERED:
             self.dropped["late"] += 1
             return None
+        self.welcome = True
         if len(frames) == 1 and len(frames[0]) > 2 and frames[0][0] == 2:
             self._last_heard = now
             return mdp.read_short(frames[0])

@@ -176,7 +176,9 @@ class ServerSession:
         if type(deadline) is int:
             call.deadline = now + max(deadline, 0) / 1000
         beat = header.get("heartbeat")
-        if type(beat) is int and beat >= 0 and self._interval is not NEVER:
+        if type(beat) is int and beat > 0 and self._interval is NEVER:
+            self.fastest = min(self.fastest, max(beat / 1000, FASTEST))
+        elif type(beat) is int and beat >= 0:
             slowest = self.limits.max_heartbeat
             seconds = min(beat / 1000, slowest) if beat else slowest
             call.interval = min(self._interval, max(seconds, FASTEST))

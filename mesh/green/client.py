@@ -150,10 +150,12 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     caller = connection.caller()
     if caller is None:
         return loop_thread.call(_call_for_thread, client, method, args, kwargs)
-    if kwargs or options.retries:
+    if kwargs or options.retries or options.idempotent:
         call = _persist(caller, connection, options, method, tuple(args), kwargs)
     else:
         call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
+        if call.error is not None and caller.session.elsewhere(call.error, monotonic()):
+            call = _persist(caller, connection, options, method, tuple(args), kwargs)
     if call.items is not None and (call.error is None or call.items):
         return Stream(connection, caller, call, options.timeout)
     if call.error is not None:
@@ -198,6 +200,9 @@ def _persist(
             call, error = None, exc
         if call is not None and (error is None or call.state is State.STREAMING):
             return call
+        if caller.session.elsewhere(error, monotonic()):
+            attempts -= 1  # nobody has seen it, and it need not wait for anything
+            continue
         if not isinstance(error, MeshError) or not may_retry(error, options, attempts):
             raise error if error is not None else AssertionError("an attempt ended without an outcome")
         gevent.sleep(_pause(attempts, give_up_at, error))

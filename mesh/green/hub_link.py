@@ -25,6 +25,8 @@ from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 
 RETRY: Final = 0.01
+NOTICE: Final = 3.0
+"""Seconds after which a hub that never was there is reported."""
 MAX_FRAMES: Final = 16
 NO_EVENT: Final = b"a worker of mesh takes events of zerorpc, [header, name, args] in MessagePack"
 
@@ -73,6 +75,8 @@ class HubLink:
         self._taken = taken
         self._outbox: Outbox[list[bytes]] | None = None
         self._told = ""
+        self._told_at = monotonic() + NOTICE
+        self._welcome = False
         self._open()
 
     # Life
@@ -125,6 +129,10 @@ class HubLink:
             elif registration.state is not State.REGISTERED:
                 self._ended(registration.why)
                 break
+        if registration.welcome != self._welcome:
+            self._welcome = registration.welcome
+            if self._welcome:
+                self._tell()
         if registration.out:
             self.flush()
         return count
@@ -207,11 +215,8 @@ class HubLink:
     def offer(self, capacity: int, now: float) -> None:
         """Take that many calls at once from now on."""
         registration = self.registration
-        before = registration.state
         registration.offer(capacity, now)
         self.flush()
-        if registration.state is not before:
-            self._tell()
 
     # The connection
 
@@ -225,7 +230,6 @@ class HubLink:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.registration.connected(now, self._taken())
                 self.flush()
-                self._tell()
             elif self.registration.state is not State.AWAY:
                 self._lost("the connection broke", now)
 
@@ -244,10 +248,11 @@ class HubLink:
         if why == self._told and why:
             return
         self._told = why
+        self._told_at = NEVER
         name = self.registration.service
         if why:
             log.warning("%s is no worker of %s for now: %s", name, self.endpoint, why)
-        elif self.registration.state is State.REGISTERED:
+        else:
             log.info("%s has registered with %s", name, self.endpoint)
 
     # Time
@@ -256,11 +261,13 @@ class HubLink:
     def wake_at(self) -> float:
         """When on_timer is to be called, and whoever owns the loop is to look at `connect_at`."""
         soon = NEVER if self._outbox is None else monotonic() + RETRY
-        return min(self.registration.wake_at, soon)
+        return min(self.registration.wake_at, soon, self._told_at)
 
     def on_timer(self, now: float) -> None:
         registration = self.registration
         before = registration.state
+        if now >= self._told_at:
+            self._tell(registration.why)
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
             self._ended(registration.why)

@@ -8,12 +8,15 @@ from typing import Any, Final
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
+from greenlet import getcurrent
 
 from mesh.errors import LostRemote, MeshError, TimeoutExpired
 from mesh.green import process
 from mesh.green.threads import Box, loop_thread
 
 LOOK_EVERY: Final = 0.002
+LOOK_FOR: Final = 1e-6
+"""Seconds; with 0 gevent would look for no message."""
 
 
 def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
@@ -34,7 +37,15 @@ class Pending:
         self._generation = process.generation()
 
     def done(self) -> bool:
-        """Whether the call has ended, one way or the other."""
+        """Whether the call has ended, one way or the other.
+
+        In the thread that made it this lets the others run for a moment: a program that does
+        nothing but ask would never hear of the answer.
+        """
+        hub = get_hub_if_exists()
+        here = process.get_ident() == self._thread and hub is not None
+        if here and not self._greenlet.ready() and getcurrent() is not hub:
+            gevent.sleep(LOOK_FOR)
         return bool(self._greenlet.ready())
 
     def result(self, timeout: float | None = None) -> Any:
@@ -44,7 +55,8 @@ class Pending:
         """
         _check_process(self._generation)
         if process.get_ident() != self._thread:
-            self._join_from_elsewhere(self._limit if timeout is None else timeout)
+            timeout = self._limit if timeout is None else timeout
+            self._join_from_elsewhere(timeout)
         elif not self._greenlet.ready():
             self._greenlet.join(timeout)
         if not self._greenlet.ready():
@@ -99,7 +111,8 @@ def _check_process(generation: int) -> None:
 
 
 def _not_yet(timeout: float | None) -> TimeoutExpired:
-    return TimeoutExpired(f"no result within {timeout} s; the call goes on")
+    within = f" within {timeout:.4g} s" if timeout else " yet"
+    return TimeoutExpired(f"no result{within}; the call goes on")
 
 
 def _cancelled(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.core.majordomo import MANAGEMENT
 from mesh.core.registration import SLOWEST
 from mesh.errors import ConfigError
 from mesh.names.endpoints import check_endpoint
@@ -12,11 +13,20 @@ from mesh.names.model import NAME_RULE, is_service_name
 
 def check_registration(service: str, hub: str | Sequence[str], heartbeat: float) -> list[str]:
     """The hubs' endpoints. Raises ConfigError."""
-    if not is_service_name(service):
+    if not isinstance(service, str) or not is_service_name(service):
         raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
-    if not 0 < heartbeat <= SLOWEST:
+    if service.startswith(MANAGEMENT):
+        raise ConfigError(
+            f"{service!r} can't be registered: names that begin with {MANAGEMENT!r} are a hub's own"
+        )
+    if not isinstance(heartbeat, (int, float)) or not 0 < heartbeat <= SLOWEST:
         raise ConfigError(f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}")
+    if not isinstance(hub, (str, list, tuple)) or not hub:
+        raise ConfigError(f"{hub!r:.80} is no hub: give the endpoint of its out side, or a list of them")
     endpoints = [hub] if isinstance(hub, str) else list(hub)
+    twice = next((one for number, one in enumerate(endpoints) if one in endpoints[:number]), None)
+    if twice is not None:
+        raise ConfigError(f"the hub {twice!r} stands twice in the list")
     for endpoint in endpoints:
         check_endpoint(endpoint)
         if endpoint.startswith("inproc:"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket as plain
+import stat
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -72,8 +74,10 @@ def attach(socket: Socket, endpoint: str, how: str) -> str:
     """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong."""
     if "[" in endpoint:
         socket.set(zmq.IPV6, 1)
-    if how == "bind" and _listened_to(endpoint):
-        raise ConfigError(f"can't bind to {endpoint!r}: {_HINTS[errno.EADDRINUSE]}")
+    if how == "bind":
+        problem = path_problem(endpoint)
+        if problem:
+            raise ConfigError(f"can't bind to {endpoint!r}: {problem}")
     try:
         if how == "bind":
             socket.bind(endpoint)
@@ -84,13 +88,18 @@ def attach(socket: Socket, endpoint: str, how: str) -> str:
     return endpoint
 
 
-def _listened_to(endpoint: str) -> bool:
-    """Whether somebody listens on an ipc path, which libzmq would silently take away."""
+def path_problem(endpoint: str) -> str:
+    """Why an ipc path can't be bound, "" where it can: libzmq would silently take away what is there."""
     path = endpoint.removeprefix("ipc://")
     if path == endpoint or path.startswith(("*", "@")):
-        return False
+        return ""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return f"{path} is there already and is no socket; remove it or take another path"
+    except OSError:
+        return ""
     with plain.socket(plain.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        return _HINTS[errno.EADDRINUSE] if probe.connect_ex(path) == 0 else ""
 
 
 _HINTS: Final = {

@@ -222,7 +222,8 @@ class Workers:
                 port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
 
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
-        if call.given_up or process.generation() != self._generation:
+        quiet = isinstance(exc, (gevent.GreenletExit, GeneratorExit, gevent.Timeout))
+        if (call.given_up and quiet) or process.generation() != self._generation:
             return
         inner = exc.__traceback__
         while inner is not None and inner.tb_frame.f_code.co_filename == __file__:

@@ -16,6 +16,7 @@ import pytest
 import mesh
 from tests.green.conftest import Connect, Serve
 from tests.helpers.processes import Process, eventually
+from tests.helpers.raw import RawServer
 
 Service = Callable[..., tuple[str, Process]]
 
@@ -119,6 +120,31 @@ def test_a_killed_ones_calls_fail_and_the_others_go_on(service: Service, connect
             outcomes["lost"] += 1
     assert outcomes == {"lost": 10, running[1][1].pid: 10, running[2][1].pid: 10}
     assert {client.pid() for _ in range(20)} == {running[1][1].pid, running[2][1].pid}
+
+
+def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:
+    """It has the fewest open calls, and refuses all new ones."""
+    stopping, other = (mesh.Server(Counting(name), name=name) for name in ("stopping", "other"))
+    with other:
+        client = connect([server.bind("tcp://127.0.0.1:*") for server in (stopping, other)])
+        stopping.start()
+        ready(client, 2)
+        held = [client.hold.future(1.0) for _ in range(4)]
+        eventually(lambda: stopping._workers.running)
+        busy = [client.hold.future(1.5) for _ in range(6)]
+        ending = gevent.spawn(stopping.stop)
+        eventually(lambda: stopping._port.session.draining)
+        assert {client.who() for _ in range(20)} == {"other"}
+        assert {client.who(value=1) for _ in range(5)} == {"other"}
+        assert {one.result() for one in held + busy} == {"stopping", "other"}
+        ending.join()
+
+
+def test_an_idempotent_call_says_so_to_whoever_stands_between(connect: Connect) -> None:
+    with RawServer() as server:
+        client = connect(server.endpoint, timeout=5)
+        client.with_options(idempotent=True).who.future()
+        assert server.receive()[0]["idempotent"] is True
 
 
 def test_what_may_be_repeated_goes_to_another(service: Service, connect: Connect) -> None:

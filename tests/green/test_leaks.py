@@ -151,7 +151,7 @@ def test_a_server_keeps_nothing_of_clients_that_went() -> None:
     assert not port.session.ready
     assert not port.router._outboxes
     eventually(lambda: not port._probes)
-    assert len(port._watchers) == 4
+    assert len(port._watchers) == 3
     server.stop(timeout=0.2)
 
 
