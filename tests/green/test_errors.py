@@ -12,6 +12,8 @@ import gevent
 import pytest
 
 import mesh
+from tests.green.conftest import Connect, Serve
+from tests.helpers.processes import eventually
 
 
 class NoSuchUser(KeyError):
@@ -226,3 +228,19 @@ def test_nothing_is_printed(client: mesh.Client, capfd: pytest.CaptureFixture[st
     for method in ("key", "exits", "bare", "timeout"):
         failure(lambda method=method: client(method))  # type: ignore[misc]
     assert "failed with" not in capfd.readouterr().err
+
+
+def test_what_a_generator_raises_when_it_is_left_is_in_the_log(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    def items() -> Any:
+        try:
+            yield from range(1_000)
+        finally:
+            raise KeyError("the connection is closed already")
+
+    with caplog.at_level("INFO", "mesh.server"):
+        stream = connect(serve({"items": items})).items()
+        assert next(stream) == 0
+        stream.close()
+        eventually(lambda: "the connection is closed already" in caplog.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import gevent
 import pytest
 
 import mesh
+from mesh.green import process
+from tests.green.conftest import Connect, Serve
 from tests.helpers.processes import eventually
 
 
@@ -161,3 +164,12 @@ def test_a_gevent_timeout_around_the_result_is_its_own(client: mesh.Client) -> N
 def test_what_cannot_travel_is_the_results_error(client: mesh.Client) -> None:
     with pytest.raises(TypeError, match=r"args\[0\] is of type object"):
         client.note.future(object()).result(timeout=5)
+
+
+def test_one_that_is_asked_again_and_again_comes_to_be_done(serve: Serve, connect: Connect) -> None:
+    """In a program that does nothing else for gevent."""
+    pending = connect(serve({"nap": lambda seconds: gevent.sleep(seconds)})).nap.future(0.1)
+    end = time.monotonic() + 5
+    while not pending.done() and time.monotonic() < end:
+        process.sleep(0.01)
+    assert pending.done() and pending.result() is None

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -325,3 +326,13 @@ def test_a_signal_handler_that_interrupts_mesh_itself(
     for process in processes:
         assert process.wait() == 0, process.describe()
         assert "ended" in process.stdout
+
+
+def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("text")
+    server = mesh.Server({"f": len})
+    with pytest.raises(mesh.ConfigError, match="is there already and is no socket"):
+        server.bind(f"ipc://{path}")
+    server.stop()
+    assert path.read_text() == "text"

@@ -8,13 +8,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gevent
 import pytest
 
 import mesh
-from tests.green.conftest import PROGRAMS, Connect, Program
+from tests.green.conftest import PROGRAMS, Connect, Program, Serve
 from tests.helpers.processes import ROOT, Process, eventually
 
 Service = Callable[..., tuple[str, Process]]
@@ -186,3 +187,22 @@ def test_a_client_with_slower_heartbeats_is_not_lost(service: Service, connect: 
     assert [next(stream) for _ in range(2)] == [0, 1]
     fast = connect(endpoint, heartbeat=0.1, timeout=30)
     assert fast.slow(1.0) == process.pid
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(None, 0.3), (5.0, 0.4), (0.2, 0.2)])
+def test_a_client_is_waited_for_at_its_own_pace(
+    serve: Serve, connect: Connect, theirs: float | None, ours: float
+) -> None:
+    """Whatever the server's heartbeat is, and while another handler computes."""
+    endpoint = serve({"nap": gevent.sleep, "burn": burn}, heartbeat=theirs)
+    with ThreadPoolExecutor(1) as other:
+        client = connect(endpoint, heartbeat=ours)
+        waiting = other.submit(client.nap, 6 * ours)
+        client.burn(4 * ours)
+        assert waiting.result(timeout=10) is None
+
+
+def burn(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass

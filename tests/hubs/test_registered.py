@@ -219,6 +219,16 @@ def test_a_worker_that_the_hub_does_not_want_tries_again_and_says_why(
     assert "shop is no worker of tcp://" in lines[0]
 
 
+def test_a_hub_that_never_was_there_is_said_so(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.green.hub_link.NOTICE", 0.1)
+    with caplog.at_level(logging.INFO, "mesh.server"):
+        serve(f"tcp://127.0.0.1:{free_port()}")
+        eventually(lambda: "no connection yet; is a hub running there?" in caplog.text)
+    assert "has registered" not in caplog.text
+
+
 def test_a_hub_that_comes_later_gets_its_worker(serve: Serve) -> None:
     port = free_port()
     serve(f"tcp://127.0.0.1:{port}")
@@ -293,9 +303,15 @@ def test_a_strict_broker_of_somebody_else(serve: Serve, wires: Wires) -> None:
         ("shop", "127.0.0.1:1", {}, "is no endpoint"),
         ("shop", "inproc://x", {}, "never in the same process"),
         ("shop", "tcp://127.0.0.1:1", {"heartbeat": 0}, "more than 0"),
+        ("shop", "tcp://127.0.0.1:1", {"heartbeat": "a"}, "more than 0"),
+        ("mmi.shop", "tcp://127.0.0.1:1", {}, "a hub's own"),
+        (None, "tcp://127.0.0.1:1", {}, "None is no name of a service"),
+        ("shop", [], {}, "is no hub"),
+        ("shop", 5, {}, "is no hub"),
+        ("shop", ["tcp://127.0.0.1:1", "tcp://127.0.0.1:1"], {}, "stands twice"),
     ],
 )
-def test_wrong_arguments(service: str, hub: str, options: dict[str, Any], part: str, shop: Shop) -> None:
+def test_wrong_arguments(service: Any, hub: Any, options: dict[str, Any], part: str, shop: Shop) -> None:
     server = mesh.Server(shop)
     with pytest.raises(ConfigError, match=part):
         server.register(service, hub, **options)
