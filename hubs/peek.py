@@ -99,11 +99,13 @@ def name_of(payload: bytes) -> str | None:
     return name if type(name) is str else None
 
 
-def is_answer(payload: bytes, channel: Any) -> bool:
+def is_answer(payload: bytes, channel: bytes | str) -> bool:
     """Whether it is an event for that call. Costs next to nothing where the id is one that is not
     met by chance, and stands where it should."""
-    if type(channel) is bytes and len(channel) >= _UNMISTAKABLE and payload.find(channel, 0, _NEAR_ID) > 0:
-        return True
+    if len(channel) >= _UNMISTAKABLE:
+        wanted = channel.encode() if isinstance(channel, str) else channel
+        if payload.find(wanted, 0, _NEAR_ID) > 0:
+            return True
     header = header_of(payload)
     return header is not None and header.get("response_to") == channel
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubs import peek
 from hubs.peek import header_of
 from mesh.core import wire
 
@@ -63,3 +64,14 @@ def test_what_has_no_header_has_none(payload: bytes) -> None:
 def test_rubbish_harms_nobody(payload: bytes) -> None:
     header_of(payload)
     header_of(b"\x93\x84\xaamessage_id" + payload)
+
+
+@pytest.mark.parametrize("channel", [b"1", "1", b"x" * 32, "x" * 32])
+def test_what_is_an_answer_to_a_call(channel: bytes | str) -> None:
+    def event(**header: Any) -> bytes:
+        return wire.pack({"message_id": b"m", "v": 3, **header}, wire.OK, ["y" * 5000])
+
+    assert peek.is_answer(event(response_to=channel), channel)
+    assert peek.is_answer(event(trace="z" * 400, response_to=channel), channel)
+    for wrong in (b"", b"x" * 10, event(), event(response_to=b"2"), event(response_to=5)):
+        assert not peek.is_answer(wrong, channel)
