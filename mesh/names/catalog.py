@@ -205,7 +205,7 @@ def _complaint(state: _State) -> tuple[str | None, _Signature | None]:
 def _search_order(path: str | os.PathLike[str] | None) -> tuple[list[str], str | None]:
     """The files to try, absolute, and what is wrong if none exists, None where that is fine."""
     if path is not None:
-        file = _absolute(os.fspath(path))
+        file = _absolute(_given(path))
         return [file], f"{file}: no such file: give the path of a {FILE_NAME}"
     if named := os.environ.get(ENV):
         file = _absolute(named)
@@ -214,6 +214,13 @@ def _search_order(path: str | os.PathLike[str] | None) -> tuple[list[str], str |
     dirs = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
     folders = [home, *filter(None, map(_folder, dirs.split(os.pathsep))), "/etc"]
     return [_absolute(FILE_NAME), *(os.path.join(folder, "mesh", FILE_NAME) for folder in folders)], None
+
+
+def _given(path: str | os.PathLike[str]) -> str:
+    given = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(given, str) or not given:
+        raise ConfigError(f"services must be the path of a {FILE_NAME}, not {path!r}")
+    return given
 
 
 def _folder(text: str) -> str | None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,3 +216,9 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -
         os.mkfifo(path)
     with pytest.raises(ConfigError, match=f"{path}: is no regular file"):
         Catalog(path).services()
+
+
+@pytest.mark.parametrize("path", ["", 5, b"services.yml", ["services.yml"]])
+def test_a_path_that_is_none(path: Any) -> None:
+    with pytest.raises(ConfigError, match="services must be the path of a services.yml"):
+        Catalog(path)
