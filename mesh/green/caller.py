@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from types import FrameType
@@ -31,6 +31,8 @@ FAIR: Final = 0.01
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
+FOLLOW: Final = 1.0
+"""Seconds between two looks at where a service is while a call of it can't be sent."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
@@ -55,6 +57,9 @@ class Caller:
         self._watchers: dict[Link, list[Any]] = {}
         self._timer: Any = None
         self._later: Any = hub.loop.timer(0.0)
+        self._follower: Any = hub.loop.timer(FOLLOW)
+        self.follow: Callable[[], None] = lambda: None
+        """Looks whether the service is elsewhere by now."""
         self._armed = float("inf")
         self._draining: Any = None
         self._check_due = False
@@ -134,7 +139,7 @@ class Caller:
             return
         self.closed = True
         guard.forget(self)
-        for timer in (self._timer, self._later):
+        for timer in (self._timer, self._later, self._follower):
             if timer is not None and self._loop_lives():
                 timer.stop()
                 timer.close()
@@ -166,10 +171,22 @@ class Caller:
                 raise _closed(call)
         if session.wake_at < self._armed:
             self._arm()
+        if link is None:
+            self._follow_later()
         if self._draining is not link:
             self._check_soon()
         self._wait(call)
         return call
+
+    def _follow_later(self) -> None:
+        """A call that waits for a connection goes where its service has moved meanwhile."""
+        if not self._follower.active and not self.closed:
+            self._follower.start(self._follow)
+
+    def _follow(self) -> None:
+        if self.session.unsent and not self.closed:
+            self.follow()
+            self._follow_later()
 
     def _look_around(self, now: float) -> None:
         """See which connections broke and stand again while the loop did not turn; under the lock.
@@ -372,7 +389,7 @@ class Caller:
             for watcher in watchers:
                 watcher.stop()
         self._watchers.clear()
-        for timer in (self._timer, self._later):
+        for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
         session = self.session

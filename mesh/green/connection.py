@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Protocol
-from weakref import finalize
+from weakref import finalize, ref
 
 from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
@@ -82,6 +83,7 @@ class Connection:
             raise MeshError("this client is closed; connect again")
         with self._lock:
             caller = Caller(hub, self._endpoints, self._heartbeat, self._max_message)
+            caller.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             self._callers[hub] = caller
             orphans = self._take_orphans()
         for orphan in orphans:
@@ -121,6 +123,13 @@ class Connection:
                 function(caller)
             else:
                 caller.hub.loop.run_callback_threadsafe(function, caller)
+
+
+def _look(connection: ref[Connection]) -> None:
+    """As each call does: move to where the service is now."""
+    one = connection()
+    if one is not None and one._source is not None:
+        one._follow(one._source)
 
 
 def _abandon(callers: dict[Hub, Caller]) -> None:

@@ -238,6 +238,15 @@ def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, 
     assert len(caller.links) == 2
 
 
+def test_a_call_that_waits_follows_its_service(serve: Serve, connect: Connect, registry: Path) -> None:
+    write(registry, f"users: {nobody()}\n")
+    client = connect("users", services=str(registry), timeout=10)
+    waiting = client.who.future()
+    gevent.sleep(0.3)
+    write(registry, f"users: {serve(Counting('new'))}\n")
+    assert waiting.result() == "new"
+
+
 def test_a_broken_registry_changes_nothing(
     serve: Serve, connect: Connect, registry: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
