@@ -11,7 +11,7 @@ import gevent
 import zmq
 
 from mesh.core.methods import MethodTable
-from mesh.core.registration import Registration
+from mesh.core.registration import SLOWEST, Registration
 from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
 from mesh.green.identity import myself
@@ -19,6 +19,7 @@ from mesh.green.life import Life
 from mesh.green.port import Port
 from mesh.green.registering import check_registration
 from mesh.green.workers import Workers
+from mesh.names.endpoints import check_endpoint
 
 log = logging.getLogger("mesh.server")
 
@@ -48,10 +49,18 @@ class Server(Life):
         threads: int = 0,
         limits: Limits | None = None,
     ) -> None:
-        if pool_size is not None and pool_size < 1:
+        if pool_size is not None and not (isinstance(pool_size, int) and pool_size >= 1):
             raise ConfigError(f"pool_size must be 1 or more, or None; not {pool_size!r}")
-        if heartbeat is not None and not heartbeat > 0:
-            raise ConfigError(f"heartbeat must be more than 0 seconds, or None; not {heartbeat!r}")
+        if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and 0 < heartbeat <= SLOWEST):
+            raise ConfigError(
+                f"heartbeat must be more than 0 and at most {SLOWEST:g} seconds, or None; not {heartbeat!r}"
+            )
+        if not (isinstance(threads, int) and threads >= 0):
+            raise ConfigError(f"threads must be 0 or more, not {threads!r}")
+        if not isinstance(name, str | None):
+            raise ConfigError(f"name must be text, not {name!r:.80}")
+        if not isinstance(limits, Limits | None):
+            raise ConfigError(f"limits must be a mesh.core.server_session.Limits, not {limits!r:.80}")
         try:
             self._methods = MethodTable(target, name)
         except ValueError as exc:
@@ -70,6 +79,7 @@ class Server(Life):
         """
         if self._port.closed:
             raise MeshError(f"{self.name} was stopped; make a new server")
+        check_endpoint(endpoint, bind=True)
         with self._port.lock:
             if fd is not None:
                 self._port.router.socket.set(zmq.USE_FD, fd)
@@ -81,6 +91,7 @@ class Server(Life):
 
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""
+        check_endpoint(endpoint)
         with self._port.lock:
             self._port.attach(endpoint, "connect")
 

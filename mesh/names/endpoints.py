@@ -25,6 +25,8 @@ def is_endpoint(text: str) -> bool:
 
 def check_endpoint(text: str, *, bind: bool = False) -> str:
     """`text` itself where it is an endpoint to connect to, or to bind to; else ConfigError."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{text!r:.80} is no endpoint: write {TRANSPORTS}")
     problem = endpoint_problem(text, bind=bind)
     if problem:
         raise ConfigError(problem)

@@ -65,7 +65,7 @@ def test_a_bad_endpoint_is_told() -> None:
     taken = server.bind("tcp://127.0.0.1:*")
     with pytest.raises(mesh.ConfigError, match="in use already"):
         mesh.Server(Service()).bind(taken)
-    with pytest.raises(mesh.ConfigError, match="can't bind to 'nonsense'"):
+    with pytest.raises(mesh.ConfigError, match="'nonsense' is no endpoint"):
         server.bind("nonsense")
     server.stop()
 
@@ -336,3 +336,23 @@ def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
         server.bind(f"ipc://{path}")
     server.stop()
     assert path.read_text() == "text"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"pool_size": "a"}, {"pool_size": 0}, {"heartbeat": "a"}, {"heartbeat": float("inf")}, {"threads": -1}]
+    + [{"name": 5}, {"limits": 5}],
+)
+def test_wrong_options_are_said_so(options: dict[str, Any]) -> None:
+    with pytest.raises(mesh.ConfigError, match=f"{next(iter(options))} must be"):
+        mesh.Server({"f": len}, **options)
+
+
+@pytest.mark.parametrize("endpoint", [None, 5, "127.0.0.1:1", "tcp://127.0.0.1:99999", "ipc://" + "x" * 200])
+def test_wrong_endpoints_are_said_so(endpoint: Any) -> None:
+    server = mesh.Server({"f": len})
+    with pytest.raises(mesh.ConfigError):
+        server.bind(endpoint)
+    with pytest.raises(mesh.ConfigError):
+        server.connect(endpoint)
+    server.stop()
