@@ -135,7 +135,7 @@ class Switch(Registration):
             self.dropped["malformed"] += 1
             return
         answer: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel}
-        pack = wire.packer()
+        pack, _ = wire.packer()
         parts = (b"\x93", pack(answer), pack(wire.OK), b"\x91", self._status("event", pack))
         self.out.append((client, [b"", b"".join(parts)]))
 

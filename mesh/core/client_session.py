@@ -88,7 +88,7 @@ class ClientSession:
         if heartbeat != DEFAULT_HEARTBEAT:
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
         self._max_message = max_message
-        self._pack = wire.packer()
+        self._pack, self._tuples = wire.packer()
 
     # Requests
 
@@ -159,6 +159,8 @@ class ClientSession:
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
             payload = self._pack([header, method, [*args]])
+            if self._tuples:
+                wire.check_keys(self._tuples, [header, args])
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             kwargs = header.get("kwargs")
             found = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")

@@ -55,7 +55,7 @@ class Packer:
 
     def __init__(self, base: bytes, max_message: int) -> None:
         self._ids = Ids(base)
-        self._pack = wire.packer()
+        self._pack, self._tuples = wire.packer()
         self._max_message = max_message
 
     def pack(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
@@ -65,6 +65,8 @@ class Packer:
             header["kwargs"] = kwargs
         try:
             payload = self._pack([header, name, [*args]])
+            if self._tuples:
+                wire.check_keys(self._tuples, [header, args])
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
             raise error or TypeError(f"the event {name!r:.80} can't be packed: {exc}") from None

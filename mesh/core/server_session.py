@@ -67,7 +67,7 @@ class ServerSession:
         self._queued_bytes = 0
         self._ids = Ids(base)
         self._interval = NEVER if heartbeat is None else heartbeat
-        self._pack = wire.packer()
+        self._pack, self._tuples = wire.packer()
 
     def open_calls(self) -> list[ServerCall]:
         """All that wait, run or stream."""
@@ -176,9 +176,11 @@ class ServerSession:
         if type(deadline) is int:
             call.deadline = now + max(deadline, 0) / 1000
         beat = header.get("heartbeat")
-        if type(beat) is int and beat > 0 and self._interval is NEVER:
-            self.fastest = min(self.fastest, max(beat / 1000, FASTEST))
-        elif type(beat) is int and beat >= 0:
+        if type(beat) is not int or beat < 0:
+            return
+        if self._interval is NEVER:
+            self.fastest = min(self.fastest, max(beat / 1000, FASTEST)) if beat else self.fastest
+        else:
             slowest = self.limits.max_heartbeat
             seconds = min(beat / 1000, slowest) if beat else slowest
             call.interval = min(self._interval, max(seconds, FASTEST))
@@ -234,7 +236,7 @@ class ServerSession:
 
     def answer(self, call: ServerCall, value: Any) -> bytes:
         """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
-        payload = self._packed(call, OK, (value,))
+        payload = self._packed(call, OK, [value])
         self._forget(call)
         return payload
 
@@ -276,7 +278,9 @@ class ServerSession:
         if "mesh" in call.header:
             header["mesh"] = 1
         try:
-            payload = self._pack([header, name, [*args] if name == OK else args])
+            payload = self._pack([header, name, args])
+            if self._tuples:
+                wire.check_keys(self._tuples, args)
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"

@@ -43,24 +43,22 @@ _PACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
 _UNPACK_ERRORS = (*_PACK_ERRORS, KeyError, MemoryError)
 
 
-def packer() -> Pack:
-    """A function that packs one value; not to be shared by threads. Tuples cost it a second look.
+def packer() -> tuple[Pack, list[None]]:
+    """A function that packs one value, and a list that is not empty after it has packed a tuple.
 
-    Raises TypeError for a dict with a tuple among its keys, which no receiver could read.
+    Not to be shared by threads. Whoever packs calls `check_keys` where there was a tuple.
     """
     tuples: list[None] = []
     default = partial(_plain, tuples)
     pack = msgpack.Packer(use_bin_type=True, datetime=True, strict_types=True, default=default).pack
+    return pack, tuples
 
-    def packed(value: Any) -> bytes:
-        payload: bytes = pack(value)
-        if tuples:
-            tuples.clear()
-            if _has_tuple_key(value):
-                raise TypeError("a dict has a tuple for a key")
-        return payload
 
-    return packed
+def check_keys(tuples: list[None], value: Any) -> None:
+    """Raise TypeError for a dict with a tuple among its keys, which no receiver could read."""
+    tuples.clear()
+    if _has_tuple_key(value):
+        raise TypeError("a dict has a tuple for a key")
 
 
 def _has_tuple_key(value: Any) -> bool:
@@ -100,8 +98,12 @@ _PLAIN: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 
 def pack(header: Header, name: str, args: Any) -> bytes:
     """One event as bytes. Raises TypeError, with the place, for a value that can't travel."""
+    pack, tuples = packer()
     try:
-        return packer()([header, name, args])
+        payload = pack([header, name, args])
+        if tuples:
+            check_keys(tuples, [header, args])
+        return payload
     except _PACK_ERRORS as exc:
         raise cannot_travel(args, "args") or TypeError(f"args can't be packed: {exc}") from None
 
