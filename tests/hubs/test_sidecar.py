@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sys
@@ -16,6 +17,7 @@ import gevent
 import pytest
 
 import mesh
+from mesh.core import majordomo as mdp
 from mesh.green.sidecar import Sidecar
 from tests.e2e.commands import environment
 from tests.helpers.peers import OldClient, Server, mesh_server, nobody, old_server
@@ -264,6 +266,14 @@ def test_streams_at_the_same_time_lose_nothing(tmp_path: Path, language: str, nu
 # The server's health
 
 
+def capacity(stand: Any) -> int:
+    """What the hub knows of it, asked of the hub."""
+    with RawClient(stand.clients) as raw:
+        raw.socket.send_multipart(mdp.request(mdp.STATUS, [b""]))
+        (service,) = json.loads(raw.socket.recv_multipart()[-1])["services"]
+        return int(service["capacity"])
+
+
 @pytest.mark.parametrize("language", ["python", "node"])
 def test_a_frozen_server_is_taken_out_and_brought_back(tmp_path: Path, language: str) -> None:
     with standing(tmp_path, "queue", language) as stand, stand.client() as client:
@@ -272,6 +282,7 @@ def test_a_frozen_server_is_taken_out_and_brought_back(tmp_path: Path, language:
         began = time.monotonic()
         says(stand.sidecar, f"{stand.server.endpoint} is out for now: it has not answered for ")
         assert time.monotonic() - began < 3 * HEARTBEAT + 1.0
+        eventually(lambda: capacity(stand) == 0, what="the hub to know")
         waiting = client.add.future(3, 4)
         gevent.sleep(2 * HEARTBEAT)
         assert not waiting.done(), "the hub keeps it for a worker that can take it"
