@@ -245,6 +245,8 @@ class HubLink:
 
     def _tell(self, why: str = "") -> None:
         """A line in the log where something is new."""
+        if why:
+            self._welcome = False
         if why == self._told and why:
             return
         self._told = why

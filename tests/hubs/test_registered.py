@@ -229,6 +229,19 @@ def test_a_hub_that_never_was_there_is_said_so(
     assert "has registered" not in caplog.text
 
 
+def test_each_registration_is_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    out = Side((f"ipc://{tmp_path}/out",))
+    with caplog.at_level(logging.INFO, "mesh.server"):
+        for times in (1, 2, 3):
+            with running(queue(out=out)) as (_, ends):
+                if times == 1:
+                    serve(ends.out[0])
+                eventually(lambda times=times: caplog.text.count("shop has registered with") == times)
+        eventually(lambda: caplog.text.count("is no worker of") == 3)
+
+
 def test_a_hub_that_comes_later_gets_its_worker(serve: Serve) -> None:
     port = free_port()
     serve(f"tcp://127.0.0.1:{port}")
