@@ -230,16 +230,20 @@ def test_a_hub_that_never_was_there_is_said_so(
 
 
 def test_each_registration_is_in_the_log(
-    serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    serve: Serve, wires: Wires, caplog: pytest.LogCaptureFixture
 ) -> None:
-    out = Side((f"ipc://{tmp_path}/out",))
+    """Also after a hub that died without a goodbye."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     with caplog.at_level(logging.INFO, "mesh.server"):
-        for times in (1, 2, 3):
-            with running(queue(out=out)) as (_, ends):
-                if times == 1:
-                    serve(ends.out[0])
-                eventually(lambda times=times: caplog.text.count("shop has registered with") == times)
-        eventually(lambda: caplog.text.count("is no worker of") == 3)
+        for times in (1, 2):
+            hub = wires(zmq.ROUTER, bind=endpoint)
+            if times == 1:
+                serve(endpoint)
+            me, *_ = hub.recv_multipart()
+            hub.send_multipart([me, *mdp.heartbeat()])
+            eventually(lambda times=times: caplog.text.count("shop has registered with") == times)
+            hub.close(0)
+            eventually(lambda times=times: caplog.text.count("the connection broke") == times)
 
 
 def test_a_hub_that_comes_later_gets_its_worker(serve: Serve) -> None:
