@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.errors import ConfigError, LostRemote, MeshError, WireError
+from mesh.core import settings
+from mesh.errors import LostRemote, MeshError, WireError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
-LONGEST: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Options:
     timeout: seconds that a caller waits for an answer, or for the next item of a stream; None
     for no limit. retries: further attempts after one that failed. idempotent: the method may be
     carried out twice, so that a call whose server was lost is tried again too.
+
+    Raises ConfigError.
     """
 
     timeout: float | None = 30.0
@@ -27,14 +29,9 @@ class Options:
     idempotent: bool = False
 
     def __post_init__(self) -> None:
-        timeout = self.timeout
-        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout <= LONGEST):
-            raise ConfigError(
-                f"timeout must be more than 0 and at most {LONGEST:.0f} seconds, or None for no limit; "
-                f"not {self.timeout!r}"
-            )
-        if not isinstance(self.retries, int) or self.retries < 0:
-            raise ConfigError(f"retries must be 0 or more, not {self.retries!r}")
+        settings.seconds("timeout", self.timeout, more=True, none=True)
+        settings.count("retries", self.retries, 0)
+        settings.flag("idempotent", self.idempotent)
 
 
 def may_retry(error: MeshError, options: Options, attempts: int) -> bool:

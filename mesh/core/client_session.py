@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from mesh.core import outcomes, wire
+from mesh.core import outcomes, settings, wire
 from mesh.core.balance import Peer, choose
 from mesh.core.channel import (
     ANSWERS,
@@ -28,7 +28,7 @@ from mesh.core.channel import (
 )
 from mesh.core.client_call import FIRST_WINDOW, Call, PinnedCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
-from mesh.errors import ConfigError, LostRemote, MeshError, Overloaded, WireError
+from mesh.errors import LostRemote, MeshError, Overloaded, WireError
 
 __all__ = ["Call", "ClientSession", "Out"]
 
@@ -54,13 +54,19 @@ DEFAULT_HEARTBEAT: Final = 5.0
 Out = tuple[Peer, bytes]
 
 
+def check_settings(heartbeat: float | None, max_message: int) -> None:
+    """Raise ConfigError where a session can't keep these."""
+    settings.seconds("heartbeat", heartbeat, FASTEST, none=True)
+    settings.size("max_message", max_message)
+
+
 class ClientSession:
     """The calls of one client in one event loop.
 
     heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
     other session's message ids. wake_at: when on_timer wants to be called next.
 
-    Raises ConfigError for a heartbeat that can't be kept.
+    Raises as check_settings does.
     """
 
     def __init__(
@@ -71,8 +77,7 @@ class ClientSession:
         heartbeat: float | None = DEFAULT_HEARTBEAT,
         max_message: int = wire.MAX_MESSAGE,
     ) -> None:
-        if heartbeat is not None and not FASTEST <= heartbeat < NEVER:
-            raise ConfigError(f"heartbeat must be {FASTEST} seconds or more, or None; not {heartbeat!r}")
+        check_settings(heartbeat, max_message)
         self.peers = peers
         self.calls: dict[Any, Call] = {}
         self.unsent: dict[bytes, Call] = {}

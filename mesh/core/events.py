@@ -47,6 +47,8 @@ def prefixes_of(topics: Topic | Iterable[Topic] | None) -> list[bytes]:
     if topics is None:
         return [b""]
     each = [topics] if isinstance(topics, (str, bytes)) else topics
+    if not isinstance(each, Iterable):
+        raise TypeError(f"topics must be text, bytes, or several of them; not {topics!r:.80}")
     return list(dict.fromkeys(map(topic_bytes, each)))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from mesh.core import wire
-from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
+from mesh.core import settings, wire
+from mesh.core.channel import FASTEST, FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.wire import Header
 
 
@@ -29,7 +29,7 @@ class Limits:
 
     max_message: bytes of one event. max_heartbeat: seconds, the slowest beat that a peer may ask
     for; one that gives no beats is treated like that too. channels: calls that one peer may have
-    open.
+    open. Raises ConfigError.
     """
 
     queue: int = 1_000
@@ -37,6 +37,13 @@ class Limits:
     max_message: int = wire.MAX_MESSAGE
     max_heartbeat: float = 300.0
     channels: int = 5_000
+
+    def __post_init__(self) -> None:
+        settings.count("queue", self.queue)
+        settings.size("queue_bytes", self.queue_bytes)
+        settings.size("max_message", self.max_message)
+        settings.seconds("max_heartbeat", self.max_heartbeat, FASTEST)
+        settings.count("channels", self.channels)
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -14,7 +14,7 @@ import gevent
 from mesh.core import wire
 from mesh.core.call import Options, may_retry, pause
 from mesh.core.channel import State
-from mesh.core.client_session import DEFAULT_HEARTBEAT, Call
+from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.wire import Header
 from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError, TimeoutExpired
 from mesh.green.caller import Caller
@@ -72,6 +72,8 @@ class Client:
 
     def __call__(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call the remote method of that name."""
+        if not isinstance(method, str):
+            raise TypeError(f"the name of a method must be str, not {type(method).__name__}")
         return _call(self, method, args, kwargs)
 
     def with_options(
@@ -121,6 +123,7 @@ def connect(
 
     Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
     """
+    check_settings(heartbeat, max_message)
     service, source = _find(target, services)
     if service.type != "router":
         raise ConfigError(

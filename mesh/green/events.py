@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import zmq
 
-from mesh.core import wire
+from mesh.core import settings, wire
 from mesh.core.events import Subscribed, Topic, topic_bytes
 from mesh.errors import MeshError, Overloaded, TimeoutExpired
 from mesh.green.event_socket import PUBLISHER, PUSHER
@@ -42,6 +42,7 @@ class PublisherOptions:
     def __post_init__(self) -> None:
         if self.topic is not None:
             topic_bytes(self.topic)
+        settings.flag("keywords", self.keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class PusherOptions:
     keywords: bool = False
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout >= 0:
-            raise ValueError(f"timeout must be 0 or more seconds, or None for no limit; not {self.timeout!r}")
+        settings.seconds("timeout", self.timeout, none=True)
+        settings.flag("keywords", self.keywords)
 
 
 class _Emitter:
@@ -91,6 +92,7 @@ class _Emitter:
 
     def close(self, timeout: float = LINGER) -> None:
         """Close, and wait at most `timeout` seconds until what was sent has left this process."""
+        settings.seconds("timeout", timeout)
         self._outlet.close(timeout)
 
     @property
@@ -158,6 +160,7 @@ class Publisher(_Emitter):
         Behind a hub that is a subscriber of the hub. There may be more who come later. Raises
         TimeoutExpired after `timeout` seconds.
         """
+        settings.seconds("timeout", timeout, none=True)
         if not self._outlet.until_subscribed(self._topic, timeout):
             what = f"topic {self._options.topic!r}" if self._topic else "events without a topic"
             raise TimeoutExpired(

@@ -18,7 +18,7 @@ import zmq
 from gevent.event import Event
 from gevent.pool import Pool
 
-from mesh.core import events
+from mesh.core import events, settings
 from mesh.core.events import Handlers, Tally
 from mesh.errors import ConfigError, WireError
 from mesh.green import process, sockets
@@ -51,9 +51,9 @@ class Inlet(Life):
         services: str | None,
         max_message: int,
     ) -> None:
-        for name, value in (("pool_size", pool_size), ("queue_size", queue_size)):
-            if value < 1:
-                raise ConfigError(f"{name} must be 1 or more, not {value!r}")
+        settings.count("pool_size", pool_size)
+        settings.count("queue_size", queue_size)
+        settings.size("max_message", max_message)
         try:
             self._handlers = Handlers(handler)
         except ValueError as exc:

@@ -18,6 +18,7 @@ from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
+from mesh.core import settings
 from mesh.errors import MeshError
 from mesh.green import process
 from mesh.green.threads import Box, in_own_loop
@@ -120,6 +121,7 @@ class Life:
         From any thread or greenlet, also from a handler or a signal handler, which it lets go on
         where the rest could not.
         """
+        settings.seconds("timeout", timeout, none=True)
         # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
         # looks at `_stopping` after it has set `_hub`.
         first, self._stopping = not self._stopping, True

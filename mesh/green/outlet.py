@@ -17,8 +17,9 @@ from weakref import WeakSet
 
 import zmq
 
+from mesh.core import settings
 from mesh.core.events import Packer, Tally
-from mesh.errors import ConfigError, MeshError
+from mesh.errors import MeshError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
 from mesh.green.sockets import NOBLOCK, Socket
@@ -44,8 +45,8 @@ class Outlet:
         queue_size: int,
         max_message: int,
     ) -> None:
-        if queue_size < 1:
-            raise ConfigError(f"queue_size must be 1 or more, not {queue_size!r}")
+        settings.count("queue_size", queue_size)
+        settings.size("max_message", max_message)
         self._queue_size = queue_size
         self.dropped = Tally()
         self.closed = False

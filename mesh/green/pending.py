@@ -10,6 +10,7 @@ import gevent
 from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent
 
+from mesh.core import settings
 from mesh.errors import LostRemote, MeshError, TimeoutExpired
 from mesh.green import process
 from mesh.green.threads import Box, loop_thread
@@ -53,6 +54,7 @@ class Pending:
 
         MeshError where it was cancelled, LostRemote in the child of a fork.
         """
+        settings.seconds("timeout", timeout, none=True)
         _check_process(self._generation)
         if process.get_ident() != self._thread:
             timeout = self._limit if timeout is None else timeout
@@ -93,6 +95,7 @@ class ThreadPending:
 
     def result(self, timeout: float | None = None) -> Any:
         """As Pending.result."""
+        settings.seconds("timeout", timeout, none=True)
         _check_process(self._generation)
         if not self._box.wait(-1.0 if timeout is None else timeout):
             raise _not_yet(timeout)

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 import zmq
 
+from mesh.core import settings
 from mesh.core.methods import MethodTable
 from mesh.core.registration import SLOWEST, Registration
 from mesh.core.server_session import Limits
@@ -49,14 +50,9 @@ class Server(Life):
         threads: int = 0,
         limits: Limits | None = None,
     ) -> None:
-        if pool_size is not None and not (isinstance(pool_size, int) and pool_size >= 1):
-            raise ConfigError(f"pool_size must be 1 or more, or None; not {pool_size!r}")
-        if heartbeat is not None and not (isinstance(heartbeat, (int, float)) and 0 < heartbeat <= SLOWEST):
-            raise ConfigError(
-                f"heartbeat must be more than 0 and at most {SLOWEST:g} seconds, or None; not {heartbeat!r}"
-            )
-        if not (isinstance(threads, int) and threads >= 0):
-            raise ConfigError(f"threads must be 0 or more, not {threads!r}")
+        settings.count("pool_size", pool_size, none=True)
+        settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
+        settings.count("threads", threads, 0)
         if not isinstance(name, str | None):
             raise ConfigError(f"name must be text, not {name!r:.80}")
         if not isinstance(limits, Limits | None):
@@ -80,6 +76,7 @@ class Server(Life):
         if self._port.closed:
             raise MeshError(f"{self.name} was stopped; make a new server")
         check_endpoint(endpoint, bind=True)
+        settings.count("fd", fd, 0, none=True)
         with self._port.lock:
             if fd is not None:
                 self._port.router.socket.set(zmq.USE_FD, fd)
@@ -109,6 +106,8 @@ class Server(Life):
         as soon as a hub is there, and again whenever the hub has forgotten it. Raises ConfigError.
         """
         endpoints = check_registration(service, hub, heartbeat)
+        if address is not None:
+            check_endpoint(address)
         about = {"capacity": self._workers.capacity, **myself()}
         if address is not None:
             about["address"] = address

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import gevent
 
-from mesh.core import wire
+from mesh.core import settings, wire
 from mesh.core.channel import NEVER
 from mesh.core.health import LOST_AFTER, Health
 from mesh.core.registration import Registration
@@ -63,8 +63,7 @@ class Sidecar(Life):
         check_endpoint(endpoint)
         if endpoint.startswith("inproc:"):
             raise ConfigError(f"{endpoint!r}: a sidecar's server is another process; it has tcp:// or ipc://")
-        if capacity < 1:
-            raise ConfigError(f"capacity must be 1 or more, not {capacity!r}")
+        settings.count("capacity", capacity)
         self.name = name
         self.endpoint = endpoint
         health = Health(process.new_base(), heartbeat)

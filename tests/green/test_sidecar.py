@@ -84,7 +84,7 @@ def test_it_runs_once(running: tuple[Sidecar, gevent.Greenlet]) -> None:
         ("users", "inproc://a", "tcp://b:1", {}, "a sidecar's server is another process"),
         ("users", "tcp://a:1", ["tcp://b:1", "inproc://c"], {}, "a hub is never in the same process"),
         ("users", "tcp://a:1", "tcp://b:1", {"heartbeat": 0}, "heartbeat must be more than 0 seconds"),
-        ("users", "tcp://a:1", "tcp://b:1", {"capacity": 0}, "capacity must be 1 or more, not 0"),
+        ("users", "tcp://a:1", "tcp://b:1", {"capacity": 0}, "capacity must be a whole number from 1"),
     ],
 )
 def test_what_can_not_work_is_refused(name: str, endpoint: str, hubs: Any, options: Any, text: str) -> None:

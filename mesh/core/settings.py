@@ -1,0 +1,58 @@
+"""What the settings that a program gives may be: one check and one wording for all of them.
+
+A bool is no number here, although Python counts it among them: who writes heartbeat=True has
+mistaken it for a switch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mesh.errors import ConfigError
+
+LONGEST: Final = 1e9
+"""Seconds; more is no time that a clock could hold together with the present."""
+MANY: Final = 2**31 - 1
+"""As many as libzmq can count."""
+MOST_BYTES: Final = 2**48
+
+
+def count(name: str, value: Any, least: int = 1, *, most: int = MANY, none: bool = False) -> None:
+    """Raise ConfigError unless `value` is a whole number within the bounds. none: None will do, too."""
+    if value is None and none:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _wrong(name, f"a whole number from {least} to {most}", value, none)
+
+
+def size(name: str, value: Any) -> None:
+    """As count, for bytes."""
+    count(name, value, most=MOST_BYTES)
+
+
+def seconds(
+    name: str,
+    value: Any,
+    least: float = 0.0,
+    most: float = LONGEST,
+    *,
+    more: bool = False,
+    none: bool = False,
+) -> None:
+    """As count, for seconds. more: `least` itself is too little."""
+    if value is None and none:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value <= most or (more and value == least):
+        begin = f"more than {least:g} and at most" if more else f"from {least:g} to"
+        raise _wrong(name, f"{begin} {most:.10g} seconds", value, none)
+
+
+def flag(name: str, value: Any) -> None:
+    """Raise ConfigError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise _wrong(name, "True or False", value, False)
+
+
+def _wrong(name: str, wanted: str, value: Any, none: bool) -> ConfigError:
+    return ConfigError(f"{name} must be {wanted}{', or None' if none else ''}; not {value!r:.80}")
