@@ -258,9 +258,8 @@ def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: flo
             )
         left = None if timeout is None else timeout - (monotonic() - began)
         if left is not None and left <= 0:
-            expired = outcomes.expired(
-                method, monotonic() - began, unasked[0] if unasked else None, caller.links
-            )
+            asked = unasked[0] if unasked else None
+            expired = outcomes.expired(method, monotonic() - began, asked, caller.links)
             expired.refused = True  # only the question was sent
             raise expired
         extra: Header = {**(connection.header or {}), "mesh": 1}

@@ -51,7 +51,7 @@ def test_the_error_names_the_host(names: Names, connect: Connect) -> None:
     client = connect(f"tcp://{HOST}:1", timeout=0.5)
     why = f"tcp://{HOST}:1: its host '{HOST}' can't be resolved (Name or service not known)"
     eventually(lambda: why in error_of(client))
-    names.answer = lambda: []
+    names.answer = list
     eventually(lambda: "no connection yet" in error_of(client))
 
 
@@ -69,6 +69,7 @@ def test_keyword_arguments_too(names: Names, connect: Connect) -> None:
     def said() -> bool:
         with pytest.raises(mesh.TimeoutExpired) as caught:
             client.f(a=1)
+        assert caught.value.refused
         return f"its host '{HOST}'" in str(caught.value)
 
     eventually(said)
