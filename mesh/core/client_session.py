@@ -28,7 +28,7 @@ from mesh.core.channel import (
 )
 from mesh.core.client_call import FIRST_WINDOW, Call, PinnedCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
-from mesh.errors import LostRemote, MeshError, Overloaded, WireError
+from mesh.errors import LostRemote, MeshError, WireError
 
 __all__ = ["Call", "ClientSession", "Out"]
 
@@ -181,9 +181,7 @@ class ClientSession:
 
     def _park(self, call: Call) -> None:
         if len(self.unsent) >= MAX_UNSENT:
-            error = Overloaded(f"{MAX_UNSENT} calls wait for a connection already; try again later")
-            error.refused = True
-            raise error
+            raise outcomes.no_room(call.method, MAX_UNSENT, self.peers)
         self.unsent[call.id] = call
 
     def _bind(self, call: Call, peer: Peer) -> None:
@@ -302,7 +300,7 @@ class ClientSession:
             return
         if call.items is None and name != ERR:
             call.begin_stream()
-        error = outcomes.remote(header, args) if name == ERR else None
+        error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
         if isinstance(error, LostRemote) and error.refused:
             peer.leaving = self._some_leave = now + LEAVING
         self._end(call, error)

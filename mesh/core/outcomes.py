@@ -30,7 +30,26 @@ def not_sent(peer: Peer, method: str) -> LostRemote:
     return error
 
 
-def remote(header: Header, args: Any) -> Exception:
+def no_room(method: str, waiting: int, peers: Sequence[Peer]) -> Overloaded:
+    """Too many calls wait for a connection."""
+    where = ", ".join(peer.endpoint for peer in peers[:3]) or "any server"
+    return _refused(f"{method!r:.80} was not sent: {waiting} calls wait for a connection to {where} already")
+
+
+def not_read(method: str, waiting: int, peer: Peer) -> Overloaded:
+    """Too many calls wait for a server to read."""
+    return _refused(
+        f"{method!r:.80} was not sent: {peer.endpoint} does not read, {waiting} messages wait for it already"
+    )
+
+
+def _refused(text: str) -> Overloaded:
+    error = Overloaded(text)
+    error.refused = True
+    return error
+
+
+def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:
     """The exception that an ERR carries: of protocol 1 only its text, else name, text, traceback.
 
     The header key `refused` marks an error of the server's own: True where no handler saw the call.
@@ -42,7 +61,8 @@ def remote(header: Header, args: Any) -> Exception:
     name, msg = as_text(args[0])[:MAX_NAME], as_text(args[1])
     refused = header.get("refused")
     if refused is True or (refused is False and name in errors.BY_NAME):
-        error = errors.BY_NAME.get(name, Overloaded)(msg)
+        ended = "refused" if refused else "gave up"
+        error = errors.BY_NAME.get(name, Overloaded)(f"{peer.endpoint} {ended} {method!r:.80}: {msg}")
         error.refused = refused
         return error
     builtin = header.get("builtin")

@@ -12,9 +12,9 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from mesh.core import outcomes
 from mesh.core.balance import NO_CONNECTION, Peer
 from mesh.core.client_session import Call, ClientSession
-from mesh.errors import Overloaded
 from mesh.green import sockets
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.green.spin import Spin
@@ -90,9 +90,7 @@ class Link(Peer):
         if not self._outbox and self._try_send(payload):
             return
         if call is not None and len(self._outbox) >= MAX_OUTBOX and not self._tidy():
-            error = Overloaded(f"{self.endpoint} does not read: {MAX_OUTBOX} messages wait for it already")
-            error.refused = True
-            raise error
+            raise outcomes.not_read(call.method, MAX_OUTBOX, self)
         self._outbox.append((call, payload))
 
     def post(self, call: Call) -> None:

@@ -342,11 +342,13 @@ class TestErrorsOfPeers:
     )
     def test_a_refusal_is_the_servers_own(self, name: str, cls: type) -> None:
         error = self.error([name, "why", ""], refused=True)
-        assert type(error) is cls and error.refused and str(error) == "why"  # type: ignore[attr-defined]
+        assert type(error) is cls and error.refused  # type: ignore[attr-defined]
+        assert str(error) == "tcp://server:1 refused 'echo': why"
 
     def test_an_error_of_the_servers_own_that_is_no_refusal(self) -> None:
         error = self.error(["LostRemote", "why", ""], refused=False)
         assert type(error) is LostRemote and not error.refused
+        assert str(error) == "tcp://server:1 gave up 'echo': why"
 
     @pytest.mark.parametrize("refused", [None, 1, "True", [True]])
     def test_what_only_looks_like_a_refusal(self, refused: Any) -> None:

@@ -26,7 +26,7 @@ def test_the_queue_is_bounded_in_number() -> None:
     assert [call.state for call in calls] == [State.OPEN] * 3 + [State.DONE] * 2
     for call in calls[3:]:
         assert isinstance(call.error, Overloaded) and call.error.refused
-        assert str(call.error) == "3 calls wait already (the limit is 3)"
+        assert str(call.error) == "tcp://server:1 refused 'work': 3 calls wait already (the limit is 3)"
     assert pair.server.session.dropped == {"refused": 2}
     assert len(pair.server.session.calls) == len(pair.server.session.ready) == 3
 
@@ -147,7 +147,8 @@ def test_the_channels_of_one_peer_are_bounded_and_do_not_outlive_it() -> None:
     most = Limits().channels
     assert len(pair.server.session.calls) == len(pair.server.running) == most
     assert isinstance(calls[most].error, Overloaded) and calls[most].error.refused
-    assert str(calls[most].error) == f"{most} calls of this client are open already"
+    why = f"{most} calls of this client are open already"
+    assert str(calls[most].error) == f"tcp://server:1 refused 'echo': {why}"
     other = ClientEnd(pair, base=b"d" * 24)
     Connection(pair, other, pair.server, "other").up()
     call = other.call()
@@ -204,7 +205,7 @@ class TestTheUpperHalfOfTheQueue:
         refused, other = self.fill(pair, others=1)
         assert len(refused) == 4 and len(pair.server.session.ready) == 7
         assert isinstance(refused[0].error, Overloaded) and refused[0].error.refused
-        assert str(refused[0].error) == "7 calls wait already, and 6 of this client are open"
+        assert str(refused[0].error).endswith("7 calls wait already, and 6 of this client are open")
         late = other.call()
         pair.advance()
         assert late.state is State.OPEN
@@ -229,7 +230,7 @@ def test_a_draining_server_refuses_and_finishes() -> None:
     late = pair.call("work")
     pair.advance()
     assert isinstance(late.error, LostRemote) and late.error.refused
-    assert str(late.error) == "the server is stopping and takes no more calls"
+    assert str(late.error).endswith("'work': the server is stopping and takes no more calls")
     for value in (1, 2):
         pair.server.answer(pair.server.running[0], value)
     pair.advance()

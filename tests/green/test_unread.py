@@ -1,4 +1,4 @@
-"""A client that floods a busy server and goes, which once made libzmq abort the server."""
+"""Peers that do not read: a server among them, and one whose client floods it and goes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,28 @@ import zmq
 
 import mesh
 from mesh.core import wire
+from mesh.core.client_session import ClientSession
+from mesh.green.link import MAX_OUTBOX, Link
 from tests.helpers.processes import eventually, python
 
 PROGRAM = Path(__file__).parent / "programs" / "blocked.py"
 BLOCKED = 4.0  # longer than the interval of the heartbeats that were at fault, with what goes before
+
+
+def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
+    session = ClientSession([], b"c" * 24, lambda: 0.5)
+    link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)  # nobody is there to take any
+    session.peers.append(link)
+    session.peer_up(link)
+    for _ in range(MAX_OUTBOX):
+        call = session.open("save", (), None, 0.0, 30.0)
+        link.transmit(call.payload, call)  # type: ignore[arg-type]
+    with pytest.raises(mesh.Overloaded) as caught:
+        link.transmit(call.payload, call)  # type: ignore[arg-type]
+    link.close()
+    assert caught.value.refused
+    why = "tcp://127.0.0.1:9 does not read, 1000 messages wait for it already"
+    assert str(caught.value) == f"'save' was not sent: {why}"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
