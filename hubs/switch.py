@@ -17,7 +17,7 @@ from hubs.peek import header_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
-from mesh.core.channel import NEVER, control
+from mesh.core.channel import NEVER, control, fairly_heard
 from mesh.core.majordomo import Command, FromClient, FromWorker
 from mesh.errors import WireError
 
@@ -184,7 +184,7 @@ class Switch(Registration):
             self._pace(worker)
             if worker.about is not None:
                 self._acknowledge(worker)
-        self.wake_at = 0.0
+        self._wake(self._now)
 
     def farewell(self) -> None:
         """The hub ends: what is still open comes to nothing, and the workers may go elsewhere.
@@ -205,12 +205,13 @@ class Switch(Registration):
     def on_timer(self, now: float) -> None:
         """Heartbeats, silent workers, and calls that nobody wants any more."""
         self._now = now
-        self.wake_at = NEVER
+        due, self.wake_at = self.wake_at, NEVER
         waiting = 0
         self._told = {address: until for address, until in self._told.items() if until > now}
         if self._told:
             self._wake(min(self._told.values()))
         for worker in list(self.workers.values()):
+            worker.last_heard = fairly_heard(worker.last_heard, due, now, worker.interval)
             self._beat_worker(worker, now)
         for service in list(self.services.values()):
             waiting += len(service.waiting)

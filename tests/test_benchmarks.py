@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from benchmarks import harness, memory, report, usage
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, relays
 from benchmarks.summary import summarise, verdicts
 
 
@@ -123,6 +125,25 @@ def test_hubs_are_measured_beside_proxies(tmp_path: Path, capsys: pytest.Capture
     assert [one["peer"] for one in written["targets"]] == ["queue", "streamer"]
     assert [one["peer"] for one in written["ceilings"]] == ["queue"]
     assert "hub µs/call" in capsys.readouterr().out
+
+
+def test_publisher_of_a_flow_drops_nothing() -> None:
+    ends: list[str] = []
+    known = threading.Event()
+
+    def ready(in_: str, out: str) -> None:
+        ends.extend((in_, out))
+        known.set()
+
+    threading.Thread(target=relays.Hub("forwarder").serve, args=[ready], daemon=True).start()
+    assert known.wait(30)
+    flow = relays.Flow(*ends, zmq.PUB, zmq.SUB)
+    try:
+        # At once more than a PUB keeps by itself, and less than the hub does.
+        for _ in range(10):
+            assert flow.concurrent(b"event", 5_000, 0.0) == 5_000
+    finally:
+        flow.close()
 
 
 def test_what_a_hub_takes_for_each_call_has_a_ceiling() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Final
+
+NO_CONNECTION: Final = "no connection yet; is a server running there?"
 
 
 class Peer:
@@ -26,7 +29,7 @@ class Peer:
         self.silent = False
         self.open = 0
         self.mesh: bool | None = None
-        self.why = "no connection yet; is a server running there?"
+        self.why = NO_CONNECTION
 
 
 def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:

@@ -23,6 +23,8 @@ FASTEST: Final = 0.05
 """Seconds, the shortest interval between heartbeats: each beat of each channel costs a message."""
 BEATS_LATE: Final = 0.02
 """The share of an interval by which beats may be late, so that many are given at one look."""
+STOOD_STILL: Final = 0.1
+"""The share of an interval by which a timer is late only where this process did not run."""
 
 
 class State(Enum):
@@ -92,10 +94,22 @@ class Channel:
             return Sign.QUIET
         if not self.last_heard:
             self.last_heard = now
-        elif now - self.last_heard > LOST_AFTER * patience:
-            return Sign.LOST
+        else:
+            self.last_heard = fairly_heard(self.last_heard, self.next_beat, now, interval)
+            if now - self.last_heard > LOST_AFTER * patience:
+                return Sign.LOST
         self.next_beat = now + interval
         return Sign.BEAT
+
+
+def fairly_heard(heard: float, due: float, now: float, interval: float) -> float:
+    """When the other end counts as heard last, at a timer that was due at `due`.
+
+    A process that stood still, as that of a machine that slept, has heard nobody meanwhile: that
+    time is not the other end's silence. Whoever stood still with it speaks again a moment later.
+    """
+    late = now - due
+    return min(now, heard + late) if late > STOOD_STILL * interval else heard
 
 
 class Ids:

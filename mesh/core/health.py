@@ -11,6 +11,7 @@ import re
 from typing import Any, Final
 
 from mesh.core import wire
+from mesh.core.balance import NO_CONNECTION
 from mesh.core.channel import NEVER, Ids
 from mesh.core.wire import ERR, OK, Header, as_text
 
@@ -34,7 +35,7 @@ class Health:
     def __init__(self, base: bytes, heartbeat: float) -> None:
         self.well = False
         self.mesh = False
-        self.why = "no connection yet; is a server running there?"
+        self.why = NO_CONNECTION
         self.out: list[bytes] = []
         self.wake_at = NEVER
         self._base = base

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mesh.core import majordomo as mdp
 from mesh.core.batch import Batch, limit_of
-from mesh.core.channel import NEVER
+from mesh.core.channel import NEVER, fairly_heard
 from mesh.core.majordomo import Command, FromWorker
 from mesh.errors import WireError
 
@@ -246,6 +246,7 @@ class Registration:
         if self.state is not State.REGISTERED:
             self.wake_at = self.connect_at
             return
+        self._last_heard = fairly_heard(self._last_heard, self.wake_at, now, self._interval)
         lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
         if now >= lost_at:
             self.broke(f"the hub was silent for {now - self._last_heard:.1f} s", now)

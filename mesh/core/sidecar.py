@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.carried import Carried, Lane, key_of
-from mesh.core.channel import NEVER, Ids, control
+from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
 from mesh.core.health import LOST_AFTER, Health
 from mesh.core.server_call import HubCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
@@ -250,6 +250,8 @@ class SidecarSession:
         self.health.on_timer(now)
         if now < self._look_at:
             return
+        if now - self._look_at > STOOD_STILL * self.health.heartbeat:
+            self._well_since = now  # this process stood still, and has heard nobody
         self._look_at = now + self.health.heartbeat if self.channels else NEVER
         for lane in self.lanes:
             if lane.open and not lane.usable(now):

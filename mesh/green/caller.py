@@ -24,6 +24,7 @@ from mesh.errors import LostRemote, MeshError
 from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.link import BATCH, Link
+from mesh.green.lookup import LookUp, host_of
 from mesh.green.spin import Spin
 
 FAIR: Final = 0.01
@@ -31,8 +32,9 @@ FAIR: Final = 0.01
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
-FOLLOW: Final = 1.0
-"""Seconds between two looks at where a service is while a call of it can't be sent."""
+FOLLOW: Final = 0.25
+"""Seconds between two looks at where a service is, and whether its hosts have an address, while a call
+of it can't be sent."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
@@ -60,6 +62,7 @@ class Caller:
         self._follower: Any = hub.loop.timer(FOLLOW)
         self.follow: Callable[[], None] = lambda: None
         """Looks whether the service is elsewhere by now."""
+        self._look_up = LookUp(self._looked_up)
         self._armed = float("inf")
         self._draining: Any = None
         self._check_due = False
@@ -186,7 +189,15 @@ class Caller:
     def _follow(self) -> None:
         if self.session.unsent and not self.closed:
             self.follow()
+            self._look_up.begin(link.endpoint for link in self._links if not link.live)
             self._follow_later()
+
+    def _looked_up(self, host: str, problem: str) -> None:
+        """From a native thread."""
+        with self.lock:
+            for link in self._links:
+                if host_of(link.endpoint) == host:
+                    link.looked_up(problem)
 
     def _look_around(self, now: float) -> None:
         """See which connections broke and stand again while the loop did not turn; under the lock.

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import gevent
 
-from mesh.core import wire
+from mesh.core import outcomes, wire
 from mesh.core.call import Options, may_retry, pause
 from mesh.core.channel import State
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.wire import Header
-from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError, TimeoutExpired
+from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError
 from mesh.green.caller import Caller
 from mesh.green.connection import Connection
 from mesh.green.link import Link
@@ -258,7 +258,10 @@ def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: flo
             )
         left = None if timeout is None else timeout - (monotonic() - began)
         if left is not None and left <= 0:
-            raise TimeoutExpired(f"no answer within {timeout:.4g} s to {method!r:.80}")
+            asked = unasked[0] if unasked else None
+            expired = outcomes.expired(method, monotonic() - began, asked, caller.links)
+            expired.refused = True  # only the question was sent
+            raise expired
         extra: Header = {**(connection.header or {}), "mesh": 1}
         probe = caller.call("_zerorpc_ping", (), extra, left, unasked[0] if unasked else None)
         peer, error = probe.peer, probe.error

@@ -12,7 +12,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from mesh.core.balance import Peer
+from mesh.core.balance import NO_CONNECTION, Peer
 from mesh.core.client_session import Call, ClientSession
 from mesh.errors import Overloaded
 from mesh.green import sockets
@@ -36,12 +36,23 @@ _EVENTS: Final = (
 class Link(Peer):
     """The connection to one endpoint."""
 
-    __slots__ = ("_more", "_outbox", "_recv", "_send", "_session", "monitor", "readable", "socket", "spin")
+    __slots__ = (
+        "_outbox",
+        "_recv",
+        "_send",
+        "_session",
+        "_unresolved",
+        "monitor",
+        "readable",
+        "socket",
+        "spin",
+    )
 
     spin: Spin
 
     def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, endpoint, weight)
+        self._unresolved: str | None = None
         self._session = session
         self._outbox: deque[tuple[Call | None, bytes]] = deque()
         self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
@@ -51,7 +62,6 @@ class Link(Peer):
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)
-        self._more = False
         self.monitor: sockets.Socket | None = None
         if not endpoint.startswith("inproc:"):
             self.monitor = socket.get_monitor_socket(_EVENTS)
@@ -155,6 +165,13 @@ class Link(Peer):
         return frames[-1] if len(frames) <= 2 else None
 
     # The connection
+
+    def looked_up(self, problem: str) -> None:
+        """What came of looking for its host; "" where it has an address."""
+        if problem and not self.live:
+            self.why = self._unresolved = problem
+        elif self.why is self._unresolved:
+            self.why = NO_CONNECTION
 
     def watch(self, now: float) -> None:
         """Take in what the monitor has to tell."""

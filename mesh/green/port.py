@@ -67,6 +67,7 @@ class Port:
         self._timer: Any = None
         self._armed = float("inf")
         self._draining = False
+        self._sent = False
         self._standing_in = False
         self._check_due = False
         self._logged: Counter[str] = Counter()
@@ -164,7 +165,9 @@ class Port:
             self.hubs.send(peer, payload)
         else:
             self.router.send(peer, payload)
-        if not self._draining:
+        if self._draining:
+            self._sent = True
+        else:
             self._check_soon()
 
     def release(self, age: float = 0.0) -> None:
@@ -234,6 +237,7 @@ class Port:
             while True:
                 self.turn = now = monotonic()
                 end = end or now + FAIR
+                self._sent = False
                 with self.lock:
                     count = self._receive(now, most)
                     self.hubs.hold()
@@ -241,7 +245,8 @@ class Port:
                 self._tell()
                 self._dispatch()
                 self.release()
-                if not count or self.closed:
+                # Calls that were left from the last turn send, too, where nothing was received.
+                if not (count or self._sent) or self.closed:
                     break
                 if monotonic() > end:
                     self.go_on_later()
@@ -338,8 +343,8 @@ class Port:
         self._send_all(self.session.on_timer(now))
         if self._has_hubs:
             self.hubs.on_timer(now)
-            self._check_soon()
         self.router.flush()
+        self._check_soon()
 
     def _pulse(self) -> None:
         """A sign of life for the guard, and at most once a second a line on what was dropped."""

@@ -35,16 +35,27 @@ class TestTheRule:
     def test_a_sign_of_life_begins_it_anew(self) -> None:
         channel = self.channel()
         channel.beat(105.0, 5.0, 5.0)
-        channel.last_heard = 114.0
-        assert channel.beat(124.0, 5.0, 5.0) is Sign.BEAT
-        assert channel.beat(129.0, 5.0, 5.0) is Sign.LOST
+        channel.last_heard = 109.0
+        assert channel.beat(110.0, 5.0, 5.0) is Sign.BEAT
+        assert channel.beat(115.0, 5.0, 5.0) is Sign.BEAT
+        assert channel.beat(120.0, 5.0, 5.0) is Sign.LOST
 
     def test_beats_and_patience_are_two_intervals(self) -> None:
         channel = self.channel()
         channel.beat(105.0, 1.0, 60.0)
-        assert channel.next_beat == 106.0
-        assert channel.beat(225.0, 1.0, 60.0) is Sign.BEAT
+        for now in range(106, 226):
+            assert channel.next_beat == now
+            assert channel.beat(now, 1.0, 60.0) is Sign.BEAT
         assert channel.beat(226.0, 1.0, 60.0) is Sign.LOST
+
+    def test_the_time_for_which_this_process_stood_still_is_nobodys_silence(self) -> None:
+        channel = self.channel()
+        channel.beat(105.0, 5.0, 5.0)
+        channel.last_heard = 109.0
+        assert channel.beat(1000.0, 5.0, 5.0) is Sign.BEAT, "890 s late"
+        assert channel.last_heard == 999.0
+        assert channel.beat(1005.0, 5.0, 5.0) is Sign.BEAT
+        assert channel.beat(1010.0, 5.0, 5.0) is Sign.LOST
 
 
 def test_both_ends_beat_on_every_open_call() -> None:
@@ -100,6 +111,15 @@ def test_a_stuck_server_is_lost_after_twice_the_heartbeat(interval: float) -> No
     assert isinstance(call.error, LostRemote) and not call.error.refused
     assert "tcp://server:1 is stuck (no heartbeat for " in str(call.error)
     assert pair.peer.open == 0
+
+
+def test_both_ends_on_a_machine_that_slept_keep_their_calls() -> None:
+    pair = Pair()
+    call, served = pair.begun("work", timeout=None)
+    pair.advance(12.0)
+    pair.now += 600.0
+    pair.advance(60.0)
+    assert call.state is State.OPEN and not served.given_up
 
 
 def test_a_silent_client_is_lost_and_told() -> None:

@@ -34,6 +34,12 @@ def commands(one: Registration) -> list[Command]:
     return [message.command for message in said(one)]
 
 
+def pass_until(one: Registration, when: float) -> None:
+    """Call the timer whenever it is wanted."""
+    while one.state is State.REGISTERED and one.wake_at <= when:
+        one.on_timer(one.wake_at)
+
+
 def request(event: bytes = b"event", token: bytes = TOKEN) -> list[bytes]:
     return mdp.carried(STANDARD[2], Command.REQUEST, token, [event])
 
@@ -165,27 +171,39 @@ def test_heartbeats_go_out_and_silence_is_the_end() -> None:
 @pytest.mark.parametrize("sign", [mdp.heartbeat(), request()])
 def test_any_sign_of_life_counts(sign: list[bytes]) -> None:
     one = registered()
+    pass_until(one, 102.5)
     one.receive(sign, 102.5)
-    one.on_timer(105.0)
+    pass_until(one, 105.0)
     assert one.state is State.REGISTERED
     one.on_timer(105.5)
     assert one.state is State.AWAY
+
+
+def test_the_time_for_which_the_worker_stood_still_is_not_the_hubs_silence() -> None:
+    one = registered()
+    pass_until(one, 101.5)
+    one.on_timer(500.0)
+    assert one.state is State.REGISTERED and one.wake_at == 500.0 + 3.0 - 2.0
+    pass_until(one, 500.9)
+    assert one.state is State.REGISTERED
+    one.on_timer(501.0)
+    assert one.state is State.AWAY and "silent for 3.0 s" in one.why
 
 
 def test_the_quicker_of_two_heartbeats_is_given_and_the_slower_waited_for() -> None:
     one = registered(heartbeat=2.0)
     acknowledge(one, 100.0, heartbeat_ms=500)
     assert one.wake_at == 100.5
-    one.on_timer(105.9)
+    pass_until(one, 105.9)
     assert one.state is State.REGISTERED
     one.on_timer(106.0)
     assert one.state is State.AWAY
 
     slow = registered(heartbeat=0.5)
     acknowledge(slow, 100.0, heartbeat_ms=10_000)
-    slow.on_timer(129.0)
+    pass_until(slow, 129.0)
     assert slow.state is State.REGISTERED and slow.wake_at == 129.5
-    slow.on_timer(130.0)
+    pass_until(slow, 130.0)
     assert slow.state is State.AWAY
 
 

@@ -594,6 +594,17 @@ def test_a_server_that_stood_still_may_first_say_what_it_has_to(stand: Stand) ->
     assert [peer for peer, _ in stand.out()] == [ONE]
 
 
+def test_a_sidecar_that_stood_still_itself_may_first_hear_them(stand: Stand) -> None:
+    stand.call()
+    stand.answer(follow(BEAT))
+    stand.out()
+    stand.now += 60.0
+    stand.until(stand.now + HEARTBEAT)
+    assert ONE in stand.session.channels
+    stand.answer(follow(OK))
+    assert [peer for peer, _ in stand.out()] == [ONE]
+
+
 def test_a_server_of_mesh_is_told_of_them() -> None:
     stand = Stand(mesh=True)
     stand.call()

@@ -113,6 +113,12 @@ def test_a_dead_host(folder: Path) -> None:
     assert endpoint in failed(mesh("call", endpoint, "get", "--timeout", "0.5", cwd=folder), 3)
 
 
+def test_a_host_without_an_address(folder: Path) -> None:
+    quick = {"RES_OPTIONS": "timeout:1 attempts:1", "LOCALDOMAIN": ""}
+    command = ["call", "tcp://no-such-host.invalid:1", "get", "--timeout", "6"]
+    assert "host 'no-such-host.invalid' can't be resolved" in failed(mesh(*command, cwd=folder, **quick), 3)
+
+
 def test_a_method_that_takes_too_long(folder: Path, served: Served) -> None:
     line = failed(mesh("call", "users", "nap", "30", "--timeout", "0.5", cwd=folder), 3)
     assert served[1] in line and "'nap' after 0.5 s" in line

@@ -64,6 +64,15 @@ class Bench:
         self.worker_says(worker, mdp.carried(STANDARD[2], command, token, [body]))
 
     def pass_time(self, seconds: float) -> None:
+        """Each timer in its time."""
+        end = self.now + seconds
+        while self.switch.wake_at <= end:
+            self.now = max(self.now, self.switch.wake_at)
+            self.switch.on_timer(self.now)
+        self.stand_still(end - self.now)
+
+    def stand_still(self, seconds: float) -> None:
+        """Let that time pass, and only then look at what is due."""
         self.now += seconds
         self.switch.on_timer(self.now)
 
@@ -393,6 +402,18 @@ def test_the_calls_of_a_lost_worker_end_unless_they_may_be_repeated(how: str) ->
     ]
     bench.register(b"w2")
     assert [body for _, _, body in bench.requests()] == [again]
+
+
+def test_the_time_for_which_the_hub_stood_still_is_not_its_workers_silence() -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w", capacity=2)
+    bench.pass_time(3.0)
+    bench.stand_still(600.0)
+    assert bench.switch.workers
+    bench.pass_time(1.9)
+    assert bench.switch.workers
+    bench.pass_time(0.2)
+    assert not bench.switch.workers, "six seconds in which it ran, and the worker said nothing"
 
 
 def test_a_repeatable_call_that_was_answered_in_part_is_not_repeated() -> None:
