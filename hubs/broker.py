@@ -29,6 +29,7 @@ from hubs.spec import HubSpec, Side
 from hubs.status import Values, summary, version
 from hubs.switch import Switch
 from mesh.core.channel import NEVER
+from mesh.core.majordomo import MAX_BATCH
 from mesh.errors import ConfigError
 
 BATCH: Final = 128
@@ -68,6 +69,7 @@ def settings_of(spec: HubSpec) -> Settings:
         timeout=spec.timeout,
         # Who may call is not for that one who may serve.
         workers_at=None if spec.one_socket else 1,
+        batch=min(MAX_BATCH, spec.max_message),
     )
 
 
@@ -225,8 +227,7 @@ class Broker:
 
     def _send_all(self) -> None:
         switch, routers = self.switch, self._routers
-        while switch.out:
-            out, switch.out = switch.out, []
+        while out := switch.take_out():
             for address, frames in out:
                 if not routers[address[0]].send(address[1], frames):
                     switch.unreachable(address)

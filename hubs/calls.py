@@ -41,8 +41,9 @@ FORGET_AFTER: Final = 10.0
 class Calls:
     """base: 24 hex digits that no other sender of events has.
 
-    out: what is to be sent. dropped: what was not understood, by kind; refused: the calls that were,
-    by error. notes: for the log, with the level of each. clients: those with open calls.
+    out: what is to be sent, without the batches: see take_out. dropped: what was not understood, by
+    kind; refused: the calls that were, by error. notes: for the log, with the level of each. clients:
+    those with open calls.
     wake_at: when the timer is wanted next.
     """
 
@@ -55,6 +56,7 @@ class Calls:
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
         self.draining = False
+        self._laden: list[Worker] = []
         self._base = base
         self._now = 0.0
         self._ids = Ids(base)
@@ -237,10 +239,31 @@ class Calls:
         worker.next_beat = now + worker.interval
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
-        if worker.short and len(body) == 1:
-            self.out.append((worker.address, [mdp.short(b"\x02", call.token, body[0])]))
-            return
+        """In the batch of this turn, but for what is large or not of mesh."""
+        batch = worker.batch
+        if batch is not None:
+            if len(body) == 1 and len(body[0]) < mdp.LONE:
+                if not batch.takes(call.token, body[0]):
+                    self._release(worker)
+                if not batch.items:
+                    self._laden.append(worker)
+                batch.add(mdp.REQUEST, call.token, body[0])
+                return
+            self._release(worker)
         self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
+
+    def _release(self, worker: Worker) -> None:
+        if worker.batch is not None and worker.batch.items:
+            self.out.append((worker.address, [worker.batch.take()]))
+
+    def take_out(self) -> list[Out]:
+        """All that is to be sent, the batches of this turn among it."""
+        if self._laden:
+            for worker in self._laden:
+                self._release(worker)
+            self._laden = []
+        out, self.out = self.out, []
+        return out
 
     # What workers answer
 

@@ -8,8 +8,9 @@ from typing import Any
 from hubs.pool import Pool
 from hubs.tally import Tally
 from hubs.waiting import Waiting
+from mesh.core.batch import Batch
 from mesh.core.channel import NEVER
-from mesh.core.majordomo import Style
+from mesh.core.majordomo import MAX_BATCH, Style
 
 Address = tuple[int, tuple[bytes, ...]]
 """A side of the hub, and the routing envelope of a peer there."""
@@ -23,7 +24,8 @@ class Settings:
     any_name: workers and clients may call that one as they like.
     default: the service of events without a name. heartbeat: seconds between heartbeats to
     workers. queue, queue_bytes: what may wait, for each service. timeout: seconds, for calls that
-    bring no deadline. workers_at: the one side where workers may register; None for any.
+    bring no deadline. workers_at: the one side where workers may register; None for any. batch: bytes
+    of a batch that the hub takes.
     """
 
     hub: str = "hub"
@@ -35,6 +37,7 @@ class Settings:
     queue_bytes: int = 256 * 1024 * 1024
     timeout: float = 30.0
     workers_at: int | None = None
+    batch: int = MAX_BATCH
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +46,8 @@ class Worker:
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
     has to answer, by token. ended: calls that it has answered; errors: those of them with an error.
-    short: calls and answers take one frame. asked: what it calls the service. blamed: until when
-    its wrong answers are not worth another line in the log.
+    batch: what goes to it in one frame at the end of this turn, where it takes such. asked: what it
+    calls the service. blamed: until when its wrong answers are not worth another line in the log.
     """
 
     address: Address
@@ -59,7 +62,7 @@ class Worker:
     calls: dict[bytes, Call] = field(default_factory=dict)
     ended: int = 0
     errors: int = 0
-    short: bool = False
+    batch: Batch | None = None
     asked: str = ""
     blamed: float = 0.0
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from hubs.calls import FORGET_AFTER, Calls
 from hubs.model import Address, Service, Settings, Worker
 from mesh.core import majordomo as mdp
+from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import FASTEST, NEVER
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
 
@@ -67,7 +68,8 @@ class Registration(Calls):
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
-        worker.short = message.style == STANDARD[2] and about is not None and about.get("short") == 1
+        if about is not None and message.style == STANDARD[2] and (limit := limit_of(about)):
+            worker.batch = Batch(limit)
         self._pace(worker)
         self.workers[address] = worker
         service = self._service(name)
@@ -115,8 +117,8 @@ class Registration(Calls):
             "heartbeat": round(self.settings.heartbeat * 1000),
             "capacity": self.services[worker.service].pool.capacity(worker),
         }
-        if worker.short:
-            about["short"] = 1
+        if worker.batch is not None:
+            about["batch"] = self.settings.batch
         self.out.append((worker.address, mdp.heartbeat(worker.style, about)))
         worker.next_beat = self._now + worker.interval
 
@@ -175,6 +177,7 @@ class Registration(Calls):
             if not call.gone:
                 self._orphan(service, call, what)
         worker.calls.clear()
+        worker.batch = None
         self._dispatch(service, self._now)
 
     def _beat_worker(self, worker: Worker, now: float) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hubs import status
-from hubs.model import Address, Call, Settings
+from hubs.model import Address, Call, Settings, Worker
 from hubs.peek import header_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
@@ -54,12 +54,10 @@ class Switch(Registration):
         if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
             self._event(side, frames, now)
             return
-        if len(frames) == 2 and frames[1][:1] in _ANSWERS:
+        if len(frames) == 2 and frames[1][:1] >= mdp.BATCHED:
             worker = self.workers.get((side, (frames[0],)))
-            if worker is not None and worker.short and len(frames[1]) > 2:
-                token, body = mdp.read_short(frames[1])
-                worker.last_heard = now
-                self._answer(worker, token, _ANSWERS[frames[1][:1]], (body,))
+            if worker is not None and worker.batch is not None:
+                self._answers(worker, frames[1], now)
                 return
         if len(frames) == 6 and frames[1] == _HEAD:
             worker = self.workers.get((side, (frames[0],)))
@@ -79,6 +77,17 @@ class Switch(Registration):
             self._from_client((side, (frames[0],)), message, now)
         else:
             self._event(side, frames, now)
+
+    def _answers(self, worker: Worker, frame: bytes, now: float) -> None:
+        worker.last_heard = now
+        try:
+            for code, token, event in mdp.read_batch(frame):
+                if code == mdp.REQUEST:
+                    raise WireError("REQUEST is the hub's")
+                self._answer(worker, token, code == mdp.FINAL, (event,))
+        except WireError as error:
+            self.dropped["malformed"] += 1
+            self._distrust(worker.address, str(error))
 
     def _from_client(self, client: Address, message: FromClient, now: float) -> None:
         if message.service.startswith(mdp.MANAGEMENT):

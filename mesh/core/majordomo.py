@@ -7,7 +7,7 @@ What a command means to a broker is the hub's matter. A leading empty frame, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -23,6 +23,16 @@ MAX_ABOUT: Final = 4096
 MAX_REASON: Final = 1024
 MANAGEMENT: Final = "mmi."
 """What the names of a broker's own services begin with (RFC 8)."""
+MAX_BATCH: Final = 65_536
+"""Bytes of a batch."""
+LONE: Final = 16_384
+"""Bytes from which an event goes by itself, in the frames of the RFC: to copy it would cost more."""
+BATCHED: Final = b"\x90"
+"""What a batch begins with, or more; no other frame of a worker or to one does."""
+REQUEST: Final = 2
+PARTIAL: Final = 3
+FINAL: Final = 4
+"""The codes in a batch, those of 0.2."""
 STATUS: Final = "mmi.status"
 """A mesh hub's own service: what it has, as a map for an event and as JSON for a Majordomo client."""
 
@@ -58,8 +68,17 @@ _CODES: Final[dict[int, dict[bytes, Command]]] = {
 _BYTES: Final = {version: {c: code for code, c in codes.items()} for version, codes in _CODES.items()}
 _WORKER: Final = {b"MDPW01": 1, b"MDPW02": 2}
 _CLIENT: Final = {b"MDPC01": 1, b"MDPC02": 2}
-_LENGTHS: Final = [bytes((length,)) for length in range(256)]
 _HEADERS: Final = {1: (b"MDPW01", b"MDPC01"), 2: (b"MDPW02", b"MDPC02")}
+_BATCHED: Final = frozenset({REQUEST, PARTIAL, FINAL})
+_NO_BATCH: Final = (
+    msgpack.exceptions.UnpackException,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
 _CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
 
 
@@ -207,16 +226,30 @@ def carried(style: Style, command: Command, address: bytes, body: Sequence[bytes
     return [*_worker_head(style, command), address, b"", *body]
 
 
-def short(code: bytes, token: bytes, event: bytes) -> bytes:
-    """REQUEST, PARTIAL or FINAL of 0.2 in one frame, between a worker and a hub of mesh that have agreed
-    on it in what they say of themselves (`short: 1`): five frames cost several times as much."""
-    return b"".join((code, _LENGTHS[len(token)], token, event))
+def batch(items: Sequence[int | bytes]) -> bytes:
+    """REQUESTs, PARTIALs and FINALs of 0.2 in one frame, between a worker and a hub of mesh that have agreed
+    on it in what they say of themselves: six frames for each cost several times as much.
+
+    items: the command's code, the token and the event of each, one after the other.
+    """
+    return msgpack.packb(items)  # type: ignore[no-any-return]
 
 
-def read_short(frame: bytes) -> tuple[bytes, bytes]:
-    """The token and the event of a short frame, whose first byte is the command's code."""
-    end = 2 + frame[1]
-    return frame[2:end], frame[end:]
+def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """The code, the token and the event of each. Raises WireError."""
+    try:
+        items = msgpack.unpackb(frame)
+        codes, tokens, events = items[::3], items[1::3], items[2::3]
+        good = (
+            {*map(type, tokens), *map(type, events)} == {bytes}
+            and len(tokens) == len(codes) == len(events)
+            and _BATCHED.issuperset(codes)
+        )
+    except _NO_BATCH:
+        good = False
+    if not good:
+        raise WireError("a batch is an array of codes, tokens and events")
+    return zip(codes, tokens, events, strict=True)
 
 
 def answer(style: Style, command: Command, service: str, body: Sequence[bytes]) -> list[bytes]:

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from mesh.core import majordomo as mdp
+from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import NEVER, fairly_heard
 from mesh.core.majordomo import Command, FromWorker
 from mesh.errors import WireError
@@ -29,8 +30,7 @@ STEADY: Final = 10.0
 """Seconds of registration after which it counts as one that had gone well."""
 
 _HEAD: Final = b"MDPW02"
-_REQUEST: Final = b"\x02"
-_CODES: Final = {False: b"\x03", True: b"\x04"}
+_LONG: Final = {mdp.PARTIAL: b"\x03", mdp.FINAL: b"\x04"}
 
 
 class State(Enum):
@@ -46,6 +46,7 @@ class Registration:
 
     about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
     seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for.
+    batch: the answers that go in one frame, where the hub takes such.
     why: the last reason to be out. connect_at: when the driver is to connect anew. wake_at: when
     on_timer wants to be called.
     """
@@ -56,7 +57,7 @@ class Registration:
         self.state = State.AWAY
         self.welcome = False
         self.known = False
-        self.short = False
+        self.batch: Batch | None = None
         self.confirmed = 0
         self.why = "no connection yet; is a hub running there?"
         self.out: list[list[bytes]] = []
@@ -66,7 +67,7 @@ class Registration:
         self.wake_at = NEVER
         self._offered = int(about["capacity"])
         self._taken = self._told = 0
-        self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000)), "short": 1}
+        self._about = {**about, "heartbeat": max(1, round(heartbeat * 1000)), "batch": mdp.MAX_BATCH}
         self._theirs = heartbeat
         self._since = 0.0
         self._last_heard = 0.0
@@ -94,7 +95,8 @@ class Registration:
 
     def _register(self, now: float) -> None:
         self.state = State.REGISTERED
-        self.welcome = self.known = self.short = False
+        self.welcome = self.known = False
+        self.batch = None
         self._theirs = self.heartbeat
         self._since = self._last_heard = now
         self._next_beat = now + self.heartbeat
@@ -110,7 +112,8 @@ class Registration:
         """The connection is of no more use; a new one is wanted after `pause` seconds."""
         self.state = State.AWAY
         self.why = why
-        self.known = self.short = False
+        self.known = False
+        self.batch = None
         self.tokens.clear()
         self.out.clear()
         self._next_beat = NEVER
@@ -125,40 +128,39 @@ class Registration:
 
     # What comes in
 
-    def receive(self, frames: Sequence[bytes], now: float) -> tuple[bytes, bytes] | None:
-        """The token and the event of a request; None for all else. Never raises."""
+    def receive(self, frames: Sequence[bytes], now: float) -> Sequence[tuple[bytes, bytes]]:
+        """The token and the event of each request in a message. Never raises."""
         if self.state is not State.REGISTERED:
             self.dropped["late"] += 1
-            return None
+            return ()
         self.welcome = True
-        if len(frames) == 1 and len(frames[0]) > 2 and frames[0][0] == 2:
-            self._last_heard = now
-            return mdp.read_short(frames[0])
-        if len(frames) == 5 and frames[0] == _HEAD and frames[1] == _REQUEST and frames[2] and not frames[3]:
-            self._last_heard = now
-            return frames[2], frames[4]
         try:
+            if len(frames) == 1 and frames[0][:1] >= mdp.BATCHED:
+                requests = [one[1:] for one in mdp.read_batch(frames[0]) if one[0] == mdp.REQUEST]
+                self._last_heard = now
+                return requests
             message = mdp.read(frames)
         except WireError:
             message = None
         if type(message) is not FromWorker:
             self.dropped["malformed"] += 1
-            return None
+            return ()
         self._last_heard = now
         if message.command is Command.REQUEST:
-            return message.address, message.body[0]
+            return ((message.address, message.body[0]),)
         if message.command is Command.DISCONNECT:
             self._sent_away(message.reason, now)
         elif message.command is not Command.HEARTBEAT:
             self.dropped["malformed"] += 1
         elif message.about is not None:
             self._hear(message.about, now)
-        return None
+        return ()
 
     def _hear(self, about: dict[str, Any], now: float) -> None:
         """A hub of mesh says how it keeps this registration."""
         self.known = True
-        self.short = about.get("short") == 1
+        if self.batch is None and (limit := limit_of(about)):
+            self.batch = Batch(limit)
         self._pause = 0.0
         beat, capacity = about.get("heartbeat"), about.get("capacity")
         if type(beat) is int and beat > 0:
@@ -176,13 +178,28 @@ class Registration:
 
     # What goes out
 
-    def answer(self, token: bytes, event: bytes, final: bool) -> list[bytes]:
-        """An event of a call for the hub. final: the last one, after which the token means nothing."""
+    def answer(self, token: bytes, event: bytes, final: bool) -> None:
+        """Give the hub an event of a call: in `out`, or in the batch, which waits for `release`.
+
+        final: the last one, after which the token means nothing.
+        """
         if final:
             self.tokens.discard(token)
-        if self.short:
-            return [mdp.short(_CODES[final], token, event)]
-        return [_HEAD, _CODES[final], token, b"", event]
+        code = mdp.FINAL if final else mdp.PARTIAL
+        batch = self.batch
+        if batch is not None:
+            if len(event) < mdp.LONE:
+                if not batch.takes(token, event):
+                    self.release()
+                batch.add(code, token, event)
+                return
+            self.release()
+        self.out.append([_HEAD, _LONG[code], token, b"", event])
+
+    def release(self) -> None:
+        """Let go what waits in the batch."""
+        if self.batch is not None and self.batch.items:
+            self.out.append([self.batch.take()])
 
     def offer(self, capacity: int, now: float) -> None:
         """Take that many calls at once from now on; with 0 no more, but go on with those there are."""
@@ -214,8 +231,10 @@ class Registration:
     def leave(self) -> None:
         """Say goodbye, and take no more calls on this connection."""
         if self.state is State.REGISTERED:
+            self.release()
             self.state = State.CONNECTED
-            self.known = self.short = False
+            self.known = False
+            self.batch = None
             self.tokens.clear()
             self._next_beat = self.wake_at = NEVER
             self.out.append(mdp.disconnect())

@@ -119,14 +119,14 @@ class HubLink:
                 frames = [recv(NOBLOCK)]
             except zmq.Again:
                 break
-            count += 1
             # What begins so is one frame: to ask for more costs as much as to receive it.
-            if frames[0][:1] != b"\x02":
+            if frames[0][:1] < mdp.BATCHED:
                 self._receive_rest(frames)
-            request = registration.receive(frames, now)
-            if request is not None:
-                self._deliver(session, *request, now)
-            elif registration.state is not State.REGISTERED:
+            requests = registration.receive(frames, now)
+            for token, event in requests:
+                self._deliver(session, token, event, now)
+            count += len(requests) or 1
+            if registration.state is not State.REGISTERED:
                 self._ended(registration.why)
                 break
         if registration.welcome != self._welcome:
@@ -160,13 +160,20 @@ class HubLink:
     # Out
 
     def send(self, peer: HubCall, event: bytes) -> None:
-        """An event of a call; the last one where the session has done with it."""
+        """An event of a call, the last one where the session has done with it; it waits for `release`."""
         registration = self.registration
         if peer.token not in registration.tokens:
             return  # the hub was lost meanwhile, or its call has had its last event
-        self._transmit(registration.answer(peer.token, event, peer not in self._session.channels))
+        registration.answer(peer.token, event, peer not in self._session.channels)
         if not registration.capacity:
             registration.leave_if_done()
+        if registration.out:
+            self.flush()
+
+    def release(self) -> None:
+        """Send the answers that wait for others."""
+        self.registration.release()
+        if self.registration.out:
             self.flush()
 
     def _transmit(self, frames: list[bytes]) -> None:
@@ -204,7 +211,8 @@ class HubLink:
         while registration.out:
             out, registration.out = registration.out, []
             for frames in out:
-                self._transmit(frames)
+                if registration.state is not State.AWAY:
+                    self._transmit(frames)
         while self._outbox is not None:
             if not self._try_send(self._outbox.first):
                 return

@@ -17,7 +17,10 @@ from mesh.green.hub_link import HubLink, Session
 
 
 class HubLinks:
-    """lock: the owner's. max_message: bytes of one event. taken: how many handlers run for nobody."""
+    """lock: the owner's. max_message: bytes of one event. taken: how many handlers run for nobody.
+
+    held_since: when the oldest answer came that waits for others, on the clock of time.monotonic.
+    """
 
     def __init__(
         self, session: Session, lock: Any, max_message: int, taken: Callable[[], int] = lambda: 0
@@ -28,6 +31,8 @@ class HubLinks:
         self._taken = taken
         self._links: dict[int, HubLink] = {}
         self._watchers: dict[HubLink, list[Any]] = {}
+        self.holding = False
+        self.held_since = NEVER
         self._loop: Any = None
         self._drain: Callable[[], None] = lambda: None
 
@@ -101,7 +106,24 @@ class HubLinks:
         return sum([link.receive(now, most) for link in self._links.values()])
 
     def send(self, peer: HubCall, event: bytes) -> None:
-        self._links[peer.hub].send(peer, event)
+        link = self._links[peer.hub]
+        link.send(peer, event)
+        if not self.holding:
+            link.release()
+        elif self.held_since == NEVER:
+            self.held_since = monotonic()
+
+    def hold(self) -> None:
+        """Let answers wait for each other from now on: many in one message cost little more than one."""
+        self.holding = bool(self._links)
+
+    def release(self) -> None:
+        """Send them; those that come after that don't wait."""
+        self.holding = False
+        if self.held_since != NEVER:
+            self.held_since = NEVER
+            for link in self._links.values():
+                link.release()
 
     @property
     def crowded(self) -> bool:

@@ -36,6 +36,8 @@ STILL: Final = 0.05
 MIN_PATIENCE: Final = 0.05
 MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the guard stands in for it."""
+MAX_HELD: Final = 0.05
+"""Seconds after which the guard sends what waits behind a handler."""
 PROBES: Final = (0.1, 0.02, 0.0)
 """Pauses, the last first, before the open peers are probed when a connection broke; libzmq tells
 of the break a moment before its routing table knows."""
@@ -168,11 +170,21 @@ class Port:
         else:
             self._check_soon()
 
+    def release(self, age: float = 0.0) -> None:
+        """Send the answers that wait for others to hubs, with `age` only where they have waited for so
+        many seconds, and let the next ones wait again."""
+        hubs = self.hubs
+        if hubs.holding and (not age or monotonic() - hubs.held_since >= age):
+            with self.lock:
+                hubs.release()
+            if age:
+                hubs.hold()
+
     def crowded(self, call: ServerCall) -> bool:
         """Whether the hub that this call came through has to read before it is given more."""
         return type(call.peer) is HubCall and self.hubs.crowded
 
-    def release(self, call: ServerCall) -> None:
+    def freed(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended: its hub may give another; under the lock."""
         self.session.abandoned -= 1
         if self._has_hubs and not self.closed:
@@ -228,9 +240,11 @@ class Port:
                 self._sent = False
                 with self.lock:
                     count = self._receive(now, most)
+                    self.hubs.hold()
                     self.answer_at_once()
                 self._tell()
                 self._dispatch()
+                self.release()
                 # Calls that were left from the last turn send, too, where nothing was received.
                 if not (count or self._sent) or self.closed:
                     break
@@ -240,6 +254,7 @@ class Port:
                 most = BATCH
         finally:
             self._draining = False
+            self.release()
         if self.session.fastest < self._paced:
             self._set_pace()
         self._arm()
@@ -347,8 +362,9 @@ class Port:
     # The guard's side: another thread, under the lock
 
     def overdue(self, now: float) -> bool:
-        """Whether the loop has not turned for longer than half a heartbeat."""
-        return not self.closed and now - self.turn > self.patience
+        """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""
+        late = now - self.turn > self.patience or now - self.hubs.held_since > MAX_HELD
+        return late and not self.closed
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
@@ -357,6 +373,7 @@ class Port:
             while self._receive(now) >= BATCH:
                 pass
             self.answer_at_once()
+            self.hubs.release()
             if self._wake_at() <= now:
                 self._tick(now)
         finally:

@@ -143,11 +143,13 @@ class Sidecar(Life):
             while True:
                 now = monotonic()
                 with self._lock:
+                    self._hubs.hold()
                     count = self._hubs.receive(now, BATCH)
                     if not self._hubs.crowded:
                         # Else the server has to wait for the hub, as it would if they were one.
                         count += self._server.receive(now, BATCH)
                     went = self._answer()
+                    self._hubs.release()
                     # To send swallows the edge of the descriptor: what came meanwhile is not signalled.
                     went = self._server.flush() or went
                 self._look(now)

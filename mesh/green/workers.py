@@ -36,6 +36,10 @@ CAPACITY: Final = 1_000
 """Calls at once that a hub may give where there is no limit."""
 CROWDED: Final = 0.01
 """Seconds between two looks whether a hub has read what streams have sent."""
+QUICK: Final = 0.0005
+"""Seconds that a method takes whose answers wait for those of the next."""
+MAX_HELD: Final = 0.001
+"""Seconds that they wait, about."""
 MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
@@ -70,6 +74,7 @@ class Workers:
         self._port: Port
         self._session: ServerSession
         self._hub: Hub
+        self._quick: set[str] = set()
         self._slice_end = 0.0
         self._closed = False
         self._limiter = Limiter()
@@ -143,8 +148,13 @@ class Workers:
         ready = self._session.ready
         me = greenlet.getcurrent()
         while True:
-            while ready and self.running < self._limit and monotonic() < self._slice_end:
-                self._next(ready.popleft())
+            now = monotonic()
+            while ready and self.running < self._limit and now < self._slice_end:
+                call, began = ready.popleft(), now
+                self._next(call, now)
+                now = monotonic()
+                if (now - began < QUICK) is not (call.method in self._quick):
+                    self._note_speed(call.method)
                 if me.__dict__:
                     break
             if ready and self.running < self._limit:
@@ -159,9 +169,18 @@ class Workers:
                 if order is _END:
                     return
 
-    def _next(self, call: ServerCall) -> None:
+    def _note_speed(self, method: str) -> None:
+        if method in self._quick:
+            self._quick.remove(method)
+        elif method in self._functions:
+            self._quick.add(method)
+
+    def _next(self, call: ServerCall, now: float) -> None:
+        if self._port.hubs.holding:
+            # No answer waits for a handler that may take its time.
+            self._port.release(MAX_HELD if call.method in self._quick else 0.0)
         with self._port.lock:
-            if not self._session.begin(call, monotonic()):
+            if not self._session.begin(call, now):
                 self._port.answer_at_once()
                 return
         self.running += 1
@@ -171,7 +190,7 @@ class Workers:
             self.running -= 1
             if call.given_up:
                 with self._port.lock:
-                    self._port.release(call)
+                    self._port.freed(call)
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
@@ -259,6 +278,7 @@ class Workers:
         lock = port.lock
         sent, turn_end = 0, monotonic() + FAIR
         while True:
+            began = monotonic()
             value = run(next, items, _END)
             if not self._has_credit(call):
                 return False
@@ -268,6 +288,9 @@ class Workers:
                 if call.given_up:
                     return False
                 port.send(call.peer, session.item(call, value))
+            if port.hubs.holding:
+                # The next item may take as long as this one.
+                port.release(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
             sent += 1
             while port.crowded(call) and not call.given_up:
                 gevent.sleep(CROWDED)

@@ -54,7 +54,7 @@ def test_it_registers_when_the_connection_stands() -> None:
     one.connected(1.0)
     (ready,) = said(one)
     assert (ready.command, ready.service) == (Command.READY, "users")
-    assert ready.about == {**ABOUT, "heartbeat": 2500, "short": 1}
+    assert ready.about == {**ABOUT, "heartbeat": 2500, "batch": mdp.MAX_BATCH}
     assert one.state is State.REGISTERED and not one.known
 
 
@@ -66,16 +66,91 @@ def test_what_a_strict_hub_sees_is_the_rfc_and_one_frame_more() -> None:
 
 def test_requests_and_answers() -> None:
     one = registered()
-    assert one.receive(request(), 101.0) == (TOKEN, b"event")
+    assert [*one.receive(request(), 101.0)] == [(TOKEN, b"event")]
     one.tokens.add(TOKEN)
-    assert one.answer(TOKEN, b"item", False) == [b"MDPW02", b"\x03", TOKEN, b"", b"item"]
+    said(one)
+    one.answer(TOKEN, b"item", False)
+    assert one.out == [[b"MDPW02", b"\x03", TOKEN, b"", b"item"]]
     assert one.tokens == {TOKEN}
-    assert one.answer(TOKEN, b"end", True) == [b"MDPW02", b"\x04", TOKEN, b"", b"end"]
+    one.answer(TOKEN, b"end", True)
+    assert one.out[1:] == [[b"MDPW02", b"\x04", TOKEN, b"", b"end"]]
     assert not one.tokens
 
 
+def batched(limit: int = 1_000) -> Registration:
+    """With a hub that takes batches of that many bytes."""
+    one = registered()
+    one.receive(mdp.heartbeat(about={"capacity": 4, "batch": limit}), 100.0)
+    one.out.clear()
+    return one
+
+
+def in_batch(frames: list[bytes]) -> list[tuple[int, bytes, bytes]]:
+    (frame,) = frames
+    return list(mdp.read_batch(frame))
+
+
+def test_requests_in_one_frame() -> None:
+    frame = mdp.batch([mdp.REQUEST, b"t1", b"one", mdp.REQUEST, b"t2", b"two"])
+    assert [*batched().receive([frame], 101.0)] == [(b"t1", b"one"), (b"t2", b"two")]
+
+
+def test_answers_wait_in_a_batch_until_they_are_let_go() -> None:
+    one = batched()
+    one.answer(b"t1", b"item", False)
+    one.answer(b"t2", b"end", True)
+    assert not one.out
+    one.release()
+    assert [in_batch(frames) for frames in one.out] == [[(3, b"t1", b"item"), (4, b"t2", b"end")]]
+    one.out.clear()
+    one.release()
+    assert not one.out
+
+
+def test_a_batch_is_no_larger_than_the_hub_takes() -> None:
+    one = batched(limit=200)
+    for _ in range(9):
+        one.answer(b"t1", b"x" * 50, False)
+    one.release()
+    assert [len(in_batch(frames)) for frames in one.out] == [3, 3, 3]
+    assert max(len(frames[0]) for frames in one.out) <= 200
+
+
+def test_what_is_large_goes_alone_and_after_what_came_before() -> None:
+    one = batched(limit=60_000)
+    large = b"x" * mdp.LONE
+    one.answer(b"t1", b"item", False)
+    one.answer(b"t1", large, False)
+    one.answer(b"t1", b"end", True)
+    one.release()
+    first, second, third = one.out
+    assert in_batch(first) == [(3, b"t1", b"item")]
+    assert second == mdp.carried(STANDARD[2], Command.PARTIAL, b"t1", [large])
+    assert in_batch(third) == [(4, b"t1", b"end")]
+
+
+def test_what_waits_in_a_batch_goes_with_the_connection_or_before_the_goodbye() -> None:
+    one = batched()
+    one.answer(b"t1", b"end", True)
+    one.broke("the connection broke", 101.0)
+    one.release()
+    assert not one.out
+    one = batched()
+    one.answer(b"t1", b"end", True)
+    one.leave()
+    assert in_batch(one.out[0]) == [(4, b"t1", b"end")]
+    assert one.out[1] == mdp.disconnect()
+
+
+@pytest.mark.parametrize("limit", [None, 0, -1, "1000", 1.5, True])
+def test_a_hub_that_speaks_of_no_batches_gets_none(limit: Any) -> None:
+    one = batched(limit)
+    one.answer(b"t1", b"end", True)
+    assert one.out == [mdp.carried(STANDARD[2], Command.FINAL, b"t1", [b"end"])]
+
+
 def test_a_request_with_a_leading_empty_frame_is_taken() -> None:
-    assert registered().receive([b"", *request()], 101.0) == (TOKEN, b"event")
+    assert [*registered().receive([b"", *request()], 101.0)] == [(TOKEN, b"event")]
 
 
 def test_heartbeats_go_out_and_silence_is_the_end() -> None:
@@ -152,7 +227,7 @@ def test_a_hub_that_restarted_gets_its_worker_back_at_once() -> None:
     one.tokens.add(TOKEN)
     one.broke("the connection broke", 101.0)
     assert one.connect_at == 101.0 and not one.tokens and not one.out
-    assert one.receive(request(), 101.0) is None  # of the connection that is no more
+    assert not one.receive(request(), 101.0)  # of the connection that is no more
     one.connecting()
     one.connected(101.2)
     assert commands(one) == [Command.READY]
@@ -166,7 +241,7 @@ def test_a_hub_of_mesh_is_told_of_another_capacity() -> None:
     one.offer(0, 101.0)
     assert [message.about for message in said(one)] == [{"capacity": 0}]
     assert not one.settled
-    assert one.receive(request(), 101.0) is not None  # it was on its way
+    assert one.receive(request(), 101.0)  # it was on its way
     acknowledge(one, 101.1, capacity=0)
     assert one.settled and one.state is State.REGISTERED
     one.offer(0, 102.0)
@@ -185,7 +260,7 @@ def test_any_other_hub_is_left_when_nothing_is_open() -> None:
     assert one.state is State.REGISTERED and not one.settled and not one.out
     one.answer(TOKEN, b"end", True)
     one.leave_if_done()
-    assert commands(one) == [Command.DISCONNECT]
+    assert commands(one) == [Command.FINAL, Command.DISCONNECT]
     assert one.settled and one.state is State.CONNECTED
     one.offer(4, 105.0)
     assert commands(one) == [Command.READY]
@@ -239,7 +314,7 @@ def test_what_still_runs_for_nobody_is_not_offered_again() -> None:
 )
 def test_rubbish_is_counted(frames: list[bytes]) -> None:
     one = registered()
-    assert one.receive(frames, 100.1) is None
+    assert not one.receive(frames, 100.1)
     assert one.dropped["malformed"] == 1 and one.state is State.REGISTERED
 
 

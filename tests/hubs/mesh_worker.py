@@ -7,6 +7,7 @@ SIGTERM drains it, as that of `mesh serve` does.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -46,6 +47,23 @@ class Service:
         while time.monotonic() < end:
             pass
         return os.getpid()
+
+    def wait_for(self, path: str) -> str:
+        """Block the loop until there is such a file."""
+        while not os.path.exists(path):
+            time.sleep(0.001)
+        return path
+
+    def wait_between(self, path: str) -> Iterator[str]:
+        """As wait_for, after the first item."""
+        yield "first"
+        yield self.wait_for(path)
+
+    def seize(self, seconds: float, path: str) -> str:
+        """Keep the interpreter for that long, which stops all its threads, then make the file."""
+        ctypes.PyDLL(None).poll(None, 0, int(seconds * 1000))
+        with open(path, "w"):
+            return path
 
 
 def main(service: str, heartbeat: str, pool_size: str, *hubs: str) -> None:

@@ -36,7 +36,7 @@ class Rubbish:
         self._dice = dice
         self.tokens: deque[bytes] = deque([b"t"], maxlen=1000)
         self._kinds = [self.request, self.request, self.follow_up, self.of_client, self.ready, self.beat]
-        self._kinds += [self.answer, self.answer, self.leave, self.short]
+        self._kinds += [self.answer, self.answer, self.leave, self.batch, self.batch]
 
     def message(self) -> Frames:
         frames = self._dice.choice(self._kinds)()
@@ -76,7 +76,11 @@ class Rubbish:
     def about(self) -> dict[str, Any]:
         dice = self._dice
         capacity = dice.choice((0, 1, 3, 10**6, 2**63, -1, "many"))
-        return self.maybe(capacity=capacity, heartbeat=dice.choice((1, 200, 10**9, 0, "x")), short=1)
+        return self.maybe(
+            capacity=capacity,
+            heartbeat=dice.choice((1, 200, 10**9, 0, "x")),
+            batch=dice.choice((65536, 65536, 100, 1, 0, -5, "x")),
+        )
 
     def ready(self) -> Frames:
         about = self.about() if self._dice.random() < 0.7 else None
@@ -95,9 +99,15 @@ class Rubbish:
     def leave(self) -> Frames:
         return mdp.disconnect(self.style(), "bye" if self._dice.random() < 0.3 else "")
 
-    def short(self) -> Frames:
-        code = self._dice.choice((b"\x02", b"\x03", b"\x04", b"\x07"))
-        return [mdp.short(code, self._dice.choice(self.tokens)[:255], self.event({"response_to": b"1"}))]
+    def batch(self) -> Frames:
+        dice = self._dice
+        items: list[Any] = []
+        for _ in range(dice.randrange(4)):
+            code: Any = dice.choice((2, 3, 4, 4, 7, -1, "x", b"\x04", [], None))
+            items += [code, dice.choice(self.tokens), self.event({"response_to": dice.choice(IDS)})]
+        if dice.random() < 0.2:
+            items.append(dice.choice((4, b"t", "text", {}, [4, b"t", b"event"])))
+        return [msgpack.packb(items)]
 
     def damage(self, frames: Frames) -> None:
         dice = self._dice

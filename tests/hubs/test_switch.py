@@ -709,3 +709,100 @@ def test_rubbish_raises_nothing_and_honest_calls_go_on(messages: list[tuple[int,
     switch = bench.switch
     assert not (switch.workers or switch.services or switch._told)
     assert switch.wake_at == float("inf")
+
+
+def batches(bench: Bench) -> list[tuple[bytes, list[tuple[int, bytes, bytes]]]]:
+    """(worker, what is in it) of the batches of one turn; nothing else goes to workers."""
+    return [
+        (envelope[0], list(mdp.read_batch(frames[0])))
+        for (side, envelope), frames in bench.switch.take_out()
+        if side == OUT and len(frames) == 1
+    ]
+
+
+def with_batches(*workers: bytes, **settings: Any) -> Bench:
+    bench = Bench(**settings)
+    for worker in workers:
+        bench.register(worker, capacity=100, batch=mdp.MAX_BATCH)
+    told = [mdp.read(frames) for _, frames in bench.sent()]
+    assert [one.about["batch"] for one in told if isinstance(one, FromWorker) and one.about] == [
+        mdp.MAX_BATCH
+    ] * len(workers)
+    return bench
+
+
+def test_the_calls_of_one_turn_go_to_each_worker_in_one_frame() -> None:
+    bench = with_batches(b"w1", b"w2")
+    calls = [bench.call(b"c", b"%d" % number) for number in range(5)]
+    assert bench.sent() == []
+    shares = dict(batches(bench))
+    assert sorted(len(share) for share in shares.values()) == [2, 3]
+    assert {code for share in shares.values() for code, _, _ in share} == {mdp.REQUEST}
+    assert sorted(event for share in shares.values() for _, _, event in share) == sorted(calls)
+    assert batches(bench) == []
+
+
+def test_the_answers_of_a_batch_go_each_to_its_client() -> None:
+    bench = with_batches(b"w")
+    for number in (b"1", b"2"):
+        bench.call(b"c" + number, number)
+    ((_, share),) = batches(bench)
+    (_, one, _), (_, two, _) = share
+    first, second, last = reply(b"1", "item"), reply(b"2"), reply(b"1", "end")
+    bench.worker_says(
+        b"w", [mdp.batch([mdp.PARTIAL, one, first, mdp.FINAL, two, second, mdp.FINAL, one, last])]
+    )
+    assert bench.sent() == [(b"c1", [b"", first]), (b"c2", [b"", second]), (b"c1", [b"", last])]
+    bench.clean()
+
+
+def test_what_is_large_goes_to_its_worker_alone_and_in_order() -> None:
+    bench = with_batches(b"w")
+    small = bench.call(b"c", b"1")
+    large = bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=[b"x" * mdp.LONE])
+    more = bench.event(b"c", {"message_id": b"m", "response_to": b"2"}, "_zpc_more", [10])
+    first, second, third = [frames for _, frames in bench.switch.take_out()]
+    assert [event for _, _, event in mdp.read_batch(first[0])] == [small]
+    assert second[-1] == large and len(second) == 5
+    assert [event for _, _, event in mdp.read_batch(third[0])] == [more]
+
+
+def test_a_batch_takes_no_more_than_its_worker_said() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=100, batch=300)
+    bench.sent()
+    for number in range(10):
+        bench.call(b"c", b"%d" % number)
+    sizes = [len(frames[0]) for _, frames in bench.switch.take_out()]
+    assert len(sizes) > 1 and max(sizes) <= 300
+
+
+def test_a_worker_that_went_in_the_same_turn_gets_no_batch() -> None:
+    bench = with_batches(b"w")
+    bench.call(b"c", b"1", idempotent=True)
+    bench.worker_says(b"w", mdp.disconnect())
+    assert batches(bench) == []
+    bench.register(b"w2", capacity=1, batch=mdp.MAX_BATCH)
+    ((worker, share),) = batches(bench)
+    assert worker == b"w2" and len(share) == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [mdp.batch([mdp.REQUEST, b"t", b"e"]), mdp.batch([4, b"t"]), b"\x93", b"\xdd\xff\xff\xff\xff"],
+    ids=["request", "torn", "short", "huge"],
+)
+def test_a_worker_whose_batch_breaks_the_protocol_is_one_no_more(frame: bytes) -> None:
+    bench = with_batches(b"w")
+    bench.call(b"c", b"1")
+    batches(bench)
+    bench.worker_says(b"w", [frame])
+    assert not bench.switch.workers and bench.switch.dropped["malformed"] == 1
+    bench.clean()
+
+
+def test_one_frame_of_a_client_is_no_batch() -> None:
+    bench = with_batches(b"w")
+    bench.switch.receive(OUT, [b"stranger", mdp.batch([4, b"t", b"e"])], bench.now)
+    assert bench.switch.dropped["malformed"] == 1
+    assert list(bench.switch.workers) == [(OUT, (b"w",))]
