@@ -1,4 +1,7 @@
-"""Holds for every test: one that hangs fails with a traceback instead of stopping the run."""
+"""Holds for every test: one that hangs fails with a traceback instead of stopping the run.
+
+And one that fails while the machine stood still is run again: helpers/stalls.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from types import FrameType
 import pytest
 from gevent.util import print_run_info
 
-LIMIT = 60.0
+from tests.helpers.stalls import Stalls
+
+LIMIT = 120.0
 GRACE = 20.0
 _terminal = 2
 
@@ -26,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", f"limit(seconds): fail the test when it runs longer; {LIMIT:g} without"
     )
     _terminal = os.dup(2)
+    config.pluginmanager.register(Stalls(_terminal))
 
 
 @pytest.fixture(autouse=True)

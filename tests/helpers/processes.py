@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple, Self, TypeVar
 import gevent
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds that a test waits for something that should happen at once, on a busy machine."""
 
 # Also where the run itself is killed and nobody is left to close anything.

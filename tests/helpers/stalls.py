@@ -1,0 +1,69 @@
+"""Tells a machine that stood still from a program that is slow, and gives a test that it spoiled another try.
+
+A virtual machine may get no processor for seconds. Then a promise on time, or an old peer's heartbeat,
+fails though nothing is wrong. Whether it was so is measured: a timer of this process was as late. A test
+that fails without that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+PAUSE = 0.05
+STALL = 0.25
+"""Seconds by which a timer of a busy machine is not late; more is not the tests' fault."""
+TRIES = 4
+
+
+class Watch(threading.Thread):
+    """longest: the most seconds by which its timer has been late since that was set to 0."""
+
+    def __init__(self) -> None:
+        super().__init__(name="stalls", daemon=True)
+        self.longest = 0.0
+
+    def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            time.sleep(PAUSE)
+            self.longest = max(self.longest, time.monotonic() - began - PAUSE)
+
+
+class Stalls:
+    """The plugin. terminal: the descriptor that gets a line for each test that is run again."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self._watch = Watch()
+
+    def pytest_sessionstart(self) -> None:
+        self._watch.start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in self._tried(item, nextitem):
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _tried(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        """The reports of the last try."""
+        for left in reversed(range(TRIES)):
+            self._watch.longest = 0.0
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if not left or not any(report.failed for report in reports):
+                return reports
+            time.sleep(2 * PAUSE)  # one that has just ended is known after the next pause
+            stall = self._watch.longest
+            if stall < STALL:
+                return reports
+            said = f"\n{item.nodeid} failed while the machine stood still for {stall:.1f} s: again\n"
+            os.write(self._terminal, said.encode())
+        raise AssertionError("unreachable")
