@@ -299,8 +299,11 @@ class Caller:
                     count = link.receive(now, most)
                     if link.waiting:
                         link.flush()
+                        count = count or link.receive(now, most)
                 if count:
                     link.spin.came()
+                # Whom the guard or a broken connection has woken may send, too.
+                count += len(self.session.woken)
                 self._wake()
                 if self.closed or link not in self._watchers:
                     return
@@ -358,6 +361,7 @@ class Caller:
             self._drain(link)
         with self.lock:
             self.tick(monotonic())
+        self._check_soon()
         self._wake()
         self._drop_retired()
         if self.session.wake_at < self._armed:
