@@ -13,7 +13,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
 import mesh
@@ -42,7 +41,7 @@ def test_149_heartbeat_survives_a_handler_that_computes(server: Server, client: 
     with mesh.connect(server.endpoint, timeout=20, heartbeat=HEARTBEAT) as other:
         waiting = other.wait.future(0.1)
         assert client.compute(6 * HEARTBEAT) == "computed"
-        assert waiting.result(timeout=5) == "waited", "who waits for another handler is not lost either"
+        assert waiting.result(timeout=20) == "waited", "who waits for another handler is not lost either"
     assert re.search(r"blocked .*service\.py:\d+ in compute", server.stderr), "the log names the line"
 
 
@@ -61,7 +60,7 @@ def test_149_heartbeat_survives_a_handler_that_computes_for_half_a_minute() -> N
         python_client.begin(do="call", method="wait", args=[0.1])
         node_client.begin(do="call", method="wait", args=[0.1])
         assert computing.result(timeout=50) == "computed"
-        assert waiting.result(timeout=5) == "waited"
+        assert waiting.result(timeout=20) == "waited"
         assert python_client.answer().value == node_client.answer().value == "waited"
 
 
@@ -93,7 +92,7 @@ def test_221_a_stream_that_is_left_ends_in_the_server_at_once() -> None:
         for item in client.slowly(1_000, 0.01):
             if item == 3:
                 break
-        eventually(lambda: client.open_streams() == 0, timeout=3, what="the end of the stream")
+        eventually(lambda: client.open_streams() == 0, what="the end of the stream")
         assert client.left_streams() == 1
 
 
@@ -104,11 +103,11 @@ def test_221_a_call_can_be_given_up() -> None:
         mesh.connect(server.endpoint, timeout=20, heartbeat=30) as client,
     ):
         pending = client.slowly.future(10, 0.2)
-        gevent.sleep(0.1)
+        eventually(lambda: client.open_streams() == 1, what="the begin of the stream")
         pending.cancel()
         with pytest.raises(mesh.MeshError):
-            pending.result(timeout=2)
-        eventually(lambda: client.left_streams() == 1, timeout=3, what="the end of the stream")
+            pending.result(timeout=20)
+        eventually(lambda: client.left_streams() == 1, what="the end of the stream")
         assert client.open_streams() == 0
 
 
@@ -186,7 +185,7 @@ def test_186_one_dead_server_of_three_stalls_no_call() -> None:
         peers.mesh_server() as second,
         mesh.connect([first.endpoint, peers.nobody(), second.endpoint], timeout=10) as client,
     ):
-        assert _slowest_of(client, 60) < 1
+        assert _slowest_of(client, 60) < 5
 
 
 def test_186_a_server_that_dies_stalls_no_call() -> None:
@@ -194,10 +193,10 @@ def test_186_a_server_that_dies_stalls_no_call() -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(peers.mesh_server()) for _ in range(6)]
         client = stack.enter_context(mesh.connect([one.endpoint for one in servers], timeout=10))
-        assert _slowest_of(client, 60) < 1
+        assert _slowest_of(client, 60) < 5
         for dying in servers[:-1]:
             dying.kill()
-            assert _slowest_of(client, 60) < 1
+            assert _slowest_of(client, 60) < 5
 
 
 def _slowest_of(client: mesh.Client, calls: int) -> float:

@@ -81,7 +81,7 @@ class MeshCallsAnOldServer:
     def test_a_slow_call_does_not_hold_up_a_quick_one(self, client: mesh.Client) -> None:
         slow = client.wait.future(1)
         assert client.add(1, 2) == 3
-        assert slow.result(timeout=5) == "waited"
+        assert slow.result(timeout=20) == "waited"
 
     @pytest.mark.parametrize("number", [0, 1, 2, 99, 100, 101, 5_000])
     def test_a_stream(self, client: mesh.Client, number: int) -> None:
@@ -136,7 +136,7 @@ class MeshCallsAnOldServer:
             begun = time.monotonic()
             with pytest.raises(mesh.TimeoutExpired, match="wait"):
                 client.wait(3)
-            assert 0.25 < time.monotonic() - begun < 1.5
+            assert 0.25 < time.monotonic() - begun < 2.5, "not when the call would have ended"
             assert client.add(1, 2) == 3
 
     def test_a_remote_exception_has_name_message_and_traceback(self, client: mesh.Client) -> None:
@@ -197,10 +197,10 @@ class MeshCallsAnOldServer:
             server.kill()
             with pytest.raises(mesh.LostRemote):
                 waiting.result(timeout=10)
-            assert time.monotonic() - killed < 0.5
+            assert time.monotonic() - killed < 5, "two heartbeats are 10 s"
             with pytest.raises(mesh.LostRemote):
                 list(stream)
-            assert time.monotonic() - killed < 0.5
+            assert time.monotonic() - killed < 5, "two heartbeats are 10 s"
 
     def test_a_server_that_comes_back_is_called_again(self) -> None:
         with (
@@ -218,7 +218,7 @@ class MeshCallsAnOldServer:
             with mesh.connect(endpoints, timeout=10, heartbeat=HEARTBEAT) as client:
                 begun = time.monotonic()
                 assert [client.add(number, 1) for number in range(60)] == list(range(1, 61))
-                assert time.monotonic() - begun < 5
+                assert time.monotonic() - begun < 10
 
 
 class OldClientCallsMesh:
@@ -298,7 +298,7 @@ class OldClientCallsMesh:
             assert error.name == "NameError"
 
     def test_a_client_gives_up_after_its_timeout_and_goes_on(self, server: Server) -> None:
-        with OldClient(self.language, server.endpoint, heartbeat=HEARTBEAT, timeout=1) as client:
+        with OldClient(self.language, server.endpoint, heartbeat=HEARTBEAT, timeout=2) as client:
             error = client.call("wait", 3).error
             assert error is not None
             assert "imeout" in error.message or "imeout" in error.kind
@@ -324,7 +324,7 @@ class OldClientCallsMesh:
                 client.begin(do="stream", method="slowly", args=[1_000_000, 0.01])
                 eventually(lambda: observer.open_streams() == 1, what="the stream's begin")
                 client.kill()
-                eventually(lambda: observer.open_streams() == 0, timeout=5, what="the stream's end")
+                eventually(lambda: observer.open_streams() == 0, what="the stream's end")
             assert observer.left_streams() == left + 1
 
     def test_through_a_plain_device(self, server: Server) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 QUIET = 0.1
 """Seconds after which what has not come does not come."""
 
@@ -93,8 +93,9 @@ class Worker(Peer):
     def reply(self, request: Frames, *body: bytes, command: str = REPLY) -> None:
         self.say(command, request[0], b"", *body)
 
-    def command(self, wanted: str, timeout: float = PATIENCE) -> Frames:
+    def command(self, wanted: str, timeout: float | None = None) -> Frames:
         """The rest of the next command, which has to be that one; heartbeats may come before it."""
+        timeout = PATIENCE if timeout is None else timeout
         end, head = time.monotonic() + timeout, WORKER[self.version]
         while True:
             frames = self.next(end - time.monotonic())

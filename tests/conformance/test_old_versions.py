@@ -106,7 +106,7 @@ class TestMeshServesVersion2:
             raw.send(V2, "endless", [])
             assert raw.answer()[1:] == ("STREAM", 0)
             assert observer.open_streams() >= 1
-            eventually(lambda: observer.open_streams() == 0, timeout=5, what="the stream's end")
+            eventually(lambda: observer.open_streams() == 0, what="the stream's end")
 
     @staticmethod
     def _beat(raw: RawClient, credit: int) -> None:
@@ -121,7 +121,7 @@ class TestMeshCallsAnyVersion:
             header, name, args = server.receive()
             assert (name, args) == ("add", [1, 2])
             server.send(self._reply(header, version), "OK", [3])
-            assert pending.get(timeout=5) == 3
+            assert pending.get(timeout=20) == 3
 
     def test_an_error_of_version_1_is_one_text(self) -> None:
         with RawServer() as server, mesh.connect(server.endpoint, timeout=10) as client:
@@ -129,7 +129,7 @@ class TestMeshCallsAnyVersion:
             header, _, _ = server.receive()
             server.send(self._reply(header, 1), "ERR", ["ZeroDivisionError('gone')"])
             with pytest.raises(mesh.RemoteError) as caught:
-                pending.get(timeout=5)
+                pending.get(timeout=20)
             assert caught.value.name == "RemoteError"
             assert caught.value.msg == "ZeroDivisionError('gone')"
             assert caught.value.traceback is None

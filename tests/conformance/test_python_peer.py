@@ -68,7 +68,7 @@ class TestPythonCallsMesh(contract.OldClientCallsMesh):
             left = observer.left_streams()
             answer = leaver.stream("endless", take=5)
             assert (answer.items, answer.error) == ([0, 1, 2, 3, 4], None)
-            eventually(lambda: observer.open_streams() == 0, timeout=5, what="the stream's end")
+            eventually(lambda: observer.open_streams() == 0, what="the stream's end")
             assert observer.left_streams() == left + 1
 
     def test_the_old_command_describes_the_service(self, server: Server) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 import mesh
-from tests.helpers.processes import ROOT, Process
+from tests.helpers.processes import PATIENCE, ROOT, Process
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -53,7 +53,7 @@ def serve(_ends: ExitStack) -> Serve:
 @pytest.fixture
 def connect(_ends: ExitStack) -> Connect:
     def start(target: Any, **options: Any) -> mesh.Client:
-        options.setdefault("timeout", 10.0)
+        options.setdefault("timeout", PATIENCE)
         return _ends.enter_context(mesh.connect(target, **options))
 
     return start

@@ -13,7 +13,7 @@ import mesh
 from tests.helpers.processes import eventually
 
 ANY_PORT = "tcp://127.0.0.1:*"
-PATIENCE = 10.0
+PATIENCE = 20.0
 PAIRS = [(mesh.Publisher, mesh.Subscriber), (mesh.Pusher, mesh.Puller)]
 
 Emitter = TypeVar("Emitter", mesh.Publisher, mesh.Pusher)

@@ -58,23 +58,24 @@ def ready(client: mesh.Client, number: int) -> None:
 def test_a_dead_one_of_three_slows_nobody(serve: Serve, connect: Connect) -> None:
     client = connect([serve(Counting("a")), nobody(), serve(Counting("c"))])
     ready(client, 2)
-    slowest, who = 0.0, Counter[str]()
+    took, who = list[float](), Counter[str]()
     for _ in range(300):
         began = time.monotonic()
         who[client.who()] += 1
-        slowest = max(slowest, time.monotonic() - began)
+        took.append(time.monotonic() - began)
     assert set(who) == {"a", "c"}
-    assert slowest < 0.2
+    assert sorted(took)[len(took) * 9 // 10] < 0.2, "a third would wait for the dead one"
+    assert max(took) < 5
     jobs = [client.who.future() for _ in range(100)]
-    assert {job.result(timeout=5) for job in jobs} == {"a", "c"}
+    assert {job.result(timeout=20) for job in jobs} == {"a", "c"}
 
 
 def test_even_the_first_call_waits_for_no_dead_one(serve: Serve, connect: Connect) -> None:
     for _ in range(10):
-        client = connect([nobody(), serve(Counting("b")), nobody()], timeout=5)
+        client = connect([nobody(), serve(Counting("b")), nobody()], timeout=20)
         began = time.monotonic()
         assert client.who() == "b"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 def test_the_one_with_the_fewest_open_calls_is_taken(serve: Serve, connect: Connect) -> None:
@@ -142,7 +143,7 @@ def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:
 
 def test_an_idempotent_call_says_so_to_whoever_stands_between(connect: Connect) -> None:
     with RawServer() as server:
-        client = connect(server.endpoint, timeout=5)
+        client = connect(server.endpoint, timeout=20)
         client.with_options(idempotent=True).who.future()
         assert server.receive()[0]["idempotent"] is True
 
@@ -172,7 +173,7 @@ def test_what_may_not_be_repeated_is_sent_once(service: Service, connect: Connec
     running[0][1].signal(signal.SIGKILL)
     for number in lost:
         with pytest.raises(mesh.LostRemote):
-            calls[number].result(timeout=5)
+            calls[number].result(timeout=20)
     assert sorted(lost + direct[1].events()) == list(range(10))
 
 
@@ -187,8 +188,8 @@ def test_what_was_never_sent_goes_to_another(serve: Serve, connect: Connect) -> 
         eventually(lambda: server._port.session.draining)
         persistent = client.with_options(retries=20)
         assert {persistent.who() for _ in range(20)} == {"staying"}
-        assert {one.result(timeout=5) for one in held} == {"stopping", "staying"}
-        stopping.get(timeout=5)
+        assert {one.result(timeout=20) for one in held} == {"stopping", "staying"}
+        stopping.get(timeout=20)
     assert client.who() == "staying"
 
 
@@ -223,13 +224,13 @@ def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, 
     first, second = Counting("first"), Counting("second")
     first_at, second_at = serve(first), serve(second)
     write(registry, f"users: {first_at}\n")
-    client = connect("users", services=str(registry), timeout=5)
+    client = connect("users", services=str(registry), timeout=20)
     assert client.who() == "first"
     held = client.hold.future(1.5)
     eventually(lambda: 1.5 in first.calls)
     write(registry, f"users: {second_at}\n")
     eventually(lambda: client.who() == "second", what="the move")
-    assert held.result(timeout=5) == "first", "a call that was open ends where it began"
+    assert held.result(timeout=20) == "first", "a call that was open ends where it began"
     old: Any = client._connection.caller()
     eventually(lambda: len(old._watchers) == 1, what="the old connection to be closed")
     write(registry, f"users: [{first_at}, {second_at}]\n")
@@ -251,7 +252,7 @@ def test_a_broken_registry_changes_nothing(
     serve: Serve, connect: Connect, registry: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(registry, f"users: {serve(Counting('kept'))}\n")
-    client = connect("users", services=str(registry), timeout=5)
+    client = connect("users", services=str(registry), timeout=20)
     assert client.who() == "kept"
     for broken in ("users: [unclosed\n", "others: tcp://127.0.0.1:1\n"):
         caplog.clear()
@@ -275,7 +276,7 @@ def test_an_entry_that_becomes_of_no_use_to_a_client(
 ) -> None:
     endpoint, other = serve(Counting("kept")), serve(Counting("new"))
     write(registry, f"users: {endpoint}\n")
-    client = connect("users", services=str(registry), timeout=5)
+    client = connect("users", services=str(registry), timeout=20)
     assert client.who() == "kept"
     write(registry, f"users: {entry}\n")
     eventually(lambda: (client.who(), caplog.text)[1], what="a line in the log")

@@ -16,7 +16,7 @@ from mesh.green.caller import Caller
 from mesh.green.link import Link
 from tests.helpers.raw import RawServer
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 @pytest.fixture

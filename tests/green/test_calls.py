@@ -166,7 +166,7 @@ def test_closing_ends_the_open_calls(serve: Serve) -> None:
     pending = users.slow.future(30.0)
     users.close()
     with pytest.raises(mesh.LostRemote, match="the client was closed") as caught:
-        pending.result(timeout=5)
+        pending.result(timeout=20)
     assert isinstance(caught.value, ConnectionError)
 
 
@@ -177,7 +177,7 @@ def test_closing_ends_calls_that_wait_for_a_connection() -> None:
     users.close()
     for one in waiting:
         with pytest.raises(mesh.MeshError, match="closed"):
-            one.result(timeout=5)
+            one.result(timeout=20)
 
 
 def test_nobody_there_is_a_timeout_that_says_why(connect: Connect) -> None:

@@ -151,7 +151,7 @@ def test_a_call_that_was_given_up_in_the_queue_is_never_carried_out(single: mesh
     killed.kill()
     cancelled = single.slow.future(0, "cancelled")
     cancelled.cancel()
-    assert first.get(timeout=5) == "first"
+    assert first.get(timeout=20) == "first"
     assert single.slow(0, "last") == "last"
     assert desk.begun == ["first", "last"]
 
@@ -174,10 +174,10 @@ def test_no_trace_of_a_caller_that_went(desk: Desk, serve: Serve, connect: Conne
         gevent.killall(jobs)
     if how == "closed client":
         client.close()
-        gevent.joinall(jobs, timeout=5)
+        gevent.joinall(jobs, timeout=20)
         assert all(isinstance(job.exception, mesh.LostRemote) for job in jobs)
         client = connect(serve(desk))
-    gevent.joinall(jobs, timeout=5)
+    gevent.joinall(jobs, timeout=20)
     eventually(lambda: calls_of(client) == 0)
     # Their answers come meanwhile, and reach nobody.
     results = [client.echo(n) for n in range(100)]
@@ -198,7 +198,7 @@ def test_a_dead_client_frees_its_slot(desk: Desk, serve: Serve, connect: Connect
         else:
             client.wait_for("item")
         client.signal(signal.SIGKILL)
-        eventually(lambda: "finally" in desk.ended, timeout=2.0, what=f"the end of {method}")
+        eventually(lambda: "finally" in desk.ended, what=f"the end of {method}")
         assert connect(endpoint).echo(1) == 1
 
 
@@ -207,7 +207,7 @@ def test_a_silent_client_frees_its_slot(desk: Desk, serve: Serve, connect: Conne
     client = program("consumer", endpoint, "blocked", "--heartbeat", 0.4)
     client.wait_for("item")
     client.signal(signal.SIGSTOP)
-    eventually(lambda: "finally" in desk.ended, timeout=4.0, what="the end of the generator")
+    eventually(lambda: "finally" in desk.ended, what="the end of the generator")
     assert connect(endpoint, heartbeat=0.4).echo(1) == 1
 
 

@@ -62,7 +62,7 @@ def device() -> Iterator[tuple[str, str]]:
     thread.start()
     yield ends[0], ends[1]
     context.term()
-    thread.join(5)
+    thread.join(20)
 
 
 def test_a_worker_of_a_device(device: tuple[str, str], connect: Connect) -> None:
@@ -104,7 +104,7 @@ def test_a_worker_of_a_client_that_has_bound() -> None:
         for number in range(3):
             header = {"message_id": f"id {number}", "v": 3}
             client.send_multipart([b"", msgpack.packb([header, "who", []])])
-            assert client.poll(5_000)
+            assert client.poll(20_000)
             empty, payload = client.recv_multipart()
             answer: Any = msgpack.unpackb(payload)
             assert empty == b""
@@ -132,4 +132,4 @@ def test_a_worker_that_stops_answers_what_it_has_begun(device: tuple[str, str], 
     pending = client.who.future(0.3)
     client.who()
     server.stop()
-    assert pending.result(timeout=5) == "leaving"
+    assert pending.result(timeout=20) == "leaving"

@@ -463,4 +463,4 @@ def test_counting_what_was_dropped_has_no_end(ends: Ends) -> None:
     assert publisher.dropped == Counter({"nobody had subscribed": 100})
     began = time.monotonic()
     publisher.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5

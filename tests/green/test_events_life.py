@@ -87,7 +87,7 @@ def test_a_handler_that_does_not_end_is_given_up(ends: Ends, caplog: pytest.LogC
     assert began.wait(PATIENCE)
     at = time.monotonic()
     puller.stop(0.1)
-    assert time.monotonic() - at < 5
+    assert time.monotonic() - at < 20
     assert "1 handlers still ran after 0.1 s" in caplog.text
 
 
@@ -186,10 +186,10 @@ def test_closing_lets_leave_what_was_sent(ends: Ends) -> None:
         for _ in range(1_000):
             pusher.job(b"x" * 1_000)
     got = 0
-    while puller.poll(1_000):
+    while got < 1_000 and puller.poll(20_000):
         puller.recv()
         got += 1
-    assert got == 1_000
+    assert got == 1_000 and not puller.poll(50)
 
 
 def test_closing_says_that_not_all_has_left(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,10 +205,10 @@ def test_a_program_may_end_right_after_it_has_sent(program: Program, ends: Ends)
     process = program("sends", "ends", endpoint)
     process.wait_for("^sent$")
     got = 0
-    while puller.poll(2_000):
+    while got < 500 and puller.poll(20_000):
         puller.recv()
         got += 1
-    assert got == 500
+    assert got == 500 and not puller.poll(50)
     assert process.wait() == 0
 
 

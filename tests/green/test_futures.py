@@ -82,7 +82,7 @@ both = pytest.mark.parametrize("where", [here, in_thread])
 def test_a_result(client: mesh.Client, where: Callable[..., Any]) -> None:
     def use() -> list[Any]:
         pending = [client.add.future(n, b=1) for n in range(5)]
-        return [one.result(timeout=5) for one in pending] + [one.done() for one in pending]
+        return [one.result(timeout=20) for one in pending] + [one.done() for one in pending]
 
     assert where(use) == [1, 2, 3, 4, 5] + [True] * 5
 
@@ -91,7 +91,7 @@ def test_a_result(client: mesh.Client, where: Callable[..., Any]) -> None:
 def test_the_request_leaves_at_once(client: mesh.Client, desk: Desk, where: Callable[..., Any]) -> None:
     pending = where(lambda: client.note.future("hello"))
     eventually(lambda: desk.notes == ["hello"], what="the note")
-    assert where(lambda: pending.result(timeout=5)) is None
+    assert where(lambda: pending.result(timeout=20)) is None
 
 
 @both
@@ -103,7 +103,7 @@ def test_a_timeout_of_the_result_leaves_the_call_alone(
         assert not pending.done()
         with pytest.raises(mesh.TimeoutExpired, match=r"no result within 0.05 s; the call goes on"):
             pending.result(timeout=0.05)
-        return pending.result(timeout=5)
+        return pending.result(timeout=20)
 
     assert where(use) == "done"
 
@@ -116,7 +116,7 @@ def test_an_error_comes_with_the_result_and_is_not_printed(
         pending = client.fail.future()
         for _ in range(2):
             with pytest.raises(KeyError, match="gone"):
-                pending.result(timeout=5)
+                pending.result(timeout=20)
 
     where(use)
     assert capfd.readouterr().err == ""
@@ -128,7 +128,7 @@ def test_a_cancelled_one_says_so(client: mesh.Client, where: Callable[..., Any])
         pending = client.slow.future(30)
         pending.cancel()
         with pytest.raises(mesh.MeshError, match="cancelled"):
-            pending.result(timeout=5)
+            pending.result(timeout=20)
         assert pending.done()
 
     where(use)
@@ -145,7 +145,7 @@ def test_cancelling_what_has_ended_changes_nothing(client: mesh.Client) -> None:
 @both
 def test_a_future_of_a_stream(client: mesh.Client, desk: Desk, where: Callable[..., Any]) -> None:
     def use() -> list[int]:
-        stream = client.ticks.future().result(timeout=5)
+        stream = client.ticks.future().result(timeout=20)
         items = [next(stream) for _ in range(3)]
         stream.close()
         return items
@@ -158,12 +158,12 @@ def test_a_gevent_timeout_around_the_result_is_its_own(client: mesh.Client) -> N
     pending = client.slow.future(0.3)
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.05):
         pending.result()
-    assert pending.result(timeout=5) == "done"
+    assert pending.result(timeout=20) == "done"
 
 
 def test_what_cannot_travel_is_the_results_error(client: mesh.Client) -> None:
     with pytest.raises(TypeError, match=r"args\[0\] is of type object"):
-        client.note.future(object()).result(timeout=5)
+        client.note.future(object()).result(timeout=20)
 
 
 def test_one_that_is_asked_again_and_again_comes_to_be_done(serve: Serve, connect: Connect) -> None:

@@ -56,7 +56,7 @@ def use(client: mesh.Client) -> None:
         client.nothing()
     with pytest.raises(mesh.TimeoutExpired):
         client.with_options(timeout=0.001).slow(0.05)
-    client.echo.future(3).result(timeout=5)
+    client.echo.future(3).result(timeout=20)
     client.slow.future(0.05).cancel()
 
 
@@ -168,7 +168,7 @@ def test_a_closed_client_leaves_no_watcher_in_the_loop() -> None:
     assert watchers() > before
     client.close()
     gevent.sleep(0)
-    eventually(lambda: watchers() <= before, timeout=5, what="the end of the watchers")
+    eventually(lambda: watchers() <= before, what="the end of the watchers")
     server.stop(timeout=0.2)
 
 

@@ -92,7 +92,7 @@ def test_its_address_is_free_after_stop() -> None:
     for _ in range(5):
         _, server, endpoint = made()
         server.start()
-        with mesh.connect(endpoint, timeout=5) as client:
+        with mesh.connect(endpoint, timeout=20) as client:
             client.echo(1)
         server.stop()
         again = mesh.Server(Service())
@@ -119,8 +119,8 @@ def test_stop_drains_and_new_calls_are_refused_in_words(connect: Connect, thread
             return True
         return False
 
-    eventually(refused, timeout=0.7)
-    assert [one.result(timeout=5) for one in running] == ["done", "done"]
+    eventually(refused)
+    assert [one.result(timeout=20) for one in running] == ["done", "done"]
     eventually(lambda: stopping.wait(0.0), what="the end of stop()")
     assert stopping.error is None
 
@@ -132,7 +132,7 @@ def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
     calls = [client.slow.future(0.1) for _ in range(6)]
     eventually(lambda: service.begun and len(server._port.session.calls) == 6)
     server.stop()
-    assert [one.result(timeout=5) for one in calls] == ["done"] * 6
+    assert [one.result(timeout=20) for one in calls] == ["done"] * 6
 
 
 def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,9 +143,9 @@ def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.L
     eventually(lambda: service.begun)
     began = time.monotonic()
     server.stop(timeout=0.2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10, "not as long as the call"
     with pytest.raises(mesh.LostRemote):
-        pending.result(timeout=5)
+        pending.result(timeout=20)
     assert "1 calls still ran after 0.2 s and are given up" in caplog.text
 
 
@@ -164,7 +164,7 @@ def test_stop_gives_up_handlers_in_threads_that_take_too_long(connect: Connect) 
         pending.result(timeout=0.1)
     server.stop(timeout=0.1)
     with pytest.raises(mesh.LostRemote):
-        pending.result(timeout=5)
+        pending.result(timeout=20)
     gevent.sleep(0.8)  # the thread comes back to a loop that is gone
 
 
@@ -188,7 +188,7 @@ def test_every_stop_waits_for_the_end(connect: Connect) -> None:
     first = threading.Thread(target=server.stop)
     first.start()
     server.stop()
-    assert pending.result(timeout=1) == "done"
+    assert pending.result(timeout=20) == "done"
     eventually(lambda: not first.is_alive())
 
 
@@ -196,14 +196,14 @@ def test_a_server_in_the_loop_of_its_client_and_stop_from_a_thread() -> None:
     def program() -> str:
         service, server, endpoint = made()
         server.start()  # in this loop, as this is a greenlet
-        with mesh.connect(endpoint, timeout=5) as client:
+        with mesh.connect(endpoint, timeout=20) as client:
             assert client.echo("same loop") == "same loop"
             pending = client.slow.future(0.2)
             eventually(lambda: service.begun)
             thread = threading.Thread(target=server.stop)
             thread.start()
             eventually(lambda: not thread.is_alive(), what="stop() in a thread")
-            return str(pending.result(timeout=5))
+            return str(pending.result(timeout=20))
 
     assert gevent.spawn(program).get(timeout=20) == "done"
 
@@ -223,7 +223,7 @@ def test_a_handler_calls_its_own_server(connect: Connect) -> None:
     target = Recursive()
     server = mesh.Server(target)
     endpoint = server.bind("tcp://127.0.0.1:*")
-    with server, mesh.connect(endpoint, timeout=5) as target.client:
+    with server, mesh.connect(endpoint, timeout=20) as target.client:
         client = connect(endpoint)
         assert client.factorial(15) == 1307674368000
         assert list(client.items(10)) == list(range(10, -1, -1))
@@ -240,8 +240,8 @@ def test_two_servers_that_call_each_other(connect: Connect) -> None:
         ping, pong = Player(), Player()
         servers = mesh.Server(ping), mesh.Server(pong)
         endpoints = [server.bind("tcp://127.0.0.1:*") for server in servers]
-        ping.other, pong.other = (mesh.connect(endpoint, timeout=5) for endpoint in reversed(endpoints))
-        with servers[0], servers[1], mesh.connect(endpoints[0], timeout=5) as client:
+        ping.other, pong.other = (mesh.connect(endpoint, timeout=20) for endpoint in reversed(endpoints))
+        with servers[0], servers[1], mesh.connect(endpoints[0], timeout=20) as client:
             result = client.ball(10)
             ping.other.close()
             pong.other.close()
@@ -261,7 +261,7 @@ def test_a_server_that_is_dropped_or_stopped_leaves_nothing(connect: Connect) ->
         _, server, endpoint = made()
         if started:
             server.start()
-            with mesh.connect(endpoint, timeout=5) as client:
+            with mesh.connect(endpoint, timeout=20) as client:
                 client.slow(0.01)
                 with pytest.raises(NameError):
                     client.nothing()
@@ -306,7 +306,7 @@ def test_a_signal_handler_stops_it_after_the_running_calls(
     pending = client.slow.future(0.4)
     client.slow(0.01)
     process.signal(signal.SIGTERM)
-    assert pending.result(timeout=5) == "done"
+    assert pending.result(timeout=20) == "done"
     assert process.wait() == 0
     assert "handled\nended\n" in process.stdout
 

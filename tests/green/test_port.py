@@ -15,7 +15,7 @@ from mesh.core.wire import pack
 from mesh.green import sockets
 from mesh.green.port import Port
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 @pytest.fixture

@@ -216,14 +216,14 @@ def test_the_window_of_large_items_is_bounded_by_bytes(client: mesh.Client, numb
 
 
 def test_the_timeout_bounds_the_wait_for_each_item(client: mesh.Client) -> None:
-    patient = client.with_options(timeout=0.4)
+    patient = client.with_options(timeout=1.0)
     got = []
     began = time.monotonic()
-    for number in patient.endless(0.1):
+    for number in patient.endless(0.2):
         got.append(number)
         if number == 6:  # the whole takes longer than the timeout
             break
-    assert time.monotonic() - began > 0.5
+    assert time.monotonic() - began > 1.0
     assert got == list(range(7))
     stream = patient.pauses(5.0)
     assert next(stream) == 1
@@ -249,13 +249,13 @@ def test_two_greenlets_that_wait_on_one_stream_are_told(client: mesh.Client) -> 
     gevent.sleep(0)
     with pytest.raises(RuntimeError, match="another greenlet"):
         next(stream)
-    assert first.get(timeout=5) == 1
+    assert first.get(timeout=20) == 1
     stream.close()
 
 
 def test_a_stream_with_keywords_and_by_future(client: mesh.Client) -> None:
     assert list(client.count(number=3)) == [0, 1, 2]
-    assert list(client.count.future(3).result(timeout=5)) == [0, 1, 2]
+    assert list(client.count.future(3).result(timeout=20)) == [0, 1, 2]
     assert list(client.with_options(retries=2, idempotent=True).count(3)) == [0, 1, 2]
     with pytest.raises(KeyError):
         list(client.with_options(retries=2).breaks(0))

@@ -48,11 +48,11 @@ def connected(
     name = "-".join(endpoint.rpartition(":")[2] for endpoint in endpoints)
     registry = folder / f"services-{name}.yml"
     registry.write_text(f"{service}: {{hub: [{', '.join(map(repr, endpoints))}]}}\n")
-    with mesh.connect(service, services=str(registry), timeout=10, heartbeat=heartbeat) as client:
+    with mesh.connect(service, services=str(registry), timeout=30, heartbeat=heartbeat) as client:
         yield client
 
 
-def until_served_by(client: mesh.Client, workers: set[int], *, timeout: float = 10.0) -> None:
+def until_served_by(client: mesh.Client, workers: set[int], *, timeout: float = 30.0) -> None:
     """Wait until calls of this client have come to all these processes."""
     patient = client.with_options(retries=100, idempotent=True)
     seen: set[int] = set()

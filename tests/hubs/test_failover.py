@@ -15,6 +15,8 @@ from tests.helpers.callers import Callers
 from tests.hubs.cluster import HEARTBEAT, Hub, connected, until_served_by, worker
 
 CALLERS = 20
+SOON = 4.0
+"""Seconds; 1 on a machine that does nothing else. Clients give up a hub that is only silent after 10."""
 
 
 class Setup:
@@ -56,8 +58,8 @@ def test_calls_go_to_the_other_hub_when_one_is_killed(setup: Setup) -> None:
     # What was under way through that hub, and no call after: each caller had one at the most.
     assert len(others.errors) <= CALLERS
     for callers in (idempotent, others):
-        assert callers.resumed(killed) < 1.0
-        assert all(lost.ended < killed + 1.0 for lost in callers.errors)
+        assert callers.resumed(killed) < SOON
+        assert all(lost.ended < killed + SOON for lost in callers.errors)
         assert callers.values(killed) == {worker.pid for worker in setup.workers}
 
 
@@ -71,7 +73,7 @@ def test_a_hub_that_comes_back_has_its_workers_and_clients_again(setup: Setup) -
         one.start()
         started = time.monotonic()
         setup.until_served(one)
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 2 * SOON
         # The clients are back, too: they do without the hub that they were left with.
         while time.monotonic() < started + 2.0:
             callers.wait_for(1)
@@ -79,7 +81,7 @@ def test_a_hub_that_comes_back_has_its_workers_and_clients_again(setup: Setup) -
         two.process.kill()
         callers.wait_for(20)
     assert not callers.errors
-    assert callers.resumed(killed) < 1.0
+    assert callers.resumed(killed) < SOON
 
 
 def test_a_frozen_hub_costs_its_calls_and_gets_no_more(setup: Setup) -> None:

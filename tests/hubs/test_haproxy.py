@@ -91,7 +91,7 @@ def test_clients_go_on_when_a_server_is_killed(servers: Servers) -> None:
     assert {type(lost.error) for lost in others.errors} <= {mesh.LostRemote}
     assert len(others.errors) <= CLIENTS
     for callers in (idempotent, others):
-        assert callers.resumed(killed) < 2.0
+        assert callers.resumed(killed) < 8.0
         assert callers.values(killed) == {servers.two.pid}
 
 
@@ -102,7 +102,7 @@ def test_a_frozen_server_is_found_by_its_silence(servers: Servers) -> None:
         servers.one.signal(signal.SIGSTOP)
         callers.wait_for(20)
     assert not callers.errors
-    assert callers.resumed(frozen) < 5.0
+    assert callers.resumed(frozen) < 15.0
     servers.one.signal(signal.SIGCONT)
 
 
@@ -137,5 +137,5 @@ def test_clients_go_on_when_a_hub_is_killed(
         hubs[0].process.kill()
         callers.wait_for(20)
     assert not callers.errors
-    assert callers.resumed(killed) < 2.0
+    assert callers.resumed(killed) < 8.0
     assert callers.values(killed) == workers

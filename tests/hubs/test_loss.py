@@ -22,7 +22,7 @@ from tests.helpers.raw import RawClient
 from tests.hubs.cluster import HEARTBEAT, Hub, connected, until_served_by, worker
 from tests.hubs.wires import Socket, Wires
 
-SLACK = 0.4
+SLACK = 3.0
 """Seconds that a loaded machine may add to the time in which a loss is known."""
 
 
@@ -66,15 +66,15 @@ def test_the_calls_of_a_killed_worker_end_at_once_or_are_sent_again(setup: Setup
     sure = setup.client.with_options(idempotent=True, retries=1)
     # Each goes to the worker with more room: both have two of each.
     lost = [gevent.spawn(setup.client.nap, 30, "plain") for _ in range(4)]
-    again = [gevent.spawn(sure.nap, 1.0, "again") for _ in range(4)]
+    again = [gevent.spawn(sure.nap, 2.0, "again") for _ in range(4)]
     eventually(lambda: begun(setup.client) == {victim.pid: 4, survivor.pid: 4})
     killed = time.monotonic()
     victim.kill()
     ended = eventually(lambda: [one for one in lost if one.ready()])
     assert time.monotonic() - killed < 0.2 + SLACK
     assert isinstance(ended[0].exception, mesh.LostRemote)
-    assert "its worker is gone" in str(ended[0].exception)
-    assert {one.get(timeout=10) for one in again} == {survivor.pid}
+    assert "its worker is gone: it lost its connection" in str(ended[0].exception)
+    assert {one.get(timeout=20) for one in again} == {survivor.pid}
     eventually(lambda: sum(one.ready() for one in lost) == 2)
     gevent.killall(lost)
 
@@ -82,7 +82,7 @@ def test_the_calls_of_a_killed_worker_end_at_once_or_are_sent_again(setup: Setup
 def test_an_idle_worker_that_was_killed_gets_no_call(setup: Setup) -> None:
     victim, survivor = setup.workers(2)
     victim.kill()
-    gevent.sleep(0.2)
+    gevent.sleep(1.0)
     assert {setup.client.pid() for _ in range(20)} == {survivor.pid}
 
 
@@ -93,7 +93,7 @@ def test_a_frozen_worker_is_lost_within_three_heartbeats_and_comes_back(setup: S
     one.signal(signal.SIGSTOP)
     frozen = time.monotonic()
     with pytest.raises(mesh.LostRemote, match="was silent for"):
-        nap.get(timeout=10)
+        nap.get(timeout=20)
     assert time.monotonic() - frozen < 3 * HEARTBEAT + SLACK
     one.signal(signal.SIGCONT)
     until_served_by(setup.client, {one.pid})
@@ -113,9 +113,9 @@ def test_what_waits_for_a_worker_that_dies_goes_to_the_next(setup: Setup) -> Non
     assert not any(one.ready() for one in waiting)
     victim.kill()
     with pytest.raises(mesh.LostRemote):
-        first.get(timeout=10)
+        first.get(timeout=20)
     (survivor,) = setup.workers(1, pool_size=1)
-    assert {one.get(timeout=10) for one in waiting} == {survivor.pid}
+    assert {one.get(timeout=20) for one in waiting} == {survivor.pid}
 
 
 def test_workers_that_are_replaced_one_by_one_lose_no_call(setup: Setup) -> None:
@@ -154,14 +154,14 @@ def test_after_a_restart_of_the_hub_workers_and_clients_are_back(setup: Setup) -
     killed = time.monotonic()
     for nap in naps:
         with pytest.raises(mesh.LostRemote):
-            nap.get(timeout=5)
+            nap.get(timeout=20)
     assert time.monotonic() - killed < 0.2 + SLACK
     waiting = [gevent.spawn(client.pid) for client in clients]
     setup.hub.start()
     started = time.monotonic()
-    assert {one.get(timeout=5) for one in waiting} <= workers
+    assert {one.get(timeout=20) for one in waiting} <= workers
     until_served_by(setup.client, workers)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 2.0 + SLACK
 
 
 def test_a_late_answer_of_before_a_restart_reaches_nobody(setup: Setup, wires: Wires) -> None:

@@ -47,7 +47,7 @@ def in_background() -> None:
         pending = client.slow.future(0.5)
         client.slow(0.01)
         server.stop()
-        print("drained", pending.done() or pending.result(timeout=1))
+        print("drained", pending.done() or pending.result(timeout=20))
     server.stop()
     print("ended", flush=True)
 
@@ -60,7 +60,7 @@ def in_foreground() -> None:
         with mesh.connect(endpoint, timeout=10) as client:
             pending = client.slow.future(0.3)
             print("call", client.stop())
-            print("drained", pending.result(timeout=5))
+            print("drained", pending.result(timeout=20))
 
     caller: Any = threading.Thread(target=call)
     caller.start()
@@ -112,7 +112,7 @@ def in_a_native_thread() -> None:
         client.slow(0.01)
         server.stop()
         thread.join(10)
-        print("drained", pending.result(timeout=5))
+        print("drained", pending.result(timeout=20))
     print("ended" if not thread.is_alive() else "still there", flush=True)
 
 
