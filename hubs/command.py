@@ -76,10 +76,14 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 
 
 def _run(runner: Runner, signals: Signals) -> int:
+    from hubs.memory import of_this_process
+
+    memory = of_this_process()
     while (number := signals.wait(SOON if runner.reloading else LOOK_EVERY)) in (None, signal.SIGHUP):
         if number:
             runner.reload()
         runner.tend()
+        memory.look()
     log.info("finishing what is under way; Ctrl-C stops at once")
     runner.stop()
     return EXIT_INTERRUPTED if number == signal.SIGINT else 0
