@@ -22,8 +22,6 @@ MAX_TOPIC: Final = 1_000
 """Bytes of a topic."""
 MAX_KNOWN: Final = 100_000
 """Prefixes that are remembered of the subscribers; what is over only costs knowledge."""
-TELL_EVERY: Final = 1.0
-"""Seconds between two lines in the log about what was dropped."""
 
 Topic = str | bytes
 Handler = Callable[..., Any]
@@ -145,33 +143,3 @@ class Subscribed:
     def match(self, topic: bytes) -> bool:
         """Whether somebody gets what is sent with this topic, or with this first frame."""
         return any(topic[:length] in self._prefixes for length in self._lengths if length <= len(topic))
-
-
-class Tally:
-    """Counts what was dropped, and says so at most once a second."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
-        self._details: dict[str, str] = {}
-        self._next = 0.0
-
-    def add(self, what: str, detail: str = "", *, quiet: bool = False) -> None:
-        """Count one. quiet: it is nothing to tell of."""
-        self.counts[what] += 1
-        self._details[what] = detail
-        if quiet:
-            self._told[what] += 1
-
-    def news(self, now: float) -> str:
-        """What has not been told yet, for the log; "" where there is nothing, or it is too early."""
-        if now < self._next or self.counts == self._told:
-            return ""
-        self._next = now + TELL_EVERY
-        fresh = self.counts - self._told
-        self._told = Counter(self.counts)
-        return "; ".join(self._line(what, number) for what, number in fresh.items())
-
-    def _line(self, what: str, number: int) -> str:
-        detail = self._details.get(what)
-        return f"{number} {what} ({detail})" if detail else f"{number} {what}"

@@ -8,7 +8,7 @@ method.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
@@ -26,6 +26,7 @@ from mesh.core.channel import (
     Sign,
     control,
 )
+from mesh.core.dropped import Dropped
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
 from mesh.errors import WireError, builtin_name
@@ -58,7 +59,7 @@ class ServerSession:
         self.woken: list[ServerCall] = []
         self.wake_at = NEVER
         self.fastest = NEVER
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         self.draining = False
         self.abandoned = 0
         self.limits = limits
@@ -94,41 +95,48 @@ class ServerSession:
             call = self.channels.get(peer, _NONE).get(channel_id)
             self._follow_up(call, header, name, args, now)
         else:
-            self.dropped["malformed"] += 1
+            self._drop(peer, "malformed", f"{name!r:.80} with no id of a channel")
+
+    def _drop(self, peer: Peer, what: str, detail: str) -> None:
+        """Count one that has just come in."""
+        self.dropped.add(what, detail)
+        if type(peer) is not HubCall:
+            self.dropped.fresh = what
 
     def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> None:
-        self.dropped["malformed"] += 1
+        self._drop(peer, "malformed", str(exc))
         header = wire.salvage_header(payload)
         if header and "response_to" not in header and _is_id(header.get("message_id")):
-            self._refuse(peer, header, "WireError", str(exc))
+            self._refuse(peer, header, "", "WireError", str(exc))
 
-    def _refuse(self, peer: Peer, header: Header, name: str, msg: str) -> None:
+    def _refuse(self, peer: Peer, header: Header, method: str, name: str, msg: str) -> None:
+        whole = f"{method!r:.80}: {msg}" if method else msg
         if len(self.out) >= MAX_OUT:
-            self.dropped["not answered"] += 1
+            self._drop(peer, "not answered", whole)
             return
-        self.dropped["refused"] += 1
+        self._drop(peer, "refused", whole)
         self.out.append((peer, self.refusal(header, name, msg)))
 
     def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> None:
         channel_id = header.get("message_id")
         if not _is_id(channel_id):
-            self.dropped["malformed"] += 1
+            self._drop(peer, "malformed", f"{name!r:.80} without a message id")
             return
         if name == BEAT or name == MORE:  # noqa: SIM109 - twice as fast
-            self.dropped["stray"] += 1
+            self._drop(peer, "stray", f"{name} on no channel")
             return
         theirs = self.channels.get(peer, _NONE)
         if channel_id in theirs:
-            self.dropped["duplicate"] += 1
+            self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
             return
         if type(args) is not list:
             args = [] if args is None else args
             if type(args) is not list:
-                self._refuse(peer, header, "WireError", "the arguments must be an array")
+                self._refuse(peer, header, name, "WireError", "the arguments must be an array")
                 return
         if size > MAX_METHOD and len(name) > MAX_METHOD:
             what = f"the method's name has {len(name)} characters, the limit is {MAX_METHOD}"
-            self._refuse(peer, header, "WireError", what)
+            self._refuse(peer, header, name, "WireError", what)
             return
         limits = self.limits
         if (
@@ -139,7 +147,7 @@ class ServerSession:
         ):
             refused = self._no_room(len(theirs), size)
             if refused:
-                self._refuse(peer, header, *refused)
+                self._refuse(peer, header, name, *refused)
                 return
         call = ServerCall(peer, header, name, args, size, now, self._interval)
         if len(header) > 2:
@@ -190,7 +198,7 @@ class ServerSession:
 
     def _follow_up(self, call: ServerCall | None, header: Header, name: str, args: Any, now: float) -> None:
         if call is None:
-            self.dropped["late"] += 1
+            self.dropped.add("late", quiet=True)  # what a caller that has just gone leaves behind
             return
         call.last_heard = now
         if name == BEAT:
@@ -205,12 +213,12 @@ class ServerSession:
         elif name == MORE:
             self._more(call, args)
         else:
-            self.dropped["unknown"] += 1
+            self._drop(call.peer, "unknown", f"{name!r:.80} on a call of {call.method!r:.80}")
 
     def _more(self, call: ServerCall, args: Any) -> None:
         number = args[0] if type(args) is list and args else None
         if type(number) is not int or not 0 <= number < 2**32:
-            self.dropped["malformed"] += 1
+            self._drop(call.peer, "malformed", f"credit for {call.method!r:.80} that is no number")
             return
         before = call.credit
         call.credit = min(before + number, MAX_CREDIT)
@@ -227,8 +235,8 @@ class ServerSession:
         self._queued -= 1
         self._queued_bytes -= call.size
         if call.deadline <= now:
-            waited = f"{call.method!r:.80} waited {now - call.opened:.3g} s, longer than its caller does"
-            self._refuse(call.peer, call.header, "TimeoutExpired", waited)
+            waited = f"it waited {now - call.opened:.3g} s, longer than its caller does"
+            self._refuse(call.peer, call.header, call.method, "TimeoutExpired", waited)
             self._forget(call)
             return False
         call.state = OPEN
@@ -374,8 +382,8 @@ class ServerSession:
 
     def _lost_touch(self, call: ServerCall, now: float) -> bytes:
         """Give up the call of a silent peer, and tell it, for it may only have kept still."""
-        self.dropped["lost"] += 1
         silent = f"the server heard no heartbeat for {now - call.last_heard:.1f} s"
+        self.dropped.add("lost", f"{call.method!r:.80}, for {silent}")
         extra: Header = {"refused": call.state is QUEUED}
         error = self._error(
             call.header, "LostRemote", f"{silent} while {call.method!r:.80} was open", "", extra

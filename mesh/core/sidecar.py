@@ -16,6 +16,7 @@ from typing import Any, Final
 from mesh.core import wire
 from mesh.core.carried import Carried, Lane, key_of
 from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
+from mesh.core.dropped import Dropped
 from mesh.core.health import LOST_AFTER, Health
 from mesh.core.server_call import HubCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
@@ -57,7 +58,7 @@ class SidecarSession:
         self.channels: dict[HubCall, Carried] = {}
         self.out: list[tuple[HubCall, bytes]] = []
         self.to_server: list[ToServer] = []
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         self.draining = False
         self.lanes = [Lane(0.0)]
         self._capacity = capacity
@@ -84,7 +85,7 @@ class SidecarSession:
         try:
             header, name = wire.outline(payload)
         except WireError as exc:
-            self.dropped["malformed"] += 1
+            self.dropped.add("malformed", f"{exc}, from a hub")
             header = (call is None and wire.salvage_header(payload)) or {}
             if "response_to" not in header and key_of(header.get("message_id")):
                 error = self._error(header["message_id"], header.get("v"), "WireError", str(exc))
@@ -93,7 +94,7 @@ class SidecarSession:
         if call is None:
             self._request(peer, header, name, payload, now)
         elif key_of(header.get("response_to")) != call.key or len(payload) > MAX_FOLLOW_UP:
-            self.dropped["malformed"] += 1
+            self.dropped.add("malformed", f"{name!r:.80} of {len(payload)} bytes on an open call")
         elif name == BEAT and header.get("cancel") is True:
             self.to_server.append((call, payload))
             self._fail(call, _LOST, "the caller is gone, or has cancelled", None)
@@ -103,12 +104,12 @@ class SidecarSession:
 
     def _request(self, peer: HubCall, header: Header, name: str, payload: bytes, now: float) -> None:
         if header.get("response_to") is not None:
-            self.dropped["late"] += 1
+            self.dropped.add("late", quiet=True)  # what a call that has just ended leaves behind
             return
         channel_id = header.get("message_id")
         key = key_of(channel_id)
         if not key or name in (BEAT, MORE):
-            self.dropped["malformed"] += 1
+            self.dropped.add("malformed", f"{name!r:.80} that belongs to no call, from a hub")
             return
         problem = self._problem(peer, key, header, len(payload))
         if problem:
@@ -197,10 +198,10 @@ class SidecarSession:
             return
         if name in _FINAL:
             self._gone.pop(key, None)
-        self.dropped["late"] += 1
+        self.dropped.add("late", quiet=True)
 
     def _unreadable(self, payload: bytes, exc: WireError) -> None:
-        self.dropped["malformed"] += 1
+        self.dropped.add("malformed", f"{exc}, from {self.endpoint}")
         header = wire.salvage_header(payload) or {}
         call = self._by_key.get(key_of(header.get("response_to")))
         if call is not None:
@@ -235,7 +236,7 @@ class SidecarSession:
 
     def not_taken(self, call: Carried) -> None:
         """What the server does not read can't be kept for ever."""
-        self.dropped["not read"] += 1
+        self.dropped.add("not read", f"by the server at {self.endpoint}")
         self._fail(call, "Overloaded", f"the server at {self.endpoint} does not read", not call.sent)
 
     # Time

@@ -232,10 +232,10 @@ def _fault(value: Any) -> str | None:
     return f"is of type {name}"
 
 
-def clip(text: str) -> str:
-    """Text that travels: no lone surrogates, and not without an end."""
-    if len(text) > MAX_TEXT:
-        half, left_out = MAX_TEXT // 2, len(text) - MAX_TEXT
+def clip(text: str, most: int = MAX_TEXT) -> str:
+    """Text that travels: no lone surrogates, and not without an end; about `most` characters."""
+    if len(text) > most:
+        half, left_out = most // 2, len(text) - most
         text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -98,7 +98,7 @@ class _Emitter:
     @property
     def dropped(self) -> Counter[str]:
         """How often something is known not to have reached all whom it was for, by reason."""
-        return Counter(self._outlet.dropped.counts)
+        return Counter(self._outlet.dropped)
 
     def _check(self, event: str, kwargs: dict[str, Any]) -> None:
         if not isinstance(event, str):

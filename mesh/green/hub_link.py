@@ -7,7 +7,6 @@ to another greenlet. What a frame means is the registration's and the session's 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sized
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -17,6 +16,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER
+from mesh.core.dropped import Dropped
 from mesh.core.majordomo import STANDARD, Command
 from mesh.core.registration import Registration, State
 from mesh.core.server_call import HubCall
@@ -42,7 +42,7 @@ class Session(Protocol):
     dropped: what it did not understand, by kind.
     """
 
-    dropped: Counter[str]
+    dropped: Dropped
 
     @property
     def out(self) -> Sized: ...
@@ -182,7 +182,8 @@ class HubLink:
                 return
             self._outbox = Outbox()
         if self._outbox.full:
-            self._session.dropped["not read"] += len(self._outbox) + 1
+            number = len(self._outbox) + 1
+            self._session.dropped.add("not read", f"by the hub at {self.endpoint}", number=number)
             self._outbox = None
             self._lost("it does not read", monotonic())
         else:

@@ -19,12 +19,13 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from mesh.core import events, settings
-from mesh.core.events import Handlers, Tally
+from mesh.core.dropped import Dropped
+from mesh.core.events import Handlers
 from mesh.errors import ConfigError, WireError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
 from mesh.green.life import Life
-from mesh.green.log import Limiter
+from mesh.green.log import Limiter, in_short, trace_of
 from mesh.green.sockets import NOBLOCK, Socket
 from mesh.names.resolver import Target
 
@@ -66,7 +67,7 @@ class Inlet(Life):
             self._ends.socket.close(0)
             raise
         self._recv = sockets.receiver(self._ends.socket)
-        self._dropped = Tally()
+        self._dropped = Dropped()
         self._limiter = Limiter()
         self._pool_size = pool_size
         self._pool: Pool | None = None
@@ -108,7 +109,7 @@ class Inlet(Life):
     @property
     def dropped(self) -> Counter[str]:
         """How many events were not carried out, by reason."""
-        return Counter(self._dropped.counts)
+        return Counter(self._dropped)
 
     # Life
 
@@ -234,7 +235,8 @@ class Inlet(Life):
                 raise
             more = self._limiter.passes((name, type(exc)), monotonic())
             if more is not None:
-                log.exception("%s: the handler of %.80r raised%s", self._ends.name, name, more)
+                trace = in_short(trace_of(exc, __file__), exc)
+                log.error("%s: the handler of %.80r raised %s%s", self._ends.name, name, trace, more)
 
     def _drop(self, what: str, detail: str) -> None:
         self._dropped.add(what, detail)

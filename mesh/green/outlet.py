@@ -18,7 +18,8 @@ from weakref import WeakSet
 import zmq
 
 from mesh.core import settings
-from mesh.core.events import Packer, Tally
+from mesh.core.dropped import Dropped
+from mesh.core.events import Packer
 from mesh.errors import MeshError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
@@ -48,7 +49,7 @@ class Outlet:
         settings.count("queue_size", queue_size)
         settings.size("max_message", max_message)
         self._queue_size = queue_size
-        self.dropped = Tally()
+        self.dropped = Dropped()
         self.closed = False
         self._packer = Packer(process.new_base(), max_message)
         self._max_message = max_message

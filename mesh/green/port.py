@@ -7,7 +7,6 @@ are begun only from the loop, and nothing here switches greenlets under the lock
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
@@ -41,7 +40,6 @@ MAX_HELD: Final = 0.05
 PROBES: Final = (0.1, 0.02, 0.0)
 """Pauses, the last first, before the open peers are probed when a connection broke; libzmq tells
 of the break a moment before its routing table knows."""
-LOG_EVERY: Final = 1.0
 
 log = logging.getLogger("mesh.server")
 
@@ -70,8 +68,6 @@ class Port:
         self._sent = False
         self._standing_in = False
         self._check_due = False
-        self._logged: Counter[str] = Counter()
-        self._log_at = 0.0
         self._probes: list[float] = []
         self._prober: Any = None
         self._later: Any = None
@@ -350,14 +346,9 @@ class Port:
         """A sign of life for the guard, and at most once a second a line on what was dropped."""
         self.turn = now = monotonic()
         self._set_pace()
-        if now < self._log_at or self.session.dropped == self._logged:
-            return
-        self._log_at = now + LOG_EVERY
-        news = self.session.dropped - self._logged
-        self._logged = Counter(self.session.dropped)
-        news.pop("late", 0)  # what a caller that has just gone leaves behind
+        news = self.session.dropped.news(now)
         if news:
-            log.warning("%s: dropped %s", self._name, ", ".join(f"{n} {what}" for what, n in news.items()))
+            log.warning("%s: dropped %s", self._name, news)
 
     # The guard's side: another thread, under the lock
 

@@ -65,7 +65,10 @@ class Router:
             return
         if outbox.full:
             # It asks and does not read: nothing that it is owed can be kept for ever.
-            self._session.dropped["not read"] += len(outbox) + 1
+            methods = [call.method for call in self._session.channels.get(peer, {}).values()]
+            which = f", one of them of {methods[0]!r:.80}" if methods else ""
+            detail = f"by a client with {len(methods)} open calls{which}"
+            self._session.dropped.add("not read", detail, number=len(outbox) + 1)
             del self._outboxes[peer]
             self._session.lost([peer])
             return
@@ -116,7 +119,7 @@ class Router:
         """Take in what has arrived, at most `most` messages; how many there were."""
         if not self.readable():
             return 0
-        recv, receive = self._recv, self._session.receive
+        recv, receive, dropped = self._recv, self._session.receive, self._session.dropped
         count = 0
         while count < most:
             try:
@@ -135,6 +138,8 @@ class Router:
                     receive(peer, frame.bytes, now)
             else:
                 self._odd([peer, second.bytes], False, now)
+            if dropped.fresh:
+                dropped.came_from(_address(second))
         return count
 
     def _odd(self, frames: list[bytes], more: bool, now: float) -> None:
@@ -148,7 +153,18 @@ class Router:
         if len(envelope) > 1 and not envelope[-1]:
             envelope.pop()
         if not frames[-1] or len(frames) > MAX_FRAMES:
-            self._session.dropped["malformed"] += 1
+            self._session.dropped.add("malformed", f"a message of {len(frames)} frames without an event")
+            self._session.dropped.fresh = "malformed"
             return
         peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
         self._session.receive(peer, frames[-1], now)
+
+
+def _address(frame: Any) -> str:
+    """Where a message came from, as far as libzmq tells: an IP address, or a process of this machine."""
+    try:
+        address = str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
+    # Of a peer at an ipc endpoint it gives user, group and process.
+    return f"process {address.rpartition(':')[2]}" if address.startswith("localhost:") else address

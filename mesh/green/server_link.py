@@ -76,7 +76,7 @@ class ServerLink:
                 frame = recv(NOBLOCK, False)
                 frames += 1
             if frames > 2 or (frames == 2 and len(first)):
-                self._session.dropped["malformed"] += 1
+                self._session.dropped.add("malformed", f"a message of {frames} frames from the server")
                 continue
             answer(frame.bytes, now)
             hand()

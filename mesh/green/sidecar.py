@@ -6,7 +6,6 @@ The driver of a SidecarSession in an event loop: one connection to the server, o
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
@@ -35,7 +34,6 @@ FAIR: Final = 0.01
 LINGER_MS: Final = 1_000
 LEAVE: Final = 1.0
 """Seconds that a hub has to take in that its worker wants no more calls."""
-LOG_EVERY: Final = 1.0
 
 log = logging.getLogger("mesh.sidecar")
 
@@ -82,8 +80,6 @@ class Sidecar(Life):
         self._offered = 0
         self._told = ""
         self._patient_until = NEVER
-        self._logged: Counter[str] = Counter()
-        self._log_at = 0.0
         self._closed = False
 
     # Life
@@ -221,12 +217,6 @@ class Sidecar(Life):
         self._work()
 
     def _tell_dropped(self, now: float) -> None:
-        dropped = self._session.dropped
-        if now < self._log_at or dropped == self._logged:
-            return
-        self._log_at = now + LOG_EVERY
-        news = dropped - self._logged
-        self._logged = Counter(dropped)
-        news.pop("late", 0)  # what a call that has just ended leaves behind
+        news = self._session.dropped.news(now)
         if news:
-            log.warning("%s: dropped %s", self.name, ", ".join(f"{n} {what}" for what, n in news.items()))
+            log.warning("%s: dropped %s", self.name, news)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextvars
 import logging
 import signal
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
@@ -25,7 +24,7 @@ from gevent.threadpool import ThreadPool
 from mesh.core.methods import MethodTable, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.green import process
-from mesh.green.log import Limiter
+from mesh.green.log import Limiter, in_short, trace_of
 from mesh.green.port import FAIR, Port
 
 LOOK_EVERY: Final = 8
@@ -236,7 +235,7 @@ class Workers:
         # No line in the log: whoever sends names without end would fill it.
         port = self._port
         with port.lock:
-            self._session.dropped["unknown method"] += 1
+            self._session.dropped.add("unknown method", f"{call.method!r:.80}")
             if not call.given_up:
                 port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
 
@@ -244,14 +243,12 @@ class Workers:
         quiet = isinstance(exc, (gevent.GreenletExit, GeneratorExit, gevent.Timeout))
         if (call.given_up and quiet) or process.generation() != self._generation:
             return
-        inner = exc.__traceback__
-        while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
-            inner = inner.tb_next
-        trace = "".join(traceback.format_exception(type(exc), exc, inner))
+        trace = trace_of(exc, __file__)
         more = self._limiter.passes((call.method, type(exc)), monotonic())
         if more is not None:
             level = logging.INFO if isinstance(exc, Exception) else logging.WARNING
-            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], trace.rstrip(), more)
+            short = in_short(trace, exc)
+            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], short, more)
         port = self._port
         with port.lock:
             if not call.given_up:

@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mesh.core.events import MAX_TOPIC, Handlers, Packer, Subscribed, Tally, prefixes_of, topic_bytes, unpack
+from mesh.core.events import MAX_TOPIC, Handlers, Packer, Subscribed, prefixes_of, topic_bytes, unpack
 from mesh.errors import WireError
 
 BASE = b"0123456789abcdef01234567"
@@ -127,17 +127,3 @@ def test_who_has_subscribed() -> None:
     assert not subscribed.match(b"orders.eu")
     subscribed.take(b"\x01")
     assert subscribed.match(b"") and subscribed.match(b"\x93anything")
-
-
-def test_what_was_dropped_is_told_once_a_second() -> None:
-    tally = Tally()
-    assert tally.news(0.0) == ""
-    tally.add("malformed", "no array")
-    assert tally.news(10.0) == "1 malformed (no array)"
-    for _ in range(5):
-        tally.add("malformed", "no text")
-    tally.add("unwanted", quiet=True)
-    assert tally.news(10.9) == ""
-    assert tally.news(11.0) == "5 malformed (no text)"
-    assert tally.news(13.0) == ""
-    assert tally.counts == {"malformed": 6, "unwanted": 1}

@@ -1,0 +1,71 @@
+"""What stands in the log: enough to find the cause, and never more than a screen of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mesh
+from mesh.green.log import MAX_STACK, MAX_TEXT
+from tests.green.conftest import Connect, Serve
+from tests.helpers.processes import eventually
+from tests.helpers.raw import RawClient
+
+
+def deep(number: int) -> None:
+    """Frames that are all different, so that Python does not sum them up."""
+    code = "\n".join(f"def f{n}(): f{n - 1}()" for n in range(1, number))
+    scope: dict[str, Any] = {"f0": wordy}
+    exec(code, scope)
+    scope[f"f{number - 1}"]()
+
+
+def wordy() -> None:
+    raise ValueError("begin" + "x" * 100_000 + "end")
+
+
+@pytest.mark.parametrize("frames", [1, 500])
+def test_an_exception_with_much_to_say(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, frames: int
+) -> None:
+    client = connect(serve({"f": lambda: deep(frames) if frames > 1 else wordy()}))
+    with caplog.at_level(logging.INFO, "mesh.server"), pytest.raises(ValueError, match="begin"):
+        client.f()
+    (line,) = [record.getMessage() for record in caplog.records if "raised" in record.getMessage()]
+    assert len(line) < MAX_STACK + MAX_TEXT + 300
+    assert "in wordy" in line and "ValueError: begin" in line and line.endswith("end")
+    assert "characters left out" in line
+
+
+def test_a_subscriber_too(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        mesh.Puller(None, lambda *_: wordy()) as puller,
+        mesh.Pusher(puller.bind("tcp://127.0.0.1:*")) as pusher,
+    ):
+        pusher.job()
+        eventually(lambda: "the handler of 'job' raised" in caplog.text)
+    assert "in wordy" in caplog.text and "ValueError: begin" in caplog.text
+    assert len(caplog.text) < MAX_STACK + MAX_TEXT + 1_000
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_what_was_dropped_is_told_with_method_and_peer(
+    caplog: pytest.LogCaptureFixture, transport: str, tmp_path: Path
+) -> None:
+    server = mesh.Server({"f": len}, name="users")
+    endpoint = server.bind("tcp://127.0.0.1:*" if transport == "tcp" else f"ipc://{tmp_path}/users")
+    where = "127.0.0.1" if transport == "tcp" else "process "
+    with server, RawClient(endpoint) as peer:
+        peer.socket.send_multipart([b"", b"\x93\x81\xa1v\x03\xa4save\x90"])
+        eventually(lambda: "users: dropped 1 malformed ('save' without a message id" in caplog.text)
+    assert f"'save' without a message id, from {where}" in caplog.text
+
+
+def test_an_unknown_method_is_told(serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    client = connect(serve({"f": len}, name="users"))
+    with pytest.raises(NameError):
+        client.g()
+    eventually(lambda: "users: dropped 1 unknown method ('g')" in caplog.text)
