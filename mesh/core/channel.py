@@ -95,8 +95,10 @@ class Channel:
         if not self.last_heard:
             self.last_heard = now
         else:
+            # The other end may have stood still as well, and be about to speak.
+            more = interval if now - self.next_beat > STOOD_STILL * interval else 0.0
             self.last_heard = fairly_heard(self.last_heard, self.next_beat, now, interval)
-            if now - self.last_heard > LOST_AFTER * patience:
+            if now - self.last_heard > LOST_AFTER * patience + more:
                 return Sign.LOST
         self.next_beat = now + interval
         return Sign.BEAT

@@ -57,6 +57,21 @@ class TestTheRule:
         assert channel.beat(1005.0, 5.0, 5.0) is Sign.BEAT
         assert channel.beat(1010.0, 5.0, 5.0) is Sign.LOST
 
+    def test_the_other_end_may_have_stood_still_as_well(self) -> None:
+        channel = self.channel()
+        channel.beat(105.0, 5.0, 5.0)
+        channel.last_heard = 104.9
+        assert channel.beat(110.0, 5.0, 5.0) is Sign.BEAT
+        assert channel.beat(175.0, 5.0, 5.0) is Sign.BEAT, "it can hardly have spoken since"
+        assert channel.beat(180.0, 5.0, 5.0) is Sign.LOST
+
+    def test_a_process_that_is_always_late_finds_the_end_too(self) -> None:
+        channel, now, signs = self.channel(), 105.0, []
+        while Sign.LOST not in signs:
+            signs.append(channel.beat(now, 5.0, 5.0))
+            now += 12.0
+        assert len(signs) == 5
+
 
 def test_both_ends_beat_on_every_open_call() -> None:
     pair = Pair()

@@ -42,7 +42,7 @@ def settles(before: Counter[str], spare: int = 0) -> None:
         grown = Counter({kind: more for kind, more in (census() - before).items() if more > spare})
         return not grown
 
-    eventually(look, timeout=8, what=lambda: f"the end of {grown}")
+    eventually(look, what=lambda: f"the end of {grown}")
 
 
 def use(client: mesh.Client) -> None:
@@ -55,7 +55,7 @@ def use(client: mesh.Client) -> None:
     with pytest.raises(NameError):
         client.nothing()
     with pytest.raises(mesh.TimeoutExpired):
-        client.with_options(timeout=0.001).slow(0.05)
+        client.with_options(timeout=0.001).slow(0.5)
     client.echo.future(3).result(timeout=20)
     client.slow.future(0.05).cancel()
 
