@@ -96,15 +96,15 @@ def test_its_address_is_free_after_stop() -> None:
             client.echo(1)
         server.stop()
         again = mesh.Server(Service())
-
-        def bound() -> bool:
-            try:
-                return again.bind(endpoint) == endpoint
-            except mesh.ConfigError:  # libzmq lets go of a port a moment later
-                return False
-
-        eventually(bound, what="the port")
+        eventually(lambda again=again, endpoint=endpoint: bound(again, endpoint), what="the port")
         again.stop()
+
+
+def bound(server: mesh.Server, endpoint: str) -> bool:
+    try:
+        return server.bind(endpoint) == endpoint
+    except mesh.ConfigError:  # libzmq lets go of a port a moment later
+        return False
 
 
 @pytest.mark.parametrize("threads", [0, 5])
