@@ -12,6 +12,7 @@ from collections.abc import Callable
 import zmq
 
 from hubs.sockets import Socket
+from hubs.steering import NOTHING, Counters
 
 BATCH = 1_000
 """Messages that go one way before the other way has its turn."""
@@ -24,7 +25,7 @@ class Carrier:
     """Takes messages from `front` to `back`, and back again where `both_ways`.
 
     control: a socket that wakes it up. held: a message that `back` had no room for; none is lost.
-    blocked: when that was last so, on the clock of time.monotonic. frames, size: carried so far.
+    blocked: when that was last so, on the clock of time.monotonic.
     """
 
     def __init__(self, front: Socket, back: Socket, control: Socket, *, both_ways: bool) -> None:
@@ -34,8 +35,7 @@ class Carrier:
         self._both_ways = both_ways
         self.held: list[bytes] | None = None
         self.blocked = 0.0
-        self.frames = 0
-        self.size = 0
+        self._counts = list(NOTHING)
 
     def step(self, patience: float, refuse: Refuse | None = None) -> int:
         """Carry what there is; how many messages that was. Waits at most `patience` seconds for the first.
@@ -78,7 +78,7 @@ class Carrier:
             self._back.send_multipart(message, zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._count(message)
+        self._count(0, message)
         return True
 
     def _backwards(self) -> int:
@@ -88,12 +88,17 @@ class Carrier:
                 return count
             # A ROUTER and an XSUB never have to wait: what can't be sent is dropped.
             self._front.send_multipart(message)
-            self._count(message)
+            self._count(2, message)
         return BATCH
 
-    def _count(self, message: list[bytes]) -> None:
-        self.frames += len(message)
-        self.size += sum(map(len, message))
+    def _count(self, at: int, message: list[bytes]) -> None:
+        self._counts[at] += len(message)
+        self._counts[at + 1] += sum(map(len, message))
+
+    @property
+    def carried(self) -> Counters:
+        """So far."""
+        return Counters(*self._counts)
 
 
 def _receive(socket: Socket) -> list[bytes] | None:

@@ -154,15 +154,19 @@ class Device:
         """What it has carried so far; a moment old while the far side has no room."""
         if not self._in_python:
             self._steering.ask(0.1)
-        return self._steering.carried + Counters(self._carrier.frames, self._carrier.size)
+        return self._steering.carried.plus(self._carrier.carried)
 
     def status(self, patience: float) -> Values | None:
         """The proxy tells no more than how much it has carried."""
         try:
-            frames, size = self.counters()
+            carried = self.counters()
         except zmq.ZMQError:
             return None  # it has just been closed
-        return {"uptime": round(time.monotonic() - self._began, 3), "frames": frames, "bytes": size}
+        return {
+            "uptime": round(time.monotonic() - self._began, 3),
+            "frames": {"in": carried.front, "out": carried.back},
+            "bytes": {"in": carried.front_size, "out": carried.back_size},
+        }
 
     def stop(self, drain: float) -> None:
         self._stopping.set()

@@ -1,6 +1,6 @@
 """The HTTP ports where the numbers of hubs are read, in threads of their own.
 
-Knows of hubs only the page that it is given. One port may be several hubs'.
+Knows of hubs only what it is told. One port may be several hubs'.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from hubs.metrics import CONTENT_TYPE
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
 
-PATH: Final = "/metrics"
+METRICS: Final = "/metrics"
+READY: Final = "/ready"
 MOST: Final = 16
 """Connections at once; for one beyond that the oldest is closed that has asked for nothing."""
 PATIENCE: Final = 10.0
@@ -29,13 +31,16 @@ log = logging.getLogger("hubs")
 
 Page = Callable[[str], str]
 """Gives the text for the hubs that name that endpoint."""
+Unready = Callable[[str, str | None], str]
+"""Why those hubs, or the one of that name among them, take no calls; "" where they do."""
 
 
 class Exporters:
     """The ports that are open, by the endpoints that the files name."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, unready: Unready) -> None:
         self._page = page
+        self._unready = unready
         self._open: dict[str, _Server] = {}
 
     def open(self, specs: Iterable[HubSpec]) -> None:
@@ -46,7 +51,7 @@ class Exporters:
             if endpoint is None or endpoint in self._open:
                 continue
             try:
-                self._open[endpoint] = _Server(endpoint, self._page)
+                self._open[endpoint] = _Server(endpoint, self._page, self._unready)
             except OSError as error:
                 for one in opened:
                     self._open.pop(one).end()
@@ -57,7 +62,7 @@ class Exporters:
                 ) from None
             opened.append(endpoint)
         for one in opened:
-            log.info("metrics at http://%s%s", self._open[one].where, PATH)
+            log.info("metrics at http://%s%s", self._open[one].where, METRICS)
 
     def close_others(self, specs: Iterable[HubSpec]) -> None:
         """Close what none of these hubs names."""
@@ -72,8 +77,8 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
     # Two programs at one port would each be asked now and then.
     allow_reuse_port = False
 
-    def __init__(self, endpoint: str, page: Page) -> None:
-        self.endpoint, self.page = endpoint, page
+    def __init__(self, endpoint: str, page: Page, unready: Unready) -> None:
+        self.endpoint, self.page, self.unready = endpoint, page, unready
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         host = host.strip("[]")
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -148,10 +153,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.has_asked(self.request)
-        found = self.path.partition("?")[0] == PATH
-        body = (self.server.page(self.server.endpoint) if found else f"see {PATH}\n").encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", CONTENT_TYPE if found else "text/plain; charset=utf-8")
+        path, _, query = self.path.partition("?")
+        if path == METRICS:
+            self._answer(200, self.server.page(self.server.endpoint), CONTENT_TYPE)
+        elif path == READY:
+            name = parse_qs(query).get("hub", [None])[-1]
+            problem = self.server.unready(self.server.endpoint, name)
+            self._answer(503 if problem else 200, f"{problem or 'ready'}\n")
+        else:
+            self._answer(404, f"see {METRICS} or {READY}\n")
+
+    def _answer(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -11,11 +11,18 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Sample(NamedTuple):
-    """One hub at one moment. values: what it told; None where it did not."""
+    """One hub at one moment. values: what it told; None where it did not. draining: it is about to end, and
+    another of its name may run already.
+    """
 
     name: str
     type: str
     values: Values | None
+    draining: bool = False
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"hub": self.name, "draining": "true"} if self.draining else {"hub": self.name}
 
 
 class _Metric(NamedTuple):
@@ -40,12 +47,15 @@ _OF_HUB: Final = (
     _Metric("uptime_seconds", "gauge", "Since the hub began.", "uptime"),
     _Metric("clients", "gauge", "Clients with open calls.", "clients"),
     _Metric("open_calls", "gauge", "Calls that wait or are carried out.", "open"),
-    _Metric("frames_total", "counter", "Frames that were passed on, both ways.", "frames"),
-    _Metric("bytes_total", "counter", "Bytes that were passed on, both ways.", "bytes"),
 )
 _BY_KIND: Final = (
     ("error", _Metric("refusals_total", "counter", "Calls that were refused, by error.", "refused")),
     ("kind", _Metric("dropped_total", "counter", "Messages that were dropped, by reason.", "dropped")),
+    (
+        "side",
+        _Metric("frames_total", "counter", "Frames that came in at a side and were passed on.", "frames"),
+    ),
+    ("side", _Metric("bytes_total", "counter", "Bytes that came in at a side and were passed on.", "bytes")),
 )
 _ESCAPES: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
 
@@ -53,17 +63,17 @@ _ESCAPES: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
 def exposition(samples: Sequence[Sample]) -> str:
     """The page of those hubs. A metric that none of them has is left out."""
     up = _Metric("up", "gauge", "1 for a hub that runs and answers, 0 for one that does not.", "")
-    lines = [*_block(up, ((_labels(hub=one.name, type=one.type), one.values is not None) for one in samples))]
-    told = [(one.name, one.values) for one in samples if one.values is not None]
+    lines = [*_block(up, ((_labels(**one.labels, type=one.type), one.values is not None) for one in samples))]
+    told = [(one.labels, one.values) for one in samples if one.values is not None]
     for metric in _OF_HUB:
         lines += _block(
-            metric, ((_labels(hub=hub), values[metric.key]) for hub, values in told if metric.key in values)
+            metric, ((_labels(**hub), values[metric.key]) for hub, values in told if metric.key in values)
         )
     for metric in _OF_SERVICE:
         lines += _block(
             metric,
             (
-                (_labels(hub=hub, service=service["name"]), service[metric.key])
+                (_labels(**hub, service=service["name"]), service[metric.key])
                 for hub, values in told
                 for service in values.get("services", ())
                 # Names that only clients know may be made up.
@@ -74,7 +84,7 @@ def exposition(samples: Sequence[Sample]) -> str:
         lines += _block(
             metric,
             (
-                (_labels(hub=hub, **{label: kind}), number)
+                (_labels(**hub, **{label: kind}), number)
                 for hub, values in told
                 for kind, number in values.get(metric.key, {}).items()
             ),

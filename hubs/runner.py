@@ -46,6 +46,15 @@ class _Running:
     problem: str = ""
 
 
+@dataclass(slots=True)
+class _Draining:
+    """thread: waits for its end."""
+
+    spec: HubSpec
+    hub: Hub
+    thread: threading.Thread
+
+
 class Runner:
     """load: reads the files. announce: tells of each hub that was started or changed.
 
@@ -58,15 +67,14 @@ class Runner:
         self._make = make
         self._announce = announce
         self._hubs: dict[str, _Running] = {}
-        # The threads that end hubs.
-        self._ending: list[threading.Thread] = []
+        self._ending: list[_Draining] = []
         # What the files want and could not be had yet, and the hubs that it is to come in place of.
         self._pending: list[HubSpec] = []
         self._replaced: dict[str, _Running] = {}
         self._waits: dict[str, str] = {}
         # Where a reload is under way: the hubs as they were when it began.
         self._before: dict[str, HubSpec] | None = None
-        self._exporters = Exporters(self._page)
+        self._exporters = Exporters(self._page, self._unready)
 
     def start(self) -> None:
         """Start all, or none: raises ConfigError for the first that is wrong."""
@@ -111,9 +119,9 @@ class Runner:
 
     def tend(self) -> None:
         """Go on with a reload, and start the hubs again that have failed."""
-        ended = [thread for thread in self._ending if not thread.is_alive()]
-        if ended:
-            self._ending = [thread for thread in self._ending if thread not in ended]
+        ending = [one for one in self._ending if one.thread.is_alive()]
+        if len(ending) < len(self._ending):
+            self._ending = ending
             self._apply_all()
         if self.reloading:
             self._settle()
@@ -140,8 +148,8 @@ class Runner:
         self._replaced.clear()
         for name in list(self._hubs):
             self._end(self._hubs.pop(name), drain)
-        for thread in self._ending:
-            thread.join()
+        for one in self._ending:
+            one.thread.join()
         self._ending.clear()
         self._exporters.close_others([])
 
@@ -159,7 +167,7 @@ class Runner:
             target=running.hub.stop, args=[running.spec.drain if drain else 0], daemon=True
         )
         thread.start()
-        self._ending.append(thread)
+        self._ending.append(_Draining(running.spec, running.hub, thread))
 
     def _start(self, spec: HubSpec) -> Endpoints:
         hub = self._make(spec)
@@ -230,16 +238,37 @@ class Runner:
         self._exporters.close_others([running.spec for running in self._hubs.values()])
         self._report(before)
 
+    # What other threads ask for, also while hubs come and go
+
     def _page(self, endpoint: str) -> str:
-        """The numbers of the hubs that name it. Other threads ask for it, also while hubs come and go."""
+        """The numbers of the hubs that name it; of several that drain with one name the last."""
         give_up = time.monotonic() + TELL_ALL_WITHIN
+        running: list[tuple[HubSpec, Hub, bool]] = [
+            (one.spec, one.hub, False) for one in self._hubs.copy().values()
+        ]
+        draining = {one.spec.name: (one.spec, one.hub, True) for one in self._ending if one.hub.alive}
         samples = []
-        for running in list(self._hubs.values()):
-            spec, hub = running.spec, running.hub
+        for spec, hub, drains in (*running, *draining.values()):
             if spec.prometheus == endpoint:
                 patience = min(TELL_WITHIN, max(0.0, give_up - time.monotonic()))
-                samples.append(Sample(spec.name, spec.type, hub.status(patience) if hub.alive else None))
+                values = hub.status(patience) if hub.alive else None
+                samples.append(Sample(spec.name, spec.type, values, drains))
         return exposition(samples)
+
+    def _unready(self, endpoint: str, name: str | None) -> str:
+        """Why a hub that names it takes no calls, "" where all do; name: of this one alone."""
+        running = {
+            one.spec.name: one.hub for one in self._hubs.copy().values() if one.spec.prometheus == endpoint
+        }
+        if name is None and running:
+            # One that the files no longer have drains for itself: it must not take the others along.
+            return "; ".join(f"hub {one} has failed" for one, hub in running.items() if not hub.alive)
+        draining = {one.spec.name for one in self._ending if one.spec.prometheus == endpoint}
+        if name is None:
+            return "; ".join(f"hub {one} drains" for one in sorted(draining)) or "no hub runs"
+        if name in running:
+            return "" if running[name].alive else f"hub {name} has failed"
+        return f"hub {name} drains" if name in draining else f"no hub {name} runs"
 
     def _report(self, before: dict[str, HubSpec]) -> None:
         after = {name: running.spec for name, running in self._hubs.items()}

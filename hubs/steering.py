@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from operator import add
 from typing import NamedTuple
 
 import zmq
@@ -22,18 +23,26 @@ _FIELDS = 8
 
 
 class Counters(NamedTuple):
-    """What was carried, both ways together. A message has one frame or more."""
+    """What was carried, by the side that it came in at: frames and bytes of the front and of the back.
 
-    frames: int
-    size: int
+    A message has one frame or more.
+    """
 
-    def __add__(self, other: object) -> Counters:
-        if not isinstance(other, Counters):
-            return NotImplemented
-        return Counters(self.frames + other.frames, self.size + other.size)
+    front: int = 0
+    front_size: int = 0
+    back: int = 0
+    back_size: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        return Counters(*map(add, self, other))
+
+    @property
+    def frames(self) -> int:
+        """Both ways together."""
+        return self.front + self.back
 
 
-NOTHING = Counters(0, 0)
+NOTHING = Counters()
 
 
 class Steering:
@@ -72,7 +81,7 @@ class Steering:
     @property
     def carried(self) -> Counters:
         """As far as it is known."""
-        return self._before + self._now
+        return self._before.plus(self._now)
 
     def close(self) -> None:
         with self._lock:
@@ -93,7 +102,7 @@ class Steering:
             self._asked = False
             if len(answer) == _FIELDS:
                 numbers = [struct.unpack("=Q", frame)[0] for frame in answer]
-                self._now = Counters(numbers[0] + numbers[4], numbers[1] + numbers[5])
+                self._now = Counters(*numbers[0:2], *numbers[4:6])
             elif answer == [_ENDED]:
                 self._before, self._now = self.carried, NOTHING
 

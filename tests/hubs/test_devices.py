@@ -77,9 +77,29 @@ def test_it_tells_what_it_has_carried_and_nothing_after_its_end(wires: Wires) ->
         push.send(b"12345")
         assert pull.recv() == b"12345"
         # What goes in and what goes out are counted, each in its turn.
-        told = eventually(lambda: one if (one := device.status(1.0)) and one["bytes"] >= 5 else None)
-        assert told["frames"] >= 1 and told["uptime"] > 0
+        told = eventually(lambda: one if (one := device.status(1.0)) and one["bytes"]["in"] else None)
+        assert (told["frames"], told["bytes"]) == ({"in": 1, "out": 0}, {"in": 5, "out": 0})
+        assert told["uptime"] > 0
     assert device.status(1.0) is None
+
+
+def test_each_side_is_counted_for_itself_also_while_python_carries(wires: Wires) -> None:
+    with running(spec("queue", anonymous=True)) as (device, (in_, out)):
+        client, worker = wires(zmq.DEALER, *in_), wires(zmq.DEALER, *out)
+        for turn in (1, 2):
+            client.send(b"request")
+            envelope, _ = worker.recv_multipart()
+            worker.send_multipart([envelope, b"an answer"])
+            assert client.recv() == b"an answer"
+            size = len(envelope)
+            front = {"frames": 2 * turn, "bytes": (size + len(b"request")) * turn}
+            back = {"frames": 2 * turn, "bytes": (size + len(b"an answer")) * turn}
+            what = {key: {"in": front[key], "out": back[key]} for key in front}
+            eventually(
+                lambda wanted=what: wanted.items() <= (device.status(1.0) or {}).items(), what=str(what)
+            )
+            device._order(device._ease)
+            eventually(lambda: device._in_python)
 
 
 def test_a_streamer_loses_nothing_before_its_pullers_come_and_needs_no_processor_meanwhile(

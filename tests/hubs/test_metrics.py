@@ -79,15 +79,31 @@ def test_each_metric_is_told_once_with_all_its_hubs_together() -> None:
 
 def test_a_hub_that_does_not_answer_and_one_that_passes_messages_on() -> None:
     text = exposition(
-        [Sample("a", "queue", None), Sample("b", "streamer", {"uptime": 1.0, "frames": 5, "bytes": 9})]
+        [
+            Sample("a", "queue", None),
+            Sample(
+                "b", "streamer", {"uptime": 1.0, "frames": {"in": 5, "out": 0}, "bytes": {"in": 9, "out": 0}}
+            ),
+        ]
     )
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
         'mesh_hub_up{hub="a",type="queue"} 0',
         'mesh_hub_up{hub="b",type="streamer"} 1',
         'mesh_hub_uptime_seconds{hub="b"} 1.0',
-        'mesh_hub_frames_total{hub="b"} 5',
-        'mesh_hub_bytes_total{hub="b"} 9',
+        'mesh_hub_frames_total{hub="b",side="in"} 5',
+        'mesh_hub_frames_total{hub="b",side="out"} 0',
+        'mesh_hub_bytes_total{hub="b",side="in"} 9',
+        'mesh_hub_bytes_total{hub="b",side="out"} 0',
     ]
+
+
+def test_a_hub_that_drains_is_told_from_the_one_that_has_taken_its_name() -> None:
+    text = exposition([Sample("a", "queue", broker()), Sample("a", "majordomo", broker(), draining=True)])
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == len({line.rpartition(" ")[0] for line in lines})
+    assert 'mesh_hub_up{hub="a",draining="true",type="majordomo"} 1' in lines
+    assert 'mesh_hub_open_calls{hub="a",draining="true"} 4' in lines
+    assert 'mesh_hub_busy{hub="a",draining="true",service="users"} 3' in lines
 
 
 def test_names_are_escaped_and_made_up_ones_left_out() -> None:
@@ -100,7 +116,7 @@ def test_names_are_escaped_and_made_up_ones_left_out() -> None:
 
 
 def test_the_page_on_hubs_has_all_of_them() -> None:
-    values = broker(refused={"x": 1}, dropped={"x": 1}, frames=1, bytes=1)
+    values = broker(refused={"x": 1}, dropped={"x": 1}, frames={"in": 1}, bytes={"in": 1})
     told = set(re.findall(r"^mesh_hub_(\w+)", exposition([Sample("a", "queue", values)]), re.MULTILINE))
     page = (ROOT / "docs" / "hubs.md").read_text()
     (table,) = re.findall(r"^\| metric, `mesh_hub_…`.*\n\|.*\n((?:\|.*\n)+)", page, re.MULTILINE)
@@ -112,7 +128,7 @@ def test_the_page_on_hubs_has_all_of_them() -> None:
 
 @pytest.fixture
 def exporters() -> Iterator[Exporters]:
-    made = Exporters(lambda endpoint: f"{endpoint}\n")
+    made = Exporters(lambda endpoint: f"{endpoint}\n", lambda endpoint, name: name or "")
     yield made
     made.close_others([])
 
@@ -138,8 +154,25 @@ def test_hubs_share_a_port_and_other_paths_lead_to_it(exporters: Exporters) -> N
     assert get(where) == get(where, "/metrics?x=y") == f"{ANY}\n"
     with pytest.raises(HTTPError, match="404") as caught:
         get(where, "/")
-    assert caught.value.read() == b"see /metrics\n"
+    assert caught.value.read() == b"see /metrics or /ready\n"
     caught.value.close()
+
+
+def asked(address: tuple[str, int], path: str) -> tuple[int, str]:
+    """The status and the text."""
+    try:
+        with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_a_load_balancer_may_ask_whether_calls_are_taken(exporters: Exporters) -> None:
+    exporters.open([at(ANY)])
+    where = address(exporters)
+    assert asked(where, "/ready") == (200, "ready\n")
+    assert asked(where, "/ready?hub=hub%20one%20drains") == (503, "hub one drains\n")
 
 
 def test_a_port_that_nobody_names_any_more_is_closed(exporters: Exporters) -> None:
@@ -218,7 +251,7 @@ def test_hubs_of_a_process_behind_one_port(tmp_path: Path) -> None:
         assert found['mesh_hub_capacity{hub="calls",service="users"}'] == 7
         assert found['mesh_hub_up{hub="calls",type="majordomo"}'] == 1
         assert found['mesh_hub_up{hub="jobs",type="streamer"}'] == 1
-        assert found['mesh_hub_frames_total{hub="jobs"}'] == 0
+        assert found['mesh_hub_frames_total{hub="jobs",side="in"}'] == 0
         assert not any("other" in name for name in found)
         process.signal(signal.SIGTERM)
         assert process.wait() == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hubs.claims import clash
+from hubs.exporter import Exporters
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
 from hubs.spec import HubSpec, Side
@@ -82,7 +83,7 @@ class FakeHub:
         return Endpoints(one.in_.bind, one.out.bind)
 
     def status(self, patience: float) -> Values | None:
-        return {"uptime": 1.5, "frames": 7} if self.spec.name != "busy" else None
+        return {"uptime": 1.5, "frames": {"in": 7}} if self.spec.name != "busy" else None
 
     def stop(self, drain: float) -> None:
         self.alive = False
@@ -275,6 +276,47 @@ def test_a_second_reload_need_not_wait_for_the_first(held: threading.Event) -> N
     assert machine.done[2:] == ["stop a in 30", "start a"]
     assert sorted(machine.hubs) == ["a", "b"]
     assert machine.hubs["a"].spec == spec("a", 1) and machine.hubs["a"].alive
+
+
+PORT = "tcp://127.0.0.1:9"
+
+
+def seen(machine: Machine) -> list[str]:
+    page = machine.runner._page(PORT)
+    return sorted(line for line in page.splitlines() if line.startswith("mesh_hub_up{"))
+
+
+def test_hubs_that_drain_are_seen_until_they_end(
+    held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
+    unready = machine.runner._unready
+    assert [unready(PORT, name) for name in (None, "a", "c")] == ["", "", "no hub c runs"]
+    machine.file = [replace(spec("a", 5, prometheus=PORT), type="forwarder")]
+    machine.runner.reload()
+    assert seen(machine) == [
+        'mesh_hub_up{hub="a",draining="true",type="streamer"} 1',
+        'mesh_hub_up{hub="a",type="forwarder"} 1',
+        'mesh_hub_up{hub="b",draining="true",type="streamer"} 1',
+    ]
+    # The others go on to be ready while one ends that the files no longer have.
+    assert [unready(PORT, name) for name in (None, "a", "b")] == ["", "", "hub b drains"]
+    end = threading.Thread(target=machine.runner.stop)
+    end.start()
+    eventually(lambda: unready(PORT, None) == "hub a drains; hub b drains")
+    held.set()
+    end.join(10)
+    assert seen(machine) == []
+    assert unready(PORT, None) == "no hub runs"
+
+
+def test_a_hub_that_has_failed_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
+    machine.hubs["a"].alive = False
+    unready = machine.runner._unready
+    assert [unready(PORT, name) for name in (None, "a", "b")] == ["hub a has failed", "hub a has failed", ""]
 
 
 def test_the_end_cuts_a_reload_short(held: threading.Event) -> None:
