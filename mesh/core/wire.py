@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
+from mesh.core import far_times
 from mesh.errors import WireError
 
 VERSION: Final = 3
@@ -116,6 +117,8 @@ def unpack(payload: bytes) -> Event:
     """
     try:
         event = msgpack.unpackb(payload, raw=False, strict_map_key=False, timestamp=3)
+    except OverflowError:
+        event = far_times.unpack(payload)
     except _UNPACK_ERRORS as exc:
         raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
     if type(event) is not list or len(event) != 3:
@@ -148,6 +151,9 @@ def outline(payload: bytes) -> tuple[Header, str]:
             raise WireError("an event must be an array of header, name and arguments")
         header, name = reader.unpack(), reader.unpack()
         reader.skip()
+    except OverflowError:
+        header, name, _ = unpack(payload)
+        return header, name
     except (*_UNPACK_ERRORS, msgpack.exceptions.UnpackException) as exc:
         if isinstance(exc, WireError):
             raise
