@@ -47,7 +47,8 @@ def stack() -> Iterator[ExitStack]:
 def addresses() -> dict[str, str]:
     """Of all that the file names, so that nothing of this machine is touched."""
     names = ("USERS", "USERS_1", "USERS_2", "HUBS", "HUB_1", "HUB_2")
-    return {name: f"127.0.0.1:{free_port()}" for name in names}
+    ports = {name: str(free_port()) for name in ("READY_1", "READY_2")}
+    return {name: f"127.0.0.1:{free_port()}" for name in names} | ports
 
 
 class Servers:
@@ -119,23 +120,51 @@ def test_a_stream_comes_whole_through_haproxy(servers: Servers) -> None:
     assert list(servers.clients[0].ticks(5000, 0)) == list(range(5000))
 
 
+class Hubs:
+    """Two hubs behind HAProxy, which have the same two workers, and clients that know only its address."""
+
+    def __init__(self, kind: str, addresses: dict[str, str], stack: ExitStack, folder: Path) -> None:
+        self.hubs = [
+            Hub(folder, name, kind, stack, prometheus=addresses[port], drain=120)
+            for name, port in (("one", "READY_1"), ("two", "READY_2"))
+        ]
+        self.workers = {stack.enter_context(worker(*self.hubs)).pid for _ in range(2)}
+        for hub in self.hubs:
+            with connected(folder, hub.in_) as client:
+                until_served_by(client, self.workers)
+        real = {name: host(hub.in_) for name, hub in zip(("HUB_1", "HUB_2"), self.hubs, strict=True)}
+        stack.enter_context(haproxy(**addresses | real))
+        address = f"tcp://{addresses['HUBS']}"
+        self.clients = [stack.enter_context(connected(folder, address)) for _ in range(CLIENTS)]
+
+
 @pytest.mark.parametrize("kind", ["queue", "majordomo"])
 def test_clients_go_on_when_a_hub_is_killed(
     kind: str, addresses: dict[str, str], stack: ExitStack, tmp_path: Path
 ) -> None:
-    hubs = [Hub(tmp_path, name, kind, stack) for name in ("one", "two")]
-    workers = {stack.enter_context(worker(*hubs)).pid for _ in range(2)}
-    for hub in hubs:
-        with connected(tmp_path, hub.in_) as client:
-            until_served_by(client, workers)
-    stack.enter_context(haproxy(**addresses | {"HUB_1": host(hubs[0].in_), "HUB_2": host(hubs[1].in_)}))
-    address = f"tcp://{addresses['HUBS']}"
-    clients = [stack.enter_context(connected(tmp_path, address)) for _ in range(CLIENTS)]
-    with sure(clients) as callers:
+    both = Hubs(kind, addresses, stack, tmp_path)
+    with sure(both.clients) as callers:
         callers.wait_for(20)
         killed = time.monotonic()
-        hubs[0].process.kill()
+        both.hubs[0].process.kill()
         callers.wait_for(20)
     assert not callers.errors
     assert callers.resumed(killed) < 8.0
-    assert callers.values(killed) == workers
+    assert callers.values(killed) == both.workers
+
+
+def test_clients_leave_a_hub_that_drains(addresses: dict[str, str], stack: ExitStack, tmp_path: Path) -> None:
+    both = Hubs("queue", addresses, stack, tmp_path)
+    draining = both.hubs[0]
+    with connected(tmp_path, draining.in_) as direct, sure(both.clients) as callers:
+        callers.wait_for(20)
+        held = direct.with_options(timeout=300).nap.future(300, "held")
+        eventually(lambda: "held" in direct.begun()[1])
+        told = time.monotonic()
+        draining.process.signal(signal.SIGTERM)
+        draining.process.wait_for("finishing what is under way")
+        callers.wait_for(20)
+        assert draining.process.returncode is None
+        assert not held.done()
+    assert {type(lost.error) for lost in callers.errors} <= {mesh.LostRemote}
+    assert callers.values(told) == both.workers
