@@ -146,6 +146,7 @@ class Workers:
     def _work(self, _: object) -> None:
         ready = self._session.ready
         me = greenlet.getcurrent()
+        call: ServerCall | None
         while True:
             now = monotonic()
             while ready and self.running < self._limit and now < self._slice_end:
@@ -164,6 +165,7 @@ class Workers:
             if me.__dict__ or self._closed or len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)
+            call = None  # one that is idle must not keep what it was last called with
             while (order := self._hub.switch()) is not _GO:
                 if order is _END:
                     return

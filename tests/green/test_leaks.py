@@ -13,6 +13,7 @@ import gevent
 import pytest
 
 import mesh
+from tests.green.conftest import Serve
 from tests.green.programs.service import Service
 from tests.helpers.processes import Process, eventually
 
@@ -125,15 +126,15 @@ def test_calls_leave_nothing_at_either_end(service: Start) -> None:
                 with pytest.raises(NameError):
                     client.nothing()
 
-        calls(4_000)
+        calls(3_000)
         before, resident = census(), _resident(process.pid)
-        calls(20_000)
+        calls(10_000)
         settles(before, spare=3)
         caller: Any = client._connection.caller()
         eventually(lambda: not caller.session.calls)
         assert not caller.session.unsent
         assert not caller.session.woken
-        assert _resident(process.pid) - resident < 6 * 1024 * 1024
+        assert _resident(process.pid) - resident < 3 * 1024 * 1024
 
 
 def test_a_server_keeps_nothing_of_clients_that_went() -> None:
@@ -153,6 +154,16 @@ def test_a_server_keeps_nothing_of_clients_that_went() -> None:
     eventually(lambda: not port._probes)
     assert len(port._watchers) == 3
     server.stop(timeout=0.2)
+
+
+def test_a_server_keeps_no_call_that_has_ended(serve: Serve) -> None:
+    """Not even the last one of each greenlet that waits for the next."""
+    with mesh.connect(serve(Service()), timeout=20) as client:
+        before = census()
+        calls = [client.slow.future(0.1) for _ in range(30)]
+        assert len([call.result() for call in calls]) == 30
+        del calls
+        settles(before, spare=3)
 
 
 def test_a_closed_client_leaves_no_watcher_in_the_loop() -> None:
