@@ -68,7 +68,7 @@ def test_62_heartbeat_survives_a_client_that_computes_between_items(client: mesh
     received = []
     for item in client.count(500):
         received.append(item)
-        if item % 250 == 0:
+        if item == 250:
             end = time.monotonic() + 5 * HEARTBEAT
             while time.monotonic() < end:
                 sum(range(1_000))
@@ -114,13 +114,13 @@ def test_221_a_call_can_be_given_up() -> None:
 @pytest.mark.parametrize("patched", ["patched", "not patched"])
 def test_163_threads_that_share_a_client_do_not_hang(server: Server, patched: str) -> None:
     with python(PROGRAMS / "threads.py", server.endpoint, patched) as program:
-        assert program.wait(timeout=40) == 0, program.describe()
+        assert program.wait(timeout=100) == 0, program.describe()
         assert program.stdout == "done\n"
 
 
 def test_240_a_client_does_not_hang_after_a_fork(server: Server) -> None:
     with python(PROGRAMS / "fork.py", server.endpoint) as program:
-        assert program.wait(timeout=40) == 0, program.describe()
+        assert program.wait(timeout=100) == 0, program.describe()
         assert program.stdout == "done\n"
 
 
@@ -132,7 +132,6 @@ def test_260_clients_that_come_and_go_leave_no_sockets(server: Server) -> None:
     assert kib < 5 * 1024
     eventually(
         lambda: _descriptors(server) <= before,
-        timeout=10,
         what=lambda: f"the server's descriptors: {before} before, {_descriptors(server)} now",
     )
 
@@ -140,10 +139,10 @@ def test_260_clients_that_come_and_go_leave_no_sockets(server: Server) -> None:
 def test_215_calls_do_not_grow_memory(server: Server) -> None:
     _leaked(server, "calls", 2_000, warm_up=1)
     before = _resident(server)
-    descriptors, _, kib = _leaked(server, "calls", 20_000, warm_up=2_000)
+    descriptors, _, kib = _leaked(server, "calls", 10_000, warm_up=2_000)
     assert descriptors <= 0
-    assert kib < 3 * 1024, f"the client grew by {kib} KiB"
-    assert _resident(server) - before < 3 * MIB
+    assert kib < 1.5 * 1024, f"the client grew by {kib} KiB"
+    assert _resident(server) - before < 1.5 * MIB
 
 
 def test_154_an_exception_that_can_not_be_serialised_arrives_as_its_text(client: mesh.Client) -> None:
@@ -212,7 +211,7 @@ def _slowest_of(client: mesh.Client, calls: int) -> float:
 
 def _leaked(server: Server, what: str, number: int, *, warm_up: int) -> tuple[int, int, int]:
     with python(PROGRAMS / "leaks.py", server.endpoint, what, str(number), str(warm_up)) as program:
-        found = program.wait_for(r"^grew (-?\d+) (-?\d+) (-?\d+)$", timeout=50)
+        found = program.wait_for(r"^grew (-?\d+) (-?\d+) (-?\d+)$", timeout=100)
         return int(found[1]), int(found[2]), int(found[3])
 
 

@@ -19,7 +19,7 @@ from tests.helpers.processes import eventually
 from tests.helpers.tap import Tap
 
 HEARTBEAT = 0.5
-SEVERAL_HEARTBEATS = 5 * HEARTBEAT
+SEVERAL_HEARTBEATS = 4 * HEARTBEAT
 
 VALUES: list[Any] = [
     None,

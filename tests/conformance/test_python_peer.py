@@ -40,7 +40,7 @@ class TestMeshCallsPython(contract.MeshCallsAnOldServer):
 
     def test_streams_one_after_the_other_leave_the_server_alive(self, client: mesh.Client) -> None:
         """The old server hangs for good where two events reach a channel just as it ends."""
-        for _ in range(60):
+        for _ in range(40):
             assert len(list(client.count(250))) == 250
         assert client.open_streams() == 0
 

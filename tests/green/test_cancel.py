@@ -142,7 +142,7 @@ def test_a_stubborn_generator_is_closed(single: mesh.Client, desk: Desk) -> None
 
 
 def test_a_call_that_was_given_up_in_the_queue_is_never_carried_out(single: mesh.Client, desk: Desk) -> None:
-    first = gevent.spawn(single.slow, 0.4, "first")
+    first = gevent.spawn(single.slow, 1.0, "first")
     eventually(lambda: desk.begun)
     with pytest.raises(mesh.TimeoutExpired):
         single.with_options(timeout=0.1).slow(0, "timed out")

@@ -287,7 +287,7 @@ def test_many_threads_send_through_one_pusher(program: Program, ends: Ends, way:
     endpoint = puller.bind(ANY_PORT)
     with puller:
         process = program("sends", way, endpoint)
-        assert process.wait(timeout=40.0) == 0, process.describe()
+        assert process.wait(timeout=100.0) == 0, process.describe()
         eventually(lambda: len(heard) == 8 * 500, what="all jobs")
     numbers = [number for _, number in heard]
     assert sorted(numbers) == list(range(8 * 500))

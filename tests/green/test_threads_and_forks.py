@@ -48,7 +48,7 @@ def endpoint(service: Callable[..., tuple[str, Process]]) -> str:
 @pytest.mark.parametrize("way", THREADS)
 def test_threads(program: Program, endpoint: str, way: str) -> None:
     process = program("threads", way, endpoint)
-    assert process.wait(timeout=45) == 0, process.describe()
+    assert process.wait(timeout=100) == 0, process.describe()
     assert process.stdout == "fine\n", process.describe()
     assert process.stderr == ""
 
@@ -57,6 +57,6 @@ def test_threads(program: Program, endpoint: str, way: str) -> None:
 def test_forks(program: Program, endpoint: str, way: str) -> None:
     # Python 3.12 and later warn of every fork beside a thread, such as ZeroMQ's own.
     process = program("forks", way, endpoint, env={"PYTHONWARNINGS": "ignore::DeprecationWarning"})
-    assert process.wait(timeout=45) == 0, process.describe()
+    assert process.wait(timeout=100) == 0, process.describe()
     assert process.stdout == "fine\n", process.describe()
     assert process.stderr == ""

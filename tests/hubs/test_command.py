@@ -12,9 +12,9 @@ from subprocess import PIPE, Popen
 import pytest
 import zmq
 
-from tests.e2e.commands import Terminal, environment
-from tests.helpers.peers import free_port
-from tests.helpers.processes import PATIENCE, ROOT, eventually, run
+from tests.e2e.commands import BROKEN, Terminal, environment, shell
+from tests.helpers.peers import free_port, nobody
+from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, run
 from tests.hubs.commands import MESH_HUB, hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, Wires
 
@@ -90,6 +90,25 @@ def test_check_shows_the_hubs_and_binds_nothing(tmp_path: Path, wires: Wires) ->
         f"hub jobs (streamer) in {taken} out tcp://a:1 tcp://b:2\n"
         "hub all (majordomo) in tcp://*:1 out tcp://*:1\n"
     )
+
+
+@pytest.mark.parametrize(("end", "reason"), BROKEN)
+def test_check_says_that_it_can_t_print(tmp_path: Path, end: str, reason: str) -> None:
+    (tmp_path / "hub.yml").write_text(STREAMER)
+    result = shell([*MESH_HUB, "--check", "hub.yml"], end, tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == f"mesh-hub: standard output can't be written: {reason}\n"
+
+
+@pytest.mark.parametrize("end", [end for end, _ in BROKEN])
+def test_hubs_run_on_without_output(tmp_path: Path, wires: Wires, end: str) -> None:
+    in_, out = nobody(), nobody()
+    (tmp_path / "hub.yml").write_text(f"in: {in_}\nout: {out}\ntype: streamer\n")
+    with Process(["sh", "-c", f'exec "$@" {end}', "sh", *MESH_HUB, "hub.yml"], cwd=tmp_path) as process:
+        wires(zmq.PUSH, in_).send(b"job")
+        assert wires(zmq.PULL, out).recv() == b"job"
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0, process.describe()
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yml")), ids=lambda file: file.name)
@@ -302,7 +321,7 @@ def test_many_reloads_leak_nothing(tmp_path: Path) -> None:
 
         turn()
         first = turn()
-        for _ in range(8):
+        for _ in range(4):
             last = turn()
         assert last == first
 

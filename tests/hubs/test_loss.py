@@ -119,7 +119,7 @@ def test_what_waits_for_a_worker_that_dies_goes_to_the_next(setup: Setup) -> Non
 
 
 def test_workers_that_are_replaced_one_by_one_lose_no_call(setup: Setup) -> None:
-    workers = setup.workers(3)
+    workers = setup.workers(2)
     client = setup.client
     with (
         Callers([client.pid] * 20) as short,
@@ -138,7 +138,7 @@ def test_workers_that_are_replaced_one_by_one_lose_no_call(setup: Setup) -> None
             callers.wait_for(2)
     for callers in (short, long, streams):
         assert not callers.errors
-    assert short.values(last) == {one.pid for one in workers[3:]}
+    assert short.values(last) == {one.pid for one in workers[2:]}
     assert streams.values() == {300}
 
 

@@ -24,7 +24,7 @@ def main() -> None:
     print("consuming", flush=True)
     try:
         if options.method == "slow":
-            client.slow(0.5, "v")
+            client.slow(1.0, "v")
         else:
             for number, item in enumerate(client(options.method)):
                 print("item", item, flush=True)
