@@ -20,9 +20,11 @@ import click
 
 from mesh.cli.options import debug_option, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run
+from mesh.cli.streams import discard_output
 from mesh.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hubs.hub import Endpoints
     from hubs.runner import Runner
     from hubs.spec import HubSpec
 
@@ -63,14 +65,14 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
     if check:
         for spec in load(files):
             _check_paths(spec)
-            _say(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect))
+            print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
         return
     from hubs.runner import Runner, make_hub
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _raise_file_limit()
     signals = Signals()
-    runner = Runner(partial(load, files), make_hub, lambda spec, real: _say(spec, real.in_, real.out))
+    runner = Runner(partial(load, files), make_hub, _announce)
     runner.start()
     ctx.exit(_run(runner, signals))
 
@@ -122,12 +124,15 @@ class Signals:
         self._received.put(number)
 
 
-def _say(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> None:
+def _line(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> str:
+    return f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}"
+
+
+def _announce(spec: HubSpec, real: Endpoints) -> None:
     try:
-        print(f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}", flush=True)
+        print(_line(spec, real.in_, real.out), flush=True)
     except OSError:
-        # Nobody reads it any more, and the hub goes on.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # nobody reads it any more, and the hub goes on
 
 
 def _raise_file_limit() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, run
 
 import gevent
 
@@ -21,6 +21,8 @@ from tests.helpers.processes import PATIENCE, ROOT, Process, Result
 
 MESH = [sys.executable, "-m", "mesh.cli.main"]
 ANY_PORT = "tcp://127.0.0.1:*"
+BROKEN = [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")]
+"""What a shell leaves of standard output, and why that can't be written."""
 
 SERVICE = '''
 import sys
@@ -104,6 +106,15 @@ def mesh(*arguments: str, cwd: Path, **more: str) -> Result:
     """Run `mesh ARGUMENTS` in a folder to its end."""
     with start(*arguments, cwd=cwd, **more) as process:
         return Result(process.wait(), process.stdout, process.stderr)
+
+
+def shell(command: list[str], end: str, cwd: Path) -> Result:
+    """Run a command to its end with its streams redirected so."""
+    done = run(
+        ["sh", "-c", f'exec "$@" {end}', "sh", *command],
+        cwd=cwd, env={"PATH": "/usr/bin:/bin", **environment()}, capture_output=True, timeout=PATIENCE,
+    )  # fmt: skip
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def failed(result: Result, code: int) -> str:

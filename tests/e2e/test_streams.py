@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from subprocess import run
 
 import pytest
 
-from tests.e2e.commands import MESH, environment, mesh
+from tests.e2e.commands import BROKEN, MESH, environment, mesh, shell
 from tests.helpers.peers import LOCAL, free_port
-from tests.helpers.processes import PATIENCE, Process, Result, eventually
-
-BROKEN = [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")]
-
-
-def shell(command: list[str], end: str, cwd: Path) -> Result:
-    done = run(
-        ["sh", "-c", f'exec "$@" {end}', "sh", *command],
-        cwd=cwd, env={"PATH": "/usr/bin:/bin", **environment()}, capture_output=True, timeout=PATIENCE,
-    )  # fmt: skip
-    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+from tests.helpers.processes import Process, Result, eventually
 
 
 @pytest.mark.parametrize(("end", "reason"), BROKEN)
