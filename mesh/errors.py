@@ -114,6 +114,14 @@ _NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "MemoryError", "Exceptio
 _mapped: dict[str, type[RemoteError]] = {}
 
 
+def text_of(exc: BaseException) -> str:
+    """What the exception says, also where saying it fails."""
+    try:
+        return str(exc)
+    except Exception as why:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"(its text can't be had: {type(why).__name__})"
+
+
 def builtin_name(exc: BaseException) -> str | None:
     """The name of the nearest built-in class of `exc` that a caller could catch, or None."""
     for cls in type(exc).__mro__:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mesh.core import methods
 from mesh.core.methods import MethodTable
 from mesh.errors import ConfigError
 
@@ -152,7 +151,8 @@ def _walk(module: ModuleType, attributes: list[str]) -> Any:
             near = _nearest(attribute, dir(found))
             raise ConfigError(f"{path} has no attribute {attribute!r}{near and '; ' + near}") from None
         except Exception as error:
-            raise ConfigError(f"{path}.{attribute} can't be had: {_what(error)}") from error
+            why = f"{type(error).__name__}: {error}{_place(error)}"
+            raise ConfigError(f"{path}.{attribute} can't be had: {why}") from error
         path = f"{path}.{attribute}"
     return found
 
@@ -198,12 +198,5 @@ def _check_exposable(found: Any, text: str) -> None:
         raise ConfigError(f"{text} is a function: serve its module, or a dict {{{name!r}: {name}}}")
     try:
         MethodTable(found)
-    except Exception as error:
-        frame = _last_frame(error)
-        if isinstance(error, ValueError) and frame and frame.filename == methods.__file__:
-            raise ConfigError(f"{text} has nothing to serve: {error}") from error
-        raise ConfigError(f"the methods of {text} can't be listed: {_what(error)}") from error
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}{_place(error)}"
+    except ValueError as error:
+        raise ConfigError(f"{text} has nothing to serve: {error}") from error

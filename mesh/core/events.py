@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import Ids
-from mesh.core.methods import MethodTable
+from mesh.core.methods import MethodTable, made
 from mesh.core.wire import Header
 from mesh.errors import WireError
 
@@ -98,15 +98,13 @@ class Handlers:
 
     def __init__(self, target: Any) -> None:
         if inspect.isclass(target):
-            target = target()
+            target = made(target)
         self._table: MethodTable | None = None
         self._all: Handler | None = None
         if callable(target):
             self._all = target
-            self.name = getattr(target, "__qualname__", type(target).__name__)
         else:
             self._table = MethodTable(target)
-            self.name = self._table.name
 
     def find(self, event: str) -> Handler | None:
         """The function to call with the event's arguments; None where nobody handles it."""
@@ -114,6 +112,11 @@ class Handlers:
             return self._table.exposed.get(event)
         assert self._all is not None
         return partial(self._all, event)
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """As MethodTable's."""
+        return self._table.hidden if self._table is not None else {}
 
     def unknown(self, event: str) -> str:
         """What to say of an event that nobody handles."""

@@ -6,11 +6,13 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partialmethod, singledispatchmethod
 from types import MemberDescriptorType, ModuleType
 from typing import Any, TypeVar
 
 from mesh.core.wire import cannot_travel
+from mesh.errors import text_of
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -31,26 +33,36 @@ def stream(function: F) -> F:
 
 def is_stream(function: Function) -> bool:
     """Whether a handler was marked with `stream`."""
-    return getattr(function, _STREAM_MARK, False) is True
+    try:  # as _read, without a step more for each call
+        return getattr(function, _STREAM_MARK, False) is True
+    except Exception:  # noqa: BLE001
+        return False
 
 
 class MethodTable:
     """The exposed methods by name, and the built-in ones that every zerorpc server has.
 
-    Raises ValueError where nothing can be exposed.
+    hidden: the names that could not be looked at, each with what that raised. Raises ValueError where
+    nothing can be exposed.
     """
 
     def __init__(self, target: Any, name: str | None = None) -> None:
-        if isinstance(target, _VALUES):
+        try:
+            value = isinstance(target, _VALUES)
+        except Exception as exc:
+            raise ValueError(f"to look at a {type(target).__name__} raised {_said(exc)}") from exc
+        if value:
             raise ValueError(
                 f"{target!r:.80} is a value; give a module, an object, a class or a dict of functions"
             )
         if inspect.isclass(target):
-            target = _made(target)
+            target = made(target)
         self.name = name or _name_of(target)
-        self.exposed: dict[str, Function] = dict(_methods_of(target))
+        self.hidden: dict[str, str] = {}
+        self.exposed: dict[str, Function] = dict(_methods_of(target, self.hidden))
         if not self.exposed:
-            raise ValueError(f"{self.name} has no public method to expose")
+            hidden = "; ".join(f"to look at {name!r} raised {why}" for name, why in self.hidden.items())
+            raise ValueError(f"{self.name} has no public method to expose{hidden and ': '}{hidden:.500}")
         self.functions: dict[str, Function] = {**self.exposed, **self._built_in()}
 
     def _built_in(self) -> dict[str, Function]:
@@ -85,60 +97,97 @@ class MethodTable:
         return {"name": self.name, "methods": methods}
 
 
-def _made(target: type) -> Any:
+def made(target: type) -> Any:
+    """An object of a class. Raises ValueError where it can't be made without arguments, or not at all."""
     try:
         return target()
     except TypeError as exc:
         raise ValueError(
             f"{target.__name__} can't be made without arguments ({exc}); give an object of it"
         ) from exc
+    except Exception as exc:
+        raise ValueError(f"to make a {target.__name__} raised {_said(exc)}") from exc
+
+
+def _said(exc: Exception) -> str:
+    """What code of the target's own raised, and where."""
+    last = exc.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    file = last.tb_frame.f_code.co_filename if last is not None else __file__
+    where = f" at {file}:{last.tb_lineno}" if last is not None and file != __file__ else ""
+    return f"{type(exc).__name__}: {text_of(exc):.200}{where}"
+
+
+def _read(target: Any, name: str) -> Any:
+    """An attribute; None where there is none, or where to look at it raises."""
+    try:
+        return getattr(target, name, None)
+    except Exception:  # noqa: BLE001 - it is code of the target's own
+        return None
 
 
 def _name_of(target: Any) -> str:
     if isinstance(target, dict):
         return "dict"
-    name = getattr(target, "__name__", None) or type(target).__name__
-    return str(name)
+    name = _read(target, "__name__")
+    return name if isinstance(name, str) and name else type(target).__name__
 
 
-def _methods_of(target: Any) -> Iterator[tuple[str, Function]]:
+def _methods_of(target: Any, hidden: dict[str, str]) -> Iterator[tuple[str, Function]]:
     if isinstance(target, dict):
         for name, function in target.items():
             if not isinstance(name, str) or not callable(function):
                 raise ValueError(f"{name!r} is no name of a callable; a dict must map names to callables")
             if not name.startswith("_"):
                 yield name, function
-    elif isinstance(target, ModuleType):
-        yield from _module_methods(target)
     else:
-        yield from _object_methods(target)
+        names, find = _module_names(target) if isinstance(target, ModuleType) else _object_names(target)
+        for name in names:
+            try:
+                function = None if name.startswith("_") else find(name)
+            except Exception as exc:  # noqa: BLE001 - it is code of the target's own
+                hidden[name] = _said(exc)
+            else:
+                if function is not None:
+                    yield name, function
 
 
-def _module_methods(module: ModuleType) -> Iterator[tuple[str, Function]]:
+Find = Callable[[str], Function | None]
+"""Gives what is to be exposed by a name."""
+
+
+def _module_names(module: ModuleType) -> tuple[list[str], Find]:
     """What `__all__` names, else the functions that the module itself defines."""
     listed = getattr(module, "__all__", None)
     # What is not written in Python imports nothing; but gevent may have put functions into it.
     compiled = getattr(module, "__file__", None) is None or not str(module.__file__).endswith((".py", ".pyc"))
-    for name in sorted(set(listed if listed is not None else dir(module))):
+
+    def find(name: str) -> Function | None:
         value = getattr(module, name, None)
-        if name.startswith("_") or not callable(value) or inspect.isclass(value):
-            continue
+        if not callable(value) or inspect.isclass(value):
+            return None
         home = str(getattr(value, "__module__", None) or module.__name__)
-        if listed is not None or compiled or home.lstrip("_") == module.__name__.lstrip("_"):
-            yield name, value
+        own = listed is not None or compiled or home.lstrip("_") == module.__name__.lstrip("_")
+        return value if own else None
+
+    return sorted(set(listed if listed is not None else dir(module))), find
 
 
-def _object_methods(target: Any) -> Iterator[tuple[str, Function]]:
+def _object_names(target: Any) -> tuple[list[str], Find]:
     """The public callables of an object; its properties are not asked."""
-    for name in dir(target):
-        if name.startswith("_"):
-            continue
+
+    def find(name: str) -> Function | None:
         static = inspect.getattr_static(target, name, None)
         if inspect.isclass(static) or _is_computed(static):
-            continue
+            return None
         value = getattr(target, name, None)
-        if callable(value):
-            yield name, value
+        return value if callable(value) else None
+
+    try:
+        return dir(target), find
+    except Exception as exc:
+        raise ValueError(f"to list what a {type(target).__name__} has raised {_said(exc)}") from exc
 
 
 _PLAIN_DESCRIPTORS = (classmethod, staticmethod, partialmethod, singledispatchmethod, MemberDescriptorType)
@@ -155,7 +204,7 @@ def _is_computed(static: Any) -> bool:
 
 def doc_of(function: Function) -> str | None:
     """The docstring, cleaned; None where there is none."""
-    doc = getattr(function, "__doc__", None)
+    doc = _read(function, "__doc__")
     if not isinstance(doc, str) or not _own_doc(function, doc):
         return None
     return inspect.cleandoc(doc)
@@ -171,7 +220,8 @@ def signature_of(function: Function) -> str:
     signature = _signature(function)
     if signature is not None:
         shown = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-        return str(inspect.Signature(shown))
+        with suppress(Exception):  # of a default's own repr
+            return str(inspect.Signature(shown))
     first_line = (doc_of(function) or "").partition("\n")[0]
     match = _FIRST_LINE.match(first_line)
     return match[1] if match else "(...)"
@@ -180,7 +230,7 @@ def signature_of(function: Function) -> str:
 def _signature(function: Function) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
-    except (ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - a decorator's own attributes may raise anything
         return None
 
 
@@ -206,7 +256,12 @@ def _arg(parameter: inspect.Parameter) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A default as a value that travels."""
     plain = value is None or type(value) in (bool, int, float, str, bytes)
-    return value if plain and cannot_travel(value, "") is None else repr(value)
+    if plain and cannot_travel(value, "") is None:
+        return value
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the program's own
+        return f"<{type(value).__name__}>"
 
 
 def argspec_of(function: Function) -> list[Any] | None:

@@ -29,7 +29,7 @@ from mesh.core.channel import (
 from mesh.core.dropped import Dropped
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
-from mesh.errors import WireError, builtin_name
+from mesh.errors import WireError, builtin_name, text_of
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
@@ -271,7 +271,7 @@ class ServerSession:
         builtin = builtin_name(exc)
         if builtin and builtin != type(exc).__name__:
             extra["builtin"] = builtin
-        return self._error(call.header, type(exc).__name__, _text(exc), traceback, extra)
+        return self._error(call.header, type(exc).__name__, text_of(exc), traceback, extra)
 
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
         """The ERR to a request that no handler has seen."""
@@ -401,11 +401,3 @@ class ServerSession:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, (bytes, str)) and 0 < len(value) <= MAX_CHANNEL_ID
-
-
-def _text(exc: BaseException) -> str:
-    """What the exception says, also where saying it fails."""
-    try:
-        return str(exc)
-    except Exception as why:  # noqa: BLE001 - a user's __str__ may raise anything
-        return f"(its text can't be had: {type(why).__name__})"

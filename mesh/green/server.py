@@ -62,6 +62,8 @@ class Server(Life):
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         self.name = self._methods.name
+        for hidden, why in self._methods.hidden.items():
+            log.warning("%s: %r is not exposed, for to look at it raised %s", self.name, hidden, why)
         self._port = Port(self.name, heartbeat, limits or Limits())
         self._workers = Workers(self._methods, pool_size, threads)
         Life.__init__(self, self.name)

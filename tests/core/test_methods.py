@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import time
 import types
 import urllib.parse
@@ -98,6 +99,42 @@ def module(**names: Any) -> types.ModuleType:
     return made
 
 
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise OSError
+
+
+def raising(*_: Any) -> Any:
+    raise RuntimeError("no")
+
+
+class Raises:
+    """A descriptor that looks like a method until it is asked for."""
+
+    def __init__(self, exc: Exception) -> None:
+        self.exc = exc
+
+    def __get__(self, obj: object, owner: type | None = None) -> Any:
+        raise self.exc
+
+    def __call__(self) -> None: ...
+
+
+class Touchy:
+    touchy = Raises(LookupError("not now"))
+    wordless = Raises(Wordless())
+
+    def fine(self) -> int:
+        return 1
+
+    @property
+    def broken(self) -> int:
+        raise RuntimeError("a property is not looked at")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"{name}?")
+
+
 class TestWhatIsExposed:
     def test_of_an_object(self) -> None:
         users = Users()
@@ -111,6 +148,43 @@ class TestWhatIsExposed:
     def test_of_a_class_is_of_an_instance(self) -> None:
         table = MethodTable(Users)
         assert table.exposed["get"](7) == {"user": 7} and table.name == "Users"
+
+    def test_what_raises_when_it_is_looked_at_is_left_out_and_told(self) -> None:
+        table = MethodTable(Touchy())
+        assert set(table.exposed) == {"fine"} and table.exposed["fine"]() == 1
+        assert table.name == "Touchy"
+        touchy, wordless = table.hidden.pop("touchy"), table.hidden.pop("wordless")
+        assert re.fullmatch(rf"LookupError: not now at {re.escape(__file__)}:\d+", touchy)
+        assert wordless.startswith("Wordless: (its text can't be had: OSError) at ")
+        assert not table.hidden
+
+    @pytest.mark.parametrize(
+        ("made", "text"),
+        [
+            (
+                lambda: type("Only", (), {"touchy": Raises(LookupError("not now"))})(),
+                "'touchy' raised LookupError: not now",
+            ),
+            (
+                lambda: type("Unlisted", (), {"__dir__": raising})(),
+                "to list what a Unlisted has raised RuntimeError: no",
+            ),
+            (
+                lambda: type("Closed", (), {"__getattribute__": raising})(),
+                "to look at a Closed raised RuntimeError: no",
+            ),
+            (lambda: type("Unmade", (), {"__init__": raising}), "to make a Unmade raised RuntimeError: no"),
+        ],
+    )
+    def test_where_that_leaves_nothing_it_says_so(self, made: Callable[[], Any], text: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(text)):
+            MethodTable(made())
+
+    def test_one_that_raises_in_a_module(self) -> None:
+        lazy = module(own=lambda: 1, __all__=["own", "absent"])
+        lazy.__getattr__ = raising  # type: ignore[method-assign]
+        table = MethodTable(lazy)
+        assert set(table.exposed) == {"own"} and set(table.hidden) == {"absent"}
 
     def test_of_an_object_with_slots(self) -> None:
         slotted = Slotted()
@@ -311,3 +385,33 @@ class TestStreams:
                 return [1]
 
         assert is_stream(MethodTable(Service()).exposed["rows"])
+
+
+class TestCallablesThatRaiseWhenTheyAreDescribed:
+    class Function:
+        __signature__ = property(raising)
+
+        def __call__(self) -> int:
+            return 1
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    class Default:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    def test_they_are_listed_all_the_same(self) -> None:
+        table = MethodTable({"odd": self.Function(), "plain": len})
+        assert not is_stream(table.exposed["odd"])
+        inspected = table.functions["_zerorpc_inspect"]()["methods"]
+        assert inspected["odd"] == {"args": None, "doc": None, "signature": "(...)"}
+        assert inspected["plain"]["signature"]
+
+    def test_a_default_without_a_repr(self) -> None:
+        default = self.Default()
+
+        def function(a: object = default) -> None: ...
+
+        assert args_of(function) == [{"name": "a", "default": "<Default>"}]
+        assert signature_of(function) == "(...)"

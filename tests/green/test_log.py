@@ -69,3 +69,17 @@ def test_an_unknown_method_is_told(serve: Serve, connect: Connect, caplog: pytes
     with pytest.raises(NameError):
         client.g()
     eventually(lambda: "users: dropped 1 unknown method ('g')" in caplog.text)
+
+
+def test_a_method_that_could_not_be_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def __get__(self, obj: object, owner: type | None = None) -> Any:
+            raise LookupError("not now")
+
+        def __call__(self) -> None: ...
+
+    service = type("Users", (), {"get": lambda self: 1, "broken": Broken()})
+    mesh.Server(service).stop()
+    mesh.Puller(None, service()).stop()
+    assert "Users: 'broken' is not exposed, for to look at it raised LookupError: not now" in caplog.text
+    assert "'broken' handles no events, for to look at it raised LookupError: not now" in caplog.text
