@@ -91,7 +91,7 @@ class Broker:
         self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN)]
         for router in self._routers:
             # A monitor by its descriptor: to look at a socket costs as much as to receive.
-            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor_fd, zmq.POLLIN)]
+            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor.fd, zmq.POLLIN)]
         self._probes: list[list[float]] = [[] for _ in self._routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
@@ -265,7 +265,7 @@ class Broker:
         """After a break a message to everybody finds out who is gone."""
         for router in self._routers:
             times = self._probes[router.side]
-            if router.monitor_fd in ready and router.connection_broke():
+            if router.monitor.fd in ready and router.monitor.broke():
                 # In a storm of them one look in a while is enough.
                 last = now + PROBES[-1]
                 times[:] = [times[0], last] if times else [now + pause for pause in PROBES]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import zmq
 from zmq import backend
 
+from hubs.monitor import Monitor
 from hubs.outbox import Envelope, Outbox
 from hubs.sockets import LOST_AFTER, Attached, Context, open_socket, set_options
 from hubs.spec import HubSpec
@@ -48,10 +49,7 @@ class Router:
         self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
-        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self.monitor_fd = int(self.monitor.get(zmq.FD))
-        # It tells of nothing before somebody has once found the monitor empty.
-        self.connection_broke()
+        self.monitor = Monitor(context, self.socket)
         self._max_message = spec.max_message
         self._outboxes: dict[bytes, Outbox] = {}
         # Past the wrapper that costs half of it.
@@ -64,8 +62,7 @@ class Router:
         self._max_message = spec.max_message
 
     def close(self, linger_ms: int) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(0)
+        self.monitor.close()
         self.socket.close(linger_ms)
 
     # In
@@ -93,16 +90,6 @@ class Router:
             else:
                 deliver(self.side, frames, now)
         return most
-
-    def connection_broke(self) -> bool:
-        """Whether a connection has ended since the last look."""
-        broke = False
-        while True:
-            try:
-                self.monitor.recv_multipart(NOBLOCK)
-                broke = True
-            except zmq.Again:
-                return broke
 
     # Out
 
