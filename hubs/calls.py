@@ -14,7 +14,7 @@ from logging import WARNING
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import is_answer, is_beat, is_error
+from hubs.peek import Head, is_answer, is_beat, is_error
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -86,8 +86,8 @@ class Calls:
 
     # What clients send
 
-    def _request(self, client: Address, header: wire.Header, payload: bytes, now: float) -> None:
-        channel: Any = header.get("message_id")
+    def _request(self, client: Address, head: Head, payload: bytes, now: float) -> None:
+        channel, _, left, name, _, idempotent = head
         if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
             self.dropped["malformed"] += 1
             return
@@ -96,26 +96,15 @@ class Calls:
             self.dropped["malformed"] += 1
             return
         settings = self.settings
-        name = settings.only or header.get("service") or settings.default
-        left = header.get("deadline")
+        name = settings.only or name or settings.default
         seconds = settings.timeout
         if type(left) is int and left >= 0:
             seconds = left / 1000 - min(EARLY, EARLY_SHARE * left / 1000)
-        call = Call(
-            self._token(),
-            client,
-            name if type(name) is str else "",
-            (payload,),
-            len(payload),
-            now,
-            now + seconds,
-            now + seconds,
-            channel,
-            None,
-            "",
-            header.get("idempotent") is True,
-        )
-        if not call.service:
+        known = name if type(name) is str else ""
+        call = Call(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
+        if idempotent is True:
+            call.idempotent = True
+        if not known:
             problem = "its service is no text"
             if not name:
                 problem = f"it names no service, and hub {settings.hub!r} has no 'default'"
@@ -123,12 +112,12 @@ class Calls:
             return
         self._admit(call, now)
 
-    def _follow_up(self, call: Call | None, header: wire.Header, payload: bytes) -> None:
+    def _follow_up(self, call: Call | None, payload: bytes, *, cancel: bool) -> None:
         """Credit, a heartbeat or a cancel of an open call."""
         if call is None:
             self.dropped["late"] += 1
             return
-        if header.get("cancel") is True:
+        if cancel:
             self._give_up(call, payload)
             return
         again = call.idempotent and not call.answered
@@ -228,7 +217,8 @@ class Calls:
         call.worker = worker
         call.tries += 1
         call.given = now
-        call.next_beat = max(now, call.opened + self.settings.heartbeat)
+        next_beat = call.opened + self.settings.heartbeat
+        call.next_beat = now if next_beat < now else next_beat
         worker.calls[call.token] = call
         self._to_worker(worker, call, call.body)
         if call.early:
@@ -242,12 +232,12 @@ class Calls:
         """In the batch of this turn, but for what is large or not of mesh."""
         batch = worker.batch
         if batch is not None:
-            if len(body) == 1 and len(body[0]) < mdp.LONE:
-                if not batch.takes(call.token, body[0]):
-                    self._release(worker)
+            if len(body) == 1 and len(body[0]) < batch.most:
                 if not batch.items:
                     self._laden.append(worker)
-                batch.add(mdp.REQUEST, call.token, body[0])
+                if not batch.add(mdp.REQUEST, call.token, body[0]):
+                    self._release(worker)
+                    batch.add(mdp.REQUEST, call.token, body[0])
                 return
             self._release(worker)
         self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
@@ -259,9 +249,9 @@ class Calls:
     def take_out(self) -> list[Out]:
         """All that is to be sent, the batches of this turn among it."""
         if self._laden:
-            for worker in self._laden:
+            laden, self._laden = self._laden, []
+            for worker in laden:
                 self._release(worker)
-            self._laden = []
         out, self.out = self.out, []
         return out
 

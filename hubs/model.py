@@ -76,7 +76,6 @@ class Worker:
         return f" ({_printable(address)})" if type(address) is str and address else ""
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """One call. channel: its message id, where the client speaks zerorpc; style: where Majordomo.
 
@@ -87,25 +86,54 @@ class Call:
     answer, for its worker or the next. tries: workers that had it. given: when the last one got it.
     """
 
-    token: bytes
-    client: Address
-    service: str
-    body: tuple[bytes, ...]
-    size: int
-    opened: float
-    deadline: float
-    due: float
-    channel: Any = None
-    style: Style | None = None
-    asked: str = ""
-    idempotent: bool = False
-    tries: int = 0
-    given: float = NEVER
-    answered: bool = False
-    gone: bool = False
-    next_beat: float = NEVER
-    worker: Worker | None = None
-    early: tuple[bytes, ...] = ()
+    __slots__ = (
+        "answered",
+        "asked",
+        "body",
+        "channel",
+        "client",
+        "deadline",
+        "due",
+        "early",
+        "given",
+        "gone",
+        "idempotent",
+        "next_beat",
+        "opened",
+        "service",
+        "size",
+        "style",
+        "token",
+        "tries",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        token: bytes,
+        client: Address,
+        service: str,
+        body: tuple[bytes, ...],
+        size: int,
+        opened: float,
+        due: float,
+        channel: Any = None,
+    ) -> None:
+        self.token = token
+        self.client = client
+        self.service = service
+        self.body = body
+        self.size = size
+        self.opened = opened
+        self.deadline = self.due = due
+        self.channel = channel
+        self.style: Style | None = None
+        self.asked = ""
+        self.idempotent = self.answered = self.gone = False
+        self.tries = 0
+        self.given = self.next_beat = NEVER
+        self.worker: Worker | None = None
+        self.early: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)

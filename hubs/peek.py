@@ -33,36 +33,38 @@ _USUAL: Final = re.compile(
 ).match
 
 
-_KEYS: Final = {"message_id", "response_to", "deadline", "service", "cancel", "idempotent"}
+_KEYS: Final = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent")
+_WANTED: Final = frozenset(_KEYS)
+
+Head = tuple[Any, Any, Any, Any, Any, Any]
+"""What a hub wants to know of an event: the values of _KEYS, None for what its header lacks. No map, which
+would cost as much as the rest."""
 
 
-def header_of(payload: bytes) -> wire.Header | None:
-    """What a hub wants to know of an event's header; None for what has none."""
+def head_of(payload: bytes) -> Head | None:
+    """None for what has no header."""
     match = _USUAL(payload)
     if match is None:
-        return _read_header(payload)
+        return _read_head(payload)
     fields, message_id, channel, tiny, small, large, length = match.groups()
-    header: dict[str, Any] = {"message_id": message_id}
-    count = 2
-    if channel is not None:
-        header["response_to"] = channel
-        count += 1
-    deadline = tiny or small or large
-    if deadline is not None:
-        header["deadline"] = int.from_bytes(deadline, "big")
+    count = 0x82 if channel is None else 0x83
+    deadline = service = None
+    number = large or small or tiny
+    if number is not None:
+        deadline = int.from_bytes(number, "big")
         count += 1
     if length is not None:
         begin = match.end()
         name = payload[begin : begin + length[0] - 0xA0]
         if not name.isascii():
-            return _read_header(payload)
-        header["service"] = name.decode()
+            return _read_head(payload)
+        service = name.decode()
         count += 1
-    return header if fields[0] - 0x80 == count else _read_header(payload)
+    return (message_id, channel, deadline, service, None, None) if fields[0] == count else _read_head(payload)
 
 
-def _read_header(payload: bytes) -> wire.Header | None:
-    """As header_of, for any form; the values of other keys, such as keyword arguments, are walked over."""
+def _read_head(payload: bytes) -> Head | None:
+    """As head_of, for any form; the values of other keys, such as keyword arguments, are walked over."""
     most = len(payload)
     for size in (_LOOKED_AT, most) if most > _LOOKED_AT else (most,):
         reader = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=max(size, 1))
@@ -73,11 +75,11 @@ def _read_header(payload: bytes) -> wire.Header | None:
                 return None
             for _ in range(reader.read_map_header()):
                 key = reader.unpack()
-                if key in _KEYS:
+                if key in _WANTED:
                     header[key] = reader.unpack()
                 else:
                     reader.skip()
-            return header
+            return tuple(map(header.get, _KEYS))  # type: ignore[return-value]
         except msgpack.OutOfData:
             continue
         except _NO_EVENT:
@@ -106,8 +108,8 @@ def is_answer(payload: bytes, channel: bytes | str) -> bool:
         wanted = channel.encode() if isinstance(channel, str) else channel
         if payload.find(wanted, 0, _NEAR_ID) > 0:
             return True
-    header = header_of(payload)
-    return header is not None and header.get("response_to") == channel
+    head = head_of(payload)
+    return head is not None and head[1] == channel
 
 
 def is_error(payload: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hubs import status
 from hubs.model import Address, Call, Settings, Worker
-from hubs.peek import header_of
+from hubs.peek import head_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -52,7 +52,7 @@ class Switch(Registration):
         self._now = now
         # What comes most, past the reading of all that could come.
         if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
-            self._event(side, frames, now)
+            self._event((side, (frames[0],)), frames[2], now)
             return
         if len(frames) == 2 and frames[1][:1] >= mdp.BATCHED:
             worker = self.workers.get((side, (frames[0],)))
@@ -76,7 +76,8 @@ class Switch(Registration):
         elif type(message) is FromClient:
             self._from_client((side, (frames[0],)), message, now)
         else:
-            self._event(side, frames, now)
+            envelope = frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1]
+            self._event((side, tuple(envelope)), frames[-1], now)
 
     def _answers(self, worker: Worker, frame: bytes, now: float) -> None:
         worker.last_heard = now
@@ -94,20 +95,9 @@ class Switch(Registration):
             body = self._manage(message)
             self.out.append((client, mdp.answer(message.style, Command.FINAL, message.service, [body])))
             return
-        size = sum(map(len, message.body))
-        deadline = now + self.settings.timeout
-        call = Call(
-            self._token(),
-            client,
-            self._named(message.service),
-            message.body,
-            size,
-            now,
-            deadline,
-            deadline,
-            style=message.style,
-            asked=message.service,
-        )
+        name, size = self._named(message.service), sum(map(len, message.body))
+        call = Call(self._token(), client, name, message.body, size, now, now + self.settings.timeout)
+        call.style, call.asked = message.style, message.service
         self._admit(call, now)
 
     def _manage(self, message: FromClient) -> bytes:
@@ -119,27 +109,23 @@ class Switch(Registration):
         service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.pool) else b"404"
 
-    def _event(self, side: int, frames: Sequence[bytes], now: float) -> None:
-        payload = frames[-1]
-        envelope = tuple(frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1])
-        header = header_of(payload)
-        if header is None or not envelope:
+    def _event(self, client: Address, payload: bytes, now: float) -> None:
+        head = head_of(payload)
+        if head is None or not client[1]:
             self.dropped["malformed"] += 1
             return
-        client = (side, envelope)
-        channel = header.get("response_to")
+        channel = head[1]
         if channel is None:
-            if header.get("service") == mdp.STATUS:
-                self._tell_status(client, header)
+            if head[3] == mdp.STATUS:
+                self._tell_status(client, head[0])
                 return
-            self._request(client, header, payload, now)
+            self._request(client, head, payload, now)
         elif type(channel) in (bytes, str):
-            self._follow_up(self.clients.get(client, _NONE).get(channel), header, payload)
+            self._follow_up(self.clients.get(client, _NONE).get(channel), payload, cancel=head[4] is True)
         else:
             self.dropped["malformed"] += 1
 
-    def _tell_status(self, client: Address, header: wire.Header) -> None:
-        channel = header.get("message_id")
+    def _tell_status(self, client: Address, channel: Any) -> None:
         if type(channel) not in (bytes, str):
             self.dropped["malformed"] += 1
             return

@@ -13,22 +13,24 @@ SMALLEST: Final = 64
 
 
 class Batch:
-    """limit: bytes that the peer takes at once."""
+    """limit: bytes that the peer takes at once. most: bytes from which an event goes by itself."""
 
-    __slots__ = ("items", "limit", "size")
+    __slots__ = ("items", "limit", "most", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.most = min(mdp.LONE, limit // 4)
         self.items: list[int | bytes] = []
         self.size = _EACH
 
-    def takes(self, token: bytes, event: bytes) -> bool:
-        """Whether there is room for one more."""
-        return self.size + len(token) + len(event) + _EACH <= self.limit
-
-    def add(self, code: int, token: bytes, event: bytes) -> None:
+    def add(self, code: int, token: bytes, event: bytes) -> bool:
+        """Put one more in; False where there is no room for it. An empty one has room."""
+        size = self.size + len(token) + len(event) + _EACH
+        if size > self.limit and self.items:
+            return False
         self.items += (code, token, event)
-        self.size += len(token) + len(event) + _EACH
+        self.size = size
+        return True
 
     def take(self) -> bytes:
         """The frame, after which it is empty again."""

@@ -188,10 +188,10 @@ class Registration:
         code = mdp.FINAL if final else mdp.PARTIAL
         batch = self.batch
         if batch is not None:
-            if len(event) < mdp.LONE:
-                if not batch.takes(token, event):
+            if len(event) < batch.most:
+                if not batch.add(code, token, event):
                     self.release()
-                batch.add(code, token, event)
+                    batch.add(code, token, event)
                 return
             self.release()
         self.out.append([_HEAD, _LONG[code], token, b"", event])

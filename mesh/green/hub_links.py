@@ -118,8 +118,12 @@ class HubLinks:
         self.holding = bool(self._links)
 
     def release(self) -> None:
-        """Send them; those that come after that don't wait."""
+        """Send them, and let none wait after that."""
         self.holding = False
+        self.send_held()
+
+    def send_held(self) -> None:
+        """Send the answers that wait."""
         if self.held_since != NEVER:
             self.held_since = NEVER
             for link in self._links.values():

@@ -166,15 +166,11 @@ class Port:
         else:
             self._check_soon()
 
-    def release(self, age: float = 0.0) -> None:
-        """Send the answers that wait for others to hubs, with `age` only where they have waited for so
-        many seconds, and let the next ones wait again."""
-        hubs = self.hubs
-        if hubs.holding and (not age or monotonic() - hubs.held_since >= age):
+    def send_held(self, age: float = 0.0) -> None:
+        """Send the answers that wait for others to hubs, if they have waited for `age` seconds."""
+        if monotonic() - self.hubs.held_since >= age:
             with self.lock:
-                hubs.release()
-            if age:
-                hubs.hold()
+                self.hubs.send_held()
 
     def crowded(self, call: ServerCall) -> bool:
         """Whether the hub that this call came through has to read before it is given more."""
@@ -240,7 +236,7 @@ class Port:
                     self.answer_at_once()
                 self._tell()
                 self._dispatch()
-                self.release()
+                self._release()
                 # Calls that were left from the last turn send, too, where nothing was received.
                 if not (count or self._sent) or self.closed:
                     break
@@ -250,10 +246,15 @@ class Port:
                 most = BATCH
         finally:
             self._draining = False
-            self.release()
+            self._release()
         if self.session.fastest < self._paced:
             self._set_pace()
         self._arm()
+
+    def _release(self) -> None:
+        if self.hubs.holding:
+            with self.lock:
+                self.hubs.release()
 
     def answer_at_once(self) -> None:
         """Send what the session answers without a handler; under the lock."""
@@ -364,7 +365,7 @@ class Port:
             while self._receive(now) >= BATCH:
                 pass
             self.answer_at_once()
-            self.hubs.release()
+            self.hubs.send_held()
             if self._wake_at() <= now:
                 self._tick(now)
         finally:

@@ -179,7 +179,7 @@ class Workers:
     def _next(self, call: ServerCall, now: float) -> None:
         if self._port.hubs.holding:
             # No answer waits for a handler that may take its time.
-            self._port.release(MAX_HELD if call.method in self._quick else 0.0)
+            self._port.send_held(MAX_HELD if call.method in self._quick else 0.0)
         with self._port.lock:
             if not self._session.begin(call, now):
                 self._port.answer_at_once()
@@ -289,7 +289,7 @@ class Workers:
                 port.send(call.peer, session.item(call, value))
             if port.hubs.holding:
                 # The next item may take as long as this one.
-                port.release(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
+                port.send_held(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
             sent += 1
             while port.crowded(call) and not call.given_up:
                 gevent.sleep(CROWDED)

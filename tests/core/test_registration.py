@@ -108,12 +108,12 @@ def test_answers_wait_in_a_batch_until_they_are_let_go() -> None:
 
 
 def test_a_batch_is_no_larger_than_the_hub_takes() -> None:
-    one = batched(limit=200)
+    one = batched(limit=250)
     for _ in range(9):
         one.answer(b"t1", b"x" * 50, False)
     one.release()
-    assert [len(in_batch(frames)) for frames in one.out] == [3, 3, 3]
-    assert max(len(frames[0]) for frames in one.out) <= 200
+    assert [len(in_batch(frames)) for frames in one.out] == [4, 4, 1]
+    assert max(len(frames[0]) for frames in one.out) <= 250
 
 
 def test_what_is_large_goes_alone_and_after_what_came_before() -> None:
