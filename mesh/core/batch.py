@@ -18,10 +18,14 @@ class Batch:
     __slots__ = ("items", "limit", "most", "size")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.most = min(mdp.LONE, limit // 4)
+        self.limit_to(limit)
         self.items: list[int | bytes] = []
         self.size = _EACH
+
+    def limit_to(self, limit: int) -> None:
+        """For what comes from now on."""
+        self.limit = limit
+        self.most = min(mdp.LONE, limit // 4)
 
     def add(self, code: int, token: bytes, event: bytes) -> bool:
         """Put one more in; False where there is no room for it. An empty one has room."""

@@ -159,8 +159,10 @@ class Registration:
     def _hear(self, about: dict[str, Any], now: float) -> None:
         """A hub of mesh says how it keeps this registration."""
         self.known = True
-        if self.batch is None and (limit := limit_of(about)):
-            self.batch = Batch(limit)
+        if limit := limit_of(about):
+            if self.batch is None:
+                self.batch = Batch(limit)
+            self.batch.limit_to(limit)
         self._pause = 0.0
         beat, capacity = about.get("heartbeat"), about.get("capacity")
         if type(beat) is int and beat > 0:

@@ -116,6 +116,15 @@ def test_a_batch_is_no_larger_than_the_hub_takes() -> None:
     assert max(len(frames[0]) for frames in one.out) <= 250
 
 
+def test_a_hub_may_change_what_it_takes() -> None:
+    one = batched()
+    one.receive(mdp.heartbeat(about={"batch": 100}), 101.0)
+    for _ in range(4):
+        one.answer(b"t1", b"x" * 20, False)
+    one.release()
+    assert len(one.out) == 2 and max(len(frames[0]) for frames in one.out) <= 100
+
+
 def test_what_is_large_goes_alone_and_after_what_came_before() -> None:
     one = batched(limit=60_000)
     large = b"x" * mdp.LONE
