@@ -14,6 +14,7 @@ from mesh.core import majordomo as mdp
 from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import FASTEST, NEVER
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
+from mesh.core.reminder import Reminder
 
 LOST_AFTER: Final = 3.0
 """Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
@@ -24,6 +25,7 @@ SLOWEST: Final = 3600.0
 LEFT: Final = "left"
 MAX_CAPACITY: Final = 100_000
 MAX_SERVICES: Final = 10_000
+MAX_REFUSALS: Final = 1_000
 
 
 class Registration(Calls):
@@ -34,6 +36,8 @@ class Registration(Calls):
         self.workers: dict[Address, Worker] = {}
         self._told: dict[Address, float] = {}
         self._names_told: set[str] = set()
+        # What was refused, by the name and why.
+        self._refusals: dict[tuple[str, str], Reminder] = {}
 
     def _from_worker(self, address: Address, message: FromWorker, now: float) -> None:
         worker = self.workers.get(address)
@@ -63,8 +67,9 @@ class Registration(Calls):
         problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
-            text = f"a worker{worker.who} of {message.service} is not taken: {problem}"
-            self.notes.append((WARNING, text))
+            if self._reminds((message.service, problem), now):
+                text = f"a worker{worker.who} of {message.service} is not taken: {problem}"
+                self.notes.append((WARNING, text))
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
@@ -84,6 +89,12 @@ class Registration(Calls):
         self.notes.append((INFO, f"a worker{worker.who} of {worker.asked} has registered"))
         self._compare_names(worker, service)
         self._dispatch(service, now)
+
+    def _reminds(self, refusal: tuple[str, str], now: float) -> bool:
+        """Whether the log is to have it: whoever is refused tries again and again, as the hub may change."""
+        if refusal not in self._refusals and len(self._refusals) >= MAX_REFUSALS:
+            del self._refusals[next(iter(self._refusals))]
+        return self._refusals.setdefault(refusal, Reminder()).due(now)
 
     def _compare_names(self, worker: Worker, service: Service) -> None:
         """A queue hub that takes any name has one service all the same: two names may be a mistake."""
@@ -141,7 +152,10 @@ class Registration(Calls):
         if asked.startswith(mdp.MANAGEMENT):
             return f"{asked!r} is a service of the hub's own: names that begin with 'mmi.' are"
         if only not in (None, name):
-            return f"this hub serves {only!r}, not {name!r}"
+            return (
+                f"hub {self.settings.hub} serves {only!r}, not {name!r}: register it as {only!r}, or with "
+                f"the hub of {name!r}"
+            )
         if name not in self.services and len(self.services) >= MAX_SERVICES:
             return f"the hub has {MAX_SERVICES} services already"
         return ""

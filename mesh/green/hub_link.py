@@ -19,6 +19,7 @@ from mesh.core.channel import NEVER
 from mesh.core.dropped import Dropped
 from mesh.core.majordomo import STANDARD, Command
 from mesh.core.registration import Registration, State
+from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
 from mesh.green.outbox import Outbox
@@ -75,6 +76,7 @@ class HubLink:
         self._taken = taken
         self._outbox: Outbox[list[bytes]] | None = None
         self._told = ""
+        self._reminder = Reminder()
         self._told_at = monotonic() + NOTICE
         self._welcome = False
         self._open()
@@ -256,7 +258,9 @@ class HubLink:
         """A line in the log where something is new."""
         if why:
             self._welcome = False
-        if why == self._told and why:
+        if why != self._told:
+            self._reminder = Reminder()
+        if why and not self._reminder.due(monotonic()):
             return
         self._told = why
         self._told_at = NEVER

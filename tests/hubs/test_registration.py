@@ -149,13 +149,13 @@ def test_a_reload_tells_mesh_workers_the_new_interval() -> None:
 @pytest.mark.parametrize(
     ("service", "stopping", "reason"),
     [
-        ("other", False, "this hub serves 'echo', not 'other'"),
+        ("other", False, "hub one serves 'echo', not 'other': register it as 'echo', or with "),
         ("mmi.x", False, "'mmi.x' is a service of the hub's own"),
         ("echo", True, "the hub is stopping"),
     ],
 )
 def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, reason: str) -> None:
-    bench = Bench(only="echo")
+    bench = Bench(only="echo", hub="one")
     bench.switch.draining = stopping
     bench.register(b"w", service, capacity=1)
     ((_, message),) = said(bench, Command.DISCONNECT)
@@ -204,7 +204,7 @@ def test_and_why_it_is_sent_away() -> None:
 
 
 def test_the_log_tells_who_comes_and_goes_and_why() -> None:
-    bench = Bench(only="echo", heartbeat=1.0)
+    bench = Bench(only="echo", hub="one", heartbeat=1.0)
     bench.register(b"a", capacity=1, host="box\n", pid=5)
     bench.register(b"b")
     bench.register(b"c", "other", capacity=1, host="h" * 500, pid=7)
@@ -216,12 +216,39 @@ def test_the_log_tells_who_comes_and_goes_and_why() -> None:
     assert bench.switch.notes == [
         (INFO, "a worker (box:5) of echo has registered"),
         (INFO, "a worker of echo has registered"),
-        (WARNING, f"a worker ({'h' * 80}:7) of other is not taken: this hub serves 'echo', not 'other'"),
+        (WARNING, f"a worker ({'h' * 80}:7) of other is not taken: {REFUSED}"),
         (INFO, "the worker (box:5) of echo takes no more calls"),
         (INFO, "the worker (box:5) of echo takes calls again"),
         (WARNING, "the worker (box:5) of echo lost its connection, calls open: 1"),
         (INFO, "the worker of echo left"),
     ]
+
+
+REFUSED = "hub one serves 'echo', not 'other': register it as 'echo', or with the hub of 'other'"
+
+
+def test_a_worker_that_is_refused_again_and_again_is_told_ever_less_often() -> None:
+    bench = Bench(only="echo", hub="one")
+    told = []
+    for attempt in range(100):
+        # One with a name of its own each time, as a process has that is started again.
+        bench.register(b"w", "other", capacity=1, host="box", pid=attempt)
+        told += [(attempt, text) for _, text in bench.switch.notes]
+        bench.switch.notes.clear()
+        bench.now += 1.0
+    assert [attempt for attempt, _ in told] == [0, 10, 30, 70]
+    assert told[1][1] == f"a worker (box:10) of other is not taken: {REFUSED}"
+    bench.register(b"w", "third", capacity=1)
+    assert len(bench.switch.notes) == 1
+
+
+def test_refusals_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubs.registration.MAX_REFUSALS", 3)
+    bench = Bench(only="echo")
+    for number in range(10):
+        bench.register(b"w", f"other{number}", capacity=1)
+    assert len(bench.switch._refusals) == 3
+    assert len(bench.switch.notes) == 10
 
 
 def test_a_storm_of_workers_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
