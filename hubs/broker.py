@@ -255,6 +255,7 @@ class Broker:
         news = self.switch.dropped - self._logged
         self._logged = self.switch.dropped.copy()
         news.pop("late", 0)  # what a client that has just gone leaves behind
+        news.pop("registration refused", 0)  # has a line of its own
         if news:
             shown = ", ".join(f"{number} {what}" for what, number in news.items())
             log.warning("hub %s: dropped %s", self.spec.name, shown)

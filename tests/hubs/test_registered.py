@@ -214,12 +214,14 @@ def test_a_worker_that_the_hub_does_not_want_tries_again_and_says_why(
     with caplog.at_level(logging.WARNING), running(queue(service="users")) as (broker, ends):
         serve(ends.out[0])
         eventually(lambda: broker.switch.dropped["registration refused"] >= 5, what="five attempts")
+        eventually(lambda: broker._logged["registration refused"])
         assert not broker.switch.workers
     problem = "hub one serves 'users', not 'shop': register it as 'users', or with the hub of 'shop'"
     here = f"shop is no worker of {ends.out[0]} for now: the hub has sent its worker away: {problem}"
     # Each of them again after a while, but not at each attempt.
     assert 2 <= caplog.messages.count(here) < 5
     assert 2 <= sum(line.endswith(f"of shop is not taken: {problem}") for line in caplog.messages) < 5
+    assert not any("dropped" in line for line in caplog.messages)
 
 
 def test_a_hub_that_never_was_there_is_said_so(
