@@ -116,10 +116,13 @@ def unpack(payload: bytes) -> Event:
     that is no event.
     """
     try:
-        event = msgpack.unpackb(payload, raw=False, strict_map_key=False, timestamp=3)
-    except OverflowError:
-        event = far_times.unpack(payload)
+        try:
+            event = msgpack.unpackb(payload, raw=False, strict_map_key=False, timestamp=3)
+        except OverflowError:
+            event = far_times.unpack(payload)
     except _UNPACK_ERRORS as exc:
+        if isinstance(exc, WireError):
+            raise
         raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
     if type(event) is not list or len(event) != 3:
         raise WireError("an event must be an array of header, name and arguments")

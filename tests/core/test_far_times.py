@@ -48,6 +48,15 @@ def test_what_no_datetime_can_be(seconds: int) -> None:
         wire.unpack(payload)
 
 
+@pytest.mark.parametrize(
+    "rubbish", [b"\xc1", b"\x92", b"\xa2\xff\xff", b"\x81\x90\x90", b"\x91" * 2_000 + b"\x90"]
+)
+def test_rubbish_behind_one(rubbish: bytes) -> None:
+    far = msgpack.packb(msgpack.Timestamp(-62135596801, 0))
+    with pytest.raises(WireError, match="is not MessagePack"):
+        wire.unpack(b"\x93\x80" + far + rubbish)
+
+
 def test_a_deep_one() -> None:
     there = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
     value: Any = there
