@@ -136,7 +136,7 @@ def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
     service, server, endpoint = made(pool_size=1)
     server.start()
     client = connect(endpoint)
-    calls = [client.slow.future(0.1) for _ in range(6)]
+    calls = [client.slow.future(seconds) for seconds in (1.0, 0, 0, 0, 0, 0)]
     eventually(lambda: service.begun and len(server._port.session.calls) == 6)
     server.stop()
     assert [one.result(timeout=20) for one in calls] == ["done"] * 6
