@@ -12,6 +12,7 @@ import click
 
 from mesh.cli.options import debug_option, each_once, seconds_option, service_name, version_option, whole
 from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
+from mesh.errors import ConfigError
 
 CAPACITY = 1_000
 """Calls that a running server gets at once where the user does not say: the hub can't know."""
@@ -108,6 +109,8 @@ def _stand_beside(
     signal.signal(signal.SIGINT, stop)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
     sidecar.run()
+    if sidecar.problem:
+        raise ConfigError(sidecar.problem)
     return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
 
 

@@ -57,6 +57,12 @@ class Health:
         self.out.clear()
         self.wake_at = NEVER
 
+    def suspect(self, now: float) -> None:
+        """Ask at once what is at that endpoint, unless a question waits already."""
+        if self.well and self._asked is NEVER:
+            self._ask(now)
+            self.wake_at = min(self.wake_at, now + self.heartbeat)
+
     # What comes in
 
     def heard(self, now: float) -> None:

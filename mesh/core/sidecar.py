@@ -49,7 +49,8 @@ class SidecarSession:
 
     base: 24 hex digits that begin no other session's message ids, nor those of the pings. capacity:
     calls at once that each hub may give. channels: the calls that have not had their last event.
-    lanes: the connections that there are to be; the first tells how the server is.
+    lanes: the connections that there are to be; the first tells how the server is. loop: the server is
+    a hub, which gives us what we send it.
     """
 
     def __init__(self, base: bytes, endpoint: str, health: Health, capacity: int) -> None:
@@ -60,6 +61,7 @@ class SidecarSession:
         self.to_server: list[ToServer] = []
         self.dropped = Dropped()
         self.draining = False
+        self.loop = False
         self.lanes = [Lane(0.0)]
         self._capacity = capacity
         self._ids = Ids(base)
@@ -74,7 +76,7 @@ class SidecarSession:
     @property
     def capacity(self) -> int:
         """Calls at once that a hub may give now."""
-        return self._capacity if self.health.well and not self.draining else 0
+        return self._capacity if self.health.well and not (self.draining or self.loop) else 0
 
     # From a hub
 
@@ -111,6 +113,8 @@ class SidecarSession:
         if not key or name in (BEAT, MORE):
             self.dropped.add("malformed", f"{name!r:.80} that belongs to no call, from a hub")
             return
+        if self.health.asked(key):
+            self.loop = True  # nobody else can know our questions
         problem = self._problem(peer, key, header, len(payload))
         if problem:
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
@@ -142,6 +146,8 @@ class SidecarSession:
         """Why a call is not passed on: an error's name and text, and whether it is mesh's own."""
         if self.draining:
             return _LOST, "the sidecar is stopping and takes no more calls", True
+        if self.loop:
+            return _LOST, f"what is at {self.endpoint} is a hub that gives this worker its own calls", True
         if not self.health.well:
             return _LOST, f"the server at {self.endpoint} is out for now: {self.health.why}", True
         if self._of_hub[peer.hub] >= self._capacity + MARGIN:
@@ -149,6 +155,8 @@ class SidecarSession:
         if self._unheard and self._unheard + size > MAX_UNHEARD:
             return "Overloaded", f"{self._unheard} bytes of calls wait for the server already", True
         if key in self._by_key:
+            # It may be that call, given back to us.
+            self.health.suspect(self._now)
             return "WireError", "a call with this message id is open already", True
         if self._gone.get(key, 0.0) > self._now:
             return _LOST, "the server may still be at an earlier call with this message id", True

@@ -45,7 +45,7 @@ class Sidecar(Life):
     out sides of one or several. heartbeat: seconds between signs of life to the hubs, and without
     one of the server until it is asked for one. capacity: calls at once that each hub may give.
 
-    Raises ConfigError.
+    problem: why it has stopped by itself, "" where it has not. Raises ConfigError.
     """
 
     def __init__(
@@ -62,6 +62,11 @@ class Sidecar(Life):
         if endpoint.startswith("inproc:"):
             raise ConfigError(f"{endpoint!r}: a sidecar's server is another process; it has tcp:// or ipc://")
         settings.count("capacity", capacity)
+        if _address(endpoint) in map(_address, hubs):
+            raise ConfigError(
+                f"{endpoint!r} is the hub's endpoint: a sidecar stands beside a server; give that one's"
+            )
+        self.problem = ""
         self.name = name
         self.endpoint = endpoint
         health = Health(process.new_base(), heartbeat)
@@ -176,6 +181,13 @@ class Sidecar(Life):
 
     def _look(self, now: float) -> None:
         """Tell the hubs and the log where the server has fallen sick or is well again."""
+        if self._session.loop and not self.problem:
+            self.problem = (
+                f"what is at {self.endpoint} is a hub where this worker of {self.name} is registered: it "
+                "would be given its own calls; give the endpoint of the server itself"
+            )
+            log.error("%s: %s", self.name, self.problem)
+            self.stop(0.0)
         health, capacity = self._session.health, self._session.capacity
         if capacity != self._offered and not self._stopping:
             self._offered = capacity
@@ -220,3 +232,7 @@ class Sidecar(Life):
         news = self._session.dropped.news(now)
         if news:
             log.warning("%s: dropped %s", self.name, news)
+
+
+def _address(endpoint: str) -> str:
+    return endpoint.replace("tcp://localhost:", "tcp://127.0.0.1:")

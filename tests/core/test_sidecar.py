@@ -217,6 +217,30 @@ def test_a_second_call_with_an_id_that_is_open_is_refused(stand: Stand, again: b
     stand.call(TWO, again)
 
 
+def test_an_own_question_that_comes_back_shows_a_loop(stand: Stand) -> None:
+    stand.call(ONE, b"id")
+    stand.receive(TWO, request(b"id"))  # it may be the same one
+    stand.out()
+    (ping,) = stand.session.health.out
+    stand.receive(TWO, ping)
+    assert stand.session.loop
+    assert stand.session.capacity == 0
+    assert stand.error(TWO)[2] == "what is at tcp://server:1 is a hub that gives this worker its own calls"
+    assert stand.sent() == []
+    stand.pong()
+    assert stand.session.capacity == 0
+
+
+def test_ids_that_are_open_twice_are_a_reason_to_ask_once(stand: Stand) -> None:
+    stand.call(ONE, b"id")
+    for _ in range(3):
+        stand.receive(TWO, request(b"id"))
+    stand.pong()
+    assert stand.session.health.well
+    assert not stand.session.loop
+    assert stand.session.wake_at <= stand.now + HEARTBEAT
+
+
 def test_a_hub_that_gives_more_than_it_may_is_refused() -> None:
     stand = Stand(capacity=5)
     for number in range(5 + MARGIN):

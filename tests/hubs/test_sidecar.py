@@ -439,6 +439,22 @@ def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], line: st
         assert line in said
 
 
+def test_a_sidecar_of_its_own_hub_ends_and_says_why(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        _, shown = stack.enter_context(a_hub(tmp_path))
+        server = stack.enter_context(a_server("mesh"))
+        # As long as somebody else answers, the hub's in side looks like a server.
+        says(stack.enter_context(register(server.endpoint, shown.out)), WELL)
+        looped = stack.enter_context(register(shown.in_, shown.out))
+        assert looped.wait() == 2
+        last = looped.stderr.splitlines()[-1]
+        assert last.startswith(
+            f"mesh-register: what is at {shown.in_} is a hub where this worker of users is "
+        )
+        with mesh.connect(shown.in_, timeout=10) as client:
+            assert client.echo(1) == 1
+
+
 # What is left
 
 
