@@ -147,11 +147,11 @@ def test_a_handler_that_computes_loses_nobody(service: Service, connect: Connect
     stream = other.ticks(0.01)
     assert next(stream) == 0
     waiting = other.slow.future(0.1)
-    computing = client.compute.future(2.5)
+    computing = client.compute.future(2.0)
     process.wait_for("computing")
     late = [other.echo.future(n) for n in range(10)]
     late_stream = gevent.spawn(lambda: list(client.count(20)))
-    assert computing.result() == 2.5
+    assert computing.result() == 2.0
     assert waiting.result()
     assert [one.result() for one in late] == list(range(10))
     assert late_stream.get(timeout=20) == list(range(20))

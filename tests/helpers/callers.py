@@ -1,4 +1,4 @@
-"""Greenlets that call without a pause, and what became of each call."""
+"""Greenlets that call again and again, and what became of each call."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any, Self
 import gevent
 
 from tests.helpers.processes import eventually
+
+
+PAUSE = 0.005
+"""Seconds between two calls of a caller, so that the callers leave the processor to those they call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Callers:
             except Exception as exc:  # noqa: BLE001 - the test looks at all of them
                 error = exc
             self.outcomes.append(Outcome(caller, begun, time.monotonic(), value, error))
-            gevent.sleep(0.001)
+            gevent.sleep(PAUSE)
 
     @property
     def errors(self) -> list[Outcome]:

@@ -165,7 +165,7 @@ def test_a_handler_that_computes_keeps_its_registration(hub: tuple[Broker, str, 
     until_registered(broker, 1)
     before = list(broker.switch.workers.values())
     with mesh.connect(clients, timeout=20) as client:
-        assert client.burn(5 * HEARTBEAT) == "burnt"
+        assert client.burn(4 * HEARTBEAT) == "burnt"
     assert list(broker.switch.workers.values()) == before
 
 
