@@ -13,7 +13,6 @@ import gevent
 
 from tests.helpers.processes import eventually
 
-
 PAUSE = 0.005
 """Seconds between two calls of a caller, so that the callers leave the processor to those they call."""
 
