@@ -54,7 +54,7 @@ def test_a_call_that_has_waited_too_long_is_not_begun() -> None:
     assert [call.method for call in pair.server.running] == ["third"]
     ((header, _, args),) = (wire.unpack(letter.payload) for letter in letters if letter.name == wire.ERR)
     assert header["response_to"] == b"2" and header["refused"] is True
-    assert args[:2] == ["TimeoutExpired", "'second' waited 2.5 s, longer than its caller does"]
+    assert args[:2] == ["TimeoutExpired", "it waited 2.5 s, longer than its caller does"]
 
 
 @pytest.mark.parametrize("deadline", [2**64 - 1, 2**63, 10**15])
