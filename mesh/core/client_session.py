@@ -1,52 +1,29 @@
 """The client's end of all conversations over one group of sockets: channel id -> call.
 
 Requests go out as bytes with the peer they are for; frames come in with the peer they came
-from; calls that somebody waits for come out in `woken`. An answer counts only when it comes
-from the peer that the call went to. The driver holds a lock around every method.
+from, which is client_answers.py's; calls that somebody waits for come out in `woken`. The driver
+holds a lock around every method.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from mesh.core import outcomes, settings, wire
+from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import Peer, choose
-from mesh.core.channel import (
-    ANSWERS,
-    BEATS_LATE,
-    DONE,
-    FASTEST,
-    NEVER,
-    OPEN,
-    QUEUED,
-    STREAMING,
-    Ids,
-    Sign,
-    control,
-)
-from mesh.core.client_call import FIRST_WINDOW, Call, PinnedCall
-from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
+from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Ids, Sign, control
+from mesh.core.client_answers import Answers
+from mesh.core.client_call import Call, PinnedCall
+from mesh.core.wire import BEAT, MORE, Header
 from mesh.errors import LostRemote, MeshError, WireError
 
 __all__ = ["Call", "ClientSession", "Out"]
 
 MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
-LAST_WINDOW: Final = 1_000
-WINDOW_BYTES: Final = 8 * 1024 * 1024
-"""A stream's window grows from FIRST_WINDOW to the last, as long as it holds no more than this."""
-WINDOWS: Final = 8_000
-WINDOWS_BYTES: Final = 48 * 1024 * 1024
-"""What all streams of one server may hold together: it, or a hub before it, keeps some more than that
-for a client that does not read, and then gives it up."""
-OLD_WINDOWS: Final = 500
-"""Items that all streams of one old server together may hold."""
 TRY_SILENT: Final = 6.0
 """Heartbeats after which one call finds out whether a peer that was silent is well again."""
-LEAVING: Final = 2.0
-"""Seconds for which one that stops is left alone; it goes soon, or comes back."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
@@ -60,7 +37,7 @@ def check_settings(heartbeat: float | None, max_message: int) -> None:
     settings.size("max_message", max_message)
 
 
-class ClientSession:
+class ClientSession(Answers):
     """The calls of one client in one event loop.
 
     heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
@@ -78,14 +55,10 @@ class ClientSession:
         max_message: int = wire.MAX_MESSAGE,
     ) -> None:
         check_settings(heartbeat, max_message)
+        Answers.__init__(self)
         self.peers = peers
-        self.calls: dict[Any, Call] = {}
-        self.unsent: dict[bytes, Call] = {}
-        self.woken: list[Call] = []
         self.wake_at = NEVER
-        self.dropped: Counter[str] = Counter()
         self._try_at = NEVER
-        self._some_leave = 0.0
         self._ids = Ids(base)
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
@@ -229,98 +202,6 @@ class ClientSession:
             call.state = QUEUED
             self.unsent[call.id] = call
 
-    # Answers
-
-    def receive(self, peer: Peer, payload: bytes, now: float) -> None:
-        """Take in one frame of a peer. Never raises: what makes no sense is counted."""
-        try:
-            header, name, args = wire.unpack(payload)
-            call = self.calls.get(header.get("response_to"))
-        except (WireError, TypeError) as exc:
-            self._unreadable(peer, payload, exc)
-            return
-        if peer.silent:
-            peer.silent = False
-        if call is None:
-            call = self._call_of(header)
-        if call is None or call.peer is not peer:
-            # An answer that comes after its call has ended is nothing to report.
-            self.dropped["late" if call is None else "from another peer"] += 1
-            return
-        if peer.mesh is None and "mesh" in header:
-            peer.mesh = True
-        if name == OK and call.state is OPEN:
-            if type(args) is list and args:
-                call.value = args[0]
-                self._end(call, None)
-            else:
-                self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
-        elif name == STREAM:
-            self._item(call, peer, args, len(payload), now)
-        elif name in (BEAT, MORE):
-            call.last_heard = now
-        else:
-            self._last(call, peer, header, name, args, now)
-
-    def _call_of(self, header: Header) -> Call | None:
-        """The call that an event belongs to, also where its peer writes as text what it read as bytes."""
-        channel_id = header.get("response_to")
-        if type(channel_id) is str:
-            channel_id = channel_id.encode()
-        return self.calls.get(channel_id) if type(channel_id) is bytes else None
-
-    def _unreadable(self, peer: Peer, payload: bytes, exc: Exception) -> None:
-        """Count it, and end the call that it belongs to, whose caller would wait in vain."""
-        self.dropped["malformed"] += 1
-        call = self._call_of(wire.salvage_header(payload) or {})
-        if call is not None and call.peer is peer:
-            what = f"the answer of {peer.endpoint} to {call.method!r:.80} can't be read"
-            self._end(call, WireError(f"{what}: {exc}"))
-
-    def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
-        if call.state is OPEN:
-            call.state = STREAMING
-            call.begin_stream()
-        items = call.items
-        if items is None or call.credit <= 0:
-            self._violated(call, peer, "sent more of a stream than it was granted")
-            return
-        call.credit -= 1
-        call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
-        call.last_heard = now
-        # Whoever waits for an item has got one; whoever works on one is not hurried.
-        call.deadline = NEVER
-        items.append(value)
-        if call.waiter is not None:
-            self.woken.append(call)
-
-    def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any, now: float) -> None:
-        if ANSWERS.get((call.state, name)) is None:
-            self._violated(call, peer, f"sent {name[:40]!r} to a call that is {call.state.value}")
-            return
-        if call.items is None and name != ERR:
-            call.begin_stream()
-        error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
-        if isinstance(error, LostRemote) and error.refused:
-            peer.leaving = self._some_leave = now + LEAVING
-        self._end(call, error)
-
-    def _violated(self, call: Call, peer: Peer, what: str) -> None:
-        self.dropped["protocol"] += 1
-        self._end(call, WireError(f"{peer.endpoint} {what} (method {call.method!r:.80})"))
-
-    def _end(self, call: Call, error: Exception | None) -> None:
-        del self.calls[call.id]
-        call.state = DONE
-        call.error = error
-        call.payload = None
-        if call.peer is not None:
-            call.peer.open -= 1
-        else:
-            self.unsent.pop(call.id, None)
-        if call.waiter is not None:
-            self.woken.append(call)
-
     # Streams
 
     def grant(self, call: Call) -> bytes | None:
@@ -328,22 +209,9 @@ class ClientSession:
         items = call.items
         if items is None or call.state is not STREAMING:
             return None
-        left = call.credit + len(items)
-        if left * 2 >= call.window:
+        more = window.more(call, len(items))
+        if not more:
             return None
-        peer = call.peer
-        streams = 1 if peer is None else max(peer.open, 1)
-        room = min(WINDOW_BYTES, WINDOWS_BYTES // streams) // max(call.item_size, 1)
-        if peer is not None and peer.mesh:
-            call.window = max(2, min(call.window * 2, LAST_WINDOW, WINDOWS // streams, room))
-        elif peer is None or call.credit > 0:
-            # The old server for Node takes a grant for all that it may send, not for more: only
-            # when nothing is left do both mean the same.
-            return None
-        else:
-            # An old server drops in silence what is too much for its socket.
-            call.window = max(1, min(FIRST_WINDOW, OLD_WINDOWS // peer.open, room))
-        more = max(call.window - left, 1)
         call.credit += more
         return control(self._ids, call.id, MORE, more)
 

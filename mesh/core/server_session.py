@@ -14,22 +14,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from mesh.core import wire
-from mesh.core.channel import (
-    BEATS_LATE,
-    DONE,
-    FASTEST,
-    NEVER,
-    OPEN,
-    QUEUED,
-    STREAMING,
-    Ids,
-    Sign,
-    control,
-)
+from mesh.core.channel import BEATS_LATE, FASTEST, NEVER, OPEN, QUEUED, Sign, control
 from mesh.core.dropped import Dropped
+from mesh.core.server_answers import Answers
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
-from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE, Header, clip
-from mesh.errors import WireError, builtin_name, text_of
+from mesh.core.wire import BEAT, MORE, Header
+from mesh.errors import WireError
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
@@ -43,7 +33,7 @@ MAX_OUT: Final = 10_000
 """Answers without a handler that wait in `out`; what comes over it is dropped."""
 
 
-class ServerSession:
+class ServerSession(Answers):
     """The calls that one ROUTER socket has accepted.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
@@ -53,7 +43,7 @@ class ServerSession:
     """
 
     def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.channels: dict[Peer, dict[Any, ServerCall]] = {}
+        Answers.__init__(self, base, limits)
         self.ready: deque[ServerCall] = deque()
         self.out: list[Out] = []
         self.woken: list[ServerCall] = []
@@ -62,13 +52,10 @@ class ServerSession:
         self.dropped = Dropped()
         self.draining = False
         self.abandoned = 0
-        self.limits = limits
         self._half = limits.queue // 2
         self._queued = 0
         self._queued_bytes = 0
-        self._ids = Ids(base)
         self._interval = NEVER if heartbeat is None else heartbeat
-        self._pack, self._tuples = wire.packer()
 
     def open_calls(self) -> list[ServerCall]:
         """All that wait, run or stream."""
@@ -242,72 +229,6 @@ class ServerSession:
         call.state = OPEN
         return True
 
-    def answer(self, call: ServerCall, value: Any) -> bytes:
-        """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
-        payload = self._packed(call, OK, [value])
-        self._forget(call)
-        return payload
-
-    def item(self, call: ServerCall, value: Any) -> bytes:
-        """One item of a stream, which costs one credit. Raises as answer does."""
-        if call.state is OPEN and len(call.header) > 2:
-            # Tells a mesh client, once, that it may grant more than an old server can keep.
-            call.header["mesh"] = 1
-        payload = self._packed(call, STREAM, value)
-        call.header.pop("mesh", None)
-        call.state = STREAMING
-        call.credit -= 1
-        return payload
-
-    def end_stream(self, call: ServerCall) -> bytes:
-        payload = self._packed(call, STREAM_DONE, None)
-        self._forget(call)
-        return payload
-
-    def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
-        """The ERR of a call whose handler raised."""
-        self._forget(call)
-        extra: Header = {}
-        builtin = builtin_name(exc)
-        if builtin and builtin != type(exc).__name__:
-            extra["builtin"] = builtin
-        return self._error(call.header, type(exc).__name__, text_of(exc), traceback, extra)
-
-    def refusal(self, header: Header, name: str, msg: str) -> bytes:
-        """The ERR to a request that no handler has seen."""
-        return self._error(header, name, msg, "", {"refused": True})
-
-    def cancelled(self, call: ServerCall) -> bytes:
-        """The ERR that ends a call which nobody wants any more, for a hub that counts it."""
-        return self._error(call.header, "LostRemote", "the caller is gone, or has cancelled", "", {})
-
-    def _packed(self, call: ServerCall, name: str, args: Any) -> bytes:
-        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
-        if "mesh" in call.header:
-            header["mesh"] = 1
-        try:
-            payload = self._pack([header, name, args])
-            if self._tuples:
-                wire.check_keys(self._tuples, args)
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
-            value = args[0] if name == OK else args
-            place = "the result" if name == OK else "the item"
-            raise wire.cannot_travel(value, place) or TypeError(f"{place} can't be packed: {exc}") from None
-        if len(payload) > self.limits.max_message:
-            raise WireError(
-                f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "
-                f"{self.limits.max_message}: return less, or raise max_message at both ends"
-            )
-        return payload
-
-    def _error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
-        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
-        version = request.get("v", 1)
-        args = [clip(name), clip(msg), clip(traceback)]
-        if type(version) is not int or version < 2:
-            args = [f"{args[0]}({args[1]!r})"]
-        return self._pack([{**header, **extra}, ERR, args])
-
     # Ends
 
     def give_up(self, call: ServerCall) -> None:
@@ -334,16 +255,6 @@ class ServerSession:
             # One that it has just taken is not there.
             with suppress(ValueError):
                 self.ready.remove(call)
-
-    def _forget(self, call: ServerCall) -> None:
-        if call.state is DONE:
-            return
-        call.state = DONE
-        theirs = self.channels[call.peer]
-        if len(theirs) == 1:
-            del self.channels[call.peer]
-        else:
-            del theirs[call.id]
 
     def lost(self, peers: Iterable[Peer]) -> None:
         """These peers can't be reached any more."""

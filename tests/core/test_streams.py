@@ -12,8 +12,8 @@ import pytest
 from mesh.core import wire
 from mesh.core.channel import State
 from mesh.core.client_call import FIRST_WINDOW, Call
-from mesh.core.client_session import LAST_WINDOW, OLD_WINDOWS, WINDOW_BYTES, WINDOWS
 from mesh.core.server_session import MAX_CREDIT
+from mesh.core.window import LAST_WINDOW, OLD_WINDOWS, WINDOW_BYTES, WINDOWS
 from mesh.errors import TimeoutExpired, WireError
 from tests.helpers.pair import Letter, Pair
 
