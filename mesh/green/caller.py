@@ -1,4 +1,4 @@
-"""One client in one event loop: its links, its session, one timer, and the greenlets that wait.
+"""One client in one event loop: its session, one timer, and the greenlets that wait.
 
 The lock lets a native thread (see guard) do the same while the loop is blocked; greenlets are
 switched to only from the loop itself, and never under the lock.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -21,52 +20,38 @@ from mesh.core.channel import State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
-from mesh.green import process, sockets
+from mesh.green import process
+from mesh.green.client_links import ClientLinks
 from mesh.green.guard import guard
 from mesh.green.link import BATCH, Link
-from mesh.green.lookup import LookUp, host_of
-from mesh.green.spin import Spin
 
 FAIR: Final = 0.01
 """Seconds of messages and their callers after which the rest of the loop gets its turn."""
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
-FOLLOW: Final = 0.25
-"""Seconds between two looks at where a service is, and whether its hosts have an address, while a call
-of it can't be sent."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
 
 
-class Caller:
+class Caller(ClientLinks):
     """The calls of one client from the greenlets of one loop."""
 
     def __init__(
         self, hub: Hub, endpoints: Sequence[tuple[str, int]], heartbeat: float | None, max_message: int
     ) -> None:
-        self.hub = hub
+        session = ClientSession([], process.new_base(), random.random, heartbeat, max_message)
+        ClientLinks.__init__(self, hub, session, max_message)
         self.thread = process.get_ident()
         self.home = process.presence()
-        self.lock = process.allocate_lock()
         self.turn = monotonic()
-        self._max_message = max_message
         self.patience = GRACE if heartbeat is None else min(GRACE, heartbeat / 4)
-        self._links: list[Link] = []
-        self.session = ClientSession(self._links, process.new_base(), random.random, heartbeat, max_message)  # type: ignore[arg-type]
-        self._retired: set[Link] = set()
-        self._watchers: dict[Link, list[Any]] = {}
         self._timer: Any = None
         self._later: Any = hub.loop.timer(0.0)
-        self._follower: Any = hub.loop.timer(FOLLOW)
-        self.follow: Callable[[], None] = lambda: None
-        """Looks whether the service is elsewhere by now."""
-        self._look_up = LookUp(self._looked_up)
         self._armed = float("inf")
         self._draining: Any = None
         self._check_due = False
-        self.closed = False
         process.remember(self)
         if heartbeat is not None:
             guard.watch(self)
@@ -75,66 +60,6 @@ class Caller:
         except Exception:
             self.close()
             raise
-
-    # Links
-
-    def set_endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None:
-        """Connect to what is new, and leave what is no longer there."""
-        wanted = dict(endpoints)
-        for link in [link for link in self._links if link.endpoint not in wanted]:
-            self._retire(link)
-        known = {link.endpoint: link for link in self._links}
-        for endpoint, weight in wanted.items():
-            if endpoint in known:
-                known[endpoint].weight = weight
-            else:
-                self._add(endpoint, weight)
-
-    def _add(self, endpoint: str, weight: int) -> None:
-        with self.lock:
-            link = Link(endpoint, weight, self.session, self._max_message)
-            self._links.append(link)
-        loop = self.hub.loop
-        link.spin = Spin(loop, link.readable, partial(self._drain, link))
-        data = loop.io(sockets.descriptor(link.socket), 1)
-        data.start(self._drain, link)
-        self._watchers[link] = [data]
-        if link.monitor is not None:
-            monitor = loop.io(sockets.descriptor(link.monitor), 1)
-            monitor.start(self._connection_changed, link)
-            self._watchers[link].append(monitor)
-        loop.run_callback(self._connection_changed, link)
-
-    def _retire(self, link: Link) -> None:
-        """Choose it no more; it is dropped when its open calls have ended."""
-        with self.lock:
-            self._links.remove(link)
-        self._retired.add(link)
-        self._drop_retired()
-
-    def _drop_retired(self) -> None:
-        for link in [link for link in self._retired if not link.open]:
-            self._drop(link)
-
-    def _drop(self, link: Link) -> None:
-        self._retired.discard(link)
-        watchers = self._watchers.pop(link, [])
-        if self._loop_lives():
-            for watcher in watchers:
-                watcher.stop()
-                watcher.close()
-            link.spin.close()
-        with self.lock:
-            if link in self._links:
-                self._links.remove(link)
-            self.session.peer_down(link, "it is no longer an address of the service")
-            link.close(linger_ms=100)
-        if self._loop_lives():
-            self.hub.loop.run_callback(self._wake)
-
-    def _loop_lives(self) -> bool:
-        """Not where the thread has destroyed its hub, as gevent asks it to do when it ends."""
-        return self.hub.loop is not None
 
     def close(self) -> None:
         """End every call with LostRemote and close the sockets. From the loop's own thread."""
@@ -150,10 +75,6 @@ class Caller:
             self.session.fail_all(_closed)
         for link in list(self._watchers):
             self._drop(link)
-
-    @property
-    def links(self) -> Sequence[Link]:
-        return self._links
 
     # Calls
 
@@ -180,24 +101,6 @@ class Caller:
             self._check_soon()
         self._wait(call)
         return call
-
-    def _follow_later(self) -> None:
-        """A call that waits for a connection goes where its service has moved meanwhile."""
-        if not self._follower.active and not self.closed:
-            self._follower.start(self._follow)
-
-    def _follow(self) -> None:
-        if self.session.unsent and not self.closed:
-            self.follow()
-            self._look_up.begin(link.endpoint for link in self._links if not link.live)
-            self._follow_later()
-
-    def _looked_up(self, host: str, problem: str) -> None:
-        """From a native thread."""
-        with self.lock:
-            for link in self._links:
-                if host_of(link.endpoint) == host:
-                    link.looked_up(problem)
 
     def _look_around(self, now: float) -> None:
         """See which connections broke and stand again while the loop did not turn; under the lock.

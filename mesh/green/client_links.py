@@ -1,0 +1,134 @@
+"""The connections of one client in one event loop: one for each endpoint, as its service has them now.
+
+Owns their sockets and watchers, and looks why there is none while a call waits for one. What comes and
+goes on them is caller.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from gevent.hub import Hub
+
+from mesh.core.client_session import ClientSession
+from mesh.green import process, sockets
+from mesh.green.link import Link
+from mesh.green.lookup import LookUp, host_of
+from mesh.green.spin import Spin
+
+FOLLOW: Final = 0.25
+"""Seconds between two looks at where a service is, and whether its hosts have an address, while a call
+of it can't be sent."""
+
+
+class ClientLinks:
+    """Who inherits gives `_connection_changed`, `_drain` and `_wake`.
+
+    follow: looks whether the service is elsewhere by now.
+    """
+
+    def __init__(self, hub: Hub, session: ClientSession, max_message: int) -> None:
+        self.hub = hub
+        self.session = session
+        self.lock = process.allocate_lock()
+        self.closed = False
+        self.follow: Callable[[], None] = lambda: None
+        self._max_message = max_message
+        self._links: list[Link] = session.peers  # type: ignore[assignment]
+        self._retired: set[Link] = set()
+        self._watchers: dict[Link, list[Any]] = {}
+        self._follower: Any = hub.loop.timer(FOLLOW)
+        self._look_up = LookUp(self._looked_up)
+
+    def _connection_changed(self, link: Link) -> None:
+        raise NotImplementedError
+
+    def _drain(self, link: Link) -> None:
+        raise NotImplementedError
+
+    def _wake(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def links(self) -> Sequence[Link]:
+        return self._links
+
+    def set_endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None:
+        """Connect to what is new, and leave what is no longer there."""
+        wanted = dict(endpoints)
+        for link in [link for link in self._links if link.endpoint not in wanted]:
+            self._retire(link)
+        known = {link.endpoint: link for link in self._links}
+        for endpoint, weight in wanted.items():
+            if endpoint in known:
+                known[endpoint].weight = weight
+            else:
+                self._add(endpoint, weight)
+
+    def _add(self, endpoint: str, weight: int) -> None:
+        with self.lock:
+            link = Link(endpoint, weight, self.session, self._max_message)
+            self._links.append(link)
+        loop = self.hub.loop
+        link.spin = Spin(loop, link.readable, partial(self._drain, link))
+        data = loop.io(sockets.descriptor(link.socket), 1)
+        data.start(self._drain, link)
+        self._watchers[link] = [data]
+        if link.monitor is not None:
+            monitor = loop.io(sockets.descriptor(link.monitor), 1)
+            monitor.start(self._connection_changed, link)
+            self._watchers[link].append(monitor)
+        loop.run_callback(self._connection_changed, link)
+
+    def _retire(self, link: Link) -> None:
+        """Choose it no more; it is dropped when its open calls have ended."""
+        with self.lock:
+            self._links.remove(link)
+        self._retired.add(link)
+        self._drop_retired()
+
+    def _drop_retired(self) -> None:
+        for link in [link for link in self._retired if not link.open]:
+            self._drop(link)
+
+    def _drop(self, link: Link) -> None:
+        self._retired.discard(link)
+        watchers = self._watchers.pop(link, [])
+        if self._loop_lives():
+            for watcher in watchers:
+                watcher.stop()
+                watcher.close()
+            link.spin.close()
+        with self.lock:
+            if link in self._links:
+                self._links.remove(link)
+            self.session.peer_down(link, "it is no longer an address of the service")
+            link.close(linger_ms=100)
+        if self._loop_lives():
+            self.hub.loop.run_callback(self._wake)
+
+    def _loop_lives(self) -> bool:
+        """Not where the thread has destroyed its hub, as gevent asks it to do when it ends."""
+        return self.hub.loop is not None
+
+    # While a call waits for a connection
+
+    def _follow_later(self) -> None:
+        """A call that waits for a connection goes where its service has moved meanwhile."""
+        if not self._follower.active and not self.closed:
+            self._follower.start(self._follow)
+
+    def _follow(self) -> None:
+        if self.session.unsent and not self.closed:
+            self.follow()
+            self._look_up.begin(link.endpoint for link in self._links if not link.live)
+            self._follow_later()
+
+    def _looked_up(self, host: str, problem: str) -> None:
+        """From a native thread."""
+        with self.lock:
+            for link in self._links:
+                if host_of(link.endpoint) == host:
+                    link.looked_up(problem)
