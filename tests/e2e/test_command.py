@@ -12,18 +12,22 @@ from mesh.cli.main import COMMANDS
 from tests.e2e.commands import MESH, Terminal, environment, failed, mesh
 from tests.helpers.processes import run
 
-HELP_WITHIN = 0.25  # seconds
+HELP_WITHIN = 0.25
+"""Seconds, or as many starts of Python as fit into that on a machine that does nothing else."""
+STARTS = 12
 
 
 def test_help_is_there_at_once(tmp_path: Path) -> None:
     mesh("--help", cwd=tmp_path)  # the first run writes the byte code
 
-    def seconds() -> float:
+    def seconds(*command: str) -> float:
         began = time.monotonic()
-        assert mesh("--help", cwd=tmp_path).returncode == 0
+        assert run(command, env=environment()).returncode == 0
         return time.monotonic() - began
 
-    assert min(seconds() for _ in range(5)) < HELP_WITHIN
+    took = [(seconds(*MESH, "--help"), seconds(sys.executable, "-c", "")) for _ in range(5)]
+    bare = min(other for _, other in took)
+    assert min(ours for ours, _ in took) < max(HELP_WITHIN, STARTS * bare)
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -50,7 +50,7 @@ def test_threads(program: Program, endpoint: str, way: str) -> None:
     process = program("threads", way, endpoint)
     assert process.wait(timeout=100) == 0, process.describe()
     assert process.stdout == "fine\n", process.describe()
-    assert process.stderr == ""
+    assert complaints(process) == []
 
 
 @pytest.mark.parametrize("way", FORKS)
@@ -59,4 +59,9 @@ def test_forks(program: Program, endpoint: str, way: str) -> None:
     process = program("forks", way, endpoint, env={"PYTHONWARNINGS": "ignore::DeprecationWarning"})
     assert process.wait(timeout=100) == 0, process.describe()
     assert process.stdout == "fine\n", process.describe()
-    assert process.stderr == ""
+    assert complaints(process) == []
+
+
+def complaints(process: Process) -> list[str]:
+    """What it had to say, but that a fork has taken its time on a busy machine."""
+    return [line for line in process.stderr.splitlines() if "has blocked the event loop" not in line]
