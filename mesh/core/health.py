@@ -13,11 +13,10 @@ from typing import Any, Final
 from mesh.core import wire
 from mesh.core.balance import NO_CONNECTION
 from mesh.core.channel import NEVER, Ids
+from mesh.core.registration import LOST_AFTER
 from mesh.core.wire import ERR, OK, Header, as_text
 
 PING: Final = "_zerorpc_ping"
-LOST_AFTER: Final = 3.0
-"""Heartbeats without a sign of life after which a server is sick."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds between the questions to a server that has been sick for long."""
 

@@ -17,7 +17,8 @@ from mesh.core import wire
 from mesh.core.carried import Carried, Lane, key_of
 from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
 from mesh.core.dropped import Dropped
-from mesh.core.health import LOST_AFTER, Health
+from mesh.core.health import Health
+from mesh.core.registration import LOST_AFTER
 from mesh.core.server_call import HubCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
 from mesh.errors import WireError

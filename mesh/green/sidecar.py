@@ -14,8 +14,8 @@ import gevent
 
 from mesh.core import settings, wire
 from mesh.core.channel import NEVER
-from mesh.core.health import LOST_AFTER, Health
-from mesh.core.registration import Registration
+from mesh.core.health import Health
+from mesh.core.registration import LOST_AFTER, Registration
 from mesh.core.sidecar import SidecarSession
 from mesh.errors import ConfigError
 from mesh.green import process
