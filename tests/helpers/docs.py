@@ -21,7 +21,7 @@ from tests.helpers.processes import Process
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"^# ([\w./-]+\.(?:py|yml))\n")
 EXPECTED = re.compile(r"#\s*→\s*(.*)$")
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 @dataclass
