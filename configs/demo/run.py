@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MODULES = {"mesh": "mesh.cli.main", "mesh-hub": "hubs.command", "mesh-register": "mesh.cli.register"}
 MESH = [sys.executable, "-m", MODULES["mesh"]]
-PATIENCE = 15.0  # seconds that any one command may take
+PATIENCE = 30.0  # seconds that any one command may take
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 PROGRAM = """\
