@@ -19,6 +19,8 @@ from mesh.green.sockets import MORE, NOBLOCK
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
 RETRY: Final = 0.01
+LARGE: Final = 65_536
+"""Bytes."""
 
 
 class Router:
@@ -135,7 +137,8 @@ class Router:
                 if frame.more or len(second):
                     self._odd([peer, second.bytes, frame.bytes], frame.more, now)
                 else:
-                    receive(peer, frame.bytes, now)
+                    # A large one is read where libzmq has it: to copy it costs more than to decode it.
+                    receive(peer, frame.bytes if len(frame) < LARGE else frame.buffer, now)
             else:
                 self._odd([peer, second.bytes], False, now)
             if dropped.fresh:

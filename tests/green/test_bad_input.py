@@ -291,3 +291,15 @@ def test_a_consumer_that_stands_still_holds_back_only_itself(service: Service, c
         assert goes_on(client, 1.0) < 1.0
         assert memory(process) - before < 250 * MIB
     assert goes_on(client, 0.2) < 1.0
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+def test_an_event_that_ends_too_soon_is_answered_whatever_its_size(serve: Serve, size: int) -> None:
+    whole = rubbish.event({"message_id": "id", "v": 3}, "bytes", [b"x" * size])
+    with raw(zmq.DEALER, serve({"bytes": len})) as peer:
+        for payload, name in ((whole, "OK"), (whole[:-1], "ERR"), (whole, "OK")):
+            peer.send_multipart([b"", payload])
+            assert peer.poll(20_000)
+            header, kind, args = msgpack.unpackb(peer.recv_multipart()[-1])
+            assert (header["response_to"], kind) == ("id", name)
+            assert args[0] == (size if kind == "OK" else "WireError")
