@@ -14,10 +14,9 @@ from mesh.core import majordomo as mdp
 from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import FASTEST, NEVER
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
+from mesh.core.registration import LOST_AFTER
 from mesh.core.reminder import Reminder
 
-LOST_AFTER: Final = 3.0
-"""Heartbeats without a sign of life after which a worker is lost (RFC 7: usually 3 to 5)."""
 BEATS_EARLY: Final = 0.04
 """The share of an interval by which beats may be early, so that one look gives those of many workers."""
 SLOWEST: Final = 3600.0

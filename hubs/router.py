@@ -15,8 +15,9 @@ from zmq import backend
 
 from hubs.monitor import Monitor
 from hubs.outbox import Envelope, Outbox
-from hubs.sockets import LOST_AFTER, Attached, Context, open_socket, set_options
+from hubs.sockets import Attached, Context, open_socket, set_options
 from hubs.spec import HubSpec
+from mesh.core.registration import LOST_AFTER
 
 MAX_FRAMES: Final = 1_000
 NOBLOCK: Final = int(zmq.NOBLOCK)

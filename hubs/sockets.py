@@ -17,6 +17,7 @@ import zmq
 from hubs.claims import clash
 from hubs.paths import path_problem
 from hubs.spec import HubSpec, Side
+from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
 
 Socket = zmq.Socket[bytes]
@@ -26,8 +27,6 @@ RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
 BACKLOG = 4_096
 """Connections that may wait to be accepted; after a restart all peers come at once."""
-LOST_AFTER = 3
-"""Heartbeats that may be missed."""
 _POLL = 0.01
 
 _HINTS = {
@@ -66,7 +65,7 @@ def keep_alive(socket: Socket, heartbeat: float) -> None:
     socket.set(zmq.TCP_KEEPALIVE, 1)
     socket.set(zmq.TCP_KEEPALIVE_IDLE, seconds)
     socket.set(zmq.TCP_KEEPALIVE_INTVL, seconds)
-    socket.set(zmq.TCP_KEEPALIVE_CNT, LOST_AFTER)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, int(LOST_AFTER))
 
 
 class Attached:

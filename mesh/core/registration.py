@@ -21,7 +21,7 @@ from mesh.core.majordomo import Command, FromWorker
 from mesh.errors import WireError
 
 LOST_AFTER: Final = 3.0
-"""Heartbeats without a sign of life after which the hub is lost."""
+"""Heartbeats without a sign of life after which a hub or a worker is lost (RFC 7: usually 3 to 5)."""
 SLOWEST: Final = 3600.0
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0

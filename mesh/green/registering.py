@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.core import settings
 from mesh.core.majordomo import MANAGEMENT
 from mesh.core.registration import SLOWEST
 from mesh.errors import ConfigError
@@ -19,8 +20,7 @@ def check_registration(service: str, hub: str | Sequence[str], heartbeat: float)
         raise ConfigError(
             f"{service!r} can't be registered: names that begin with {MANAGEMENT!r} are a hub's own"
         )
-    if not isinstance(heartbeat, (int, float)) or not 0 < heartbeat <= SLOWEST:
-        raise ConfigError(f"heartbeat must be more than 0 seconds, at most {SLOWEST:g}; not {heartbeat!r}")
+    settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True)
     if not isinstance(hub, (str, list, tuple)) or not hub:
         raise ConfigError(f"{hub!r:.80} is no hub: give the endpoint of its out side, or a list of them")
     endpoints = [hub] if isinstance(hub, str) else list(hub)
