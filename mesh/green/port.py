@@ -45,7 +45,10 @@ log = logging.getLogger("mesh.server")
 
 
 class Port:
-    """A ROUTER socket, bound or connected, and its session."""
+    """A ROUTER socket, bound or connected, and its session.
+
+    sent_at: when the last answers had been sent, on the clock of time.monotonic.
+    """
 
     def __init__(self, name: str, heartbeat: float | None, limits: Limits) -> None:
         self.session = ServerSession(process.new_base(), heartbeat, limits)
@@ -66,6 +69,7 @@ class Port:
         self._armed = float("inf")
         self._draining = False
         self._sent = False
+        self.sent_at = 0.0
         self._standing_in = False
         self._check_due = False
         self._probes: list[float] = []
@@ -161,9 +165,8 @@ class Port:
             self.hubs.send(peer, payload)
         else:
             self.router.send(peer, payload)
-        if self._draining:
-            self._sent = True
-        else:
+        self._sent = True
+        if not self._draining:
             self._check_soon()
 
     def send_held(self, age: float = 0.0) -> None:
@@ -229,7 +232,8 @@ class Port:
             while True:
                 self.turn = now = monotonic()
                 end = end or now + FAIR
-                self._sent = False
+                if self._sent:
+                    self._sent, self.sent_at = False, now
                 with self.lock:
                     count = self._receive(now, most)
                     self.hubs.hold()

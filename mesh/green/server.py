@@ -25,6 +25,11 @@ from mesh.names.endpoints import check_endpoint
 log = logging.getLogger("mesh.server")
 
 LINGER_MS = 1_000
+GRACE = 0.25
+"""Seconds for callers to read the last answers: libzmq throws away what a client has received and not
+read yet when the connection ends."""
+LEAST_GRACE = 0.05
+"""Seconds for refusals to leave through libzmq's own thread."""
 LEAVE = 1.0
 """Seconds that a hub has to take in that its worker wants no more calls."""
 
@@ -139,7 +144,8 @@ class Server(Life):
                 self._workers.running,
                 timeout,
             )
-        gevent.sleep(0.05)  # answers leave through libzmq's own thread
+        grace = GRACE if timeout is None else min(GRACE, timeout)
+        gevent.sleep(max(LEAST_GRACE, self._port.sent_at + grace - monotonic()))
 
     def _leave_hubs(self) -> None:
         """Let the hubs give new calls to others, before this server refuses them."""

@@ -142,6 +142,16 @@ def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
     assert [one.result(timeout=20) for one in calls] == ["done"] * 6
 
 
+def test_stop_leaves_callers_the_time_to_read_the_last_answers(connect: Connect) -> None:
+    server = mesh.Server({"hello": lambda: "world"})
+    client = connect(server.bind("tcp://127.0.0.1:*"))
+    server.start()
+    began = time.monotonic()
+    assert client.hello() == "world"
+    server.stop(5)
+    assert time.monotonic() - began > 0.2
+
+
 def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     service, server, endpoint = made()
     server.start()

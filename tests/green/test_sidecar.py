@@ -85,7 +85,13 @@ def test_it_runs_once(running: tuple[Sidecar, gevent.Greenlet]) -> None:
         ("users", "tcp://a:1", ["tcp://b:1", "inproc://c"], {}, "a hub is never in the same process"),
         ("users", "tcp://a:1", ["tcp://b:1", "tcp://a:1"], {}, "'tcp://a:1' is the hub's endpoint"),
         ("users", "tcp://localhost:1", "tcp://127.0.0.1:1", {}, "a sidecar stands beside a server"),
-        ("users", "tcp://a:1", "tcp://b:1", {"heartbeat": 0}, "heartbeat must be more than 0 and at most 3600 seconds"),
+        (
+            "users",
+            "tcp://a:1",
+            "tcp://b:1",
+            {"heartbeat": 0},
+            "heartbeat must be more than 0 and at most 3600 seconds",
+        ),
         ("users", "tcp://a:1", "tcp://b:1", {"capacity": 0}, "capacity must be a whole number from 1"),
     ],
 )
