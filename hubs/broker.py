@@ -194,7 +194,7 @@ class Broker:
         now = time.monotonic()
         for router in self._routers:
             if router.socket in ready:
-                router.receive(BATCH, switch.receive, now)
+                router.receive(BATCH, switch.receive, switch.refuse_large, now)
         self._send_all()
         self._look_at_connections(ready, now)
         if now >= min(switch.wake_at, self._retry_at, self._log_at):

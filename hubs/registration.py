@@ -129,6 +129,7 @@ class Registration(Calls):
         }
         if worker.batch is not None:
             about["batch"] = self.settings.batch
+        self._release(worker)  # with a capacity of 0 it expects no call after this
         self.out.append((worker.address, mdp.heartbeat(worker.style, about)))
         worker.next_beat = self._now + worker.interval
 

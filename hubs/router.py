@@ -20,10 +20,13 @@ from hubs.spec import HubSpec
 from mesh.core.registration import LOST_AFTER
 
 MAX_FRAMES: Final = 1_000
+MARGIN: Final = 4_096
+"""Bytes of a message for its addresses and what its protocol adds to the event."""
 NOBLOCK: Final = int(zmq.NOBLOCK)
 MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 Deliver = Callable[[int, list[bytes], float], None]
+Refuse = Callable[[int, bytes], None]
 
 
 class Sent(Enum):
@@ -41,17 +44,16 @@ GONE: Final = Sent.GONE
 
 
 class Router:
-    """side: the number that its messages are delivered with. too_large: messages thrown away."""
+    """side: the number that its messages are delivered with."""
 
     def __init__(self, context: Context, spec: HubSpec, side: int, name: str) -> None:
         self.side = side
-        self.too_large = 0
         self.socket = open_socket(context, zmq.ROUTER, spec)
         self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
         self.monitor = Monitor(context, self.socket)
-        self._max_message = spec.max_message
+        self._most_bytes = spec.max_message + MARGIN
         self._outboxes: dict[bytes, Outbox] = {}
         # Past the wrapper that costs half of it.
         self._send = partial(backend.Socket.send, self.socket)
@@ -60,7 +62,8 @@ class Router:
     def configure(self, spec: HubSpec) -> None:
         set_options(self.socket, spec)
         self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
-        self._max_message = spec.max_message
+        # The connections that stand keep what they could send.
+        self._most_bytes = max(self._most_bytes, spec.max_message + MARGIN)
 
     def close(self, linger_ms: int) -> None:
         self.monitor.close()
@@ -68,9 +71,12 @@ class Router:
 
     # In
 
-    def receive(self, most: int, deliver: Deliver, now: float) -> int:
-        """Deliver what has arrived, at most `most` messages; how many there were."""
-        recv, most_bytes = self._recv, self._max_message
+    def receive(self, most: int, deliver: Deliver, refuse: Refuse, now: float) -> int:
+        """Deliver what has arrived, at most `most` messages; how many there were.
+
+        refuse: gets whose message was too large, of which the rest is thrown away.
+        """
+        recv, most_bytes = self._recv, self._most_bytes
         for count in range(most):
             try:
                 frames = [recv(NOBLOCK)]
@@ -87,7 +93,7 @@ class Router:
                 if len(frames) <= MAX_FRAMES and size <= most_bytes:
                     frames.append(frame.bytes)
             if len(frames) > MAX_FRAMES or size > most_bytes:
-                self.too_large += 1
+                refuse(self.side, frames[0])
             else:
                 deliver(self.side, frames, now)
         return most

@@ -260,14 +260,21 @@ class Runner:
         running = {
             one.spec.name: one.hub for one in self._hubs.copy().values() if one.spec.prometheus == endpoint
         }
-        if name is None and running:
+        waiting = {
+            one.name for one in self._pending.copy() if one.prometheus == endpoint and one.name not in running
+        }
+        if name is None and (running or waiting):
             # One that the files no longer have drains for itself: it must not take the others along.
-            return "; ".join(f"hub {one} has failed" for one, hub in running.items() if not hub.alive)
+            problems = [f"hub {one} has failed" for one, hub in running.items() if not hub.alive]
+            problems += [f"hub {one} waits until what drains has ended" for one in sorted(waiting)]
+            return "; ".join(problems)
         draining = {one.spec.name for one in self._ending if one.spec.prometheus == endpoint}
         if name is None:
             return "; ".join(f"hub {one} drains" for one in sorted(draining)) or "no hub runs"
         if name in running:
             return "" if running[name].alive else f"hub {name} has failed"
+        if name in waiting:
+            return f"hub {name} waits until what drains has ended"
         return f"hub {name} drains" if name in draining else f"no hub {name} runs"
 
     def _report(self, before: dict[str, HubSpec]) -> None:

@@ -76,8 +76,17 @@ class Switch(Registration):
         elif type(message) is FromClient:
             self._from_client((side, (frames[0],)), message, now)
         else:
+            if (side, (frames[0],)) in self.workers:
+                self.dropped["malformed"] += 1
+                self._distrust((side, (frames[0],)), "that was no command of a worker")
+                return
             envelope = frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1]
             self._event((side, tuple(envelope)), frames[-1], now)
+
+    def refuse_large(self, side: int, peer: bytes) -> None:
+        """A message of this peer was larger than any may be, and nothing of it is left."""
+        self.dropped["too large"] += 1
+        self._distrust((side, (peer,)), "a message larger than max_message")
 
     def _answers(self, worker: Worker, frame: bytes, now: float) -> None:
         worker.last_heard = now

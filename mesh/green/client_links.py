@@ -39,7 +39,8 @@ class ClientLinks:
         self._links: list[Link] = session.peers  # type: ignore[assignment]
         self._retired: set[Link] = set()
         self._watchers: dict[Link, list[Any]] = {}
-        self._follower: Any = hub.loop.timer(FOLLOW)
+        # One that repeats: a timer that has ended and is started again is due at once.
+        self._follower: Any = hub.loop.timer(FOLLOW, FOLLOW)
         self._look_up = LookUp(self._looked_up)
 
     def _connection_changed(self, link: Link) -> None:
@@ -124,7 +125,8 @@ class ClientLinks:
         if self.session.unsent and not self.closed:
             self.follow()
             self._look_up.begin(link.endpoint for link in self._links if not link.live)
-            self._follow_later()
+        else:
+            self._follower.stop()
 
     def _looked_up(self, host: str, problem: str) -> None:
         """From a native thread."""

@@ -239,8 +239,10 @@ class HubLink:
             except zmq.Again:
                 return
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.registration.connected(now, self._taken())
-                self.flush()
+                # libzmq connects again by itself, also where a new socket is to take over.
+                if self.registration.connect_at == NEVER:
+                    self.registration.connected(now, self._taken())
+                    self.flush()
             elif self.registration.state is not State.AWAY:
                 self._lost("the connection broke", now)
 

@@ -14,6 +14,7 @@ from mesh.core.channel import NEVER
 from mesh.green import sockets
 from mesh.green.caller import Caller
 from mesh.green.link import Link
+from tests.helpers.peers import nobody
 from tests.helpers.raw import RawServer
 
 PATIENCE = 20.0
@@ -91,3 +92,20 @@ def test_calls_of_whom_the_guard_has_woken_do_not_hide_an_answer(server: RawServ
         caller.stand_in(monotonic())
     assert call.get(timeout=PATIENCE).value == "late"
     never.kill()
+
+
+def test_a_call_that_waits_for_a_server_costs_next_to_nothing() -> None:
+    one = Caller(gevent.get_hub(), [(nobody(), 1)], None, 10_000)
+    looked = 0
+
+    def follow() -> None:
+        nonlocal looked
+        looked += 1
+
+    one.follow = follow
+    try:
+        call = gevent.spawn(one.call, "echo", (), None, 1.2, None)
+        assert call.get(timeout=PATIENCE).error is not None
+        assert 1 <= looked <= 6
+    finally:
+        one.close()

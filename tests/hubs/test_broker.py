@@ -475,3 +475,49 @@ def test_an_endpoint_in_use(wires: Wires) -> None:
         broker.start()
     assert not broker.alive
     broker.stop(0)
+
+
+def test_the_largest_message_is_one_of_the_event_alone(wires: Wires) -> None:
+    with running(queue(max_message=4_000)) as (_, before), RawClient(before.in_[0]) as client:
+        worker = wires(zmq.DEALER, *before.out)
+        worker.send_multipart(mdp.ready("echo"))
+        client.send(*event(b"1"))
+        request = next_request(worker)
+        text = "x" * (4_000 - len(answer(b"1", "x" * 1_000)) + 1_000)
+        largest = answer(b"1", text)
+        assert len(largest) == 4_000
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, [largest]))
+        assert client.answer()[2] == [text]
+
+
+def test_a_worker_that_sends_more_at_once_than_any_message_may_have_is_one_no_more(
+    wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(queue(max_message=4_000)) as (broker, before), RawClient(before.in_[0]) as client:
+        worker = wires(zmq.DEALER, *before.out)
+        worker.send_multipart(mdp.ready("echo"))
+        client.send(*event(b"1"))
+        request = next_request(worker)
+        parts = [b"x" * 3_900] * 3
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, parts))
+        header, name, args = client.answer()
+        assert (name, args[0], header["refused"]) == ("ERR", "LostRemote", False)
+        assert "a message larger than max_message" in args[1]
+        assert broker.switch.dropped["too large"] == 1
+        eventually(lambda: "dropped 1 too large" in caplog.text)
+
+
+def test_a_smaller_limit_is_not_for_connections_that_stand(wires: Wires) -> None:
+    one = queue(max_message=100_000)
+    with running(one) as (broker, before), RawClient(before.in_[0]) as client:
+        worker = wires(zmq.DEALER, *before.out)
+        worker.send_multipart(mdp.ready("echo"))
+        client.send(*event(b"1"))
+        request = next_request(worker)
+        assert broker.reconfigure(replace(one, max_message=2_000)) is not None
+        text = "x" * 50_000
+        body = [answer(b"1", text)]
+        worker.send_multipart(mdp.carried(request.style, Command.FINAL, request.address, body))
+        assert client.answer()[2] == [text]
+        client.send(*event(b"2", args=[text]))
+        assert len(next_request(worker).body[0]) > 50_000

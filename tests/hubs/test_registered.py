@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,8 +20,11 @@ from hubs.spec import Side
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command
+from mesh.core.registration import Registration, State
+from mesh.core.server_session import ServerSession
 from mesh.errors import ConfigError
-from tests.helpers.peers import free_port
+from mesh.green.hub_link import HubLink
+from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import eventually
 from tests.hubs.test_broker import HEARTBEAT, majordomo, queue, running, until_registered
 from tests.hubs.wires import Wires
@@ -338,3 +342,36 @@ def test_wrong_arguments(service: Any, hub: Any, options: dict[str, Any], part: 
     with pytest.raises(ConfigError, match=part):
         server.register(service, hub, **options)
     server.stop()
+
+
+class Told:
+    """A monitor with these events."""
+
+    def __init__(self, *events: int) -> None:
+        self._events = list(events)
+
+    def recv_multipart(self, flags: int) -> list[bytes]:
+        if not self._events:
+            raise zmq.Again
+        return [struct.pack("=hi", self._events.pop(0), 0), b""]
+
+
+def test_a_connection_that_comes_back_by_itself_is_none_where_a_new_one_is_to_take_over() -> None:
+    registration = Registration("shop", {"capacity": 1}, HEARTBEAT)
+    session = ServerSession(b"0" * 24, None)
+    link = HubLink(0, nobody(), registration, session, 10_000, lambda: 0)
+    try:
+        registration.connected(1.0)
+        registration.broke("the hub has sent its worker away", 2.0, pause=1.0)
+        link.monitor.close(0)
+        link.monitor = Told(zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.watch(2.1)
+        assert registration.state is State.AWAY and not registration.out
+        assert registration.connect_at <= 3.0
+        link.connect_anew()
+        link.monitor.close(0)
+        link.monitor = Told(zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.watch(3.1)
+        assert registration.state is State.REGISTERED
+    finally:
+        link.close()

@@ -311,6 +311,26 @@ def test_hubs_that_drain_are_seen_until_they_end(
     assert unready(PORT, None) == "no hub runs"
 
 
+def test_a_hub_that_waits_for_its_place_is_not_ready(
+    held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
+    unready = machine.runner._unready
+    other = replace(spec("a", 1, prometheus=PORT), type="forwarder")
+    machine.file = [other, spec("b", 3, prometheus=PORT)]
+    machine.runner.reload()
+    waits = "hub a waits until what drains has ended"
+    assert [unready(PORT, name) for name in (None, "a", "b")] == [waits, waits, ""]
+    held.set()
+
+    def tended() -> bool:
+        machine.runner.tend()
+        return unready(PORT, None) == ""
+
+    eventually(tended)
+
+
 def test_a_hub_that_has_failed_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
     machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))

@@ -777,6 +777,17 @@ def test_a_batch_takes_no_more_than_its_worker_said() -> None:
     assert len(sizes) > 1 and max(sizes) <= 300
 
 
+def test_no_call_comes_after_the_word_that_there_come_no_more() -> None:
+    bench = with_batches(b"w")
+    bench.call(b"c", b"1")
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 0}))
+    bench.call(b"c", b"2")
+    first, second = [frames for _, frames in bench.switch.take_out()]
+    assert len(list(mdp.read_batch(first[0]))) == 1
+    told = mdp.read(second)
+    assert isinstance(told, FromWorker) and told.about is not None and told.about["capacity"] == 0
+
+
 def test_a_worker_that_went_in_the_same_turn_gets_no_batch() -> None:
     bench = with_batches(b"w")
     bench.call(b"c", b"1", idempotent=True)
@@ -806,3 +817,19 @@ def test_one_frame_of_a_client_is_no_batch() -> None:
     bench.switch.receive(OUT, [b"stranger", mdp.batch([4, b"t", b"e"])], bench.now)
     assert bench.switch.dropped["malformed"] == 1
     assert list(bench.switch.workers) == [(OUT, (b"w",))]
+
+
+@pytest.mark.parametrize("capacity", [None, 3], ids=["any", "mesh"])
+@pytest.mark.parametrize(
+    "frames",
+    [[mdp.batch([4, b"t", b"e"])], [b"\x81\x01\x02"], [b""], [b"", b"junk"], [b"a", b"b", b"c"]],
+    ids=["batch", "map", "empty", "junk", "three"],
+)
+def test_what_no_worker_says_is_answered_with_a_disconnect(capacity: int | None, frames: list[bytes]) -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=capacity)
+    bench.sent()
+    bench.worker_says(b"w", frames)
+    (told,) = [mdp.read(frames) for _, frames in bench.sent()]
+    assert isinstance(told, FromWorker) and told.command is Command.DISCONNECT
+    assert not bench.switch.workers
