@@ -114,19 +114,35 @@ _NEVER_MAPPED = {"StopIteration", "StopAsyncIteration", "MemoryError", "Exceptio
 _mapped: dict[str, type[RemoteError]] = {}
 
 
+# As type itself gives them: a class of the program's own may have a metaclass that raises.
+_CLASS_NAME: Any = vars(type)["__name__"]
+_CLASS_MRO: Any = vars(type)["__mro__"]
+_BUILTIN_NAMES: dict[int, str] = {
+    id(cls): cls.__name__
+    for cls in vars(builtins).values()
+    if isinstance(cls, type) and issubclass(cls, BaseException)
+}
+
+
+def name_of(exc: BaseException) -> str:
+    """The name of its class; never raises."""
+    return str.__str__(_CLASS_NAME.__get__(type(exc)))
+
+
 def text_of(exc: BaseException) -> str:
-    """What the exception says, also where saying it fails."""
+    """What the exception says, also where saying it fails; never raises."""
     try:
-        return str(exc)
-    except Exception as why:  # noqa: BLE001 - a user's __str__ may raise anything
-        return f"(its text can't be had: {type(why).__name__})"
+        return str.__str__(str(exc))  # what __str__ gives may be of a subclass
+    except BaseException as why:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"(its text can't be had: {name_of(why)})"
 
 
 def builtin_name(exc: BaseException) -> str | None:
-    """The name of the nearest built-in class of `exc` that a caller could catch, or None."""
-    for cls in type(exc).__mro__:
-        if cls.__module__ == "builtins":
-            return cls.__name__ if _mappable(cls.__name__) else None
+    """The name of the nearest built-in class of `exc` that a caller could catch, or None; never raises."""
+    for cls in _CLASS_MRO.__get__(type(exc)):
+        name = _BUILTIN_NAMES.get(id(cls))
+        if name is not None:
+            return name if _mappable(name) else None
     return None
 
 

@@ -11,7 +11,7 @@ from mesh.core import wire
 from mesh.core.channel import DONE, OPEN, STREAMING, Ids
 from mesh.core.server_call import Limits, Peer, ServerCall
 from mesh.core.wire import ERR, OK, STREAM, STREAM_DONE, Header, clip
-from mesh.errors import WireError, builtin_name, text_of
+from mesh.errors import WireError, builtin_name, name_of, text_of
 
 
 class Answers:
@@ -46,13 +46,13 @@ class Answers:
         return payload
 
     def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
-        """The ERR of a call whose handler raised."""
+        """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
         self._forget(call)
         extra: Header = {}
-        builtin = builtin_name(exc)
-        if builtin and builtin != type(exc).__name__:
+        name, builtin = name_of(exc), builtin_name(exc)
+        if builtin and builtin != name:
             extra["builtin"] = builtin
-        return self._error(call.header, type(exc).__name__, text_of(exc), traceback, extra)
+        return self._error(call.header, name, text_of(exc), traceback, extra)
 
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
         """The ERR to a request that no handler has seen."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Hashable
-from typing import Final
+from types import TracebackType
+from typing import Any, Final
 
 from mesh.core.wire import clip
+from mesh.errors import name_of, text_of
 
 EVERY: Final = 1.0
 """Seconds between two lines about the same thing."""
@@ -14,6 +16,8 @@ MAX_KINDS: Final = 256
 MAX_STACK: Final = 4_000
 MAX_TEXT: Final = 1_000
 """Characters of a traceback's frames, and of the exception's own text."""
+# Not asked of the exception, whose class may have an attribute of this name.
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 
 
 class Limiter:
@@ -44,16 +48,36 @@ class Limiter:
 
 def trace_of(exc: BaseException, file: str) -> str:
     """The traceback of what a handler raised, without the frames of `file`, which has called it."""
-    inner = exc.__traceback__
+    inner: TracebackType | None = _TRACEBACK.__get__(exc)
     while inner is not None and inner.tb_frame.f_code.co_filename == file:
         inner = inner.tb_next
-    return "".join(traceback.format_exception(type(exc), exc, inner))
+    try:
+        return "".join(traceback.format_exception(type(exc), exc, inner))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as why:  # noqa: BLE001 - it asks the exception, and loaders for their source
+        return _plain_trace(exc, inner, why)
+
+
+def _plain_trace(exc: BaseException, inner: TracebackType | None, why: BaseException) -> str:
+    """The frames without their source, and the text: of an exception that Python can't format."""
+    frames = [
+        f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}\n'
+        for frame, line in traceback.walk_tb(inner)
+    ]
+    head = f"Traceback (in short, Python can't format it: {name_of(why)}: {text_of(why)}):\n"
+    return f"{clip(head, MAX_TEXT)}{''.join(frames)}{name_of(exc)}: {text_of(exc)}\n"
 
 
 def in_short(trace: str, exc: BaseException) -> str:
     """A traceback for the log, cut in the middle of its frames and of its text where they are long."""
     if len(trace) > MAX_TEXT:
-        text = "".join(traceback.format_exception_only(exc))
+        try:
+            text = "".join(traceback.format_exception_only(exc))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - as in trace_of
+            text = f"{name_of(exc)}: {text_of(exc)}\n"
         if trace.endswith(text):
             return (clip(trace.removesuffix(text), MAX_STACK) + clip(text, MAX_TEXT)).rstrip()
     return clip(trace, MAX_STACK).rstrip()

@@ -23,6 +23,7 @@ from gevent.threadpool import ThreadPool
 
 from mesh.core.methods import MethodTable, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
+from mesh.errors import name_of
 from mesh.green import process
 from mesh.green.log import Limiter, in_short, trace_of
 from mesh.green.port import FAIR, Port
@@ -45,6 +46,8 @@ _END: Final = object()
 _GO: Final = object()
 Run = Callable[..., Any]
 """Calls a function with arguments, here or in a native thread."""
+_QUIET: Final = (gevent.GreenletExit, GeneratorExit, gevent.Timeout)
+"""What a handler ends with when its caller has gone."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """What is known to be no stream without asking."""
 
@@ -242,21 +245,31 @@ class Workers:
                 port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
 
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
-        quiet = isinstance(exc, (gevent.GreenletExit, GeneratorExit, gevent.Timeout))
-        if (call.given_up and quiet) or process.generation() != self._generation:
+        """Tell the log and the caller; whatever goes wrong in the telling, the caller has its answer."""
+        if (call.given_up and issubclass(type(exc), _QUIET)) or process.generation() != self._generation:
             return
-        trace = trace_of(exc, __file__)
-        more = self._limiter.passes((call.method, type(exc)), monotonic())
-        if more is not None:
-            level = logging.INFO if isinstance(exc, Exception) else logging.WARNING
-            short = in_short(trace, exc)
-            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], short, more)
+        trace, untold = "", None
+        try:
+            trace = trace_of(exc, __file__)
+            self._log(call, exc, trace)
+        except BaseException as why:  # noqa: BLE001 - Ctrl-C, or a handler of the log
+            untold = why
+            trace += f"(the server could not log this: {name_of(why)})\n"
         port = self._port
         with port.lock:
             if not call.given_up:
                 port.send(call.peer, self._session.failure(call, exc, trace))
 
     # Streams
+        if untold is not None and _ends_process(untold, self._generation):
+            raise untold
+
+    def _log(self, call: ServerCall, exc: BaseException, trace: str) -> None:
+        more = self._limiter.passes((call.method, name_of(exc)), monotonic())
+        if more is not None:
+            level = logging.INFO if issubclass(type(exc), Exception) else logging.WARNING
+            short = in_short(trace, exc)
+            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], short, more)
 
     def _stream(self, call: ServerCall, items: Iterator[Any], run: Run) -> None:
         self._streaming[call] = greenlet.getcurrent()
@@ -312,10 +325,11 @@ class Workers:
 
 def _ends_process(exc: BaseException, generation: int) -> bool:
     """Whether it is Ctrl-C, or the exit of a child that the handler has forked."""
-    if isinstance(exc, KeyboardInterrupt):
+    # Of the type: isinstance asks the exception's own __class__, which may raise.
+    if issubclass(type(exc), KeyboardInterrupt):
         # Where a signal handler of the program's own takes Ctrl-C, this one is the method's.
         return process.in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return isinstance(exc, SystemExit) and process.generation() != generation
+    return issubclass(type(exc), SystemExit) and process.generation() != generation
 
 
 def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
