@@ -62,13 +62,15 @@ class Workers:
     """Carries out the calls of one port.
 
     pool_size: handlers at once, or None for MAX_RUNNING. threads: native threads in which the
-    handlers run, 0 for greenlets.
+    handlers run, 0 for greenlets; a stream that waits for credit is in none.
     """
 
     def __init__(self, methods: MethodTable, pool_size: int | None, threads: int) -> None:
         self._methods = methods
         self._functions = methods.functions
-        self._limit = min(pool_size or MAX_RUNNING, threads or MAX_RUNNING)
+        self._most = pool_size or MAX_RUNNING
+        self._limit = self._offered = min(self._most, threads or MAX_RUNNING)
+        self._lent = 0
         self._threads = threads
         self._pool: ThreadPool | None = None
         self._idle: list[greenlet.greenlet] = []
@@ -86,7 +88,7 @@ class Workers:
     @property
     def capacity(self) -> int:
         """Calls at once that a hub may give."""
-        return min(self._limit, CAPACITY)
+        return min(self._offered, CAPACITY)
 
     def start(self, hub: Hub, port: Port) -> None:
         self._hub, self._port, self._session = hub, port, port.session
@@ -319,8 +321,19 @@ class Workers:
                 if call.credit > 0:
                     return True
                 call.waiter = greenlet.getcurrent()
+            self._lend(1)
             self._hub.switch()
+            self._lend(-1)
         return True
+
+    def _lend(self, number: int) -> None:
+        """Give a stream's place to others while it is in no native thread, or take it back."""
+        if self._pool is None:
+            return
+        self._lent += number
+        self._limit = min(self._most, self._offered + self._lent)
+        if self._session.ready and self.running < self._limit:
+            self._port.go_on_later()
 
 
 def _ends_process(exc: BaseException, generation: int) -> bool:

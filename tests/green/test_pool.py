@@ -6,6 +6,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -154,6 +155,36 @@ def test_generators_in_threads(worker: Worker, client_of: Callable[..., mesh.Cli
         if item == 3:
             break
     assert client.echo(1) == 1
+
+
+def test_streams_that_nobody_reads_leave_the_threads_to_others(worker: Worker) -> None:
+    server = mesh.Server(worker, threads=2)
+    endpoint = server.bind("tcp://127.0.0.1:*")
+    with server, ExitStack() as stack:
+        clients = [stack.enter_context(mesh.connect(endpoint, timeout=20)) for _ in range(3)]
+        streams = [client.count(1_500) for client in clients[:2]]
+        assert [next(stream) for stream in streams] == [0, 0]
+        jobs = [gevent.spawn(clients[2].nap, 0.05) for _ in range(8)]
+        assert len({job.get(timeout=20) for job in jobs}) <= 2
+        assert worker.most <= 2, "no more native threads than were asked for"
+        assert server._workers.capacity == 2, "what hubs are offered"
+        assert [list(stream) for stream in streams] == [list(range(1, 1_500))] * 2
+        assert clients[2].echo("again") == "again"
+        eventually(lambda: server._workers.running == 0)
+        assert server._workers._limit == 2
+
+
+def test_a_pool_bounds_streams_that_nobody_reads_too(
+    worker: Worker, client_of: Callable[..., mesh.Client]
+) -> None:
+    client = client_of(worker, threads=2, pool_size=2)
+    streams = [client.count(100_000) for _ in range(2)]
+    assert [next(stream) for stream in streams] == [0, 0]
+    with pytest.raises(mesh.TimeoutExpired):
+        client.with_options(timeout=0.5).echo(1)
+    streams[0].close()
+    assert client.echo(2) == 2
+    streams[1].close()
 
 
 def test_a_handler_in_a_thread_calls_others(serve: Serve, connect: Connect) -> None:
