@@ -71,6 +71,12 @@ class TestPythonCallsMesh(contract.OldClientCallsMesh):
             eventually(lambda: observer.open_streams() == 0, what="the stream's end")
             assert observer.left_streams() == left + 1
 
+    def test_an_unknown_method_is_told_where_the_old_client_prints_it(self, old_client: OldClient) -> None:
+        """str() of its RemoteError is the traceback, and nothing else."""
+        error = old_client.call("no_such_method").error
+        assert error is not None and "no_such_method" in error.message
+        assert error.traceback == f"NameError: {error.message}\n"
+
     def test_the_old_command_describes_the_service(self, server: Server) -> None:
         """It can't call on a Python of today, whatever the server: it asks for collections.Iterator."""
         zerorpc = Path(sys.executable).with_name("zerorpc")

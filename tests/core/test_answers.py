@@ -10,6 +10,7 @@ import pytest
 from mesh.core import wire
 from mesh.core.channel import ANSWERS, Ids, State
 from mesh.core.client_session import Call, ClientSession
+from mesh.core.server_session import ServerSession
 from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
 from tests.helpers.pair import ClientEnd, Connection, Pair, ServerEnd, World, lost, twice
 
@@ -17,6 +18,7 @@ EVENTS = (
     *(wire.OK, wire.ERR, wire.STREAM, wire.STREAM_DONE, wire.MORE, wire.BEAT),
     *("", "ok", "unknown", "_zpc_other", "O" * 100_000),
 )
+STOPPING = "the server is stopping and takes no more calls"
 ARGS: dict[str, Any] = {wire.OK: [1], wire.ERR: ["KeyError", "'a'", "trace"], wire.STREAM: 1}
 
 
@@ -289,6 +291,12 @@ class TestErrorsOfPeers:
         assert isinstance(error, RemoteError) and error.traceback is None
         assert not hasattr(error, "__notes__")
 
+    @pytest.mark.parametrize("text", ["no such method", "", "x" * 100_000])
+    def test_a_traceback_that_is_but_the_text_is_not_shown_twice(self, text: str) -> None:
+        error = self.error(["NameError", text, f"NameError: {text}\n" if text else "NameError\n"])
+        assert isinstance(error, NameError) and isinstance(error, RemoteError)
+        assert error.traceback is None and not hasattr(error, "__notes__")
+
     def test_a_class_of_its_own_carries_its_builtin(self) -> None:
         error = self.error(["NotThere", "x", None], builtin="KeyError")
         assert isinstance(error, KeyError) and str(error) == "NotThere: x"
@@ -354,6 +362,34 @@ class TestErrorsOfPeers:
     def test_what_only_looks_like_a_refusal(self, refused: Any) -> None:
         error = self.error(["Overloaded", "why", ""], refused=refused)
         assert type(error) is RemoteError and not error.refused
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        ({}, f"LostRemote: {STOPPING}\n"),
+        ({"task": "of zerorpc's user"}, f"LostRemote: {STOPPING}\n"),
+        ({"deadline": 1_000}, ""),
+        ({"heartbeat": 0}, ""),
+    ],
+)
+def test_a_refusal_has_a_traceback_for_who_prints_that_alone(header: wire.Header, trace: str) -> None:
+    session = ServerSession(b"e" * 24, 5.0)
+    session.draining = True
+    session.receive(b"peer", wire.pack({"message_id": b"1", "v": 3, **header}, "add", []), 0.0)
+    ((_, payload),) = session.out
+    assert wire.unpack(payload)[2] == ["LostRemote", STOPPING, trace]
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+@pytest.mark.parametrize("text", ["no method 'gte'", "", "x" * 100_000])
+def test_a_mesh_client_shows_an_error_without_a_traceback_once(timeout: float | None, text: str) -> None:
+    pair = Pair()
+    call, served = pair.begun("gte", timeout=timeout)
+    pair.server.fail(served, NameError(text), "")
+    pair.advance()
+    assert isinstance(call.error, NameError) and isinstance(call.error, RemoteError)
+    assert call.error.traceback is None and not hasattr(call.error, "__notes__")
 
 
 @pytest.mark.parametrize(("version", "three"), [(1, False), (0, False), (-5, False), (2, True), (3, True)])
