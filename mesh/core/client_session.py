@@ -139,10 +139,10 @@ class ClientSession(Answers):
             payload = self._pack([header, method, [*args]])
             if self._tuples:
                 wire.check_keys(self._tuples, [header, args])
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
             kwargs = header.get("kwargs")
             found = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
-            raise found or TypeError(f"the call of {method!r:.80} can't be packed: {exc}") from None
+            raise found or wire.not_packed(f"the call of {method!r:.80}", exc) from None
         if len(payload) > self._max_message:
             error = WireError(
                 f"the call of {method!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "

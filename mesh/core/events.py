@@ -67,9 +67,9 @@ class Packer:
             payload = self._pack([header, name, [*args]])
             if self._tuples:
                 wire.check_keys(self._tuples, [header, args])
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
             error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
-            raise error or TypeError(f"the event {name!r:.80} can't be packed: {exc}") from None
+            raise error or wire.not_packed(f"the event {name!r:.80}", exc) from None
         if len(payload) > self._max_message:
             raise WireError(
                 f"the event {name!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "

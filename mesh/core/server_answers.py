@@ -70,10 +70,10 @@ class Answers:
             payload = self._pack([header, name, args])
             if self._tuples:
                 wire.check_keys(self._tuples, args)
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
-            raise wire.cannot_travel(value, place) or TypeError(f"{place} can't be packed: {exc}") from None
+            raise wire.cannot_travel(value, place) or wire.not_packed(place, exc) from None
         if len(payload) > self.limits.max_message:
             raise WireError(
                 f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "

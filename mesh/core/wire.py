@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgpack
 
 from mesh.core import far_times
-from mesh.errors import WireError
+from mesh.errors import WireError, name_of, text_of
 
 VERSION: Final = 3
 MAX_MESSAGE: Final = 128 * 1024 * 1024
@@ -40,8 +40,7 @@ _SALVAGED: Final = 4096
 MAX_TEXT: Final = 64 * 1024
 """Characters of a name, message or traceback that an error carries, at the most."""
 _short: Final = Repr()
-_PACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
-_UNPACK_ERRORS = (*_PACK_ERRORS, KeyError, MemoryError)
+_UNPACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, KeyError, MemoryError)
 
 
 def packer() -> tuple[Pack, list[None]]:
@@ -81,9 +80,13 @@ def _plain(tuples: list[None], value: Any) -> Any:
         tuples.append(None)
         return list(value)
     for kind, plain in _PLAIN:
-        if isinstance(value, kind):
+        if isinstance(value, kind) and type(value) is not kind:
             return plain(value)
     raise TypeError(f"can't pack {type(value).__name__}")
+
+
+def _plain_time(value: datetime) -> datetime:
+    return datetime.combine(datetime.date(value), datetime.timetz(value))
 
 
 _PLAIN: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
@@ -94,6 +97,7 @@ _PLAIN: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (float, float.__float__),
     (bytes, bytes),
     (bytearray, bytearray),
+    (datetime, _plain_time),
 )
 
 
@@ -105,8 +109,8 @@ def pack(header: Header, name: str, args: Any) -> bytes:
         if tuples:
             check_keys(tuples, [header, args])
         return payload
-    except _PACK_ERRORS as exc:
-        raise cannot_travel(args, "args") or TypeError(f"args can't be packed: {exc}") from None
+    except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
+        raise cannot_travel(args, "args") or not_packed("args", exc) from None
 
 
 def unpack(payload: bytes) -> Event:
@@ -180,18 +184,26 @@ def salvage_header(payload: bytes) -> Header | None:
     return header if type(header) is dict else None
 
 
+def not_packed(what: str, exc: Exception) -> TypeError:
+    """The error for what can't be packed, where `cannot_travel` finds no place."""
+    return TypeError(f"{what} can't be packed: {_said(exc)}")
+
+
 def cannot_travel(value: Any, place: str) -> TypeError | None:
     """The error that names the place of the first value in `value` that can't be packed."""
     path = [place]
     open_containers: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
     while open_containers:
-        step = next(open_containers[-1], None)
+        try:
+            step = next(open_containers[-1], None)
+        except Exception as exc:  # noqa: BLE001 - of a list's own __iter__
+            return TypeError(f"{''.join(path)} can't be looked at: {_said(exc)}; {TRAVELS}")
         if step is None:
             open_containers.pop()
             path.pop()
             continue
         label, item = step
-        fault = _KEY if type(item) is tuple and label.startswith("[the key ") else _fault(item)
+        fault = _KEY if type(item) is tuple and label.startswith("[the key ") else _any_fault(item)
         if len(open_containers) > _DEPTH:
             return TypeError(f"{place} is nested more than {_DEPTH} levels deep")
         if fault is not None:
@@ -204,7 +216,7 @@ def cannot_travel(value: Any, place: str) -> TypeError | None:
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key, item in dict.items(value):
             shown = _shown(key)
             yield f"[the key {shown}]", key
             yield f"[{shown}]", item
@@ -221,6 +233,15 @@ def _shown(key: Any) -> str:
         return _short.repr(key)[:60]
     except ValueError:  # an integer with thousands of digits
         return f"a large {type(key).__name__}"
+    except Exception:  # noqa: BLE001 - of a class of the program's own
+        return "…"
+
+
+def _any_fault(value: Any) -> str | None:
+    try:
+        return _fault(value)
+    except Exception as exc:  # noqa: BLE001 - of a class of the program's own
+        return f"can't be looked at: {_said(exc)}"
 
 
 def _fault(value: Any) -> str | None:
@@ -234,11 +255,25 @@ def _fault(value: Any) -> str | None:
             return "is a text with lone surrogates, which has no UTF-8"
         return None
     if isinstance(value, datetime):
-        return None if value.tzinfo else "is a datetime without a time zone"
-    if value is None or isinstance(value, (float, bytes, bytearray, memoryview, dict, list, tuple)):
+        return _fault_of_time(value)
+    if isinstance(value, memoryview):
+        return None if value.c_contiguous else "is a memoryview with gaps; bytes(…) of it travels"
+    if value is None or isinstance(value, (float, bytes, bytearray, dict, list, tuple)):
         return None
     name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return f"is of type {name}"
+
+
+def _fault_of_time(value: datetime) -> str | None:
+    try:
+        offset = datetime.utcoffset(value)
+    except Exception as exc:  # noqa: BLE001 - of a time zone of the program's own
+        return f"is a datetime whose time zone can't tell its offset: {_said(exc)}"
+    return "is a datetime without a time zone" if offset is None else None
+
+
+def _said(exc: Exception) -> str:
+    return f"{name_of(exc)}: {text_of(exc)}"[:200]
 
 
 def clip(text: str, most: int = MAX_TEXT) -> str:

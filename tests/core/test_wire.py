@@ -8,7 +8,7 @@ import resource
 import struct
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -23,6 +23,10 @@ HEADER = {"message_id": b"1", "v": 3}
 
 class Colour(enum.IntEnum):
     RED = 1
+
+
+class Moment(datetime):
+    pass
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,8 @@ class Colour(enum.IntEnum):
         (Colour.RED, 1),
         (datetime(2024, 2, 29, 1, 2, 3, 400, UTC), datetime(2024, 2, 29, 1, 2, 3, 400, UTC)),
         (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)),
+        (Moment(2024, 2, 29, 1, 2, 3, 400, UTC), datetime(2024, 2, 29, 1, 2, 3, 400, UTC)),
+        ({Moment(1, 1, 1, tzinfo=UTC): 1}, {datetime(1, 1, 1, tzinfo=UTC): 1}),
     ],
 )
 def test_what_travels(value: Any, arrives: Any) -> None:
@@ -69,6 +75,42 @@ class Unsayable:
         raise RuntimeError("no")
 
 
+class Untold:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("class")
+
+    @__class__.setter
+    def __class__(self, _: Any) -> None: ...
+
+
+class Broken(list[int]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("items")
+
+
+def at(offset: timedelta | Exception | None) -> datetime:
+    """A time of a zone that gives, or raises, this offset."""
+
+    class Zone(tzinfo):
+        def utcoffset(self, _: datetime | None) -> timedelta | None:
+            if isinstance(offset, Exception):
+                raise offset
+            return offset
+
+        def tzname(self, _: datetime | None) -> None: ...
+
+        def dst(self, _: datetime | None) -> None: ...
+
+    return datetime(2024, 1, 1, tzinfo=Zone())
+
+
+def released() -> memoryview:
+    view = memoryview(b"ab")
+    view.release()
+    return view
+
+
 @pytest.mark.parametrize(
     ("args", "place"),
     [
@@ -84,6 +126,14 @@ class Unsayable:
         (["\ud800"], "args[0] is a text with lone surrogates"),
         ([{"\ud800": 1}], "is a text with lone surrogates"),
         ([datetime(2024, 1, 1)], "args[0] is a datetime without a time zone;"),
+        ([Moment(2024, 1, 1)], "args[0] is a datetime without a time zone;"),
+        ([at(None)], "args[0] is a datetime without a time zone;"),
+        ([{"a": at(timedelta(days=3))}], "args[0]['a'] is a datetime whose time zone can't tell its offset"),
+        ([at(KeyError("zone"))], "can't tell its offset: KeyError: 'zone';"),
+        ([1, memoryview(b"abcd")[::2]], "args[1] is a memoryview with gaps"),
+        ([released()], "args[0] can't be looked at: ValueError: operation forbidden on released memoryview"),
+        ([[Untold()]], "args[0][0] can't be looked at: RuntimeError: class;"),
+        ([(Broken([1]),)], "args[0][0] can't be looked at: RuntimeError: items;"),
         ([Colour], "args[0] is of type enum.EnumType;"),
         ([nested(2000)], "args is nested more than 1000 levels deep"),
         (cycle(), "args is nested more than 1000 levels deep"),

@@ -104,6 +104,7 @@ def test_a_tuple_arrives_as_a_list_and_nan_as_nan(users: mesh.Client) -> None:
         (2**64, "args[0] is an integer of more than 64 bits"),
         ("\ud800", "args[0] is a text with lone surrogates"),
         (datetime(2024, 1, 1), "args[0] is a datetime without a time zone"),
+        (memoryview(b"abcd")[::2], "args[0] is a memoryview with gaps"),
         ({(1, 2): object()}, "args[0]"),
     ],
     ids=shown,
@@ -134,6 +135,15 @@ def test_a_result_that_cannot_travel_is_a_type_error_with_its_place(users: mesh.
     with pytest.raises(TypeError, match=r"the result\['list'\]\[1\] is of type set"):
         users.thing()
     assert users.get(1) == "user 1"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_result_that_is_bytes_with_gaps_too(serve: Serve, connect: Connect, stream: bool) -> None:
+    gaps = {"data": memoryview(b"abcd")[::2]}
+    client = connect(serve({"call": lambda: gaps, "stream": lambda: iter([gaps]), "fine": lambda: 1}))
+    with pytest.raises(TypeError, match=r"the (result|item)\['data'\] is a memoryview with gaps"):
+        list(client.stream()) if stream else client.call()
+    assert client.fine() == 1
 
 
 def test_a_view_has_other_options_and_the_same_connection(users: mesh.Client) -> None:
