@@ -148,13 +148,20 @@ def _walk(module: ModuleType, attributes: list[str]) -> Any:
         try:
             found = getattr(found, attribute)
         except AttributeError:
-            near = _nearest(attribute, dir(found))
+            near = _nearest(attribute, _names_in(found))
             raise ConfigError(f"{path} has no attribute {attribute!r}{near and '; ' + near}") from None
         except Exception as error:
             why = f"{type(error).__name__}: {error}{_place(error)}"
             raise ConfigError(f"{path}.{attribute} can't be had: {why}") from error
         path = f"{path}.{attribute}"
     return found
+
+
+def _names_in(found: Any) -> list[str]:
+    try:
+        return [name for name in dir(found) if isinstance(name, str)]
+    except Exception:  # noqa: BLE001 - a __dir__ of the program's own; there is no hint then
+        return []
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -199,4 +206,4 @@ def _check_exposable(found: Any, text: str) -> None:
     try:
         MethodTable(found)
     except ValueError as error:
-        raise ConfigError(f"{text} has nothing to serve: {error}") from error
+        raise ConfigError(f"{text} can't be served: {error}") from error

@@ -159,9 +159,9 @@ Find = Callable[[str], Function | None]
 
 def _module_names(module: ModuleType) -> tuple[list[str], Find]:
     """What `__all__` names, else the functions that the module itself defines."""
-    listed = getattr(module, "__all__", None)
+    listed = _all_of(module)
     # What is not written in Python imports nothing; but gevent may have put functions into it.
-    compiled = getattr(module, "__file__", None) is None or not str(module.__file__).endswith((".py", ".pyc"))
+    compiled = not str(_read(module, "__file__")).endswith((".py", ".pyc"))
 
     def find(name: str) -> Function | None:
         value = getattr(module, name, None)
@@ -171,7 +171,34 @@ def _module_names(module: ModuleType) -> tuple[list[str], Find]:
         own = listed is not None or compiled or home.lstrip("_") == module.__name__.lstrip("_")
         return value if own else None
 
-    return sorted(set(listed if listed is not None else dir(module))), find
+    return listed if listed is not None else _dir_of(module), find
+
+
+def _all_of(module: ModuleType) -> list[str] | None:
+    """The names in `__all__`, None where there is none. Raises ValueError for what is no list of names."""
+    try:
+        listed = getattr(module, "__all__", None)
+        names = [] if listed is None else list(listed)
+    except Exception as exc:
+        raise ValueError(f"to look at the __all__ of {module.__name__} raised {_said(exc)}") from exc
+    wrong = [listed] if isinstance(listed, str) else [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(
+            f"the __all__ of {module.__name__} must be a list of names, {wrong[0]!r:.80} is none"
+        )
+    return None if listed is None else sorted(set(names))
+
+
+def _dir_of(target: Any) -> list[str]:
+    name = target.__name__ if isinstance(target, ModuleType) else type(target).__name__
+    try:
+        names = dir(target)
+    except Exception as exc:
+        raise ValueError(f"to list what {name} has (its __dir__) raised {_said(exc)}") from exc
+    for one in names:
+        if not isinstance(one, str):
+            raise ValueError(f"the __dir__ of {name} must give names, {one!r:.80} is none")
+    return names
 
 
 def _object_names(target: Any) -> tuple[list[str], Find]:
@@ -184,10 +211,7 @@ def _object_names(target: Any) -> tuple[list[str], Find]:
         value = getattr(target, name, None)
         return value if callable(value) else None
 
-    try:
-        return dir(target), find
-    except Exception as exc:
-        raise ValueError(f"to list what a {type(target).__name__} has raised {_said(exc)}") from exc
+    return _dir_of(target), find
 
 
 _PLAIN_DESCRIPTORS = (classmethod, staticmethod, partialmethod, singledispatchmethod, MemberDescriptorType)

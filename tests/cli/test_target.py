@@ -66,6 +66,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "needs_more.py").write_text("x = 1\nimport not_installed_here\n")
     (tmp_path / "bad_syntax.py").write_text("x = 1\ndef broken(:\n")
     (tmp_path / "raises.py").write_text("\n\nraise ValueError('no settings')\n")
+    (tmp_path / "odd_dir.py").write_text("def __dir__(): return ['a', 5]\n")
     (tmp_path / "script.py").write_text("import sys\nsys.exit('usage: script FILE')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
@@ -177,11 +178,28 @@ def test_a_class_that_fails_has_the_line(shop: Path) -> None:
         ("acme.shop:odd.name", "acme.shop.odd.name can't be had: RuntimeError: no name at "),
         ("acme.shop:helper", "is a function"),
         ("acme.shop:wrong", "must map names to callables"),
-        ("acme.shop:Empty", "nothing to serve"),
+        ("acme.shop:Empty", "acme.shop:Empty can't be served: Empty has no public method to expose"),
+        ("odd_dir:missing", "odd_dir has no attribute 'missing'"),
     ],
 )
 def test_what_can_not_be_served(shop: Path, text: str, part: str) -> None:
     assert part in failure(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("__all__ = ['helper', 5]", "the __all__ of odd_one must be a list of names, 5 is none"),
+        ("__all__ = 'helper'", "the __all__ of odd_one must be a list of names, 'helper' is none"),
+        ("__all__ = 5", "the __all__ of odd_one raised TypeError: 'int' object is not iterable"),
+        ("__dir__ = lambda: ['helper', 5]", "has (its __dir__) raised TypeError: '<' not supported"),
+        ("__dir__ = lambda: [5]", "the __dir__ of odd_one must give names, 5 is none"),
+        ("__getattr__ = lambda name: 1 / 0", "the __all__ of odd_one raised ZeroDivisionError"),
+    ],
+)
+def test_a_module_that_can_not_be_listed(shop: Path, line: str, part: str) -> None:
+    (shop / "odd_one.py").write_text(f"def helper(): ...\n{line}\n")
+    assert part in failure("odd_one")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,11 @@ class TestWhatIsExposed:
             ),
             (
                 lambda: type("Unlisted", (), {"__dir__": raising})(),
-                "to list what a Unlisted has raised RuntimeError: no",
+                "to list what Unlisted has (its __dir__) raised RuntimeError: no",
+            ),
+            (
+                lambda: type("Numbered", (), {"__dir__": lambda _: [5]})(),
+                "the __dir__ of Numbered must give names, 5 is none",
             ),
             (
                 lambda: type("Closed", (), {"__getattribute__": raising})(),
