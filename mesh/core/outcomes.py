@@ -66,14 +66,14 @@ def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:
         error.refused = refused
         return error
     builtin = header.get("builtin")
-    trace = as_text(args[2]) if len(args) > 2 and args[2] and not _says_no_more(*args[:3]) else None
+    trace = as_text(args[2]) if len(args) > 2 and args[2] else None
     raised = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
-    if trace:
+    if trace and not _says_no_more(*args[:3]):
         raised.add_note(f"The remote traceback:\n{trace}")
     return raised
 
 
 def _says_no_more(name: Any, msg: Any, trace: Any) -> bool:
-    """Whether a traceback is but the text, as mesh servers write it for clients that print it alone."""
+    """Whether a traceback is but the text: servers write that for clients that print nothing else."""
     texts = type(name) is type(msg) is type(trace) is str
     return texts and trace == f"{RemoteError(name, msg)}\n"
