@@ -261,8 +261,6 @@ class Workers:
         with port.lock:
             if not call.given_up:
                 port.send(call.peer, self._session.failure(call, exc, trace))
-
-    # Streams
         if untold is not None and _ends_process(untold, self._generation):
             raise untold
 
@@ -272,6 +270,8 @@ class Workers:
             level = logging.INFO if issubclass(type(exc), Exception) else logging.WARNING
             short = in_short(trace, exc)
             log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], short, more)
+
+    # Streams
 
     def _stream(self, call: ServerCall, items: Iterator[Any], run: Run) -> None:
         self._streaming[call] = greenlet.getcurrent()
