@@ -5,7 +5,8 @@ thread takes in what arrives and gives the heartbeats, under the lock of whom it
 and reports the line that blocks. It needs the interpreter's lock now and then; a C function
 that keeps that for longer than two heartbeats can't be helped from inside the process.
 
-Where the guard itself comes late, the whole process stood still, and the loop is to turn first.
+Where the guard itself comes late, the whole process stood still: the loop is to turn first, and is
+not blocked before it has had the time for that.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Guard:
         self._guarded: WeakSet[Guarded] = WeakSet()
         self._lock = process.allocate_lock()
         self._running = False
+        self._woke: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
         self._reported: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
 
     def watch(self, guarded: Guarded) -> None:
@@ -73,19 +75,21 @@ class Guard:
             self._guarded.discard(guarded)
 
     def _run(self) -> None:
-        pause, late = PERIOD, 0.0
+        pause = PERIOD
         while True:
-            due, before = self._clock() + pause, late
+            due = self._clock() + pause
             self._sleep(pause)
-            late = self._clock() - due
+            now = self._clock()
             with self._lock:
                 guarded = list(self._guarded)
                 if not guarded:
                     self._running = False
                     return
             for one in guarded:
-                # One look is left out and never two: a busy machine may make every one late.
-                if not before <= one.patience / 2 < late:
+                # Once for each time that the loop has turned: a busy machine may make every look late.
+                if now - due > one.patience / 2 and one.turn >= self._woke.get(one, 0.0):
+                    self._woke[one] = now
+                else:
                     self._look(one)
             pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in guarded)))
             del guarded
@@ -104,7 +108,8 @@ class Guard:
         self._report(one, self._clock())
 
     def _report(self, one: Guarded, now: float) -> None:
-        if now < self._reported.get(one, 0.0) or not one.overdue(now):
+        blocked = now - max(one.turn, self._woke.get(one, 0.0))
+        if now < self._reported.get(one, 0.0) or not one.overdue(now) or blocked <= one.patience:
             return
         frame = sys._current_frames().get(one.thread)
         whom = one.blocked_in(frame)
@@ -114,7 +119,7 @@ class Guard:
         log.warning(
             "%s has blocked the event loop for %.1f s, now at %s; heartbeats go on, other calls wait",
             whom,
-            now - one.turn,
+            blocked,
             _place(frame),
         )
 
