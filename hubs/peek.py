@@ -15,15 +15,6 @@ _ERR: Final = b"\xa3ERR"
 _NEAR: Final = 512
 _NEAR_ID: Final = 256
 _UNMISTAKABLE: Final = 16
-_NO_EVENT: Final = (
-    msgpack.exceptions.UnpackException,
-    ValueError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-)
 
 # What most events begin with, byte by byte as zeromesh and zerorpc-python write it.
 _USUAL: Final = re.compile(
@@ -82,7 +73,7 @@ def _read_head(payload: bytes) -> Head | None:
             return tuple(map(header.get, _KEYS))  # type: ignore[return-value]
         except msgpack.OutOfData:
             continue
-        except _NO_EVENT:
+        except wire.UNREADABLE:
             return None
     return None
 
@@ -96,7 +87,7 @@ def name_of(payload: bytes) -> str | None:
             return None
         reader.skip()
         name = reader.unpack()
-    except _NO_EVENT:
+    except wire.UNREADABLE:
         return None
     return name if type(name) is str else None
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
+from mesh.core.wire import UNREADABLE
 from mesh.errors import WireError
 
 MAX_SERVICE: Final = 255
@@ -70,15 +71,6 @@ _WORKER: Final = {b"MDPW01": 1, b"MDPW02": 2}
 _CLIENT: Final = {b"MDPC01": 1, b"MDPC02": 2}
 _HEADERS: Final = {1: (b"MDPW01", b"MDPC01"), 2: (b"MDPW02", b"MDPC02")}
 _BATCHED: Final = frozenset({REQUEST, PARTIAL, FINAL})
-_NO_BATCH: Final = (
-    msgpack.exceptions.UnpackException,
-    ValueError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-)
 _CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
 
 
@@ -245,7 +237,7 @@ def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             and len(tokens) == len(codes) == len(events)
             and _BATCHED.issuperset(codes)
         )
-    except _NO_BATCH:
+    except UNREADABLE:
         good = False
     if not good:
         raise WireError("a batch is an array of codes, tokens and events")

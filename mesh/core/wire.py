@@ -40,7 +40,16 @@ _SALVAGED: Final = 4096
 MAX_TEXT: Final = 64 * 1024
 """Characters of a name, message or traceback that an error carries, at the most."""
 _short: Final = Repr()
-_UNPACK_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, KeyError, MemoryError)
+UNREADABLE: Final = (
+    msgpack.exceptions.UnpackException,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What msgpack raises for bytes that are none of its own."""
 
 
 def packer() -> tuple[Pack, list[None]]:
@@ -124,7 +133,7 @@ def unpack(payload: bytes) -> Event:
             event = msgpack.unpackb(payload, raw=False, strict_map_key=False, timestamp=3)
         except OverflowError:
             event = far_times.unpack(payload)
-    except _UNPACK_ERRORS as exc:
+    except UNREADABLE as exc:
         if isinstance(exc, WireError):
             raise
         raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
@@ -161,7 +170,7 @@ def outline(payload: bytes) -> tuple[Header, str]:
     except OverflowError:
         header, name, _ = unpack(payload)
         return header, name
-    except (*_UNPACK_ERRORS, msgpack.exceptions.UnpackException) as exc:
+    except (*UNREADABLE, msgpack.exceptions.UnpackException) as exc:
         if isinstance(exc, WireError):
             raise
         raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
@@ -179,7 +188,7 @@ def salvage_header(payload: bytes) -> Header | None:
         if reader.read_array_header() != 3:
             return None
         header = reader.unpack()
-    except (*_UNPACK_ERRORS, msgpack.exceptions.UnpackException):
+    except (*UNREADABLE, msgpack.exceptions.UnpackException):
         return None
     return header if type(header) is dict else None
 
