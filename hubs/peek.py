@@ -70,7 +70,8 @@ def _read_head(payload: bytes) -> Head | None:
                     header[key] = reader.unpack()
                 else:
                     reader.skip()
-            return tuple(map(header.get, _KEYS))  # type: ignore[return-value]
+            message_id, channel, deadline, service, cancel, idempotent = map(header.get, _KEYS)
+            return message_id, channel, deadline, service, cancel, idempotent
         except msgpack.OutOfData:
             continue
         except wire.UNREADABLE:

@@ -224,7 +224,8 @@ def batch(items: Sequence[int | bytes]) -> bytes:
 
     items: the command's code, the token and the event of each, one after the other.
     """
-    return msgpack.packb(items)  # type: ignore[no-any-return]
+    frame: bytes = msgpack.packb(items)
+    return frame
 
 
 def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:

@@ -170,7 +170,7 @@ def outline(payload: bytes) -> tuple[Header, str]:
     except OverflowError:
         header, name, _ = unpack(payload)
         return header, name
-    except (*UNREADABLE, msgpack.exceptions.UnpackException) as exc:
+    except UNREADABLE as exc:
         if isinstance(exc, WireError):
             raise
         raise WireError(f"an event of {len(payload)} bytes is not MessagePack: {_reason(exc)}") from None
@@ -188,7 +188,7 @@ def salvage_header(payload: bytes) -> Header | None:
         if reader.read_array_header() != 3:
             return None
         header = reader.unpack()
-    except (*UNREADABLE, msgpack.exceptions.UnpackException):
+    except UNREADABLE:
         return None
     return header if type(header) is dict else None
 

@@ -35,7 +35,7 @@ STILL: Final = 0.05
 MIN_PATIENCE: Final = 0.05
 MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the guard stands in for it."""
-MAX_HELD: Final = 0.05
+STUCK: Final = 0.05
 """Seconds after which the guard sends what waits behind a handler."""
 PROBES: Final = (0.1, 0.02, 0.0)
 """Pauses, the last first, before the open peers are probed when a connection broke; libzmq tells
@@ -359,7 +359,7 @@ class Port:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""
-        late = now - self.turn > self.patience or now - self.hubs.held_since > MAX_HELD
+        late = now - self.turn > self.patience or now - self.hubs.held_since > STUCK
         return late and not self.closed
 
     def stand_in(self, now: float) -> None:

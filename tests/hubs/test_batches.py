@@ -15,7 +15,7 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import Command, FromWorker
 from mesh.core.server_call import Limits
-from mesh.green.port import MAX_HELD, Port
+from mesh.green.port import STUCK, Port
 from tests.e2e.commands import environment
 from tests.helpers.processes import python
 from tests.hubs.cluster import WORKER
@@ -116,7 +116,7 @@ def test_the_guard_looks_after_answers_that_are_held_back() -> None:
     port = Port("users", HEARTBEAT, Limits())
     now = port.turn
     assert not port.overdue(now)
-    port.hubs.held_since = now - 1.1 * MAX_HELD
+    port.hubs.held_since = now - 1.1 * STUCK
     assert port.overdue(now)
     port.close(0)
 
