@@ -60,6 +60,8 @@ class Guard:
         self._guarded: WeakSet[Guarded] = WeakSet()
         self._lock = process.allocate_lock()
         self._running = False
+        # When it was to look while the process stood still, and when it came to that.
+        self._stood: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
         self._woke: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
         self._reported: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
 
@@ -87,22 +89,22 @@ class Guard:
                     return
             for one in guarded:
                 # Once for each time that the loop has turned: a busy machine may make every look late.
-                if now - due > one.patience / 2 and one.turn >= self._woke.get(one, 0.0):
-                    self._woke[one] = now
+                if now - due > one.patience / 2 and one.turn >= self._stood.get(one, 0.0):
+                    self._stood[one], self._woke[one] = due, now
                 else:
-                    self._look(one)
+                    self._look(one, now)
             pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in guarded)))
             del guarded
 
-    def _look(self, one: Guarded) -> None:
-        now = self._clock()
+    def _look(self, one: Guarded, now: float) -> None:
+        """now: from before, for the process may have been stopped since."""
         if not one.overdue(now):
             self._reported.pop(one, None)
             return
         try:
             with one.lock:
                 if one.overdue(now):
-                    one.stand_in(now)
+                    one.stand_in(self._clock())
         except Exception:
             log.exception("could not stand in for a blocked loop")
         self._report(one, self._clock())

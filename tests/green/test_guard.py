@@ -97,6 +97,45 @@ def test_a_loop_that_turns_late_after_the_process_stood_still_was_not_blocked(
     assert reports(caplog) == []
 
 
+def test_a_loop_that_turned_before_the_guard_woke_has_turned(caplog: pytest.LogCaptureFixture) -> None:
+    """Stopped, for an instant not, and stopped again: the loop may be the first of the two to run."""
+    loop = Loop()
+    nights = Nights(loop, [0.0, 1.0, 1.0, 0.0], turns={0, 3})
+    sleep = nights.guard._sleep
+
+    def turn_first(seconds: float) -> None:
+        sleep(seconds)
+        if nights.now == pytest.approx(1.0 + 2 * PERIOD):
+            loop.turn = nights.now - 0.001
+
+    nights.guard._sleep = turn_first
+    with caplog.at_level(logging.WARNING):
+        nights.guard._run()
+    assert loop.looks == []
+    assert reports(caplog) == []
+
+
+def test_a_process_that_is_stopped_at_a_look_blocks_no_loop(caplog: pytest.LogCaptureFixture) -> None:
+    loop = Loop()
+    nights = Nights(loop, [0.0, 0.0, 0.0], turns={0, 1, 2})
+    clock = nights.guard._clock
+    told = 0
+
+    def stopped_after_the_second() -> float:
+        nonlocal told
+        now = clock()
+        told += 1
+        if told == 2:
+            nights.now += 1.0
+        return now
+
+    nights.guard._clock = stopped_after_the_second
+    with caplog.at_level(logging.WARNING):
+        nights.guard._run()
+    assert loop.looks == []
+    assert reports(caplog) == []
+
+
 def test_a_guard_that_always_comes_late_leaves_out_one_look_only() -> None:
     assert looks(Loop(), [1.0, 1.0, 1.0], turns={0}) == pytest.approx([2 * (1 + PERIOD), 3 * (1 + PERIOD)])
 
