@@ -352,7 +352,7 @@ class Calls:
             "response_to": call.channel,
             "refused": refused,
         }
-        self.out.append((call.client, [b"", wire.pack(header, wire.ERR, [name, text, ""])]))
+        self.out.append((call.client, [b"", wire.pack(header, wire.ERR, wire.plain_error(name, text))]))
 
     def _count_refused(self, service: Service | None, name: str) -> None:
         self.refused[name] += 1

@@ -14,7 +14,7 @@ class Refusal:
 
     def __init__(self, base: bytes, hub: str) -> None:
         self._ids = Ids(base)
-        self._args = ["LostRemote", f"hub {hub!r} is stopping: the call was not carried out", ""]
+        self._args = wire.plain_error("LostRemote", f"hub {hub!r} is stopping: the call was not carried out")
 
     def __call__(self, message: list[bytes]) -> list[bytes] | None:
         """The answer to a message with its routing id and envelope, None where it is to go on."""

@@ -7,8 +7,10 @@ sockets in green/ have the same options.
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import socket as unix
+import threading
 import time
 from collections.abc import Iterable, Mapping
 
@@ -19,6 +21,7 @@ from hubs.paths import path_problem
 from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
+from mesh.names.hosts import host_of, problem_of
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -28,6 +31,8 @@ RECONNECT_MAX_MS = 1_000
 BACKLOG = 4_096
 """Connections that may wait to be accepted; after a restart all peers come at once."""
 _POLL = 0.01
+
+log = logging.getLogger("hubs")
 
 _HINTS = {
     errno.EADDRINUSE: "the address is in use already; stop the other program or take another port",
@@ -128,6 +133,14 @@ class Attached:
         except zmq.ZMQError as exc:
             raise self._wrong("connect", endpoint, exc) from None
         self._connected.append(endpoint)
+        if host := host_of(endpoint):
+            threading.Thread(target=self._look_up, args=(endpoint, host), daemon=True).start()
+
+    def _look_up(self, endpoint: str, host: str) -> None:
+        """In a thread of its own: a name server may keep still."""
+        if problem := problem_of(host):
+            where = f"{self._where(endpoint)}: {endpoint!r}"
+            log.warning("%s: %s; the hub goes on trying", where, problem)
 
     def _allow_ipv6(self, endpoint: str) -> None:
         if "[" in endpoint:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mesh import errors
+from mesh.core import wire
 from mesh.core.balance import Peer
 from mesh.core.wire import Header, as_text
 from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
@@ -74,6 +75,6 @@ def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:
 
 
 def _says_no_more(name: Any, msg: Any, trace: Any) -> bool:
-    """Whether a traceback is but the text: servers write that for clients that print nothing else."""
+    """Whether a traceback is but the text, for clients that print nothing else."""
     texts = type(name) is type(msg) is type(trace) is str
-    return texts and trace == f"{RemoteError(name, msg)}\n"
+    return texts and [name, msg, trace] == wire.plain_error(name, msg)

@@ -11,7 +11,7 @@ from mesh.core import wire
 from mesh.core.channel import DONE, OPEN, STREAMING, Ids
 from mesh.core.server_call import Limits, Peer, ServerCall
 from mesh.core.wire import ERR, OK, STREAM, STREAM_DONE, Header, clip
-from mesh.errors import RemoteError, WireError, builtin_name, name_of, text_of
+from mesh.errors import WireError, builtin_name, name_of, text_of
 
 
 class Answers:
@@ -86,8 +86,8 @@ class Answers:
         version = request.get("v", 1)
         args = [clip(name), clip(msg), clip(traceback)]
         if not traceback and "deadline" not in request and "heartbeat" not in request:
-            # Perhaps no mesh client: zerorpc-python prints the traceback, and nothing else.
-            args[2] = f"{RemoteError(args[0], args[1])}\n"
+            # Perhaps no mesh client.
+            args = wire.plain_error(args[0], args[1])
         if type(version) is not int or version < 2:
             args = [f"{args[0]}({args[1]!r})"]
         return self._pack([{**header, **extra}, ERR, args])

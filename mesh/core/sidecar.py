@@ -321,7 +321,8 @@ class SidecarSession:
         header: Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel_id}
         if refused is not None:
             header["refused"] = refused
-        args = [name, text, ""] if type(version) is int and version > 1 else [f"{name}({text!r})"]
+        known = type(version) is int and version > 1
+        args = wire.plain_error(name, text) if known else [f"{name}({text!r})"]
         return wire.pack(header, ERR, args)
 
 

@@ -122,6 +122,14 @@ def pack(header: Header, name: str, args: Any) -> bytes:
         raise cannot_travel(args, "args") or not_packed("args", exc) from None
 
 
+def plain_error(name: str, text: str) -> list[str]:
+    """The arguments of an ERR that has no traceback.
+
+    zerorpc-python prints the traceback and nothing else, so the text stands there as well.
+    """
+    return [name, text, f"{name}: {text}\n" if text else f"{name}\n"]
+
+
 def unpack(payload: bytes) -> Event:
     """The (header, name, args) of a frame.
 

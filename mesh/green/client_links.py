@@ -15,8 +15,9 @@ from gevent.hub import Hub
 from mesh.core.client_session import ClientSession
 from mesh.green import process, sockets
 from mesh.green.link import Link
-from mesh.green.lookup import LookUp, host_of
+from mesh.green.lookup import LookUp
 from mesh.green.spin import Spin
+from mesh.names.hosts import host_of
 
 FOLLOW: Final = 0.25
 """Seconds between two looks at where a service is, and whether its hosts have an address, while a call

@@ -15,6 +15,7 @@ import zmq
 
 from mesh.errors import ConfigError
 from mesh.green import process, sockets
+from mesh.green.lookup import Hosts
 from mesh.green.resolver import Followed
 from mesh.green.sockets import Socket
 from mesh.names.catalog import Catalog
@@ -50,6 +51,7 @@ class EventSocket:
     """A socket of a role; `attach` it to its target.
 
     options: sets what else the socket needs. max_message: bytes of a message that may come in.
+    awaited: somebody waits for the far end, and will be told of what is wrong.
     """
 
     def __init__(self, role: Role, options: Callable[[Socket], None], max_message: int) -> None:
@@ -57,6 +59,8 @@ class EventSocket:
         self.lock = process.allocate_lock()
         self.bound: list[str] = []
         self.connected: list[str] = []
+        self.hosts = Hosts(self._unresolved)
+        self.awaited = False
         self.service: Service | None = None
         self._source: Followed | None = None
         self._version = 0
@@ -84,6 +88,11 @@ class EventSocket:
     def forked(self) -> None:
         """In the child of a fork: the parent may have held the lock."""
         self.lock = process.allocate_lock()
+        self.hosts = Hosts(self._unresolved)
+
+    def _unresolved(self, problem: str) -> None:
+        if not self.awaited:
+            log.warning("%s: %s; it goes on trying", self.name, problem)
 
     def reopen(self) -> None:
         """A new socket, in place of that of the parent of a fork; then `reconnect`."""
@@ -105,7 +114,11 @@ class EventSocket:
         self.connected.append(endpoint)
 
     def follow(self, now: float) -> list[str] | None:
-        """Move to where the name leads now. The endpoints that were left; None where nothing changed."""
+        """Move to where the name leads now. The endpoints that were left; None where nothing changed.
+
+        To be called once a second, also where there is no name: hosts without an address are told.
+        """
+        self.hosts.look(self.connected)
         source = self._source
         if source is None or (version := source.refresh(now)) == self._version:
             return None

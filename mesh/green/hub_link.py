@@ -22,6 +22,7 @@ from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
+from mesh.green.lookup import Hosts
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 
@@ -79,6 +80,7 @@ class HubLink:
         self._reminder = Reminder()
         self._told_at = monotonic() + NOTICE
         self._welcome = False
+        self._hosts = Hosts()
         self._open()
 
     # Life
@@ -96,6 +98,7 @@ class HubLink:
         except Exception:
             self.close()
             raise
+        self._hosts.look([self.endpoint])
 
     def close(self, linger_ms: int = 0) -> None:
         self.socket.disable_monitor()
@@ -284,7 +287,7 @@ class HubLink:
         registration = self.registration
         before = registration.state
         if now >= self._told_at:
-            self._tell(registration.why)
+            self._tell(self._hosts.problem(self.endpoint) or registration.why)
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
             self._ended(registration.why)

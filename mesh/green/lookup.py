@@ -1,13 +1,10 @@
-"""Whether the hosts that calls wait for have an address at all.
+"""Looks up the hosts that somebody waits for: see mesh/names/hosts.py.
 
-libzmq looks names up by itself and tells nobody that it found nothing, so that a host which is spelt
-wrong looks like one where no server runs. Here they are looked up once more, for the error's sake
-alone, and in a native thread: a name server that keeps still holds its asker for half a minute.
+In a native thread, for a name server that keeps still holds its asker for half a minute.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +12,7 @@ from typing import Any, Final
 from gevent import monkey
 
 from mesh.green import process
+from mesh.names.hosts import host_of, problem_of
 
 AGAIN: Final = 5.0
 """Seconds from the end of one look to the next."""
@@ -45,26 +43,34 @@ class LookUp:
     def _run(self, hosts: list[str]) -> None:
         try:
             for host in hosts:
-                self._tell(host, _problem(host))
+                self._tell(host, problem_of(host, getaddrinfo))
         finally:
             self._due = monotonic() + AGAIN
             self._busy = False
 
 
-def host_of(endpoint: str) -> str:
-    """The name that has to be looked up to connect; "" where there is none."""
-    transport, _, address = endpoint.partition("://")
-    host = address.rpartition(":")[0]
-    numeric = host.startswith("[") or not host.strip("0123456789.")
-    return "" if transport != "tcp" or numeric else host
+class Hosts:
+    """What is known of the hosts of some endpoints; of each until it is found to have an address.
 
+    tell: gets each problem that is new, in a native thread.
+    """
 
-def _problem(host: str) -> str:
-    try:
-        # As libzmq does for an endpoint without brackets.
-        getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
-    except socket.gaierror as exc:
-        return f"its host {host!r} can't be resolved ({exc.strerror})"
-    except (OSError, UnicodeError) as exc:
-        return f"its host {host!r} can't be resolved ({exc})"
-    return ""
+    __slots__ = ("_look_up", "_problems", "_tell")
+
+    def __init__(self, tell: Callable[[str], None] = lambda problem: None) -> None:
+        self._tell = tell
+        self._problems: dict[str, str] = {}
+        self._look_up = LookUp(self._looked_up)
+
+    def look(self, endpoints: Iterable[str]) -> None:
+        """To be called now and then; returns at once."""
+        self._look_up.begin(one for one in endpoints if self._problems.get(host_of(one)) != "")
+
+    def problem(self, endpoint: str) -> str:
+        """What is wrong with its host; "" where nothing is known to be."""
+        return self._problems.get(host_of(endpoint), "")
+
+    def _looked_up(self, host: str, problem: str) -> None:
+        if problem and problem != self._problems.get(host):
+            self._tell(problem)
+        self._problems[host] = problem

@@ -178,7 +178,10 @@ class Outlet:
             return "it has no endpoint: bind or connect it first"
         if self.connections:
             return f"{self.connections} connected at {ends}"
-        return f"there is no connection to {ends}" if self.ends.connected else f"nobody has come to {ends}"
+        if not self.ends.connected:
+            return f"nobody has come to {ends}"
+        problems = {problem for one in self.ends.connected if (problem := self.ends.hosts.problem(one))}
+        return f"there is no connection to {'; '.join([ends, *sorted(problems)])}"
 
     def until(self, attempt: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `attempt`, called under the lock, gives True; False after `timeout` seconds."""
@@ -191,12 +194,14 @@ class Outlet:
                 return False
             waiter = Waiter(attempt)
             self._waiters.append(waiter)
+            self.ends.awaited = True
         try:
             waiter.wait(timeout)
         finally:
             with self.ends.lock:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
+                self.ends.awaited = bool(self._waiters)
         if waiter.error is not None:
             raise waiter.error
         return waiter.succeeded

@@ -22,6 +22,7 @@ from mesh.green import process
 from mesh.green.hub_links import HubLinks
 from mesh.green.identity import myself
 from mesh.green.life import Life
+from mesh.green.lookup import Hosts
 from mesh.green.registering import check_registration
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
@@ -78,6 +79,7 @@ class Sidecar(Life):
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat))
         Life.__init__(self, f"the sidecar of {name}")
+        self._hosts = Hosts()
         self._timer: Any = None
         self._later: Any = None
         self._armed = NEVER
@@ -94,6 +96,7 @@ class Sidecar(Life):
         self._patient_until = monotonic() + LOST_AFTER * self._session.health.heartbeat
         log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
         self._later = loop.timer(0.0)
+        self._hosts.look([self.endpoint])
         self._server.start(loop, self._work)
         self._hubs.start(loop, self._work)
 
@@ -200,7 +203,8 @@ class Sidecar(Life):
             log.info("%s: the server at %s, of %s, is well", self.name, self.endpoint, kind)
         elif not health.well and (self._told == "well" or (not self._told and now >= self._patient_until)):
             self._told = "sick"
-            log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, health.why)
+            why = self._hosts.problem(self.endpoint) or health.why
+            log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, why)
 
     def _arm(self) -> None:
         wake_at = min(self._session.wake_at, self._hubs.wake_at, self._server.wake_at)

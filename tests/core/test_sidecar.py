@@ -91,7 +91,7 @@ class Stand:
         assert peer not in self.session.channels
         if len(args) == 1:
             return header, "", args[0]
-        assert args[2] == ""
+        assert args == wire.plain_error(*args[:2])
         return header, args[0], args[1]
 
     def until(self, when: float, *, well: bool = True) -> None:
@@ -487,8 +487,8 @@ def test_a_broken_connection_ends_all_that_the_server_had(stand: Stand) -> None:
     assert stand.session.to_server == []
     ends = {peer: (header["refused"], name, args) for peer, header, name, args in stand.answered()}
     text = "the server at tcp://server:1 is gone (the connection broke) while the call was open"
-    assert ends[ONE] == (False, ERR, ["LostRemote", text, ""])
-    assert ends[TWO] == (True, ERR, ["LostRemote", text, ""]), "no handler has seen it"
+    assert ends[ONE] == (False, ERR, wire.plain_error("LostRemote", text))
+    assert ends[TWO] == (True, ERR, wire.plain_error("LostRemote", text)), "no handler has seen it"
     stand.connect()
     stand.call(ONE, b"1")
 

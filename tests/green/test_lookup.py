@@ -5,13 +5,21 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import mesh
+from hubs import sockets
+from hubs.devices import Device
+from hubs.spec import Side
+from mesh.cli.hub_client import HubClient
 from mesh.green import lookup
+from mesh.green.sidecar import Sidecar
+from mesh.names import hosts
 from tests.green.conftest import Connect
 from tests.helpers.processes import eventually
+from tests.hubs.wires import spec
 
 HOST = "no-such-host.invalid"
 
@@ -98,4 +106,64 @@ def test_a_name_server_that_keeps_still_holds_no_call(names: Names, connect: Con
     ],
 )
 def test_what_has_to_be_looked_up(endpoint: str, host: str) -> None:
-    assert lookup.host_of(endpoint) == host
+    assert hosts.host_of(endpoint) == host
+
+
+@pytest.mark.parametrize("kind", [mesh.Subscriber, mesh.Puller, mesh.Publisher, mesh.Pusher])
+def test_the_log_names_the_host_of_events(names: Names, caplog: pytest.LogCaptureFixture, kind: Any) -> None:
+    handler = [{"f": print}] if kind in (mesh.Subscriber, mesh.Puller) else []
+    with kind(f"tcp://{HOST}:1", *handler):
+        eventually(lambda: f"its host '{HOST}' can't be resolved" in caplog.text)
+    (record,) = [one for one in caplog.records if HOST in one.getMessage()]
+    assert (record.levelname, record.name) == ("WARNING", "mesh.events")
+
+
+def test_the_error_of_whoever_waits_names_it_instead(names: Names, caplog: pytest.LogCaptureFixture) -> None:
+    told = pytest.raises(mesh.TimeoutExpired, match=f"its host '{HOST}' can't be resolved")
+    with mesh.Pusher(f"tcp://{HOST}:1", timeout=2.0) as pusher, told:
+        pusher.job()
+    assert HOST not in caplog.text
+
+
+def test_the_log_of_a_worker_names_the_host_of_its_hub(
+    names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = mesh.Server({"f": print}, name="files")
+    server.register("files", f"tcp://{HOST}:1")
+    server.start()
+    try:
+        eventually(lambda: f"files is no worker of tcp://{HOST}:1 for now: its host '{HOST}'" in caplog.text)
+    finally:
+        server.stop(0)
+
+
+def test_the_log_of_a_sidecar_names_the_host_of_its_server(
+    names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Sidecar("files", f"tcp://{HOST}:2", "tcp://127.0.0.1:9", heartbeat=0.2):
+        eventually(
+            lambda: f"the server at tcp://{HOST}:2 is out for now: its host '{HOST}' can't" in caplog.text
+        )
+
+
+def test_a_hub_s_status_names_the_host(names: Names) -> None:
+    with HubClient(f"tcp://{HOST}:1", 0.5) as hub:
+        answer = hub.ask()
+    assert (
+        str(answer.error)
+        == f"tcp://{HOST}:1: its host '{HOST}' can't be resolved (Name or service not known)"
+    )
+
+
+def test_a_hub_names_the_host_that_it_connects_to(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "problem_of", lambda host: f"its host {host!r} can't be resolved")
+    device = Device(spec("forwarder", in_=Side(connect=(f"tcp://{HOST}:1", "tcp://127.0.0.1:9"))))
+    device.start()
+    try:
+        eventually(lambda: HOST in caplog.text)
+    finally:
+        device.stop(0)
+    (record,) = [one for one in caplog.records if "resolved" in one.getMessage()]
+    assert f"'tcp://{HOST}:1': its host '{HOST}' can't be resolved; the hub goes on" in record.getMessage()

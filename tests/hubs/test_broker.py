@@ -101,6 +101,15 @@ def test_mesh_clients_and_unchanged_zerorpc_clients(hub: HubSpec) -> None:
         eventually(lambda: not broker.switch.calls)
 
 
+def test_an_old_client_prints_why_its_call_was_refused() -> None:
+    """str() of its RemoteError is the traceback, and nothing else."""
+    with running(majordomo()) as (_, (in_, _)), OldClient("python", in_[0]) as old:
+        error = old.call("pid").error
+        assert error is not None and error.name == "ServiceNotFound"
+        assert error.traceback == f"ServiceNotFound: {error.message}\n"
+        assert "names no service" in error.message
+
+
 def test_clients_find_each_service_of_a_majordomo_hub_by_name(tmp_path: Path) -> None:
     with (
         running(majordomo()) as (broker, (in_, out)),

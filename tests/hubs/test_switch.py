@@ -629,7 +629,7 @@ def test_a_wrong_answer_is_an_error_of_the_call_at_once(
     header, name, args = wire.unpack(frames[-1])
     why = "its worker (vm:7) gave an answer that is none to this call, or no event at all"
     assert (client, header["response_to"], header["refused"], name) == (b"c", number, False, wire.ERR)
-    assert args == ["WireError", f"echo: {why}", ""]
+    assert args == ["WireError", f"echo: {why}", f"WireError: echo: {why}\n"]
     assert [text for _, text in bench.switch.notes] == [f"a call of echo has failed: {why}"]
     assert [to for to, _ in cancel] == ([b"w"] if command is Command.PARTIAL else [])
     if command is Command.PARTIAL:
