@@ -33,7 +33,7 @@ from mesh.core.majordomo import MAX_BATCH
 from mesh.errors import ConfigError
 
 BATCH: Final = 128
-"""Messages that are taken in from one side before the other has its turn."""
+"""Events that are taken in from one side before the other has its turn, and what came with the last."""
 RETRY: Final = 0.01
 PROBES: Final = (0.0, 0.02, 0.1)
 """Seconds after which the peers are probed when a connection broke; libzmq tells of the break a

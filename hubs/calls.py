@@ -18,6 +18,7 @@ from hubs.peek import Head, is_answer, is_beat, is_error
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
+from mesh.core.batch import Bundle
 from mesh.core.channel import NEVER, Ids, control
 from mesh.core.majordomo import Command
 from mesh.core.server_session import MAX_CHANNEL_ID
@@ -57,6 +58,8 @@ class Calls:
         self.wake_at = NEVER
         self.draining = False
         self._laden: list[Worker] = []
+        # What goes to each client at the end of this turn.
+        self._bundles: dict[Address, Bundle] = {}
         self._base = base
         self._now = 0.0
         self._ids = Ids(base)
@@ -86,8 +89,8 @@ class Calls:
 
     # What clients send
 
-    def _request(self, client: Address, head: Head, payload: bytes, now: float) -> None:
-        channel, _, left, name, _, idempotent = head
+    def _request(self, client: Address, head: Head, payload: bytes, now: float, batched: bool) -> None:
+        channel, _, left, name, _, idempotent, batch = head
         if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
             self.dropped["malformed"] += 1
             return
@@ -102,8 +105,11 @@ class Calls:
             seconds = left / 1000 - min(EARLY, EARLY_SHARE * left / 1000)
         known = name if type(name) is str else ""
         call = Call(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
+        call.batched = batched
         if idempotent is True:
             call.idempotent = True
+        if batch == 1:
+            self._agree(call)
         if not known:
             problem = "its service is no text"
             if not name:
@@ -111,6 +117,13 @@ class Calls:
             self._refuse(call, "ServiceNotFound", problem)
             return
         self._admit(call, now)
+
+    def _agree(self, call: Call) -> None:
+        """Its client may send several events in one frame; not where devices stand between, which would
+        give them all to one of us."""
+        if len(call.client[1]) == 1 and self.settings.batch >= mdp.MAX_BATCH:
+            beat = control(self._ids, call.channel, wire.BEAT, 0, batch=1)
+            self.out.append((call.client, [b"", beat]))
 
     def _follow_up(self, call: Call | None, payload: bytes, *, cancel: bool) -> None:
         """Credit, a heartbeat or a cancel of an open call."""
@@ -252,8 +265,31 @@ class Calls:
             laden, self._laden = self._laden, []
             for worker in laden:
                 self._release(worker)
+        if self._bundles:
+            bundles, self._bundles = self._bundles, {}
+            for client, bundle in bundles.items():
+                self.out.append((client, bundle.frames()))
         out, self.out = self.out, []
         return out
+
+    def _to_client(self, call: Call, event: bytes) -> None:
+        """To a client of zerorpc; its events keep their order."""
+        if call.batched:
+            bundle = self._bundles.get(call.client)
+            if bundle is None:
+                bundle = self._bundles[call.client] = Bundle()
+            if len(event) < mdp.LONE and bundle.add(event):
+                return
+            self._settle(call.client)
+            if len(event) < mdp.LONE:
+                self._to_client(call, event)
+                return
+        self.out.append((call.client, [b"", event]))
+
+    def _settle(self, client: Address) -> None:
+        bundle = self._bundles.pop(client)
+        if bundle.events:
+            self.out.append((client, bundle.frames()))
 
     # What workers answer
 
@@ -270,7 +306,7 @@ class Calls:
             self.dropped["late"] += 1
         elif call.style is None:
             if is_answer(body[0], call.channel):
-                self.out.append((call.client, [b"", body[0]]))
+                self._to_client(call, body[0])
             else:
                 self._reject(worker, call, body, final)
         elif final or call.style.version == 2:
@@ -352,7 +388,7 @@ class Calls:
             "response_to": call.channel,
             "refused": refused,
         }
-        self.out.append((call.client, [b"", wire.pack(header, wire.ERR, wire.plain_error(name, text))]))
+        self._to_client(call, wire.pack(header, wire.ERR, wire.plain_error(name, text)))
 
     def _count_refused(self, service: Service | None, name: str) -> None:
         self.refused[name] += 1
@@ -383,7 +419,7 @@ class Calls:
             return
         if call.next_beat <= now:
             call.next_beat = now + self.settings.heartbeat
-            self.out.append((call.client, [b"", control(self._ids, call.channel, wire.BEAT, 0)]))
+            self._to_client(call, control(self._ids, call.channel, wire.BEAT, 0))
         self._wake(call.next_beat)
 
     def _expire(self, service: Service, now: float) -> None:

@@ -83,12 +83,14 @@ class Call:
     its service is unknown. answered: some of the answer has gone to the client. gone: the client
     has, and gets no more.
     asked: the service as a Majordomo client names it. early: events that came before it had an
-    answer, for its worker or the next. tries: workers that had it. given: when the last one got it.
+    answer, for its worker or the next. batched: it came with others in one frame, and so may its answer go.
+    tries: workers that had it. given: when the last one got it.
     """
 
     __slots__ = (
         "answered",
         "asked",
+        "batched",
         "body",
         "channel",
         "client",
@@ -129,7 +131,7 @@ class Call:
         self.channel = channel
         self.style: Style | None = None
         self.asked = ""
-        self.idempotent = self.answered = self.gone = False
+        self.idempotent = self.answered = self.gone = self.batched = False
         self.tries = 0
         self.given = self.next_beat = NEVER
         self.worker: Worker | None = None

@@ -24,10 +24,10 @@ _USUAL: Final = re.compile(
 ).match
 
 
-_KEYS: Final = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent")
+_KEYS: Final = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch")
 _WANTED: Final = frozenset(_KEYS)
 
-Head = tuple[Any, Any, Any, Any, Any, Any]
+Head = tuple[Any, Any, Any, Any, Any, Any, Any]
 """What a hub wants to know of an event: the values of _KEYS, None for what its header lacks. No map, which
 would cost as much as the rest."""
 
@@ -51,7 +51,9 @@ def head_of(payload: bytes) -> Head | None:
             return _read_head(payload)
         service = name.decode()
         count += 1
-    return (message_id, channel, deadline, service, None, None) if fields[0] == count else _read_head(payload)
+    if fields[0] != count:
+        return _read_head(payload)
+    return message_id, channel, deadline, service, None, None, None
 
 
 def _read_head(payload: bytes) -> Head | None:
@@ -70,8 +72,8 @@ def _read_head(payload: bytes) -> Head | None:
                     header[key] = reader.unpack()
                 else:
                     reader.skip()
-            message_id, channel, deadline, service, cancel, idempotent = map(header.get, _KEYS)
-            return message_id, channel, deadline, service, cancel, idempotent
+            message_id, channel, deadline, service, cancel, idempotent, batch = map(header.get, _KEYS)
+            return message_id, channel, deadline, service, cancel, idempotent, batch
         except msgpack.OutOfData:
             continue
         except wire.UNREADABLE:

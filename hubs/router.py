@@ -25,7 +25,7 @@ MARGIN: Final = 4_096
 NOBLOCK: Final = int(zmq.NOBLOCK)
 MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-Deliver = Callable[[int, list[bytes], float], None]
+Deliver = Callable[[int, list[bytes], float], int]
 Refuse = Callable[[int, bytes], None]
 
 
@@ -72,12 +72,14 @@ class Router:
     # In
 
     def receive(self, most: int, deliver: Deliver, refuse: Refuse, now: float) -> int:
-        """Deliver what has arrived, at most `most` messages; how many there were.
+        """Deliver what has arrived, until there were `most` events; how many there were.
 
-        refuse: gets whose message was too large, of which the rest is thrown away.
+        deliver: gives the events that a message held. refuse: gets whose message was too large, of which
+        the rest is thrown away.
         """
         recv, most_bytes = self._recv, self._most_bytes
-        for count in range(most):
+        count = 0
+        while count < most:
             try:
                 frames = [recv(NOBLOCK)]
             except zmq.Again:
@@ -94,9 +96,10 @@ class Router:
                     frames.append(frame.bytes)
             if len(frames) > MAX_FRAMES or size > most_bytes:
                 refuse(self.side, frames[0])
+                count += 1
             else:
-                deliver(self.side, frames, now)
-        return most
+                count += deliver(self.side, frames, now)
+        return count
 
     # Out
 

@@ -17,6 +17,7 @@ from hubs.peek import head_of
 from hubs.registration import Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
+from mesh.core.batch import holds_events, read_events
 from mesh.core.channel import NEVER, control, fairly_heard
 from mesh.core.majordomo import Command, FromClient, FromWorker
 from mesh.errors import WireError
@@ -47,24 +48,33 @@ class Switch(Registration):
 
     # What comes in
 
-    def receive(self, side: int, frames: Sequence[bytes], now: float) -> None:
-        """Take in one message with its routing id. Never raises: what makes no sense is counted."""
+    def receive(self, side: int, frames: Sequence[bytes], now: float) -> int:
+        """Take in one message with its routing id; how many events it held.
+
+        Never raises: what makes no sense is counted.
+        """
         self._now = now
         # What comes most, past the reading of all that could come.
         if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
             self._event((side, (frames[0],)), frames[2], now)
-            return
+            return 1
         if len(frames) == 2 and frames[1][:1] >= mdp.BATCHED:
-            worker = self.workers.get((side, (frames[0],)))
+            address = side, (frames[0],)
+            worker = self.workers.get(address)
             if worker is not None and worker.batch is not None:
-                self._answers(worker, frames[1], now)
-                return
+                return self._answers(worker, frames[1], now)
+            if worker is None and holds_events(frames[1]):
+                return self._events(address, frames[1], now)
         if len(frames) == 6 and frames[1] == _HEAD:
             worker = self.workers.get((side, (frames[0],)))
             if worker is not None and frames[2] in _ANSWERS and frames[3] and not frames[4]:
                 worker.last_heard = now
                 self._answer(worker, frames[3], _ANSWERS[frames[2]], (frames[5],))
-                return
+                return 1
+        self._other(side, frames, now)
+        return 1
+
+    def _other(self, side: int, frames: Sequence[bytes], now: float) -> None:
         try:
             message = mdp.read(frames[1:])
         except WireError as error:
@@ -88,16 +98,29 @@ class Switch(Registration):
         self.dropped["too large"] += 1
         self._distrust((side, (peer,)), "a message larger than max_message")
 
-    def _answers(self, worker: Worker, frame: bytes, now: float) -> None:
+    def _answers(self, worker: Worker, frame: bytes, now: float) -> int:
         worker.last_heard = now
+        number = 0
         try:
             for code, token, event in mdp.read_batch(frame):
                 if code == mdp.REQUEST:
                     raise WireError("REQUEST is the hub's")
                 self._answer(worker, token, code == mdp.FINAL, (event,))
+                number += 1
         except WireError as error:
             self.dropped["malformed"] += 1
             self._distrust(worker.address, str(error))
+        return number or 1
+
+    def _events(self, client: Address, frame: bytes, now: float) -> int:
+        try:
+            events = read_events(frame)
+        except WireError:
+            self.dropped["malformed"] += 1
+            return 1
+        for event in events:
+            self._event(client, event, now, batched=True)
+        return len(events)
 
     def _from_client(self, client: Address, message: FromClient, now: float) -> None:
         if message.service.startswith(mdp.MANAGEMENT):
@@ -118,7 +141,7 @@ class Switch(Registration):
         service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.pool) else b"404"
 
-    def _event(self, client: Address, payload: bytes, now: float) -> None:
+    def _event(self, client: Address, payload: bytes, now: float, *, batched: bool = False) -> None:
         head = head_of(payload)
         if head is None or not client[1]:
             self.dropped["malformed"] += 1
@@ -128,7 +151,7 @@ class Switch(Registration):
             if head[3] == mdp.STATUS:
                 self._tell_status(client, head[0])
                 return
-            self._request(client, head, payload, now)
+            self._request(client, head, payload, now, batched)
         elif type(channel) in (bytes, str):
             self._follow_up(self.clients.get(client, _NONE).get(channel), payload, cancel=head[4] is True)
         else:

@@ -15,11 +15,11 @@ class Peer:
     live: a connection stands. leaving: until when it is left alone, for it has refused a call because
     it stops. silent: a call was given up for its silence, and nothing came since.
     open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
-    whether it understands what mesh adds to zerorpc, None until it was asked on this connection. why:
-    the last reason why it is not live.
+    whether it understands what mesh adds to zerorpc, None until it was asked on this connection. batch:
+    the same of several events in one frame, which hubs do. why: the last reason why it is not live.
     """
 
-    __slots__ = ("endpoint", "leaving", "live", "mesh", "open", "silent", "weight", "why")
+    __slots__ = ("batch", "endpoint", "leaving", "live", "mesh", "open", "silent", "weight", "why")
 
     def __init__(self, endpoint: str, weight: int = 1) -> None:
         self.endpoint = endpoint
@@ -29,6 +29,7 @@ class Peer:
         self.silent = False
         self.open = 0
         self.mesh: bool | None = None
+        self.batch: bool | None = None
         self.why = NO_CONNECTION
 
 

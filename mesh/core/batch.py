@@ -1,15 +1,23 @@
-"""What goes to one peer in one frame: the calls, or the answers, that a worker and a hub exchange. Pure."""
+"""What goes to one peer in one frame: the calls, or the answers, that a worker and a hub, or a client and a
+hub, exchange. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+import msgpack
+
 from mesh.core import majordomo as mdp
+from mesh.core.wire import UNREADABLE
+from mesh.errors import WireError
 
 _EACH: Final = 8
 """Bytes that MessagePack adds to each: a code, and the lengths of a token and of a short event."""
 SMALLEST: Final = 64
 """Bytes of a batch that is worth its name."""
+_BINARIES: Final = frozenset((b"\xc4", b"\xc5", b"\xc6"))
+_LONG_ARRAY: Final = b"\xdc"
 
 
 class Batch:
@@ -51,3 +59,51 @@ def limit_of(about: dict[str, object]) -> int:
     """Bytes that a peer takes at once, by what it says of itself; 0 where it takes no batches."""
     limit = about.get("batch")
     return min(limit, mdp.MAX_BATCH) if type(limit) is int and limit >= SMALLEST else 0
+
+
+class Bundle:
+    """Events that go to one client in one frame."""
+
+    __slots__ = ("events", "size")
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.size = _EACH
+
+    def add(self, event: bytes) -> bool:
+        """Put one more in, of less than LONE bytes; False where there is no room for it."""
+        size = self.size + len(event) + _EACH
+        if size > mdp.MAX_BATCH:
+            return False
+        self.events.append(event)
+        self.size = size
+        return True
+
+    def frames(self) -> list[bytes]:
+        """As a message without its address: a lone event as it always is."""
+        return [pack_events(self.events)] if len(self.events) > 1 else [b"", *self.events]
+
+
+def pack_events(events: Sequence[bytes]) -> bytes:
+    """Several events in one frame, between a client and a hub that have agreed on it."""
+    frame: bytes = msgpack.packb(events)
+    return frame
+
+
+def holds_events(frame: bytes) -> bool:
+    """Whether a frame may be several events; one alone begins otherwise."""
+    at = 3 if frame[:1] == _LONG_ARRAY else 1
+    return frame[at : at + 1] in _BINARIES
+
+
+def read_events(frame: bytes) -> list[bytes]:
+    """The events of a frame. Raises WireError."""
+    events = None
+    if len(frame) <= mdp.MAX_BATCH:
+        try:
+            events = msgpack.unpackb(frame)
+        except UNREADABLE:
+            pass
+    if type(events) is not list or {*map(type, events)} != {bytes}:
+        raise WireError(f"a batch is an array of events, of at most {mdp.MAX_BATCH} bytes")
+    return events

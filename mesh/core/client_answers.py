@@ -61,6 +61,8 @@ class Answers:
             self._item(call, peer, args, len(payload), now)
         elif name in (BEAT, MORE):
             call.last_heard = now
+            if peer.batch is False and header.get("batch") == 1:
+                peer.batch = True
         else:
             self._last(call, peer, header, name, args, now)
 

@@ -15,6 +15,7 @@ from mesh.core.balance import Peer, choose
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Ids, Sign, control
 from mesh.core.client_answers import Answers
 from mesh.core.client_call import Call, PinnedCall
+from mesh.core.majordomo import MAX_BATCH
 from mesh.core.wire import BEAT, MORE, Header
 from mesh.errors import LostRemote, MeshError, WireError
 
@@ -66,6 +67,7 @@ class ClientSession(Answers):
         if heartbeat != DEFAULT_HEARTBEAT:
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
         self._max_message = max_message
+        self._batches = max_message >= MAX_BATCH
         self._pack, self._tuples = wire.packer()
 
     # Requests
@@ -95,17 +97,22 @@ class ClientSession(Answers):
             header.update(self._extra)
         if extra:
             header.update(extra)
-        payload = self._packed(header, method, args)
-        deadline = NEVER if timeout is None else now + timeout
-        interval = self._interval
-        call = (Call if peer is None else PinnedCall)(channel_id, method, now, interval, deadline)
-        call.payload = payload
-        call.waiter = waiter
+        pinned = peer is not None
         if peer is None:
             peers = self.peers
             peer = peers[0] if len(peers) == 1 and peers[0].live else self._choose(now)
         elif not peer.live:
             raise outcomes.not_sent(peer, method)
+        if peer is not None and peer.batch is None and self._batches:
+            # With the first call on a connection: does it take several events in one frame?
+            header["batch"] = 1
+            peer.batch = False
+        payload = self._packed(header, method, args)
+        deadline = NEVER if timeout is None else now + timeout
+        interval = self._interval
+        call = (PinnedCall if pinned else Call)(channel_id, method, now, interval, deadline)
+        call.payload = payload
+        call.waiter = waiter
         if peer is None:
             self._park(call)
         else:
@@ -238,7 +245,7 @@ class ClientSession(Answers):
         peer.live = True
         peer.silent = False
         peer.leaving = 0.0
-        peer.mesh = None
+        peer.mesh = peer.batch = None
         peer.why = ""
 
     def peer_down(self, peer: Peer, why: str) -> None:

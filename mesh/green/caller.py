@@ -16,7 +16,7 @@ from typing import Any, Final
 import greenlet
 from gevent.hub import Hub
 
-from mesh.core.channel import State
+from mesh.core.channel import NEVER, State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
@@ -30,6 +30,13 @@ FAIR: Final = 0.01
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
+HOLD: Final = 0.001
+"""Seconds for which a call may wait for others that go in the same frame."""
+SLOW: Final = 0.005
+REST: Final = 1.0
+"""Seconds after which whoever was answered counts as slow to call again, and for which no call waits then."""
+STUCK: Final = 0.05
+"""Seconds after which the guard sends what waits."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
@@ -51,6 +58,10 @@ class Caller(ClientLinks):
         self._later: Any = hub.loop.timer(0.0)
         self._armed = float("inf")
         self._draining: Any = None
+        self._holding = False
+        self._hold_from = 0.0 if heartbeat is not None else NEVER  # not without the guard
+        self._held_since = NEVER
+        self._laden: set[Link] = set()
         self._check_due = False
         process.remember(self)
         if heartbeat is not None:
@@ -89,7 +100,7 @@ class Caller(ClientLinks):
             call = session.open(method, args, extra, now, timeout, to, greenlet.getcurrent())
             link = call.peer
             if link is not None:
-                self._transmit(link, call)  # type: ignore[arg-type]
+                self._transmit(link, call, now)  # type: ignore[arg-type]
             elif self.closed:
                 session.cancel(call)
                 raise _closed(call)
@@ -112,12 +123,30 @@ class Caller(ClientLinks):
             link.watch(now)
         self._check_soon()
 
-    def _transmit(self, link: Link, call: Call) -> None:
+    def _transmit(self, link: Link, call: Call, now: float) -> None:
+        hold = self._holding and bool(link.batch)
         try:
-            link.transmit(call.payload, call)  # type: ignore[arg-type]
+            link.transmit(call.payload, call, hold=hold)  # type: ignore[arg-type]
         except MeshError:
             self.session.cancel(call)
             raise
+        if hold:
+            if not self._laden:
+                self._held_since = now
+            self._laden.add(link)
+            if now - self._held_since > HOLD:
+                self._release(now)
+
+    def _release(self, now: float) -> None:
+        """Send the calls that wait for others; under the lock."""
+        if now - self._held_since > SLOW:
+            self._hold_from = now + REST
+            self._holding = False
+        self._held_since = NEVER
+        for link in self._laden:
+            if link in self._watchers:
+                link.flush()
+        self._laden.clear()
 
     def _wait(self, call: Call) -> None:
         """Let others run until somebody wakes this greenlet, which is the call's waiter."""
@@ -206,8 +235,9 @@ class Caller(ClientLinks):
                 if count:
                     link.spin.came()
                 # Whom the guard or a broken connection has woken may send, too.
-                count += len(self.session.woken)
-                self._wake()
+                woken = len(self.session.woken)
+                count += woken
+                self._wake_holding(woken, now)
                 if self.closed or link not in self._watchers:
                     return
                 if not count:
@@ -224,6 +254,17 @@ class Caller(ClientLinks):
                 most = BATCH
         finally:
             self._draining = None
+
+    def _wake_holding(self, woken: int, now: float) -> None:
+        """As _wake; what they call at once goes together."""
+        self._holding = woken > 1 and now >= self._hold_from
+        try:
+            self._wake()
+        finally:
+            self._holding = False
+            if self._laden:
+                with self.lock:
+                    self._release(monotonic())
 
     def _wake(self) -> None:
         """Switch to whom an answer has come."""
@@ -283,14 +324,18 @@ class Caller(ClientLinks):
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
         for link in list(self._watchers):
-            while link.receive(now) == BATCH:
+            while link.receive(now) >= BATCH:
                 pass
+        if self._laden:
+            self._release(now)
         if self.session.wake_at <= now:
             self.tick(now)
         self.hub.loop.run_callback_threadsafe(self._check)
 
     def overdue(self, now: float) -> bool:
-        """Whether the loop has missed its timer, which a blocked one does."""
+        """Whether the loop has missed its timer, which a blocked one does, or holds calls back."""
+        if now - self._held_since > STUCK:
+            return self._loop_lives() and not self.closed
         if self.session.wake_at + self.patience >= now or not self.session.calls:
             return False
         return self._loop_lives() and not self.closed
@@ -310,6 +355,8 @@ class Caller(ClientLinks):
         for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
+        self._laden.clear()
+        self._held_since = NEVER
         session = self.session
         for call in session.calls.values():
             call.waiter, call.state = None, State.DONE

@@ -14,7 +14,10 @@ from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import outcomes
 from mesh.core.balance import NO_CONNECTION, Peer
+from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.client_session import Call, ClientSession
+from mesh.core.majordomo import LONE
+from mesh.errors import WireError
 from mesh.green import sockets
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.green.spin import Spin
@@ -82,12 +85,13 @@ class Link(Peer):
 
     # Out
 
-    def transmit(self, payload: bytes, call: Call | None = None) -> None:
+    def transmit(self, payload: bytes, call: Call | None = None, *, hold: bool = False) -> None:
         """Send, or keep until the connection takes it. Raises Overloaded for a call over the bound.
 
-        What is no call, a heartbeat or a cancel, is bounded by the calls that it is about.
+        What is no call, a heartbeat or a cancel, is bounded by the calls that it is about. hold: let it
+        wait for others until `flush`.
         """
-        if not self._outbox and self._try_send(payload):
+        if not (hold or self._outbox) and self._try_send(payload):
             return
         if call is not None and len(self._outbox) >= MAX_OUTBOX and not self._tidy():
             raise outcomes.not_read(call.method, MAX_OUTBOX, self)
@@ -118,10 +122,42 @@ class Link(Peer):
         """Send what was kept, as far as the connection takes it."""
         outbox = self._outbox
         while outbox:
+            if self.batch and len(outbox) > 1:
+                if not self._flush_batch():
+                    return
+                continue
             call, payload = outbox[0]
             if (call is None or call.payload is not None) and not self._try_send(payload):
                 return
             outbox.popleft()
+
+    def _flush_batch(self) -> bool:
+        """Send the first of what was kept, as many as go in one frame; False where it takes no more."""
+        outbox, bundle, number = self._outbox, Bundle(), 0
+        for call, payload in outbox:
+            ended = call is not None and call.payload is None
+            if not ended and (len(payload) >= LONE or not bundle.add(payload)):
+                break
+            number += 1
+        if not number:
+            # One that goes by itself.
+            if not self._try_send(outbox[0][1]):
+                return False
+            number = 1
+        elif bundle.events and not self._try_send_all(bundle.frames()):
+            return False
+        for _ in range(number):
+            outbox.popleft()
+        return True
+
+    def _try_send_all(self, frames: list[bytes]) -> bool:
+        if len(frames) > 1:
+            return self._try_send(frames[-1])
+        try:
+            self._send(frames[0], NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     @property
     def waiting(self) -> bool:
@@ -130,7 +166,7 @@ class Link(Peer):
     # In
 
     def receive(self, now: float, most: int = BATCH) -> int:
-        """Take in what has arrived, at most `most` messages; how many there were."""
+        """Take in what has arrived, until there were `most` events or more; how many there were."""
         if not self.readable():
             return 0
         recv, receive = self._recv, self._session.receive
@@ -141,9 +177,13 @@ class Link(Peer):
             except zmq.Again:
                 break
             if frame:
-                frame = self._odd(frame)
-                if frame is None:
+                odd = self._odd(frame)
+                if odd is None:
                     continue
+                if self.batch and holds_events(odd):
+                    count += self._receive_batch(odd, now)
+                    continue
+                frame = odd
             else:
                 try:
                     frame = recv(NOBLOCK)
@@ -153,6 +193,17 @@ class Link(Peer):
             count += 1
             receive(self, frame, now)
         return count
+
+    def _receive_batch(self, frame: bytes, now: float) -> int:
+        try:
+            events = read_events(frame)
+        except WireError:
+            self._session.dropped["malformed"] += 1
+            return 1
+        receive = self._session.receive
+        for event in events:
+            receive(self, event, now)
+        return len(events)
 
     def _odd(self, frame: bytes) -> bytes | None:
         """A message that does not begin with an empty frame: its last frame is the event."""
@@ -187,7 +238,7 @@ class Link(Peer):
                 self.post(call)
         elif event == zmq.EVENT_DISCONNECTED:
             # What had arrived before the connection broke still counts.
-            while self.receive(now) == BATCH:
+            while self.receive(now) >= BATCH:
                 pass
             self._session.put_back(call for call, _ in self._outbox if call is not None)
             self._outbox.clear()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core import majordomo as mdp
-from mesh.core.batch import SMALLEST, Batch, limit_of
+from mesh.core.batch import SMALLEST, Batch, Bundle, holds_events, limit_of, pack_events, read_events
 from mesh.errors import WireError
 
 ITEMS = st.lists(st.tuples(st.sampled_from([2, 3, 4]), st.binary(max_size=300), st.binary(max_size=300)))
@@ -107,3 +107,49 @@ def test_damaged_frames(frame: bytes) -> None:
 def test_how_much_a_peer_takes(said: Any, limit: int) -> None:
     assert limit_of({"batch": said}) == limit
     assert limit_of({}) == 0
+
+
+@given(st.lists(st.binary(max_size=300), min_size=2, max_size=40))
+def test_the_events_of_a_bundle_come_out(events: list[bytes]) -> None:
+    bundle = Bundle()
+    assert all(map(bundle.add, events))
+    (frame,) = bundle.frames()
+    assert len(frame) <= bundle.size
+    assert holds_events(frame) and read_events(frame) == events
+
+
+def test_a_lone_event_of_a_bundle_goes_as_ever() -> None:
+    bundle = Bundle()
+    bundle.add(b"event")
+    assert bundle.frames() == [b"", b"event"]
+
+
+def test_a_bundle_stays_below_its_limit() -> None:
+    bundle = Bundle()
+    while bundle.add(b"x" * 500):
+        pass
+    assert mdp.MAX_BATCH - 2000 < len(bundle.frames()[0]) <= mdp.MAX_BATCH
+
+
+@given(
+    VALUES | st.lists(VALUES, max_size=20) | st.lists(st.binary(max_size=3), max_size=20),
+    st.binary(max_size=3),
+)
+def test_what_is_no_list_of_events_is_refused_in_words(value: Any, more: bytes) -> None:
+    frame = msgpack.packb(value) + more
+    good = type(value) is list and value and all(type(one) is bytes for one in value) and not more
+    if good:
+        assert holds_events(frame) and read_events(frame) == value
+    else:
+        with pytest.raises(WireError, match="a batch is an array of events"):
+            read_events(frame)
+
+
+def test_a_frame_that_is_too_large_is_not_read() -> None:
+    with pytest.raises(WireError):
+        read_events(pack_events([b"x" * 100] * 1000))
+
+
+@pytest.mark.parametrize("event", [b"", b"\x93", b"\xdc", b"\x93\x81\xa1v\x03\xa1x\xc0", b"\xdc\x00\x03\x80"])
+def test_what_is_one_event_is_not_taken_for_several(event: bytes) -> None:
+    assert not holds_events(event)

@@ -238,7 +238,7 @@ class TestOtherIntervals:
     def test_the_default_is_not_said(self) -> None:
         pair = Pair()
         _, served = pair.begun()
-        assert set(served.header) == {"message_id", "v", "deadline"}
+        assert set(served.header) == {"message_id", "v", "deadline", "batch"}
 
     def test_a_client_without_heartbeats_says_so_and_is_waited_for(self) -> None:
         pair = Pair(heartbeat=None)

@@ -216,5 +216,5 @@ def test_what_the_header_carries_besides() -> None:
     letters = pair.spy()
     pair.call("work", timeout=1.0, extra={"service": "users", "idempotent": True, "kwargs": {"a": 1}})
     header, name, args = wire.unpack(letters[0].payload)
-    assert list(header) == ["message_id", "v", "deadline", "service", "idempotent", "kwargs"]
+    assert list(header) == ["message_id", "v", "deadline", "service", "idempotent", "kwargs", "batch"]
     assert (header["v"], name, args) == (3, "work", [])

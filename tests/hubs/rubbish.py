@@ -36,7 +36,7 @@ class Rubbish:
         self._dice = dice
         self.tokens: deque[bytes] = deque([b"t"], maxlen=1000)
         self._kinds = [self.request, self.request, self.follow_up, self.of_client, self.ready, self.beat]
-        self._kinds += [self.answer, self.answer, self.leave, self.batch, self.batch]
+        self._kinds += [self.answer, self.answer, self.leave, self.batch, self.batch, self.events]
 
     def message(self) -> Frames:
         frames = self._dice.choice(self._kinds)()
@@ -56,7 +56,9 @@ class Rubbish:
     def request(self) -> Frames:
         dice = self._dice
         header = {"message_id": dice.choice(IDS), "service": dice.choice([*SERVICES, 5, None])}
-        more = self.maybe(deadline=dice.choice((0, 50, 2**63, "soon", -1)), idempotent=True, kwargs=[])
+        more = self.maybe(
+            deadline=dice.choice((0, 50, 2**63, "soon", -1)), idempotent=True, kwargs=[], batch=1
+        )
         return [b"", self.event(header | more)]
 
     def follow_up(self) -> Frames:
@@ -98,6 +100,14 @@ class Rubbish:
 
     def leave(self) -> Frames:
         return mdp.disconnect(self.style(), "bye" if self._dice.random() < 0.3 else "")
+
+    def events(self) -> Frames:
+        """Of a client, in one frame."""
+        made = [
+            self._dice.choice((self.request, self.follow_up))()
+            for _ in range(self._dice.choice((0, 1, 3, 40)))
+        ]
+        return [bytes(msgpack.packb([frames[-1] for frames in made]))]
 
     def batch(self) -> Frames:
         dice = self._dice

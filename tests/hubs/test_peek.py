@@ -21,11 +21,12 @@ HEADERS = st.fixed_dictionaries(
         "service": st.one_of(st.text(max_size=40), st.just("users"), st.integers(-5, 2**63)),
         "cancel": st.booleans(),
         "idempotent": st.booleans(),
+        "batch": st.integers(0, 2),
         "kwargs": st.dictionaries(st.text(max_size=5), st.binary(max_size=9_000), max_size=2),
         "trace_id": st.text(max_size=32),
     },
 )
-WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent")
+WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch")
 
 
 @given(HEADERS, st.randoms(use_true_random=False))
@@ -54,7 +55,7 @@ def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) ->
     ],
 )
 def test_what_has_no_header_has_none(payload: bytes) -> None:
-    assert head_of(payload) in (None, (b"i" * 32, None, None, "short", None, None))
+    assert head_of(payload) in (None, (b"i" * 32, None, None, "short", None, None, None))
 
 
 @given(st.binary(max_size=200))
