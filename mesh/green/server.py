@@ -150,7 +150,7 @@ class Server(Life):
     def _leave_hubs(self) -> None:
         """Let the hubs give new calls to others, before this server refuses them."""
         hubs, give_up_at = self._port.hubs, monotonic() + LEAVE
-        self._port.offer(0)
+        self._workers.leave()
         while not hubs.settled and monotonic() < give_up_at:
             gevent.sleep(0.005)
 

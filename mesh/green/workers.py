@@ -40,6 +40,8 @@ QUICK: Final = 0.0005
 """Seconds that a method takes whose answers wait for those of the next."""
 MAX_HELD: Final = 0.001
 """Seconds that they wait, about."""
+TELL_ROOM: Final = 0.1
+"""Seconds until hubs are told of the places that streams have left, or taken again."""
 MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
@@ -72,6 +74,8 @@ class Workers:
         self._limit = self._offered = min(self._most, threads or MAX_RUNNING)
         self._lent = 0
         self._threads = threads
+        self._teller: Any = None
+        self._leaving = False
         self._pool: ThreadPool | None = None
         self._idle: list[greenlet.greenlet] = []
         self._streaming: dict[ServerCall, greenlet.greenlet] = {}
@@ -88,7 +92,7 @@ class Workers:
     @property
     def capacity(self) -> int:
         """Calls at once that a hub may give."""
-        return min(self._offered, CAPACITY)
+        return min(self._limit, CAPACITY) if not self._leaving else 0
 
     def start(self, hub: Hub, port: Port) -> None:
         self._hub, self._port, self._session = hub, port, port.session
@@ -96,6 +100,8 @@ class Workers:
         port.blocked_in = self.blocked_in
         if self._threads:
             self._pool = ThreadPool(self._threads, hub)
+            # One that repeats: a timer that has ended and is started again is due at once.
+            self._teller = hub.loop.timer(TELL_ROOM, TELL_ROOM)
         port.start(hub, self.dispatch, self.resume)
 
     def close(self) -> None:
@@ -106,7 +112,14 @@ class Workers:
             self._hub.loop.run_callback(worker.switch, _END)
         self._idle.clear()
         if self._pool is not None:
+            self._teller.stop()
+            self._teller.close()
             self._pool.kill()
+
+    def leave(self) -> None:
+        """Tell the hubs that they are to give no more."""
+        self._leaving = True
+        self._port.offer(self.capacity)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until no handler runs and no call waits; False after `timeout` seconds."""
@@ -332,8 +345,16 @@ class Workers:
             return
         self._lent += number
         self._limit = min(self._most, self._offered + self._lent)
+        if not self._teller.active:
+            self._teller.start(self._tell_room)
         if self._session.ready and self.running < self._limit:
             self._port.go_on_later()
+
+    def _tell_room(self) -> None:
+        """The hubs give their calls by it; not at once, for a stream that is read waits again and again."""
+        if not self._lent:
+            self._teller.stop()
+        self._port.offer(self.capacity)
 
 
 def _ends_process(exc: BaseException, generation: int) -> bool:

@@ -344,6 +344,22 @@ def test_wrong_arguments(service: Any, hub: Any, options: dict[str, Any], part: 
     server.stop()
 
 
+def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve: Serve) -> None:
+    """With native threads they are in none."""
+    with running(queue()) as (broker, (in_, out)):
+        serve(out[0], threads=2)
+        until_registered(broker, 1)
+        with mesh.connect(in_[0], timeout=20) as client:
+            streams = [client.count(5_000) for _ in range(2)]
+            assert [next(stream) for stream in streams] == [0, 0]
+            assert client.price("tea") == 2.5
+            (pool,) = [service.pool for service in broker.switch.services.values()]
+            assert list(map(pool.capacity, pool)) == [4]
+            assert [list(stream) for stream in streams] == [list(range(1, 5_000))] * 2
+            eventually(lambda: list(map(pool.capacity, pool)) == [2])
+            assert client.price("jam") == 4.0
+
+
 class Told:
     """A monitor with these events."""
 
