@@ -12,13 +12,14 @@ from mesh.core.wire import BEAT, Header
 class Lane:
     """One of the connections to the server.
 
-    open: the calls on it. up: whether the connection stands. expected_until: when it should.
+    calls: those that are open on it, by their message ids. up: whether the connection stands.
+    expected_until: when it should.
     """
 
-    __slots__ = ("expected_until", "open", "up")
+    __slots__ = ("calls", "expected_until", "up")
 
     def __init__(self, expected_until: float) -> None:
-        self.open = 0
+        self.calls: dict[bytes, Carried] = {}
         self.up = False
         self.expected_until = expected_until
 

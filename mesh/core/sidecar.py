@@ -2,7 +2,8 @@
 
 Calls and what follows on them come in from hubs, with the token that the hub knows them by, and
 leave in `to_server`; answers come in from the server and leave in `out`. Events pass unchanged:
-a call is known to the server by the message id that its client gave it. Knows no socket.
+a call is known to the server by its connection and the message id that its client gave it. So those
+of two clients with one id go by two connections. Knows no socket.
 
 Whether the server answers at all is health.py's.
 """
@@ -43,6 +44,8 @@ _LOST: Final = "LostRemote"
 
 
 ToServer = tuple[Carried, bytes]
+_Problem = tuple[str, str, bool | None]
+"""An error's name and text, and whether it is mesh's own."""
 
 
 class SidecarSession:
@@ -67,8 +70,7 @@ class SidecarSession:
         self._capacity = capacity
         self._ids = Ids(base)
         self._now = 0.0
-        self._by_key: dict[bytes, Carried] = {}
-        self._gone: OrderedDict[bytes, float] = OrderedDict()
+        self._gone: OrderedDict[tuple[Lane, bytes], float] = OrderedDict()
         self._of_hub: Counter[int] = Counter()
         self._unheard = 0
         self._well_since = NEVER
@@ -116,35 +118,50 @@ class SidecarSession:
             return
         if self.health.asked(key):
             self.loop = True  # nobody else can know our questions
-        problem = self._problem(peer, key, header, len(payload))
-        if problem:
+        if any(key in lane.calls for lane in self.lanes):
+            self.health.suspect(now)  # it may be that call, given back to us
+        problem = self._problem(peer, header, len(payload))
+        lane = None if problem else self._lane(key)
+        if lane is None:
+            problem = problem or self._taken(key)
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
             return
-        lane = self._lane()
-        lane.open += 1
         call = Carried(peer, lane, header, key, len(payload), now)
         self._unheard += call.size
-        self.channels[peer] = self._by_key[key] = call
+        self.channels[peer] = lane.calls[key] = call
         self._of_hub[peer.hub] += 1
         self._look_at = min(self._look_at, now + self.health.heartbeat)
         self.to_server.append((call, payload))
 
-    def _lane(self) -> Lane:
-        """The first that has room, be it a new one; else the one with the fewest calls."""
+    def _lane(self, key: bytes) -> Lane | None:
+        """The first that has room, be it a new one; else the one with the fewest calls.
+
+        None where each is at another call with this id.
+        """
         usable = [lane for lane in self.lanes if lane.usable(self._now)]
         for lane in usable:
-            if lane.open < CALLS_OF_A_LANE:
+            if len(lane.calls) < CALLS_OF_A_LANE and self._free(lane, key):
                 return lane
         if len(usable) < len(self.lanes) or len(usable) == MAX_LANES:
             # The server takes no further connections, or we make none.
-            return min(usable, key=lambda lane: lane.open)
+            free = [lane for lane in usable if self._free(lane, key)]
+            return min(free, key=lambda lane: len(lane.calls), default=None)
         self.lanes.append(Lane(self._now + self.health.heartbeat))
         return self.lanes[-1]
 
-    def _problem(
-        self, peer: HubCall, key: bytes, header: Header, size: int
-    ) -> tuple[str, str, bool | None] | None:
-        """Why a call is not passed on: an error's name and text, and whether it is mesh's own."""
+    def _free(self, lane: Lane, key: bytes) -> bool:
+        """Whether a call with this id could be told from the others that the server has of this lane."""
+        return key not in lane.calls and self._gone.get((lane, key), 0.0) <= self._now
+
+    def _taken(self, key: bytes) -> _Problem:
+        """Why no lane takes a call with this id."""
+        where = f"on each connection to the server at {self.endpoint}"
+        if any(key in lane.calls for lane in self.lanes):
+            return "WireError", f"a call with this message id is open already {where}", True
+        return _LOST, f"an earlier call with this message id may still be open {where}", True
+
+    def _problem(self, peer: HubCall, header: Header, size: int) -> _Problem | None:
+        """Why a call is not passed on."""
         if self.draining:
             return _LOST, "the sidecar is stopping and takes no more calls", True
         if self.loop:
@@ -155,12 +172,6 @@ class SidecarSession:
             return "Overloaded", f"{self._of_hub[peer.hub]} calls of this hub are open already", True
         if self._unheard and self._unheard + size > MAX_UNHEARD:
             return "Overloaded", f"{self._unheard} bytes of calls wait for the server already", True
-        if key in self._by_key:
-            # It may be that call, given back to us.
-            self.health.suspect(self._now)
-            return "WireError", "a call with this message id is open already", True
-        if self._gone.get(key, 0.0) > self._now:
-            return _LOST, "the server may still be at an earlier call with this message id", True
         if header.get("kwargs") and not self.health.mesh:
             # Not `refused`, which only mesh's own errors are: the caller is to see a TypeError.
             return "TypeError", f"the server at {self.endpoint} {_NO_KWARGS}", None
@@ -176,19 +187,19 @@ class SidecarSession:
 
     # From the server
 
-    def answer(self, payload: bytes, now: float) -> None:
-        """Take in an event of the server. Never raises."""
+    def answer(self, lane: Lane, payload: bytes, now: float) -> None:
+        """Take in an event of the server on that lane. Never raises."""
         self._now = now
         self.health.heard(now)
         try:
             header, name = wire.outline(payload)
         except WireError as exc:
-            self._unreadable(payload, exc)
+            self._unreadable(lane, payload, exc)
             return
         key = key_of(header.get("response_to"))
-        call = self._by_key.get(key)
+        call = lane.calls.get(key)
         if call is None:
-            self._other(key, header, name, payload, now)
+            self._other(lane, key, header, name, payload, now)
             return
         self._unheard -= call.size
         call.size = 0
@@ -198,7 +209,7 @@ class SidecarSession:
             call.heard(name, now)
         self.out.append((call.peer, payload))
 
-    def _other(self, key: bytes, header: Header, name: str, payload: bytes, now: float) -> None:
+    def _other(self, lane: Lane, key: bytes, header: Header, name: str, payload: bytes, now: float) -> None:
         if self.health.asked(key):
             was_well = self.health.well
             self.health.answered(header, name, _arguments(payload), now)
@@ -206,13 +217,13 @@ class SidecarSession:
                 self._well_since = now
             return
         if name in _FINAL:
-            self._gone.pop(key, None)
+            self._gone.pop((lane, key), None)
         self.dropped.add("late", quiet=True)
 
-    def _unreadable(self, payload: bytes, exc: WireError) -> None:
+    def _unreadable(self, lane: Lane, payload: bytes, exc: WireError) -> None:
         self.dropped.add("malformed", f"{exc}, from {self.endpoint}")
         header = wire.salvage_header(payload) or {}
-        call = self._by_key.get(key_of(header.get("response_to")))
+        call = lane.calls.get(key_of(header.get("response_to")))
         if call is not None:
             what = f"the answer of the server at {self.endpoint} can't be read: {exc}"
             self._fail(call, "WireError", what, False)
@@ -237,10 +248,8 @@ class SidecarSession:
         """One connection is gone, and with it the calls on it."""
         lane.up = False
         lane.expected_until = 0.0
-        if not lane.open:
-            return
         text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
-        for call in [call for call in self.channels.values() if call.lane is lane]:
+        for call in list(lane.calls.values()):
             self._fail(call, _LOST, text, not call.sent)
 
     def not_taken(self, call: Carried) -> None:
@@ -264,7 +273,7 @@ class SidecarSession:
             self._well_since = now  # this process stood still, and has heard nobody
         self._look_at = now + self.health.heartbeat if self.channels else NEVER
         for lane in self.lanes:
-            if lane.open and not lane.usable(now):
+            if lane.calls and not lane.usable(now):
                 self.lane_broke(lane, "it takes no further connection")
         if self.health.well:
             self._end_silent(now)
@@ -303,16 +312,15 @@ class SidecarSession:
         self._forget(call)
         if not call.sent:
             return
-        self._gone[call.key] = self._now + GONE_FOR
+        self._gone[call.lane, call.key] = self._now + GONE_FOR
         while len(self._gone) > MAX_GONE or next(iter(self._gone.values())) <= self._now:
             self._gone.popitem(last=False)
 
     def _forget(self, call: Carried) -> None:
         call.ended = True
-        call.lane.open -= 1
         self._unheard -= call.size
         del self.channels[call.peer]
-        del self._by_key[call.key]
+        del call.lane.calls[call.key]
         self._of_hub[call.peer.hub] -= 1
 
     def _error(

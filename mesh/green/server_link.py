@@ -12,7 +12,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from mesh.core.carried import Carried
+from mesh.core.carried import Carried, Lane
 from mesh.core.sidecar import SidecarSession, ToServer
 from mesh.green import sockets
 from mesh.green.outbox import Outbox
@@ -32,10 +32,13 @@ _EVENTS: Final = (
 
 
 class ServerLink:
-    """hand: called after each event of the server that the session has taken."""
+    """lane: what it is to the session. hand: called after each event of the server that that has taken."""
 
-    def __init__(self, session: SidecarSession, hand: Callable[[], object], max_message: int) -> None:
+    def __init__(
+        self, session: SidecarSession, lane: Lane, hand: Callable[[], object], max_message: int
+    ) -> None:
         self._session = session
+        self._lane = lane
         self._hand = hand
         self._outbox: Outbox[ToServer] = Outbox()
         self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
@@ -62,7 +65,7 @@ class ServerLink:
         """Take in what has arrived, at most `most` messages; how many there were."""
         if not self._readable():
             return 0
-        recv, answer, hand = self._recv, self._session.answer, self._hand
+        recv, answer, lane, hand = self._recv, self._session.answer, self._lane, self._hand
         count = 0
         while count < most:
             try:
@@ -78,7 +81,7 @@ class ServerLink:
             if frames > 2 or (frames == 2 and len(first)):
                 self._session.dropped.add("malformed", f"a message of {frames} frames from the server")
                 continue
-            answer(frame.bytes, now)
+            answer(lane, frame.bytes, now)
             hand()
         return count
 

@@ -37,8 +37,9 @@ class ServerLinks:
         self._watchers: dict[ServerLink, list[Any]] = {}
         self._loop: Any = None
         self._work: Callable[[], None] = lambda: None
-        first = ServerLink(session, hand, max_message)
-        self._links = {session.lanes[0]: first}
+        lane = session.lanes[0]
+        first = ServerLink(session, lane, hand, max_message)
+        self._links = {lane: first}
         # Those that may have something: a descriptor tells only of changes, and a send swallows them.
         self._lively = {first}
 
@@ -113,7 +114,7 @@ class ServerLinks:
     def _link(self, lane: Lane) -> ServerLink:
         link = self._links.get(lane)
         if link is None:
-            link = self._links[lane] = ServerLink(self._session, self._hand, self._max_message)
+            link = self._links[lane] = ServerLink(self._session, lane, self._hand, self._max_message)
             self._watch(lane, link)
         return link
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.core import wire
+from mesh.core.carried import Lane
 from mesh.core.channel import NEVER
 from mesh.core.health import Health
 from mesh.core.server_call import HubCall
@@ -74,7 +75,11 @@ class Stand:
         return [payload for _, payload in events]
 
     def answer(self, payload: bytes) -> None:
-        self.session.answer(payload, self.now)
+        self.answer_on(0, payload)
+
+    def answer_on(self, lane: int, payload: bytes) -> None:
+        """The server's word by that connection."""
+        self.session.answer(self.session.lanes[lane], payload, self.now)
 
     def out(self) -> list[tuple[HubCall, bytes]]:
         out, self.session.out = self.session.out, []
@@ -200,32 +205,34 @@ def test_keyword_arguments_are_refused_for_an_old_server(stand: Stand) -> None:
     stand.call(kwargs={})
 
 
-@pytest.mark.parametrize("again", [b"id", "id"])
-def test_a_second_call_with_an_id_that_is_open_is_refused(stand: Stand, again: bytes | str) -> None:
-    stand.call(ONE, b"id")
-    stand.receive(TWO, request(again))
-    header, name, text = stand.error(TWO)
-    assert (header["refused"], name, text) == (
-        True,
-        "WireError",
-        "a call with this message id is open already",
-    )
-    assert header["response_to"] == again
+def test_an_id_that_is_open_on_each_connection_is_refused() -> None:
+    stand = Stand(capacity=10_000)
+    peers = [HubCall(0, b"%d" % number) for number in range(MAX_LANES)]
+    for peer in peers:
+        stand.call(peer, b"id")
+    for again in (b"id", "id"):
+        stand.receive(ONE, request(again))
+        header, name, text = stand.error()
+        assert (header["refused"], name) == (True, "WireError")
+        assert text == (
+            "a call with this message id is open already on each connection to the server at tcp://server:1"
+        )
+        assert header["response_to"] == again
     assert stand.sent() == []
-    stand.answer(follow(OK, b"id"))
-    assert [peer for peer, _ in stand.out()] == [ONE]
-    stand.call(TWO, again)
+    stand.call(TWO, b"another")
+    stand.answer_on(7, follow(OK, b"id"))
+    assert [peer for peer, _ in stand.out()] == [peers[7]]
+    stand.call(ONE, b"id")
 
 
 def test_an_own_question_that_comes_back_shows_a_loop(stand: Stand) -> None:
     stand.call(ONE, b"id")
-    stand.receive(TWO, request(b"id"))  # it may be the same one
-    stand.out()
+    stand.call(TWO, b"id")  # it may be the same one
     (ping,) = stand.session.health.out
-    stand.receive(TWO, ping)
+    stand.receive(OTHER, ping)
     assert stand.session.loop
     assert stand.session.capacity == 0
-    assert stand.error(TWO)[2] == "what is at tcp://server:1 is a hub that gives this worker its own calls"
+    assert stand.error(OTHER)[2] == "what is at tcp://server:1 is a hub that gives this worker its own calls"
     assert stand.sent() == []
     stand.pong()
     assert stand.session.capacity == 0
@@ -364,7 +371,7 @@ def test_rubbish_raises_nothing_and_leaves_nothing() -> None:
         assert len(stand.session.channels) <= 10 + MARGIN
         stand.sent(), stand.out()
     stand.session.lost(list(stand.session.channels))
-    assert stand.session._by_key == {}
+    assert not any(lane.calls for lane in stand.session.lanes)
     assert not any(stand.session._of_hub.values())
 
 
@@ -387,20 +394,43 @@ def test_a_cancel_passes_and_ends_the_call_at_once(mesh: bool) -> None:
     assert stand.session.dropped == {"late": 2}
 
 
+def cancelled(stand: Stand, peer: HubCall, number: bytes = b"1") -> Lane:
+    """The connection of a call that its client has cancelled, while the server is still at it."""
+    stand.call(peer, number)
+    lane = stand.session.channels[peer].lane
+    stand.receive(peer, follow(BEAT, number, cancel=True))
+    stand.sent(), stand.out()
+    return lane
+
+
 def test_an_id_is_taken_while_the_server_may_answer_it(stand: Stand) -> None:
     for last in (lambda: stand.answer(follow(OK)), lambda: stand.until(stand.now + GONE_FOR + HEARTBEAT)):
-        stand.call()
-        stand.receive(ONE, follow(BEAT, cancel=True))
-        stand.sent(), stand.out()
-        stand.receive(TWO, request())
-        header, name, _ = stand.error(TWO)
-        assert (header["refused"], name) == (True, "LostRemote")
+        first = cancelled(stand, ONE)
+        stand.call(TWO)
+        second = stand.session.channels[TWO].lane
+        assert [first, second] == stand.session.lanes, "its answers must not be taken for those of the other"
+        stand.answer_on(0, follow(STREAM))
+        assert stand.out() == []
+        stand.answer_on(1, follow(OK))
+        assert [peer for peer, _ in stand.out()] == [TWO]
         last()
-        stand.call(OTHER, b"another")
-        stand.receive(OTHER, follow(BEAT, b"another", cancel=True))
-        stand.sent(), stand.out()
+        assert cancelled(stand, OTHER, b"another") is first
         stand.answer(follow(OK, b"another"))
     stand.call()
+    assert stand.session.channels[ONE].lane is first
+
+
+def test_an_id_that_the_server_may_answer_on_each_connection_is_refused() -> None:
+    stand = Stand(capacity=10_000)
+    for _ in range(MAX_LANES):
+        cancelled(stand, ONE)
+    stand.receive(TWO, request())
+    header, name, text = stand.error(TWO)
+    assert (header["refused"], name) == (True, "LostRemote")
+    assert text == (
+        "an earlier call with this message id may still be open on each connection to the server at "
+        "tcp://server:1"
+    )
 
 
 def test_a_call_that_was_never_sent_leaves_no_trace(stand: Stand) -> None:
@@ -518,17 +548,44 @@ def test_few_calls_share_a_connection_and_the_first_with_room_is_taken(stand: St
     peers = calls(stand, 2 * each + 1)
     lanes = [stand.session.channels[peer].lane for peer in peers]
     assert stand.session.lanes == [lanes[0], lanes[each], lanes[2 * each]]
-    assert [lane.open for lane in stand.session.lanes] == [each, each, 1]
+    assert [len(lane.calls) for lane in stand.session.lanes] == [each, each, 1]
     stand.answer(follow(OK, peers[1].token))
     stand.call(ONE, b"one more")
     assert stand.session.channels[ONE].lane is lanes[0]
     assert len(stand.session.lanes) == 3
 
 
+@pytest.mark.parametrize("again", [b"id", "id"])
+def test_calls_with_one_id_go_by_two_connections(stand: Stand, again: bytes | str) -> None:
+    stand.call(ONE, b"id")
+    stand.call(TWO, again)
+    assert [list(lane.calls) for lane in stand.session.lanes] == [[b"id"], [b"id"]]
+    stand.answer_on(1, follow(STREAM, again))
+    assert [peer for peer, _ in stand.out()] == [TWO]
+    stand.receive(ONE, follow(MORE, b"id"))
+    assert [call.lane for call, _ in stand.session.to_server] == stand.session.lanes[:1]
+    stand.sent()
+    stand.answer_on(0, follow(OK, b"id"))
+    assert [peer for peer, _ in stand.out()] == [ONE]
+    stand.answer_on(1, follow(OK, b"id")[:-1] + b"\xc1")
+    assert stand.error(TWO)[1] == "WireError", "it can't be read"
+
+
+def test_a_call_whose_id_is_taken_waits_for_no_connection_that_may_never_stand(stand: Stand) -> None:
+    stand.call(ONE, b"id")
+    stand.receive(TWO, request(b"id"))
+    stand.session.to_server.clear()
+    stand.until(stand.now + 2 * HEARTBEAT)
+    assert "it takes no further connection" in stand.error(TWO)[2]
+    stand.receive(TWO, request(b"id"))
+    assert stand.error(TWO)[1] == "WireError"
+    assert len(stand.session.lanes) == 2
+
+
 def test_the_number_of_connections_is_bounded() -> None:
     stand = Stand(capacity=10_000)
     calls(stand, 3 * CALLS_OF_A_LANE * MAX_LANES)
-    assert [lane.open for lane in stand.session.lanes] == [3 * CALLS_OF_A_LANE] * MAX_LANES
+    assert [len(lane.calls) for lane in stand.session.lanes] == [3 * CALLS_OF_A_LANE] * MAX_LANES
 
 
 def test_a_connection_that_never_stands_is_given_up(stand: Stand) -> None:
@@ -554,7 +611,7 @@ def test_a_connection_that_breaks_takes_its_calls_along_and_no_others(stand: Sta
     stand.session.lane_broke(second, "the connection broke")
     assert [peer for peer, *_ in stand.answered()] == peers[CALLS_OF_A_LANE:]
     assert list(stand.session.channels) == peers[:CALLS_OF_A_LANE]
-    assert second.open == 0
+    assert second.calls == {}
     assert stand.session.capacity == 10
     stand.session.lane_broke(second, "the connection broke")
     assert stand.answered() == []
@@ -564,7 +621,7 @@ def test_the_first_connection_stands_for_the_server(stand: Stand) -> None:
     peers = calls(stand, CALLS_OF_A_LANE + 2)
     stand.session.broke("the connection broke")
     assert sorted(peer for peer, *_ in stand.answered()) == peers
-    assert [lane.open for lane in stand.session.lanes] == [0]
+    assert [lane.calls for lane in stand.session.lanes] == [{}]
 
 
 # Calls that nobody ends

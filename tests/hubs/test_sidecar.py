@@ -249,6 +249,31 @@ def test_a_client_that_is_gone_takes_its_call_along(tmp_path: Path) -> None:
 # Many at once
 
 
+@pytest.mark.parametrize("language", ["python", "node", "mesh"])
+def test_clients_that_count_their_calls_alike_do_not_meet(tmp_path: Path, language: str) -> None:
+    with standing(tmp_path, "queue", language) as stand, ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(stand.clients)) for _ in range(5)]
+        for number in range(3):
+            for raw in clients:
+                raw.send({"message_id": b"%d" % number, "v": 3}, "wait", [0.3])
+            answers = [raw.answer() for raw in clients]
+            assert [(header["response_to"], name, args) for header, name, args in answers] == [
+                (b"%d" % number, "OK", ["waited"])
+            ] * len(clients)
+
+
+def test_a_client_that_starts_again_may_count_anew(tmp_path: Path) -> None:
+    with standing(tmp_path, "queue", "python") as stand:
+        for method, arguments in (("wait", [60]), ("add", [1, 2])):
+            with RawClient(stand.clients) as raw:
+                raw.send({"message_id": b"1", "v": 3}, method, arguments)
+                if method == "wait":
+                    with RawClient(stand.server.endpoint) as direct:
+                        eventually(lambda direct=direct: calls_of(direct) == 1, what="the call")
+                else:
+                    assert raw.answer()[1:] == ("OK", [3])
+
+
 @pytest.mark.parametrize(("language", "number"), [("node", 30), ("mesh", 70)])
 def test_streams_at_the_same_time_lose_nothing(tmp_path: Path, language: str, number: int) -> None:
     """More than an old server keeps for one connection, and than a hub reads in the time."""
@@ -490,7 +515,7 @@ def test_nothing_is_left_of_calls_however_they_ended(tmp_path: Path) -> None:
         gevent.joinall(callers, raise_error=True)
         session = sidecar._session
         eventually(lambda: not session.channels, what="the end of all calls")
-        assert (session.out, session.to_server, session._by_key, session._unheard) == ([], [], {}, 0)
-        assert not any(lane.open for lane in session.lanes)
+        assert (session.out, session.to_server, session._unheard) == ([], [], 0)
+        assert not any(lane.calls for lane in session.lanes)
         assert session.dropped.keys() <= {"late"}
         assert clients[0].open_streams() == 0
