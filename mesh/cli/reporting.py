@@ -81,9 +81,10 @@ def tell(lines: Iterable[str]) -> None:
         for line in lines:
             print(line)
         sys.stdout.flush()
-    except OutputError as error:
+    except (OutputError, BrokenPipeError) as error:
         discard_output()
-        complain("mesh", f"{error}; serving without it")
+        why = error if isinstance(error, OutputError) else "nobody reads standard output any more"
+        complain("mesh", f"{why}; serving without it")
 
 
 def report(error: BaseException, prog: str, state: State) -> int:

@@ -23,6 +23,8 @@ MESH = [sys.executable, "-m", "mesh.cli.main"]
 ANY_PORT = "tcp://127.0.0.1:*"
 BROKEN = [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")]
 """What a shell leaves of standard output, and why that can't be written."""
+UNREAD = "import os, sys; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.execvp(sys.argv[1], sys.argv[1:])"
+"""A program that runs a command whose standard output is a pipe without a reader."""
 
 SERVICE = '''
 import sys

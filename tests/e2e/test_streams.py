@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import BROKEN, MESH, environment, mesh, shell
+from tests.e2e.commands import BROKEN, MESH, UNREAD, environment, mesh, shell
 from tests.helpers.peers import LOCAL, free_port
 from tests.helpers.processes import Process, Result, eventually
+
+NOBODY_READS = "mesh: nobody reads standard output any more; serving without it"
 
 
 @pytest.mark.parametrize(("end", "reason"), BROKEN)
@@ -50,3 +53,23 @@ def test_a_server_runs_on_without_output(folder: Path, end: str, reason: str, pr
         eventually(lambda: mesh("call", endpoint, "nap", "0", cwd=folder).stdout == "rested\n")
         server.signal(signal.SIGTERM)
         assert server.wait() == 0, server.stderr
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_server_runs_on_when_nobody_reads_its_output(folder: Path, processes: str) -> None:
+    endpoint = f"{LOCAL}:{free_port()}"
+    command = [*MESH, "serve", "users:Users", "--bind", endpoint, "--processes", processes]
+    with Process([sys.executable, "-c", UNREAD, *command], cwd=folder, env=environment()) as server:
+        assert server.wait_for("^mesh: .*")[0] == NOBODY_READS
+        eventually(lambda: mesh("call", endpoint, "nap", "0", cwd=folder).stdout == "rested\n")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0, server.stderr
+
+
+@pytest.mark.parametrize("more", [["users:Users"], ["users:Users", "--processes", "2"], ["ipc://nobody"]])
+def test_a_worker_runs_on_when_nobody_reads_its_output(folder: Path, more: list[str]) -> None:
+    command = [sys.executable, "-m", "mesh.cli.register", "users", *more, "--hub", "ipc://no-hub"]
+    with Process([sys.executable, "-c", UNREAD, *command], cwd=folder, env=environment()) as worker:
+        assert worker.wait_for("^mesh: .*")[0] == NOBODY_READS
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.stderr
