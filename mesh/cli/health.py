@@ -12,14 +12,14 @@ import gevent
 from gevent.pool import Pool
 
 import mesh
-from mesh.cli.hub_client import HubClient
+from mesh.cli.hub_client import HubClient, is_silent
 from mesh.errors import MeshError, RemoteError, ServiceNotFound
 from mesh.names.model import Service
 
 PATIENCE = 1.0  # seconds that an endpoint has for its answer
 AT_ONCE = 100
 
-State = Literal["up", "down", "no workers", "paused", "-"]
+State = Literal["up", "down", "silent", "no workers", "paused", "-"]
 
 
 class _Closes(Protocol):
@@ -33,8 +33,9 @@ C = TypeVar("C", bound=_Closes)
 class Health:
     """What a look at one endpoint found. ms: the round trip. workers: that a hub has of the service.
 
-    state: `-` where there is nothing to ask; `no workers` and `paused` of a hub that is up, but has
-    no worker of the service, or none that takes calls now.
+    state: `-` where there is nothing to ask; `silent` where a connection stands, but no answer comes;
+    `no workers` and `paused` of a hub that is up, but has no worker of the service, or none that takes
+    calls now.
     """
 
     endpoint: str
@@ -92,22 +93,10 @@ class Checker:
         client = self._clients.get(endpoint)
         if client is None:
             client = self._clients[endpoint] = mesh.connect(endpoint, timeout=self._patience)
-        if not self._answers(client):
-            return Health(endpoint, "down")
-        # The first answer had to wait for the connection.
+        _look(client)  # the first answer has to wait for the connection
         began = perf_counter()
-        if not self._answers(client):
-            return Health(endpoint, "down")
-        return Health(endpoint, "up", _ms_since(began))
-
-    def _answers(self, client: mesh.Client) -> bool:
-        try:
-            client("_zerorpc_ping")
-        except RemoteError:
-            return True  # it does not know the ping, but it is there
-        except MeshError:
-            return False
-        return True
+        state = _look(client)
+        return Health(endpoint, state, _ms_since(began) if state == "up" else None)
 
     def _ask_hub(self, endpoint: str) -> _Told:
         client = self._hubs.get(endpoint)
@@ -119,9 +108,10 @@ class Checker:
         if answer.values is not None:
             up = Health(endpoint, "up", _ms_since(began))
             return _Told(up, str(answer.values.get("type")), answer.values["services"])
-        # Something has answered that can't tell, as a worker behind an anonymous queue.
-        up = Health(endpoint, "up", _ms_since(began))
-        return _Told(up if isinstance(answer.error, ServiceNotFound) else Health(endpoint, "down"))
+        if isinstance(answer.error, ServiceNotFound):
+            # Something has answered that can't tell, as a worker behind an anonymous queue.
+            return _Told(Health(endpoint, "up", _ms_since(began)))
+        return _Told(Health(endpoint, "silent" if answer.connected else "down"))
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +122,16 @@ class Checker:
         self._pool.kill()
         _close_others(self._clients, ())
         _close_others(self._hubs, ())
+
+
+def _look(client: mesh.Client) -> State:
+    try:
+        client("_zerorpc_ping")
+    except RemoteError:
+        return "up"  # it does not know the ping, but it is there
+    except MeshError as error:
+        return "silent" if is_silent(error) else "down"
+    return "up"
 
 
 def _answers_calls(service: Service) -> bool:

@@ -21,11 +21,12 @@ _SILENT = "forwarders, streamers and anonymous queues can't be asked, see 'prome
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one hub has told; or error: why it has not."""
+    """What one hub has told; or error: why it has not. connected: somebody is there, told or not."""
 
     endpoint: str
     values: dict[str, Any] | None
     error: MeshError | None = None
+    connected: bool = True
 
 
 class HubClient:
@@ -46,16 +47,17 @@ class HubClient:
             values = self._client(STATUS)
         except (RemoteError, ServiceNotFound):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
-        except MeshError:
+        except MeshError as error:
             if problem := self._hosts.problem(self._endpoint):
-                return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {problem}"))
-            return self._failed(TimeoutExpired("nobody answers; is a hub running there?"))
+                return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {problem}"), False)
+            return self._failed(TimeoutExpired("nobody answers; is a hub running there?"), is_silent(error))
         if not _is_status(values):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
         return Answer(self._endpoint, values)
 
-    def _failed(self, error: MeshError) -> Answer:
-        return Answer(self._endpoint, None, type(error)(f"{self._endpoint}: {error} ({_SILENT})"))
+    def _failed(self, error: MeshError, connected: bool = True) -> Answer:
+        told = type(error)(f"{self._endpoint}: {error} ({_SILENT})")
+        return Answer(self._endpoint, None, told, connected)
 
     def close(self) -> None:
         self._connection.close()
@@ -67,6 +69,11 @@ class HubClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_silent(error: MeshError) -> bool:
+    """Whether a question went out by a connection, and no answer came."""
+    return isinstance(error, TimeoutExpired) and not error.refused
 
 
 def _is_status(values: Any) -> bool:

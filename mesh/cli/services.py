@@ -26,7 +26,7 @@ REFRESH = 2.0  # seconds between two looks of --watch
 HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
 # What a narrow terminal can do without, the first to go first.
 OPTIONAL = ("SOURCE", "WORKERS", "TYPE")
-COLOURS = {"up": "green", "down": "red", "no workers": "yellow", "paused": "yellow"}
+COLOURS = {"up": "green", "down": "red", "silent": "yellow", "no workers": "yellow", "paused": "yellow"}
 
 Checked = tuple["Service", Sequence["Health"]]
 
@@ -39,10 +39,10 @@ Checked = tuple["Service", Sequence["Health"]]
 def services(watch: bool, as_json: bool, services_file: str | None) -> None:
     """Show every service of the registry: health, type, workers, endpoints and source.
 
-    Each endpoint is asked for a ping, and a hub for its status. HEALTH is up, down, or - where there
-    is nothing to ask: only servers of calls (router) and hubs are. A hub that is up may have no
-    workers of the service, or only such as take no calls now: paused. MS is the round trip. WORKERS
-    is how many of the service a hub has.
+    Each endpoint is asked for a ping, and a hub for its status. HEALTH is up, down, silent where a
+    connection stands but no answer comes, or - where there is nothing to ask: only servers of calls
+    (router) and hubs are. A hub that is up may have no workers of the service, or only such as take no
+    calls now: paused. MS is the round trip. WORKERS is how many of the service a hub has.
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.health import Checker

@@ -194,17 +194,21 @@ def test_a_queue_hub_has_one_service_whatever_the_registry_calls_it(tmp_path: Pa
 def test_an_anonymous_queue_is_up_and_can_not_tell(tmp_path: Path) -> None:
     text = f"in: {ANY}\nout: {ANY}\ntype: queue\nworkers: anonymous\n"
     (tmp_path / "users.py").write_text("def get():\n    return 1\n")
-    with (
-        commands.hub(text, tmp_path) as (_, shown),
-        start("serve", "users", "--connect", shown.out, cwd=tmp_path) as server,
-    ):
-        server.wait_for("^serving users")
-        assert mesh("call", shown.in_, "get", cwd=tmp_path).stdout == "1\n"
-        (tmp_path / "services.yml").write_text(f"users: {{hub: {shown.in_}}}\n")
-        row = mesh("services", cwd=tmp_path).stdout.splitlines()[1].split("\t")
-        assert (row[1], row[4]) == ("up", "-")
-        line = failed(mesh("hub-status", "users", cwd=tmp_path), 3)
-        assert "what answers is no hub that can be asked" in line
+    with commands.hub(text, tmp_path) as (_, shown):
+        (tmp_path / "services.yml").write_text(f"users: {{hub: {shown.in_}}}\ndirect: {shown.in_}\n")
+
+        def states() -> list[str]:
+            return [
+                one[1] + one[4] for one in map(str.split, mesh("services", cwd=tmp_path).stdout.splitlines())
+            ]
+
+        assert states()[1:] == ["silent-", "silent-"], "nobody is there who could answer"
+        with start("serve", "users", "--connect", shown.out, cwd=tmp_path) as server:
+            server.wait_for("^serving users")
+            assert mesh("call", shown.in_, "get", cwd=tmp_path).stdout == "1\n"
+            assert states()[1:] == ["up-", "up-"]
+            line = failed(mesh("hub-status", "users", cwd=tmp_path), 3)
+            assert "what answers is no hub that can be asked" in line
 
 
 @pytest.mark.parametrize(
