@@ -12,7 +12,7 @@ import click
 from mesh.cli.client import open_client
 from mesh.cli.describe import Description, Method, describe
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
-from mesh.cli.output import Printer, summary
+from mesh.cli.output import Printer, columns_of, summary
 from mesh.cli.screen import folded
 from mesh.errors import MeshError
 
@@ -68,7 +68,7 @@ def list_methods(printer: Printer, service: str, description: Description) -> No
             printer.line(f"{method.name}\t{summary(method.doc)}".rstrip("\t"))
         return
     _heading(printer, service, description)
-    widest = max((len(method.name) for method in methods), default=0)
+    widest = max((columns_of(method.name) for method in methods), default=0)
     for method in methods:
         printer.columns(method.name, min(widest, printer.width // 2), summary(method.doc))
 

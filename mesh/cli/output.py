@@ -13,6 +13,7 @@ import math
 import shutil
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -139,7 +140,7 @@ class Printer:
     def wrapped(self, text: str, indent: str) -> None:
         """Write a text under `indent`, its paragraphs folded where the terminal is too narrow."""
         for paragraph in paragraphs(self.safe(text)):
-            if not self.tty or max(len(indent + line) for line in paragraph) <= self.width:
+            if not self.tty or max(columns_of(indent + line) for line in paragraph) <= self.width:
                 self.line("\n".join((indent + line).rstrip() for line in paragraph))
                 continue
             first = paragraph[0]
@@ -151,7 +152,7 @@ class Printer:
         """Write two columns of a list, the second cut to the terminal's width."""
         name = cut(self.safe(left), width)
         text = cut(self.safe(right), self.width - width - 4)
-        self.line(f"  {self.paint(name, fg='cyan')}{' ' * (width - len(name))}  {text}".rstrip())
+        self.line(f"  {self.paint(name, fg='cyan')}{' ' * (width - columns_of(name))}  {text}".rstrip())
 
     def table(
         self,
@@ -169,9 +170,9 @@ class Printer:
             return ["\t".join(row) for row in (head, *rows)]
         kept = fitting_columns(head, rows, optional, self.width)
         lines = [[head[i] for i in kept], *([self.safe(row[i]) for i in kept] for row in rows)]
-        widths = fit([max(map(len, column)) for column in zip(*lines, strict=True)], self.width)
+        widths = fit([max(map(columns_of, column)) for column in zip(*lines, strict=True)], self.width)
         top, *others = (
-            [cut(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)]
+            [padded(cut(cell, width), width) for cell, width in zip(line, widths, strict=True)]
             for line in lines
         )
         painted = [[self._cell(cell, colours or {}) for cell in line] for line in others]
@@ -191,7 +192,7 @@ def fitting_columns(
     """The numbers of the columns that are shown: without as many optional ones as are too many."""
     kept = list(range(len(head)))
     spare = [head.index(name) for name in optional]
-    while spare and sum(max(len(row[i]) for row in (head, *rows)) + gap for i in kept) - gap > total:
+    while spare and sum(max(columns_of(row[i]) for row in (head, *rows)) + gap for i in kept) - gap > total:
         kept.remove(spare.pop(0))
     return kept
 
@@ -208,7 +209,31 @@ def fit(widths: Sequence[int], total: int, gap: int = 2) -> list[int]:
 
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` columns, with … where something is missing."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    if columns_of(text) <= width:
+        return text
+    kept, room = "", width - 1
+    for char in text:
+        room -= columns_of(char)
+        if room < 0:
+            break
+        kept += char
+    return kept + "…"
+
+
+def padded(text: str, width: int) -> str:
+    """`text` and the blanks that it lacks of `width` columns."""
+    return text + " " * (width - columns_of(text))
+
+
+def columns_of(text: str) -> int:
+    """The columns of a terminal that `text` takes: two for each wide character, none for an accent."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # drawn on the one before, or not at all
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def paragraphs(text: str) -> list[list[str]]:

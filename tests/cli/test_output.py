@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mesh.cli import output
-from mesh.cli.output import Printer, cut, fit, from_json, paragraphs, summary, to_json
+from mesh.cli.output import Printer, columns_of, cut, fit, from_json, paragraphs, summary, to_json
 from mesh.cli.reporting import one_line
 
 
@@ -157,6 +157,39 @@ def test_a_table_in_a_narrow_terminal_leaves_out_or_cuts(screen: Any) -> None:
     assert max(map(len, lines)) <= 30
 
 
+WIDE = [("ユーザー", "up", "services.yml:3"), ("cafe\u0301", "down", "services.yml:4")]
+
+
+def test_a_table_of_wide_characters_is_aligned_by_columns(screen: Any) -> None:
+    printer, _ = screen(tty=True, columns=60)
+    assert printer.table(HEAD, WIDE) == [
+        "NAME      HEALTH  SOURCE",
+        "ユーザー  up      services.yml:3",
+        "cafe\u0301      down    services.yml:4",
+    ]
+    printer, _ = screen(tty=True, columns=18)
+    assert printer.table(HEAD, WIDE, optional=("SOURCE",))[1] == "ユーザー  up"
+    printer, _ = screen(tty=True, columns=20)
+    lines = printer.table(HEAD, [("検索" * 20, "up", "検索" * 20)])
+    assert max(map(columns_of, lines)) <= 20 and lines[1].count("…") == 2
+
+
+def test_a_list_of_wide_characters_is_aligned_by_columns(screen: Any) -> None:
+    printer, shown = screen(tty=True, columns=30)
+    printer.columns("検索", 6, "探す" * 20)
+    printer.columns("search", 6, "x" * 40)
+    wide, plain = shown.shown().splitlines()
+    assert wide == "  検索    " + "探す" * 4 + "探…" and plain == "  search  " + "x" * 19 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("abc", 3), ("é", 1), ("e\u0301", 1), ("検索", 4), ("\uff21", 2), ("ｱ", 1), ("\u200d", 0)],
+)
+def test_the_columns_of_a_text(text: str, columns: int) -> None:
+    assert columns_of(text) == columns
+
+
 def test_colours_only_where_they_are_wanted(screen: Any) -> None:
     printer, _ = screen(tty=True, colour=True)
     assert "\x1b[31mdown" in printer.table(HEAD, ROWS, colours={"down": "red"})[2]
@@ -198,6 +231,8 @@ def test_widths_never_sum_to_more_than_there_is() -> None:
     assert fit([10, 50, 8], 40) == [10, 18, 8]
     assert fit([10, 50, 8], 4) == [4, 4, 4]
     assert cut("abcdef", 4) == "abc…" and cut("abc", 4) == "abc"
+    assert (cut("検索検", 6), cut("検索検", 5), cut("検索検", 4)) == ("検索検", "検索…", "検…")
+    assert cut("e\u0301e\u0301e\u0301", 2) == "e\u0301…"
 
 
 def test_an_error_is_one_line_whatever_the_server_sent() -> None:
