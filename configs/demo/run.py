@@ -209,7 +209,7 @@ def play(demo: Demo) -> None:
 
     title("An exception arrives with its name, and as an exit code")
     demo.mesh("call", "users", "get", "99", code=1, expect="KeyError: 99")
-    demo.mesh("call", "users", "gte", "42", code=1, expect="did you mean get")
+    demo.mesh("call", "users", "gte", "42", code=1, expect="did you mean 'get'")
     demo.mesh("call", "nobody", "get", code=3, expect="no service 'nobody'")
 
     title("The same from Python")

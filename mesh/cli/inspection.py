@@ -101,7 +101,7 @@ def _unknown_method(service: str, name: str, names: list[str]) -> MeshError:
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see mesh inspect {service}"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"see mesh inspect {service}"
     return MeshError(f"{service} has no method {name!r}; {hint}")
 
 

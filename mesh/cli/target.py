@@ -168,7 +168,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, [other for other in names if not other.startswith("_")], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else ""
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _instantiate(cls: type, text: str) -> Any:

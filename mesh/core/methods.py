@@ -86,7 +86,7 @@ class MethodTable:
     def unknown(self, method: str) -> NameError:
         """The error for a method that is not there."""
         near = difflib.get_close_matches(method[:100], self.exposed, 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return NameError(f"{self.name} has no method {method!r:.100}{hint}")
 
     def _inspect(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_the_current_directory_is_on_the_path_once(shop: Path) -> None:
 
 def test_no_such_module_names_the_place_and_the_nearest(shop: Path) -> None:
     text = failure("acmee.shop")
-    assert "no module 'acmee.shop'" in text and str(shop) in text and "acme?" in text
+    assert "no module 'acmee.shop'" in text and str(shop) in text and "'acme'?" in text
 
 
 def test_no_such_module_in_a_package(shop: Path) -> None:
@@ -129,11 +129,13 @@ def test_no_such_module_in_a_package(shop: Path) -> None:
 
 
 def test_a_dotted_path_that_ends_nowhere_says_what_the_module_lacks(shop: Path) -> None:
-    assert failure("acme.shop.Usres") == "acme.shop has no attribute 'Usres'; did you mean Users or users?"
+    assert (
+        failure("acme.shop.Usres") == "acme.shop has no attribute 'Usres'; did you mean 'Users' or 'users'?"
+    )
 
 
 def test_no_such_attribute(shop: Path) -> None:
-    assert "did you mean Users" in failure("acme.shop:Usres")
+    assert "did you mean 'Users'" in failure("acme.shop:Usres")
     assert failure("acme.shop:zzz") == "acme.shop has no attribute 'zzz'"
 
 

@@ -92,7 +92,7 @@ def test_something_callable_gets_every_event_with_its_name() -> None:
 
 
 def test_an_unknown_event_is_told_with_a_suggestion() -> None:
-    assert "no method 'sad'; did you mean said?" in Handlers(Log()).unknown("sad")
+    assert "no method 'sad'; did you mean 'said'?" in Handlers(Log()).unknown("sad")
 
 
 @pytest.mark.parametrize("target", [object(), {}, {"a": 1}, None])

@@ -303,7 +303,7 @@ class TestBuiltIns:
         }
 
     def test_of_what_is_not_there(self) -> None:
-        with pytest.raises(NameError, match=r"users has no method 'gte'; did you mean get\?"):
+        with pytest.raises(NameError, match=r"users has no method 'gte'; did you mean 'get'\?"):
             self.ask("_zerorpc_help", "gte")
 
     @pytest.mark.parametrize("method", [None, 5, ["get"], {"a": 1}, b"get"])

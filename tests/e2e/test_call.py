@@ -96,7 +96,7 @@ def test_debug_shows_the_remote_traceback(folder: Path, arguments: list[str]) ->
 
 
 def test_an_unknown_method_names_the_nearest(folder: Path) -> None:
-    assert "no method 'gett'; did you mean get?" in failed(mesh("call", "users", "gett", cwd=folder), 1)
+    assert "no method 'gett'; did you mean 'get'?" in failed(mesh("call", "users", "gett", cwd=folder), 1)
 
 
 def test_wrong_arguments_for_the_method(folder: Path) -> None:

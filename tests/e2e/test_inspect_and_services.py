@@ -55,7 +55,7 @@ class TestInspect:
         assert others and all(line.startswith(" " * 8) and len(line) <= 40 for line in others)
 
     def test_an_unknown_method(self, folder: Path) -> None:
-        assert "did you mean get?" in failed(mesh("inspect", "users", "gett", cwd=folder), 1)
+        assert "did you mean 'get'?" in failed(mesh("inspect", "users", "gett", cwd=folder), 1)
 
     def test_an_unknown_service(self, folder: Path) -> None:
         assert "no service 'nobody'" in failed(mesh("inspect", "nobody", cwd=folder), 3)

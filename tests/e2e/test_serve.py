@@ -66,10 +66,10 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
     ("arguments", "part"),
     [
         (["userz:Users"], "no module 'userz'"),
-        (["users:User"], "did you mean Users?"),
+        (["users:User"], "did you mean 'Users'?"),
         (["users.py:Users"], "for a file give its module: users:Users"),
         (["users:Users", "--processes", "2", "--bind", "ipc:///tmp/x"], "--processes needs tcp"),
-        (["users:User", "--processes", "3", "--bind", ANY_PORT], "did you mean Users?"),
+        (["users:User", "--processes", "3", "--bind", ANY_PORT], "did you mean 'Users'?"),
         (["users:Users", "--bind", "4242"], "'4242' is no endpoint"),
         (["users:Users", "--hub", "127.0.0.1:1"], "did you mean 'tcp://127.0.0.1:1'?"),
         (["users:Users", "--threads", "0"], "'--threads': '0' is not a whole number from 1 up"),

@@ -208,7 +208,7 @@ def test_private_names_are_not_remote(users: mesh.Client) -> None:
 
 
 def test_an_unknown_method_is_told_with_a_suggestion(users: mesh.Client) -> None:
-    with pytest.raises(NameError, match=r"Users has no method 'ad'; did you mean add"):
+    with pytest.raises(NameError, match=r"Users has no method 'ad'; did you mean 'add'"):
         users.ad("Ann")
 
 

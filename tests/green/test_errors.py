@@ -219,7 +219,7 @@ def test_an_unknown_method_has_no_traceback_and_no_line_in_the_log(
     for _ in range(20):
         error = failure(client.fin)
         assert isinstance(error, NameError)
-        assert error.msg == "Failing has no method 'fin'; did you mean fine?"
+        assert error.msg == "Failing has no method 'fin'; did you mean 'fine'?"
         assert error.traceback is None
     assert [r.message for r in caplog.records if "dropped" not in r.message] == []
 
