@@ -39,6 +39,11 @@ class HubLinks:
     def __bool__(self) -> bool:
         return bool(self._links)
 
+    def knows(self, endpoint: str, service: str) -> bool:
+        """Whether there is a worker of that service for that hub: with two it would be given too much."""
+        links = self._links.values()
+        return any((link.endpoint, link.registration.service) == (endpoint, service) for link in links)
+
     # Life
 
     def add(self, endpoint: str, registration: Registration) -> None:

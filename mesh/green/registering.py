@@ -26,7 +26,7 @@ def check_registration(service: str, hub: str | Sequence[str], heartbeat: float)
     endpoints = [hub] if isinstance(hub, str) else list(hub)
     twice = next((one for number, one in enumerate(endpoints) if one in endpoints[:number]), None)
     if twice is not None:
-        raise ConfigError(f"the hub {twice!r} stands twice in the list")
+        raise ConfigError(f"{twice} is given twice")
     for endpoint in endpoints:
         check_endpoint(endpoint)
         if endpoint.startswith("inproc:"):

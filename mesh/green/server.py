@@ -118,10 +118,13 @@ class Server(Life):
         about = {"capacity": self._workers.capacity, **myself()}
         if address is not None:
             about["address"] = address
-        for endpoint in endpoints:
-            with self._port.lock:
-                if self._port.closed:
-                    raise MeshError(f"{self.name} was stopped; make a new server")
+        with self._port.lock:
+            if self._port.closed:
+                raise MeshError(f"{self.name} was stopped; make a new server")
+            for endpoint in endpoints:
+                if self._port.hubs.knows(endpoint, service):
+                    raise ConfigError(f"{endpoint} is given twice: {service} is registered there already")
+            for endpoint in endpoints:
                 self._port.register(endpoint, Registration(service, about, heartbeat))
 
     # Life

@@ -334,7 +334,7 @@ def test_a_strict_broker_of_somebody_else(serve: Serve, wires: Wires) -> None:
         (None, "tcp://127.0.0.1:1", {}, "None is no name of a service"),
         ("shop", [], {}, "is no hub"),
         ("shop", 5, {}, "is no hub"),
-        ("shop", ["tcp://127.0.0.1:1", "tcp://127.0.0.1:1"], {}, "stands twice"),
+        ("shop", ["tcp://127.0.0.1:1", "tcp://127.0.0.1:1"], {}, "tcp://127.0.0.1:1 is given twice"),
     ],
 )
 def test_wrong_arguments(service: Any, hub: Any, options: dict[str, Any], part: str, shop: Shop) -> None:
@@ -358,6 +358,17 @@ def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve
             assert [list(stream) for stream in streams] == [list(range(1, 5_000))] * 2
             eventually(lambda: list(map(pool.capacity, pool)) == [2])
             assert client.price("jam") == 4.0
+
+
+def test_a_hub_is_given_once_for_each_service(shop: Shop) -> None:
+    server, one, two = mesh.Server(shop), nobody(), nobody()
+    server.register("shop", one)
+    for hubs in (one, [two, one]):
+        with pytest.raises(ConfigError, match=f"^{one} is given twice: shop is registered there already$"):
+            server.register("shop", hubs)
+    server.register("store", one)
+    server.register("shop", two)
+    server.stop()
 
 
 class Told:
