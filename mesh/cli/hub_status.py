@@ -14,7 +14,7 @@ from mesh.cli.options import debug_option, json_option, seconds_option, service_
 from mesh.cli.output import Printer
 from mesh.cli.reporting import complain, one_line
 from mesh.cli.screen import folded, show
-from mesh.errors import ConfigError
+from mesh.errors import ConfigError, TimeoutExpired
 
 if TYPE_CHECKING:
     from mesh.cli.hub_client import Answer, HubClient
@@ -46,7 +46,8 @@ def hub_status(
 
     BUSY is the calls that workers have, of those that they take at once. OLDEST is how long the
     oldest call waits, or takes. CALLS/S is of the last five seconds. With --json there is a line
-    for each hub, also one that does not answer. The exit code is 3 where none does.
+    for each hub, also one that does not answer. The exit code is 3 where none does, but for --watch,
+    which waits.
     """
     import gevent
 
@@ -59,9 +60,12 @@ def hub_status(
     try:
         answers = _ask(hubs)
         errors = [answer.error for answer in answers if answer.error is not None]
-        if as_json or len(errors) < len(answers):
+        # A hub that is not there yet is waited for; what is no hub will not become one.
+        waits = watch and any(isinstance(error, TimeoutExpired) for error in errors)
+        failed = len(errors) == len(answers) and not waits
+        if as_json or not failed:
             _show(printer, answers, watch)
-        if len(errors) == len(answers):
+        if failed:
             raise errors[0]
         while watch:
             gevent.sleep(REFRESH)

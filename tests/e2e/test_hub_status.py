@@ -111,6 +111,18 @@ def test_watch_goes_on_while_the_hub_is_away(tmp_path: Path) -> None:
                 watching.wait_for(f'"pid": {second.pid},')
 
 
+@pytest.mark.parametrize(("form", "awaited"), [([], "^hub hub "), (["-j"], '"name": "hub"')])
+def test_watch_waits_for_a_hub_that_is_not_there_yet(tmp_path: Path, form: list[str], awaited: str) -> None:
+    endpoint = nobody()
+    with start("hub-status", "--watch", *form, "--timeout", "0.3", endpoint, cwd=tmp_path) as watching:
+        watching.wait_for("nobody answers")
+        with commands.hub(MAJORDOMO.replace(f"in: {ANY}", f"in: {endpoint}"), tmp_path):
+            watching.wait_for(awaited)
+        watching.signal(signal.SIGINT)
+        assert watching.wait() == 130
+        assert watching.stderr == ""
+
+
 def test_a_name_that_is_reached_through_hubs_asks_each(tmp_path: Path, hub: Shown) -> None:
     dead = nobody()
     (tmp_path / "services.yml").write_text(f"users: {{hub: [{hub.in_}, {dead}]}}\ndirect: {dead}\n")
@@ -157,8 +169,9 @@ def test_what_a_worker_says_of_itself_breaks_no_line(tmp_path: Path) -> None:
 def test_what_answers_is_no_hub(tmp_path: Path) -> None:
     (tmp_path / "users.py").write_text("def get():\n    return 1\n")
     with serving("users", "--bind", ANY, cwd=tmp_path) as (_, endpoint):
-        line = failed(mesh("hub-status", endpoint, cwd=tmp_path), 3)
-        assert f"{endpoint}: what answers is no hub" in line
+        for more in ([], ["--watch"]):
+            line = failed(mesh("hub-status", endpoint, *more, cwd=tmp_path), 3)
+            assert f"{endpoint}: what answers is no hub" in line
 
 
 def test_what_services_tells_of_hubs(tmp_path: Path, hub: Shown) -> None:
