@@ -13,7 +13,7 @@ from gevent.pool import Pool
 
 import mesh
 from mesh.cli.hub_client import HubClient, is_silent
-from mesh.errors import MeshError, RemoteError, ServiceNotFound
+from mesh.errors import MeshError, Overloaded, RemoteError, ServiceNotFound
 from mesh.names.model import Service
 
 PATIENCE = 1.0  # seconds that an endpoint has for its answer
@@ -127,8 +127,8 @@ class Checker:
 def _look(client: mesh.Client) -> State:
     try:
         client("_zerorpc_ping")
-    except RemoteError:
-        return "up"  # it does not know the ping, but it is there
+    except (Overloaded, RemoteError):
+        return "up"  # it has no room for a ping, or does not know it, but it is there
     except MeshError as error:
         return "silent" if is_silent(error) else "down"
     return "up"

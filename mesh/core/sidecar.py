@@ -313,6 +313,7 @@ class SidecarSession:
         if not call.sent:
             return
         self._gone[call.lane, call.key] = self._now + GONE_FOR
+        self._gone.move_to_end((call.lane, call.key))
         while len(self._gone) > MAX_GONE or next(iter(self._gone.values())) <= self._now:
             self._gone.popitem(last=False)
 

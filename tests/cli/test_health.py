@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.health import Health, _of_hub, _Told
+from mesh.cli.health import Health, _look, _of_hub, _Told
+from mesh.errors import LostRemote, Overloaded, RemoteError
 from mesh.names.model import Service
 
 HUB = "tcp://127.0.0.1:1"
@@ -39,3 +40,19 @@ def test_the_state_of_a_service_at_a_hub(
 @pytest.mark.parametrize("health", [Health(HUB, "up", 1.5), Health(HUB, "down")])
 def test_a_hub_that_does_not_tell(health: Health) -> None:
     assert _of_hub(USERS, _Told(health)) == health
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RemoteError("NameError", "no such method"), "up"),
+        (Overloaded("1000 calls wait already"), "up"),
+        (LostRemote("the connection broke"), "down"),
+    ],
+)
+def test_whoever_refuses_a_ping_is_there(error: Exception, state: str) -> None:
+    def client(method: str) -> None:
+        raise error
+
+    look: Any = _look
+    assert look(client) == state

@@ -482,6 +482,17 @@ def test_nothing_is_offered_before_the_server_has_answered() -> None:
     assert args[0] == "LostRemote"
 
 
+def test_the_ids_of_ended_calls_are_forgotten_in_their_order(stand: Stand) -> None:
+    """Also those that were used again meanwhile."""
+    session = stand.session
+    for number in (b"1", b"2", b"1", b"3"):
+        stand.call(ONE, number)
+        session.channels[ONE].sent = True
+        session.lost([ONE])
+        stand.now += GONE_FOR * 0.6
+    assert [key for _, key in session._gone] == [b"1", b"3"]
+
+
 def test_a_silent_server_gets_no_calls_and_keeps_those_it_has(stand: Stand) -> None:
     stand.call()
     stand.until(stand.now + 3 * HEARTBEAT, well=False)
