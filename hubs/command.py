@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -20,20 +20,21 @@ import click
 
 from mesh.cli.options import debug_option, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run
-from mesh.cli.streams import discard_output
 from mesh.errors import ConfigError
 
 if TYPE_CHECKING:
     from hubs.hub import Endpoints
-    from hubs.runner import Runner
     from hubs.spec import HubSpec
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for hubs that have failed."""
 SOON = 0.05
 """Seconds between two looks whether hubs that drain have done so."""
+LAST_LINES = 0.5
+"""Seconds that the last lines have to be read, where somebody reads."""
 OPEN_FILES = 262_144
 """At the most; each client and worker is one."""
+WAITED_FOR = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("hubs")
 
@@ -67,19 +68,31 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
             _check_paths(spec)
             print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
         return
+    from hubs.lines import Output
+
+    output = Output()
+    try:
+        code = _run(partial(load, files), output.print)
+    finally:
+        output.end(LAST_LINES)
+    ctx.exit(code)
+
+
+def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
+    from hubs.memory import of_this_process
     from hubs.runner import Runner, make_hub
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    def announce(spec: HubSpec, real: Endpoints) -> None:
+        say(_line(spec, real.in_, real.out))
+
     _raise_file_limit()
     signals = Signals()
-    runner = Runner(partial(load, files), make_hub, _announce)
-    runner.start()
-    ctx.exit(_run(runner, signals))
-
-
-def _run(runner: Runner, signals: Signals) -> int:
-    from hubs.memory import of_this_process
-
+    runner = Runner(load, make_hub, announce)
+    try:
+        runner.start()
+    except ConfigError:
+        signals.give_back()
+        raise
     memory = of_this_process()
     while (number := signals.wait(SOON if runner.reloading else LOOK_EVERY)) in (None, signal.SIGHUP):
         if number:
@@ -107,8 +120,12 @@ class Signals:
         # Its put may interrupt its get, which no other queue allows.
         self._received: SimpleQueue[int] = SimpleQueue()
         self._stopping = False
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._receive)
+        self._before = {number: signal.signal(number, self._receive) for number in WAITED_FOR}
+
+    def give_back(self) -> None:
+        """Leave them to whoever had them before: nobody waits for them any more."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def wait(self, seconds: float) -> int | None:
         """The next signal, None where none came in that time."""
@@ -126,13 +143,6 @@ class Signals:
 
 def _line(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> str:
     return f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}"
-
-
-def _announce(spec: HubSpec, real: Endpoints) -> None:
-    try:
-        print(_line(spec, real.in_, real.out), flush=True)
-    except OSError:
-        discard_output()  # nobody reads it any more, and the hub goes on
 
 
 def _raise_file_limit() -> None:

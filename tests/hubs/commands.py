@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -58,3 +59,15 @@ def reload(process: Process, text: str, folder: Path, *, says: str) -> None:
     (folder / "hub.yml").write_text(text)
     process.signal(signal.SIGHUP)
     process.wait_for(says)
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that takes nothing before somebody reads the NULs in it: the end to read, and that to write."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer

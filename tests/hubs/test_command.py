@@ -6,18 +6,25 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
 import zmq
 
+import mesh
+from hubs import command
+from hubs.spec import HubSpec
+from mesh.errors import ConfigError
 from tests.e2e.commands import BROKEN, Terminal, environment, shell
 from tests.helpers.peers import free_port, nobody
-from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, run
-from tests.hubs.commands import MESH_HUB, hub, mesh_hub, reload, shown, start
+from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, python, run
+from tests.hubs.commands import MESH_HUB, full_pipe, hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, Wires
 
+WORKER = Path(__file__).with_name("worker.py")
 STREAMER = f"in: {ANY}\nout: {ANY}\ntype: streamer\n"
 
 
@@ -100,13 +107,14 @@ def test_check_says_that_it_can_t_print(tmp_path: Path, end: str, reason: str) -
     assert result.stderr == f"mesh-hub: standard output can't be written: {reason}\n"
 
 
-@pytest.mark.parametrize("end", [end for end, _ in BROKEN])
-def test_hubs_run_on_without_output(tmp_path: Path, wires: Wires, end: str) -> None:
+@pytest.mark.parametrize(("end", "reason"), BROKEN)
+def test_hubs_run_on_without_output_and_say_so(tmp_path: Path, wires: Wires, end: str, reason: str) -> None:
     in_, out = nobody(), nobody()
     (tmp_path / "hub.yml").write_text(f"in: {in_}\nout: {out}\ntype: streamer\n")
     with Process(["sh", "-c", f'exec "$@" {end}', "sh", *MESH_HUB, "hub.yml"], cwd=tmp_path) as process:
         wires(zmq.PUSH, in_).send(b"job")
         assert wires(zmq.PULL, out).recv() == b"job"
+        process.wait_for(f"standard output can't be written: {reason}; serving without it$")
         process.signal(signal.SIGTERM)
         assert process.wait() == 0, process.describe()
 
@@ -334,12 +342,77 @@ def test_it_goes_on_when_nobody_reads_its_output_any_more(tmp_path: Path) -> Non
         assert process.stdout and process.stderr
         assert process.stdout.readline().startswith("hub hub (streamer)")
         process.stdout.close()
+        said = []
         for drain in (1, 2):
             file.write_text(f"{STREAMER}drain: {drain}\n")
             process.send_signal(signal.SIGHUP)
-            assert "reloaded: changed hub" in process.stderr.readline()
+            while not said or "reloaded: changed hub" not in said[-1]:
+                said.append(process.stderr.readline())
+            said.append("")
+        process.send_signal(signal.SIGTERM)
+        said += process.stderr
+        assert process.wait(PATIENCE) == 0
+        problem = "standard output can't be written: Broken pipe; serving without it\n"
+        assert sum(line.endswith(problem) for line in said) == 1
+
+
+@contextmanager
+def unread(text: str, folder: Path) -> Iterator[tuple[Popen[bytes], int]]:
+    """A hub whose standard output and error nobody reads, and the pipe of both."""
+    (folder / "hub.yml").write_text(text)
+    reader, writer = full_pipe()
+    env = {**os.environ, **environment()}
+    with Popen([*MESH_HUB, "hub.yml"], cwd=folder, env=env, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        try:
+            yield process, reader
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+@pytest.mark.parametrize("kind", ["queue", "streamer"])
+def test_it_serves_and_ends_though_nobody_reads_what_it_says(tmp_path: Path, wires: Wires, kind: str) -> None:
+    in_, out = nobody(), nobody()
+    with unread(f"in: {in_}\nout: {out}\ntype: {kind}\n", tmp_path) as (process, _):
+        if kind == "queue":
+            with (
+                python(Path(__file__).with_name("worker.py"), out, "users", "7"),
+                mesh.connect(in_) as client,
+            ):
+                # The worker's registration is a line in the log.
+                assert client.with_options(retries=100).echo("x") == "x"
+        else:
+            wires(zmq.PUSH, in_).send(b"job")
+            assert wires(zmq.PULL, out).recv() == b"job"
+        process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+def test_the_signals_end_what_can_t_start_while_nobody_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong() -> list[HubSpec]:
+        assert signal.getsignal(signal.SIGTERM) is not before
+        raise ConfigError("hub.yml: is wrong")
+
+    monkeypatch.setattr(command, "_raise_file_limit", lambda: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ConfigError, match="is wrong"):
+        command._run(wrong, lambda line: None)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_was_said_meanwhile_is_there_when_somebody_reads_again(tmp_path: Path, wires: Wires) -> None:
+    in_, out = nobody(), nobody()
+    with unread(f"in: {in_}\nout: {out}\ntype: streamer\n", tmp_path) as (process, reader):
+        wires(zmq.PUSH, in_).send(b"job")
+        assert wires(zmq.PULL, out).recv() == b"job"
+        process.send_signal(signal.SIGTERM)
+        with open(reader, "rb", closefd=False) as file:
+            said = file.read().lstrip(b"\0").decode()
+        assert process.wait(PATIENCE) == 0
+    assert f"hub hub (streamer) in {in_} out {out}\n" in said
+    assert "INFO hubs: finishing what is under way" in said
 
 
 def test_sigterm_does_not_wait_for_a_reload_that_drains(tmp_path: Path, wires: Wires) -> None:
