@@ -51,6 +51,8 @@ GRACE: Final = 0.25
 not read yet when the connection ends."""
 MARGIN: Final = 1.0
 LOG_EVERY: Final = 1.0
+STUCK_AFTER: Final = 2.0
+"""Seconds without a turn; those of a busy hub take milliseconds."""
 
 log = logging.getLogger("hubs")
 
@@ -95,6 +97,7 @@ class Broker:
         self._probes: list[list[float]] = [[] for _ in self._routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
+        self._prodded = NEVER  # when it was, while no turn has come since
         self._grace = 0.0
         self._logged = self.switch.dropped.copy()
         self._notes = Notes(spec.name)
@@ -132,6 +135,14 @@ class Broker:
             told.cancel()
             return None
 
+    def prod(self, now: float) -> None:
+        if self._prodded == NEVER:
+            self._prodded = now
+            self._wake()
+
+    def stuck(self, now: float) -> bool:
+        return now - self._prodded >= STUCK_AFTER
+
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if _identity(spec) != _identity(self.spec):
             return None
@@ -161,6 +172,9 @@ class Broker:
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
+        self._wake()
+
+    def _wake(self) -> None:
         with self._ending:
             if self._ended:
                 return  # the pipe's number may be another file's by now
@@ -190,6 +204,7 @@ class Broker:
     def _turn(self) -> None:
         """Wait for something to do, and do it: messages in batches, then what they lead to."""
         ready = self._wait()
+        self._prodded = NEVER
         switch = self.switch
         now = time.monotonic()
         for router in self._routers:

@@ -168,6 +168,13 @@ class Device:
             "bytes": {"in": carried.front_size, "out": carried.back_size},
         }
 
+    def prod(self, now: float) -> None:
+        pass
+
+    def stuck(self, now: float) -> bool:
+        """Never: where it takes no turn its far side has no room, which is no fault of its own."""
+        return False
+
     def stop(self, drain: float) -> None:
         self._stopping.set()
         if self._watcher.is_alive():

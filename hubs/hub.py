@@ -34,8 +34,14 @@ class Hub(Protocol):
     def status(self, patience: float) -> Values | None:
         """What it tells of itself, as status.py has it; None where it can't within those seconds.
 
-        The one method that any number of threads may call at any time.
+        This and `stuck` may be called by any number of threads at any time.
         """
+
+    def prod(self, now: float) -> None:
+        """Have it take a turn, for `stuck`; to be called about every second, with time.monotonic."""
+
+    def stuck(self, now: float) -> bool:
+        """Whether it has had no turn for seconds though it was prodded; a busy one has had many."""
 
     def stop(self, drain: float) -> None:
         """End within about `drain` seconds; what is under way is finished in that time.

@@ -37,6 +37,13 @@ def make_hub(spec: HubSpec) -> Hub:
     return Broker(spec)
 
 
+def _unwell(name: str, hub: Hub) -> str:
+    """Why a hub takes no calls, "" where it does."""
+    if not hub.alive:
+        return f"hub {name} has failed"
+    return f"hub {name} does not answer" if hub.stuck(time.monotonic()) else ""
+
+
 @dataclass(slots=True)
 class _Running:
     """problem: why it could not be started again, so that this is said once."""
@@ -118,7 +125,7 @@ class Runner:
         return self._before is not None
 
     def tend(self) -> None:
-        """Go on with a reload, and start the hubs again that have failed."""
+        """Go on with a reload, start again what has failed, and prod the hubs that /ready is asked for."""
         ending = [one for one in self._ending if one.thread.is_alive()]
         if len(ending) < len(self._ending):
             self._ending = ending
@@ -126,6 +133,10 @@ class Runner:
         if self.reloading:
             self._settle()
         self.revive()
+        now = time.monotonic()
+        for running in self._hubs.values():
+            if running.spec.prometheus:
+                running.hub.prod(now)
 
     def revive(self) -> None:
         """Start the hubs again that have failed."""
@@ -265,14 +276,14 @@ class Runner:
         }
         if name is None and (running or waiting):
             # One that the files no longer have drains for itself: it must not take the others along.
-            problems = [f"hub {one} has failed" for one, hub in running.items() if not hub.alive]
+            problems = [problem for one, hub in running.items() if (problem := _unwell(one, hub))]
             problems += [f"hub {one} waits until what drains has ended" for one in sorted(waiting)]
             return "; ".join(problems)
         draining = {one.spec.name for one in self._ending if one.spec.prometheus == endpoint}
         if name is None:
             return "; ".join(f"hub {one} drains" for one in sorted(draining)) or "no hub runs"
         if name in running:
-            return "" if running[name].alive else f"hub {name} has failed"
+            return _unwell(name, running[name])
         if name in waiting:
             return f"hub {name} waits until what drains has ended"
         return f"hub {name} drains" if name in draining else f"no hub {name} runs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,10 +17,11 @@ from urllib.request import urlopen
 import pytest
 
 from hubs import exporter
+from hubs.broker import Broker
 from hubs.exporter import Exporters
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
-from tests.helpers.processes import ROOT, eventually, python
+from tests.helpers.processes import PATIENCE, ROOT, eventually, python
 from tests.hubs.commands import hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, spec
 
@@ -173,6 +175,31 @@ def test_a_load_balancer_may_ask_whether_calls_are_taken(exporters: Exporters) -
     where = address(exporters)
     assert asked(where, "/ready") == (200, "ready\n")
     assert asked(where, "/ready?hub=hub%20one%20drains") == (503, "hub one drains\n")
+
+
+def test_a_hub_is_stuck_that_takes_no_turn_for_two_seconds() -> None:
+    broker = Broker(spec("queue", anonymous=False))
+    broker.start()
+    entered, held = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        entered.set()
+        assert held.wait(PATIENCE)
+
+    try:
+        assert not broker.stuck(1e9)  # nobody has asked it to take one
+        broker._order(stand_still)
+        assert entered.wait(PATIENCE)
+        broker.prod(10.0)
+        broker.prod(11.5)
+        assert [broker.stuck(now) for now in (10.0, 11.9, 12.0, 99.0)] == [False, False, True, True]
+        held.set()
+        eventually(lambda: not broker.stuck(99.0))
+        broker.prod(100.0)
+        eventually(lambda: not broker.stuck(199.0))
+    finally:
+        held.set()
+        broker.stop(0)
 
 
 def test_a_port_that_nobody_names_any_more_is_closed(exporters: Exporters) -> None:

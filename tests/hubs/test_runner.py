@@ -66,6 +66,8 @@ class FakeHub:
         self.machine = machine
         self.spec = one
         self.alive = False
+        self.prodded = 0
+        self.is_stuck = False
 
     def start(self) -> Endpoints:
         self._bind(self.spec)
@@ -84,6 +86,12 @@ class FakeHub:
 
     def status(self, patience: float) -> Values | None:
         return {"uptime": 1.5, "frames": {"in": 7}} if self.spec.name != "busy" else None
+
+    def prod(self, now: float) -> None:
+        self.prodded += 1
+
+    def stuck(self, now: float) -> bool:
+        return self.is_stuck
 
     def stop(self, drain: float) -> None:
         self.alive = False
@@ -337,6 +345,16 @@ def test_a_hub_that_has_failed_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
     machine.hubs["a"].alive = False
     unready = machine.runner._unready
     assert [unready(PORT, name) for name in (None, "a", "b")] == ["hub a has failed", "hub a has failed", ""]
+
+
+def test_a_hub_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT), spec("c", 5))
+    machine.runner.tend()
+    assert [machine.hubs[name].prodded for name in "abc"] == [1, 1, 0]
+    machine.hubs["b"].is_stuck = True
+    unready, silent = machine.runner._unready, "hub b does not answer"
+    assert [unready(PORT, name) for name in (None, "a", "b")] == [silent, "", silent]
 
 
 def test_the_end_cuts_a_reload_short(held: threading.Event) -> None:
