@@ -6,9 +6,11 @@ sockets in green/ have the same options.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import math
+import os
 import socket as unix
 import threading
 import time
@@ -41,6 +43,18 @@ _HINTS = {
     errno.EACCES: "permission denied",
     errno.ENOENT: "no such directory",
 }
+
+
+def scatter_routing_ids() -> None:
+    """Have the routing ids of this process's ROUTER sockets begin anywhere; to be called before the first.
+
+    libzmq (4.3.5) counts on from a number of the C library's rand, which nobody seeds: in each process the
+    same. After a restart the id of a client that is gone would be that of another, and so late answers.
+    """
+    try:
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+    except (OSError, AttributeError, TypeError):
+        pass  # there is no such C library, and the ids are what they are
 
 
 def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import zmq
 
 import mesh
 from tests.e2e.commands import SERVICE, start
-from tests.helpers.peers import SCRIPTS, OldClient, require
+from tests.helpers.peers import SCRIPTS, OldClient, nobody, require
 from tests.helpers.processes import Process, eventually, python
 from tests.hubs.commands import Shown, hub
-from tests.hubs.wires import ANY
+from tests.hubs.commands import start as start_hub
+from tests.hubs.wires import ANY, Wires
 
 QUEUE = f"in: {ANY}\nout: {ANY}\nworkers: anonymous\nheartbeat: 0.5\n"
 
@@ -140,3 +142,23 @@ def test_sigterm_lets_open_calls_finish(queue: tuple[Process, Shown], tmp_path: 
         eventually(refused)
         assert pending.result(timeout=20) == "rested"
         assert process.wait() == 0
+
+
+def test_an_answer_from_before_a_restart_is_nobody_s(tmp_path: Path, wires: Wires) -> None:
+    in_, out = nobody(), nobody()
+    (tmp_path / "hub.yml").write_text(f"in: {in_}\nout: {out}\nworkers: anonymous\n")
+    worker = wires(zmq.DEALER, out)
+    with start_hub("hub.yml", cwd=tmp_path) as process:
+        client = wires(zmq.DEALER, in_)
+        client.send_multipart([b"", b"old"])
+        old = worker.recv_multipart()
+        client.close()
+        process.kill()
+    with start_hub("hub.yml", cwd=tmp_path):
+        client = wires(zmq.DEALER, in_)
+        client.send_multipart([b"", b"new"])
+        new = worker.recv_multipart()
+        assert new[0] != old[0]
+        worker.send_multipart(old)
+        worker.send_multipart(new)
+        assert client.recv_multipart() == [b"", b"new"]
