@@ -24,7 +24,7 @@ from hubs.hub import Endpoints
 from hubs.model import Settings
 from hubs.notes import Notes
 from hubs.router import Router
-from hubs.sockets import Context, attach
+from hubs.sockets import Attached, Context, attach, leave
 from hubs.spec import HubSpec, Side
 from hubs.status import Values, summary, version
 from hubs.switch import Switch
@@ -117,7 +117,7 @@ class Broker:
 
     def start(self) -> Endpoints:
         try:
-            self._attach(self.spec.in_, self.spec.out, 0.0)
+            attach(self._sides(self.spec))
         except ConfigError:
             self._close(0.0)
             self._end()
@@ -146,15 +146,23 @@ class Broker:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if _identity(spec) != _identity(self.spec):
             return None
-        changed: Future[None] = Future()
-        self._order(partial(self._change, spec, changed))
-        try:
-            changed.result(PATIENCE)
-        except TimeoutError:
-            if changed.cancel():
-                raise ConfigError(f"hub {spec.name}: it is too busy to be changed: try again later") from None
-            changed.result()
+        self._have_done(partial(self._change, spec))
         return self.endpoints
+
+    def vacate(self, spec: HubSpec) -> None:
+        self._have_done(lambda: leave(self._sides(spec)))
+
+    def _have_done(self, work: Callable[[], None]) -> None:
+        """Have the thread do it; raises what that raises, and ConfigError where the thread is too busy."""
+        done: Future[None] = Future()
+        self._order(partial(_do, work, done))
+        try:
+            done.result(PATIENCE)
+        except TimeoutError:
+            if done.cancel():
+                problem = "it is too busy to be changed: try again later"
+                raise ConfigError(f"hub {self.spec.name}: {problem}") from None
+            done.result()
 
     def stop(self, drain: float) -> None:
         if self._thread.is_alive():
@@ -307,22 +315,16 @@ class Broker:
             "out": list(self.endpoints.out),
         }
 
-    def _attach(self, in_: Side, out: Side, patience: float) -> None:
-        sides = [(self._in.attached, in_), (self._out.attached, out)]
-        attach(sides[: len(self._routers)], patience)
+    def _sides(self, spec: HubSpec) -> list[tuple[Attached, Side]]:
+        sides = [(self._in.attached, spec.in_), (self._out.attached, spec.out)]
+        return sides[: len(self._routers)]
 
-    def _change(self, spec: HubSpec, changed: Future[None]) -> None:
-        if not changed.set_running_or_notify_cancel():
-            return
-        try:
-            self._attach(spec.in_, spec.out, REBIND)
-            for router in self._routers:
-                router.configure(spec)
-            self.switch.configure(settings_of(spec))
-            self.spec = spec
-            changed.set_result(None)
-        except (ConfigError, zmq.ZMQError) as exc:
-            changed.set_exception(exc)
+    def _change(self, spec: HubSpec) -> None:
+        attach(self._sides(spec), REBIND)
+        for router in self._routers:
+            router.configure(spec)
+        self.switch.configure(settings_of(spec))
+        self.spec = spec
 
     def _begin_end(self, stop_at: float, grace: float) -> None:
         """Take no more calls; what is open goes on until then. grace: seconds to stay after that.
@@ -341,6 +343,16 @@ class Broker:
     def _close(self, linger: float) -> None:
         for router in self._routers:
             router.close(math.ceil(linger * 1000))
+
+
+def _do(work: Callable[[], None], done: Future[None]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        work()
+        done.set_result(None)
+    except (ConfigError, zmq.ZMQError) as exc:
+        done.set_exception(exc)
 
 
 def _identity(spec: HubSpec) -> tuple[object, ...]:

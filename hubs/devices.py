@@ -23,7 +23,7 @@ import zmq
 from hubs.carry import Carrier
 from hubs.hub import Endpoints
 from hubs.refusal import Refusal
-from hubs.sockets import Attached, attach, open_socket, set_options
+from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
 from hubs.status import Values
 from hubs.steering import Counters, Steering
@@ -137,18 +137,24 @@ class Device:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if (spec.type, spec.anonymous) != (self.spec.type, self.spec.anonymous):
             return None
-        changed: Future[None] = Future()
-        self._order(partial(self._change, spec, changed))
-        try:
-            changed.result(PATIENCE)
-        except TimeoutError:
-            if changed.cancel():
-                raise ConfigError(
-                    f"hub {spec.name}: its out side takes no messages: try again later"
-                ) from None
-            changed.result()
+        self._have_done(partial(self._change, spec))
         self.spec = spec
         return self.endpoints
+
+    def vacate(self, spec: HubSpec) -> None:
+        self._have_done(lambda: leave(self._sides(spec)))
+
+    def _have_done(self, work: Callable[[], None]) -> None:
+        """Have the thread do it; raises what that raises, and ConfigError where the thread is held up."""
+        done: Future[None] = Future()
+        self._order(partial(_do, work, done))
+        try:
+            done.result(PATIENCE)
+        except TimeoutError:
+            if done.cancel():
+                problem = "its out side takes no messages: try again later"
+                raise ConfigError(f"hub {self.spec.name}: {problem}") from None
+            done.result()
 
     def counters(self) -> Counters:
         """What it has carried so far; a moment old while the far side has no room."""
@@ -236,17 +242,10 @@ class Device:
         self._in_python = True
         return True
 
-    def _change(self, spec: HubSpec, changed: Future[None]) -> bool:
-        if not changed.set_running_or_notify_cancel():
-            return True
-        try:
-            attach(self._sides(spec), REBIND)
-            set_options(self._front, spec)
-            set_options(self._back, spec)
-            changed.set_result(None)
-        except (ConfigError, zmq.ZMQError) as exc:
-            changed.set_exception(exc)
-        return True
+    def _change(self, spec: HubSpec) -> None:
+        attach(self._sides(spec), REBIND)
+        set_options(self._front, spec)
+        set_options(self._back, spec)
 
     def _drain(self, deadline: float) -> bool:
         """Carry what is under way, and no new calls, until nothing comes any more.
@@ -292,6 +291,16 @@ class Device:
                 self._moved = now[0]
             if not self._in_python and spins(cpu, frames, seconds):
                 self._order(self._ease)
+
+
+def _do(work: Callable[[], None], done: Future[None]) -> bool:
+    if done.set_running_or_notify_cancel():
+        try:
+            work()
+            done.set_result(None)
+        except (ConfigError, zmq.ZMQError) as exc:
+            done.set_exception(exc)
+    return True
 
 
 def _thread_clock() -> Callable[[], float]:

@@ -22,6 +22,10 @@ class Hub(Protocol):
     def alive(self) -> bool:
         """Whether it carries messages; False before start, after stop, and when it has failed."""
 
+    @property
+    def endpoints(self) -> Endpoints:
+        """Those that it has now."""
+
     def start(self) -> Endpoints:
         """Begin. Raises ConfigError where it can't, with all that it opened closed again."""
 
@@ -29,6 +33,12 @@ class Hub(Protocol):
         """Become the hub of `spec`, with all sockets and messages that are in both.
 
         None where that takes a new hub. Raises ConfigError where it can't, and goes on as before.
+        """
+
+    def vacate(self, spec: HubSpec) -> None:
+        """Leave the endpoints that `spec` does not have at that side, for another hub, and be as before else.
+
+        `reconfigure` is to follow. Raises ConfigError where it can't.
         """
 
     def status(self, patience: float) -> Values | None:

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hubs.broker import Broker
+from hubs.claims import clash
 from hubs.devices import Device
 from hubs.exporter import Exporters
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
+from hubs.places import Move, trade, traders
+from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
 
@@ -89,9 +92,10 @@ class Runner:
             specs = self._load()
             self._exporters.open(specs)
             started = [(spec, self._start(spec)) for spec in specs]
-        except ConfigError:
+        except ConfigError as error:
+            problem = self._told(error)
             self.stop(drain=False)
-            raise
+            raise problem from None
         for spec, endpoints in started:
             self._announce(spec, endpoints)
 
@@ -149,9 +153,10 @@ class Runner:
             try:
                 self._begin(running)
             except ConfigError as error:
-                if str(error) != running.problem:
-                    log.error("hub %s can't be started again, trying on: %s", running.spec.name, error)
-                running.problem = str(error)
+                problem = str(self._told(error))
+                if problem != running.problem:
+                    log.error("hub %s can't be started again, trying on: %s", running.spec.name, problem)
+                running.problem = problem
 
     def stop(self, *, drain: bool = True) -> None:
         """Stop all at the same time, each within its own drain time."""
@@ -201,14 +206,14 @@ class Runner:
                 try:
                     self._apply(spec)
                 except ConfigError as error:
-                    failed.append((spec, error))
+                    failed.append((spec, self._told(error)))
             stuck = len(failed) == len(self._pending)
             self._pending = [spec for spec, _ in failed]
             if stuck and self._ending:
                 self._tell_waiting(failed)
                 return
             if stuck:
-                self._give_up(failed)
+                self._change_places(failed)
 
     def _apply(self, spec: HubSpec) -> None:
         running = self._hubs.get(spec.name)
@@ -222,6 +227,36 @@ class Runner:
             self._retire(running)
         self._announce(spec, self._start(spec))
         self._replaced.pop(spec.name, None)
+
+    def _change_places(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
+        """Nobody is left who could make room, but hubs that want each other's endpoints may do so."""
+        moves = traders(
+            [Move(one.hub, one.spec, spec) for spec, _ in failed if (one := self._hubs.get(spec.name))]
+        )
+        problems, lost = trade(moves)
+        for name, problem in lost.items():
+            running = self._hubs[name]
+            running.hub.stop(0)
+            running.problem = str(problem)
+        if problems or not moves:
+            self._give_up([(spec, self._told(problems.get(spec.name, error))) for spec, error in failed])
+            return
+        for move in moves:
+            self._hubs[move.after.name].spec = move.after
+            self._announce(move.after, move.hub.endpoints)
+            self._pending.remove(move.after)
+
+    def _told(self, error: ConfigError) -> ConfigError:
+        """The error, with the hub of this process that has the endpoint, where that is so."""
+        if not isinstance(error, AddressInUse):
+            return error
+        holders = [(one.spec, one.hub, "") for one in self._hubs.values()]
+        holders += [(one.spec, one.hub, ", which drains") for one in self._ending]
+        for spec, hub, state in holders:
+            bound = {*hub.endpoints.in_, *hub.endpoints.out} - {*spec.in_.connect, *spec.out.connect}
+            if any(clash(error.endpoint, one) for one in bound):
+                return error.by(f"hub {spec.name!r}{state}")
+        return error
 
     def _tell_waiting(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
         for spec, problem in failed:

@@ -32,17 +32,31 @@ RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
 BACKLOG = 4_096
 """Connections that may wait to be accepted; after a restart all peers come at once."""
+REMOVED_WITHIN = 1.0
+"""Seconds that libzmq may take to remove the path of an endpoint."""
 _POLL = 0.01
 
 log = logging.getLogger("hubs")
 
 _HINTS = {
-    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port",
     errno.EADDRNOTAVAIL: "no network interface has that address",
     errno.ENODEV: "no such host or network interface",
     errno.EACCES: "permission denied",
     errno.ENOENT: "no such directory",
 }
+
+
+class AddressInUse(ConfigError):
+    """An endpoint that can't be bound, as somebody has it. where: the place in the file, or the side."""
+
+    def __init__(self, where: str, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._where = f"{where}: can't bind to {endpoint!r}: the address is in use"
+        super().__init__(f"{self._where} already; stop the other program or take another port")
+
+    def by(self, holder: str) -> ConfigError:
+        """The error where the one who has it is known. holder: in words."""
+        return ConfigError(f"{self._where} by {holder}; take another port")
 
 
 def scatter_routing_ids() -> None:
@@ -103,10 +117,12 @@ class Attached:
         """The real ones that are bound, then those that are connected to."""
         return (*self._bound.values(), *self._connected)
 
-    def _add(self, side: Side) -> None:
+    def _leaving(self, side: Side) -> list[str]:
+        return [real for text, real in self._bound.items() if text not in side.bind]
+
+    def _add(self, side: Side, leaving: Iterable[str] = ()) -> None:
         """Bind and connect what is new, but for what an endpoint that is left stands in the way of."""
         self._at = side.at
-        leaving = [real for text, real in self._bound.items() if text not in side.bind]
         for text in side.bind:
             if not any(clash(text, real) for real in leaving):
                 self._bind(text, text, 0)
@@ -115,7 +131,9 @@ class Attached:
 
     def _leave(self, side: Side) -> None:
         for text in [one for one in self._bound if one not in side.bind]:
-            self.socket.unbind(self._bound.pop(text))
+            real = self._bound.pop(text)
+            self.socket.unbind(real)
+            _until_removed(real)
         for endpoint in [one for one in self._connected if one not in side.connect]:
             self._connected.remove(endpoint)
             self.socket.disconnect(endpoint)
@@ -134,8 +152,10 @@ class Attached:
                 self._bound[text] = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
                 return
             except (OSError, zmq.ZMQError) as exc:
-                if exc.errno != errno.EADDRINUSE or time.monotonic() >= give_up:
+                if exc.errno != errno.EADDRINUSE:
                     raise self._wrong("bind", endpoint, exc) from None
+                if time.monotonic() >= give_up:
+                    raise AddressInUse(self._where(endpoint), endpoint) from None
                 time.sleep(_POLL)
 
     def _connect(self, endpoint: str) -> None:
@@ -178,20 +198,35 @@ def attach(sides: Iterable[tuple[Attached, Side]], patience: float = 0.0) -> Non
     """
     sides = list(sides)
     before = [(one, dict(one._bound), Side(tuple(one._bound), tuple(one._connected))) for one, _ in sides]
+    leaving = [real for one, side in sides for real in one._leaving(side)]
     try:
         for one, side in sides:
-            one._add(side)
+            one._add(side, leaving)
+        leave(sides)
         for one, side in sides:
-            one._leave(side)
             for text in side.bind:
                 one._bind(text, text, patience)
     except ConfigError:
+        leave((one, side) for one, _, side in before)
         for one, bound, side in before:
-            one._leave(side)
             for text, real in bound.items():
                 one._bind(text, real, patience)
             one._add(side)
         raise
+
+
+def leave(sides: Iterable[tuple[Attached, Side]]) -> None:
+    """Have each socket give up the endpoints that its side does not have."""
+    for one, side in sides:
+        one._leave(side)
+
+
+def _until_removed(endpoint: str) -> None:
+    """libzmq removes a path a moment after it has left it, also where another socket is there by then."""
+    path = endpoint.removeprefix("ipc://")
+    give_up = time.monotonic() + REMOVED_WITHIN
+    while path != endpoint and os.path.exists(path) and time.monotonic() < give_up:
+        time.sleep(_POLL)
 
 
 def _refuse_live_path(endpoint: str) -> None:

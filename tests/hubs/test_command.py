@@ -313,6 +313,56 @@ def test_another_type_on_the_same_endpoints(tmp_path: Path, wires: Wires) -> Non
         assert subscriber.recv() == b"x"
 
 
+KINDS = ["type: queue", "type: queue, workers: anonymous", "type: majordomo", "type: streamer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_endpoints_may_change_places(tmp_path: Path, wires: Wires, kind: str) -> None:
+    ports = [f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}", "ipc://c", "ipc://d"]
+
+    def text(one: str, other: str, *sides: int) -> str:
+        """in and out of two hubs, each a number of a port."""
+        ins, outs = [ports[side] for side in sides[::2]], [ports[side] for side in sides[1::2]]
+        keys = [f"{{in: '{in_}', out: '{out}', {kind}}}" for in_, out in zip(ins, outs, strict=True)]
+        return f"hubs:\n  {one}: {keys[0]}\n  {other}: {keys[1]}\n"
+
+    (tmp_path / "hub.yml").write_text(text("a", "b", 0, 2, 1, 3))
+    with start("hub.yml", cwd=tmp_path) as process:
+        shown(process, 2)
+        for names, sides in [
+            ("ab", (1, 2, 0, 3)),  # the ins of two hubs
+            ("ba", (1, 2, 0, 3)),  # their names
+            ("ba", (2, 1, 0, 3)),  # in and out of one
+            ("ba", (0, 3, 2, 1)),  # all at once
+        ]:
+            file = text(*names, *sides)
+            count = process.stderr.count("reloaded: ")
+            reload(process, file, tmp_path, says="reloaded: ")
+            eventually(lambda before=count: process.stderr.count("reloaded: ") > before)
+            wanted = {
+                names[0]: (ports[sides[0]], ports[sides[1]]),
+                names[1]: (ports[sides[2]], ports[sides[3]]),
+            }
+            eventually(
+                lambda wanted=wanted: {name: one[1:] for name, one in shown(process, 2).items()} == wanted
+            )
+            assert "ERROR" not in process.stderr, process.describe()
+        if kind == "type: streamer":
+            for in_, out in wanted.values():
+                in_, out = (end.replace("ipc://", f"ipc://{tmp_path}/") for end in (in_, out))
+                wires(zmq.PUSH, in_).send(b"job")
+                assert wires(zmq.PULL, out).recv() == b"job"
+
+
+def test_an_endpoint_may_go_to_the_other_side(tmp_path: Path, wires: Wires) -> None:
+    one, two, three = (f"tcp://127.0.0.1:{free_port()}" for _ in range(3))
+    with hub(f"in: [{one}, {two}]\nout: {three}\ntype: streamer\n", tmp_path) as (process, _):
+        after = f"in: {one}\nout: [{three}, {two}]\ntype: streamer\n"
+        reload(process, after, tmp_path, says="reloaded: changed hub")
+        wires(zmq.PUSH, one).send(b"job")
+        assert wires(zmq.PULL, two).recv() == b"job"
+
+
 def test_many_reloads_leak_nothing(tmp_path: Path) -> None:
     with hub(STREAMER, tmp_path) as (process, _):
         files = Path(f"/proc/{process.pid}/fd")

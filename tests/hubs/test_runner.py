@@ -15,6 +15,7 @@ from hubs.claims import clash
 from hubs.exporter import Exporters
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
+from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec, Side
 from hubs.status import Values
 from mesh.errors import ConfigError
@@ -43,6 +44,9 @@ class Machine:
 
     def make(self, one: HubSpec) -> Hub:
         return FakeHub(self, one)
+
+    def refused(self, endpoint: str) -> ConfigError:
+        return ConfigError(f"{endpoint} is in use")
 
     def reload(self, *specs: HubSpec) -> list[str]:
         """What was done to get there."""
@@ -84,6 +88,15 @@ class FakeHub:
         self.machine.done.append(f"change {one.name}")
         return Endpoints(one.in_.bind, one.out.bind)
 
+    @property
+    def endpoints(self) -> Endpoints:
+        return Endpoints(self.spec.in_.bind, self.spec.out.bind)
+
+    def vacate(self, one: HubSpec) -> None:
+        stay = set(self.spec.in_.bind) & set(one.in_.bind) | set(self.spec.out.bind) & set(one.out.bind)
+        self._free()
+        self.machine.bound.update(dict.fromkeys(stay, self))
+
     def status(self, patience: float) -> Values | None:
         return {"uptime": 1.5, "frames": {"in": 7}} if self.spec.name != "busy" else None
 
@@ -102,7 +115,7 @@ class FakeHub:
         others = [endpoint for endpoint, owner in self.machine.bound.items() if owner is not self]
         for endpoint in (*one.in_.bind, *one.out.bind):
             if any(clash(endpoint, other) for other in others):
-                raise ConfigError(f"{endpoint} is in use")
+                raise self.machine.refused(endpoint)
         self._free()
         self.machine.bound.update(dict.fromkeys((*one.in_.bind, *one.out.bind), self))
 
@@ -162,6 +175,67 @@ def test_hubs_may_take_each_others_endpoints_in_turn() -> None:
     machine = started(spec("a", 1), spec("b", 3))
     assert machine.reload(spec("a", 3), spec("b", 5)) == ["change b", "change a"]
     assert machine.reload(spec("c", 3), spec("b", 5)) == ["stop a in 30", "start c"]
+
+
+def test_hubs_may_change_places(caplog: pytest.LogCaptureFixture) -> None:
+    machine = started(spec("a", 1), spec("b", 3), spec("c", 5), spec("d", 7))
+    caplog.set_level(logging.INFO)
+    done = machine.reload(spec("a", 3), spec("b", 5), spec("c", 1), spec("d", 7), spec("e", 9))
+    assert done == ["start e", "change a", "change b", "change c"]
+    assert machine.announced == ["e", "a", "b", "c"]
+    assert [machine.hubs[name].spec for name in "abc"] == [spec("a", 3), spec("b", 5), spec("c", 1)]
+    assert caplog.messages == ["reloaded: started e; changed a, b, c; unchanged d"]
+
+
+def test_hubs_that_can_t_change_places_all_go_back(caplog: pytest.LogCaptureFixture) -> None:
+    before = [spec("a", 1), spec("b", 3), spec("c", 5)]
+    machine = started(*before)
+    machine.bound["tcp://*:9"] = "somebody else"
+    taken = replace(spec("b", 1), out=Side(("tcp://*:9",)))
+    machine.reload(spec("a", 3), taken, spec("c", 8))
+    assert [machine.hubs[name].spec for name in "abc"] == before
+    assert len(machine.bound) == 7
+    assert "hub b is as before: tcp://*:9 is in use" in caplog.messages
+    assert "hub c is as before: tcp://*:9 is in use" in caplog.messages
+    # Only those whose places others want have left them at all.
+    assert "change c" not in machine.done and machine.done.count("change a") == 2
+
+
+def test_a_hub_that_can_t_even_go_back_is_tried_until_it_can(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = started(spec("a", 1), spec("b", 3))
+    vacate = FakeHub.vacate
+
+    def vacate_for_others(hub: FakeHub, one: HubSpec) -> None:
+        vacate(hub, one)
+        machine.bound.setdefault("tcp://*:1", "somebody else")
+
+    monkeypatch.setattr(FakeHub, "vacate", vacate_for_others)
+    machine.reload(spec("a", 3), spec("b", 1))
+    assert not machine.hubs["a"].alive and machine.hubs["b"].spec == spec("b", 3)
+    del machine.bound["tcp://*:1"]
+    machine.runner.tend()
+    assert machine.hubs["a"].alive and machine.hubs["a"].spec == spec("a", 1)
+
+
+def test_the_hub_of_this_process_that_has_an_address_is_named(
+    held: threading.Event, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "refused", lambda self, endpoint: AddressInUse("hub.yml:1: in", endpoint))
+    caplog.set_level(logging.INFO)
+    machine = started(spec("a", 1), replace(spec("b", 3), in_=Side((), ("tcp://127.0.0.1:9",))))
+    machine.bound["tcp://*:9"] = "somebody else"
+    machine.file = [spec("new", 1), machine.hubs["b"].spec, spec("other", 4), spec("c", 9)]
+    machine.runner.reload()
+    by = "hub.yml:1: in: can't bind to 'tcp://*:{}': the address is in use {}take another port"
+    wanted = {
+        "new": by.format(1, "by hub 'a', which drains; "),
+        "other": by.format(4, "by hub 'b'; "),
+        "c": by.format(9, "already; stop the other program or "),
+    }
+    waits = [f"hub {name} waits until what drains has ended: {text}" for name, text in wanted.items()]
+    assert caplog.messages[1:] == waits
 
 
 def test_an_endpoint_in_use_leaves_that_hub_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
