@@ -41,6 +41,8 @@ REBIND = 1.0
 """Seconds that libzmq may take to let go of an endpoint."""
 MARGIN = 1.0
 """Seconds that a thread has to end, after the messages."""
+LINGER = 1.0
+"""Seconds for the last answers of a queue to leave, when nothing comes any more."""
 WAITING = 10_000
 """Messages that may wait for a client or a subscriber that does not read: what is over is dropped."""
 
@@ -234,7 +236,7 @@ class Device:
         carrier.blocked = time.monotonic()
         while not self._steering.told_to_end():
             carrier.step(FREE_AFTER)
-            if carrier.held is None and time.monotonic() - carrier.blocked >= FREE_AFTER:
+            if not carrier.held and time.monotonic() - carrier.blocked >= FREE_AFTER:
                 return False
         return True
 
@@ -254,15 +256,18 @@ class Device:
         """
         self._deadline = deadline
         begun = moved = time.monotonic()
-        refuse, quiet = None, self._kind.quiet
+        refuse, quiet, carrier = None, self._kind.quiet, self._carrier
         if quiet is None:
             refuse = Refusal(secrets.token_hex(12).encode(), self.spec.name)
-            quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, self._moved
+            carrier.refuse_held(refuse)
+            quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, max(self._moved, carrier.blocked)
         while (now := time.monotonic()) < deadline:
             self._steering.told_to_end()
-            if self._carrier.step(min(0.05, deadline - now), refuse):
+            if carrier.step(min(0.05, deadline - now), refuse):
                 moved = time.monotonic()
-            elif self._carrier.held is None and now - moved >= quiet:
+            elif now - moved >= quiet and (refuse or not carrier.held):
+                # What a queue holds then is of calls that have ended: an open one has said so meanwhile.
+                self._deadline = min(deadline, now + LINGER) if refuse else deadline
                 return False
         if begun < deadline:
             log.warning("hub %s: its drain time is over, what was still under way is lost", self.spec.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket as unix
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,11 +15,13 @@ import msgpack
 import pytest
 import zmq
 
+from hubs.carry import Carrier
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
+from hubs.refusal import Refusal
 from hubs.spec import HubSpec, Side
 from mesh.errors import ConfigError
-from tests.helpers.processes import eventually
+from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.wires import ANY, Socket, Wires, spec
 
 
@@ -273,6 +276,44 @@ def test_a_queue_that_ends_answers_open_calls_and_refuses_new_ones(wires: Wires)
             pass
         stopping.join(10)
         assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("out", [Side((ANY,)), Side((), ("tcp://127.0.0.1:9",))])
+def test_a_call_that_nobody_takes_does_not_keep_a_queue_from_its_end(wires: Wires, out: Side) -> None:
+    with running(spec("queue", out=out)) as (device, (in_, _)):
+        client = wires(zmq.DEALER, *in_)
+        client.send_multipart([b"", request(1)])
+        client.send_multipart([b"", request(2, response_to=1)])
+        if out.bind:
+            eventually(lambda: device._in_python and device._carrier.held)
+        else:
+            eventually(lambda: device.counters().frames)
+        stopping = threading.Thread(target=device.stop, args=[10 * PATIENCE])
+        stopping.start()
+        if out.bind:
+            header, name, args = msgpack.unpackb(client.recv_multipart()[-1])
+            assert (name, args[0], header["response_to"], header["refused"]) == ("ERR", "LostRemote", 1, True)
+        stopping.join(PATIENCE)
+        assert not stopping.is_alive()
+
+
+def test_while_calls_wait_for_a_worker_new_ones_are_refused_and_nothing_is_lost(wires: Wires) -> None:
+    front, back, control = (wires(kind, bind=ANY) for kind in (zmq.ROUTER, zmq.DEALER, zmq.PULL))
+    in_, out = (one.get_string(zmq.LAST_ENDPOINT).rstrip("\0") for one in (front, back))
+    carrier, refuse = Carrier(front, back, control, both_ways=True), Refusal(b"0" * 24, "one")
+    client = wires(zmq.DEALER, in_)
+    for number in (1, 2):
+        client.send_multipart([b"", request(number, response_to=b"open")])
+    client.send_multipart([b"", request(3)])
+    eventually(lambda: carrier.step(0.05, refuse) == 0 and client.poll(0))
+    assert msgpack.unpackb(client.recv_multipart()[-1])[1] == "ERR"
+    assert len(carrier.held) == 2
+    worker = wires(zmq.DEALER, out)
+    eventually(lambda: carrier.step(0.05, refuse) == 0 and not carrier.held)
+    assert [worker.recv_multipart()[-1] for _ in range(2)] == [
+        request(number, response_to=b"open") for number in (1, 2)
+    ]
+    assert (carrier.carried.front, carrier.held) == (6, deque())
 
 
 def test_an_idle_queue_ends_at_once(wires: Wires) -> None:
