@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -51,7 +52,9 @@ def parse_all(files: Iterable[tuple[str, str]]) -> list[HubSpec]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: is no regular file: give the path of a hub.yml")
             data = file.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}: give the path of a hub.yml") from None
@@ -63,6 +66,11 @@ def _text(path: str) -> str:
         raise ConfigError(
             f"{path}:{line}: the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
         ) from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without the wait that a named pipe has for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _hubs(text: str, path: str) -> Iterator[_Read]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -321,10 +322,14 @@ def test_a_change_of_lines_is_no_change() -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     missing, folder, bad = tmp_path / "none.yml", tmp_path, tmp_path / "bad.yml"
+    pipe = tmp_path / "pipe.yml"
+    os.mkfifo(pipe)
     bad.write_bytes(b"in: tcp://*:1\n# \xff")
     for path, says in [
         (missing, f"{missing}: cannot be read: No such file or directory: give the path of a hub.yml"),
         (folder, f"{folder}: cannot be read: Is a directory: give"),
+        (pipe, f"{pipe}: is no regular file: give the path of a hub.yml"),
+        (Path("/dev/null"), "/dev/null: is no regular file: give"),
         (bad, f"{bad}:2: the byte 0xff is not UTF-8: save the file as UTF-8"),
     ]:
         with pytest.raises(ConfigError) as caught:
