@@ -64,6 +64,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
     from hubs.files import load
 
     if check:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         for spec in load(files):
             _check_paths(spec)
             print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
@@ -123,6 +124,7 @@ class Signals:
         self._received: SimpleQueue[int] = SimpleQueue()
         self._stopping = False
         self._before = {number: signal.signal(number, self._receive) for number in WAITED_FOR}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def give_back(self) -> None:
         """Leave them to whoever had them before: nobody waits for them any more."""
@@ -162,6 +164,8 @@ def _raise_file_limit() -> None:
 
 def main() -> int:
     """The entry point; returns the exit code."""
+    # One that comes before the hubs stand must not end them, and waits for whoever can do what it says.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     return run(mesh_hub, "mesh-hub", sys.argv[1:])
 
 

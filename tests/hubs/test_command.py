@@ -283,6 +283,29 @@ def test_a_reload_keeps_the_traffic_of_what_stays(tmp_path: Path, wires: Wires) 
         assert wires(zmq.PULL, new.out).recv() == b"x"
 
 
+SIGHUP_FIRST = """
+import os, signal, sys
+from hubs import command
+
+run = command.run
+
+def run_after_a_signal(*arguments):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return run(*arguments)
+
+command.run = run_after_a_signal
+sys.exit(command.main())
+"""
+
+
+def test_a_reload_that_is_asked_for_at_the_start_comes_after_it(tmp_path: Path) -> None:
+    (tmp_path / "hub.yml").write_text(STREAMER)
+    with Process([*MESH_HUB[:1], "-c", SIGHUP_FIRST, "hub.yml"], cwd=tmp_path, env=environment()) as process:
+        process.wait_for("INFO hubs: reloaded: unchanged hub")
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
 def test_a_file_with_an_error_changes_nothing_and_is_told_in_the_log(tmp_path: Path, wires: Wires) -> None:
     with hub(STREAMER, tmp_path) as (process, (_, in_, out)):
         says = "ERROR hubs: not reloaded, all goes on as before: hub.yml:4: drian: unknown key; did you mean"
