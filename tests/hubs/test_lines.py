@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from hubs.lines import MOST, Lines
+from hubs.lines import MOST, Lines, _log_failure
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.commands import full_pipe
 
@@ -49,7 +50,7 @@ def test_lines_wait_for_their_reader_and_nobody_waits_for_them(pipe: Pipe) -> No
         lines.put(f"line {number}")
     wanted = [f"line {number}" for number in range(10)]
     eventually(lambda: pipe.lines() == wanted)
-    lines.flush(threading.TIMEOUT_MAX)
+    lines.flush(time.monotonic() + PATIENCE)
     assert not errors
 
 
@@ -88,6 +89,17 @@ def test_a_line_that_can_t_be_written_is_told_of_and_the_next_is_tried() -> None
     lines, errors = lines_to(writer)
     lines.put("one")
     lines.put("two")
-    lines.flush(threading.TIMEOUT_MAX)
+    lines.flush(time.monotonic() + PATIENCE)
     assert [type(error) for error in errors] == [BrokenPipeError] * 2
     os.close(writer)
+
+
+def test_what_ends_a_thread_goes_into_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", _log_failure)
+    thread = threading.Thread(target=lambda: [][0], name="hub one")
+    thread.start()
+    thread.join(PATIENCE)
+    assert caplog.messages == ["the thread 'hub one' has failed"]
+    assert "IndexError" in caplog.text
