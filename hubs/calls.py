@@ -14,16 +14,14 @@ from logging import WARNING
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import Head, is_answer, is_beat, is_error
+from hubs.peek import Head, is_answer, is_beat, is_error, name_of
+from hubs.sending import Sending
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
-from mesh.core.batch import Bundle
-from mesh.core.channel import NEVER, Ids, control
-from mesh.core.majordomo import Command
+from mesh.core.channel import NEVER, control
+from mesh.core.majordomo import Command, Style
 from mesh.core.server_session import MAX_CHANNEL_ID
-
-Out = tuple[Address, list[bytes]]
 
 MAX_EARLY: Final = 16
 """Events of a call that are kept while it waits for a worker."""
@@ -39,32 +37,26 @@ FORGET_AFTER: Final = 10.0
 """Heartbeats after its last worker and call until a service is as good as unknown."""
 
 
-class Calls:
+class Calls(Sending):
     """base: 24 hex digits that no other sender of events has.
 
-    out: what is to be sent, without the batches: see take_out. dropped: what was not understood, by
-    kind; refused: the calls that were, by error. notes: for the log, with the level of each. clients:
-    those with open calls.
-    wake_at: when the timer is wanted next.
+    dropped: what was not understood, by kind; refused: the calls that were, by error. notes: for the
+    log, with the level of each. clients: those with open calls. wake_at: when the timer is wanted next.
     """
 
     def __init__(self, settings: Settings, base: bytes) -> None:
+        super().__init__(base)
         self.settings = settings
-        self.out: list[Out] = []
         self.services: dict[str, Service] = {}
         self.notes: list[tuple[int, str]] = []
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
         self.draining = False
-        self._laden: list[Worker] = []
-        # What goes to each client at the end of this turn.
-        self._bundles: dict[Address, Bundle] = {}
         self._base = base
         self._now = 0.0
-        self._ids = Ids(base)
         self._tokens = 0
-        # By the message id, or by our token where the client speaks Majordomo.
+        # By the message id; by our token where the client speaks Majordomo, and may use an id again.
         self.clients: dict[Address, dict[Any, Call]] = {}
 
     @property
@@ -147,7 +139,7 @@ class Calls:
             if self._now >= call.due:
                 # The client's clock was faster than ours.
                 self._count_refused(service, self._unserved(service, call)[0])
-        elif call.style is None:
+        elif call.channel is not None:
             self._follow(
                 call.worker, call, cancel or control(self._ids, call.channel, wire.BEAT, 0, cancel=True)
             )
@@ -155,11 +147,6 @@ class Calls:
         call.body = ()
         call.early = ()
         self._forget(call)
-
-    def _follow(self, worker: Worker, call: Call, payload: bytes) -> None:
-        """Only mesh workers know more of a call than its request."""
-        if worker.about is not None:
-            self._to_worker(worker, call, (payload,))
 
     def _admit(self, call: Call, now: float) -> None:
         if self.draining:
@@ -188,7 +175,7 @@ class Calls:
         theirs = self.clients.get(call.client)
         if theirs is None:
             theirs = self.clients[call.client] = {}
-        theirs[call.token if call.channel is None else call.channel] = call
+        theirs[call.channel if call.style is None else call.token] = call
 
     def _make_room(self, service: Service, call: Call) -> bool:
         """A full queue gives each client its share: who has more than that has to give."""
@@ -241,56 +228,6 @@ class Calls:
             call.body = call.early = ()
         worker.next_beat = now + worker.interval
 
-    def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
-        """In the batch of this turn, but for what is large or not of mesh."""
-        batch = worker.batch
-        if batch is not None:
-            if len(body) == 1 and len(body[0]) < batch.most:
-                if not batch.items:
-                    self._laden.append(worker)
-                if not batch.add(mdp.REQUEST, call.token, body[0]):
-                    self._release(worker)
-                    batch.add(mdp.REQUEST, call.token, body[0])
-                return
-            self._release(worker)
-        self.out.append((worker.address, mdp.carried(worker.style, Command.REQUEST, call.token, body)))
-
-    def _release(self, worker: Worker) -> None:
-        if worker.batch is not None and worker.batch.items:
-            self.out.append((worker.address, [worker.batch.take()]))
-
-    def take_out(self) -> list[Out]:
-        """All that is to be sent, the batches of this turn among it."""
-        if self._laden:
-            laden, self._laden = self._laden, []
-            for worker in laden:
-                self._release(worker)
-        if self._bundles:
-            bundles, self._bundles = self._bundles, {}
-            for client, bundle in bundles.items():
-                self.out.append((client, bundle.frames()))
-        out, self.out = self.out, []
-        return out
-
-    def _to_client(self, call: Call, event: bytes) -> None:
-        """To a client of zerorpc; its events keep their order."""
-        if call.batched:
-            bundle = self._bundles.get(call.client)
-            if bundle is None:
-                bundle = self._bundles[call.client] = Bundle()
-            if len(event) < mdp.LONE and bundle.add(event):
-                return
-            self._settle(call.client)
-            if len(event) < mdp.LONE:
-                self._to_client(call, event)
-                return
-        self.out.append((call.client, [b"", event]))
-
-    def _settle(self, client: Address) -> None:
-        bundle = self._bundles.pop(client)
-        if bundle.events:
-            self.out.append((client, bundle.frames()))
-
     # What workers answer
 
     def _answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
@@ -309,12 +246,8 @@ class Calls:
                 self._to_client(call, body[0])
             else:
                 self._reject(worker, call, body, final)
-        elif final or call.style.version == 2:
-            command = Command.FINAL if final else Command.PARTIAL
-            frames = mdp.answer(call.style, command, call.asked, body)
-            self.out.append((call.client, frames))
         else:
-            self.dropped["partial to a client of 0.1"] += 1
+            self._to_majordomo(worker, call, call.style, final, body)
         if final:
             del worker.calls[token]
             service = self.services[worker.service]
@@ -331,6 +264,25 @@ class Calls:
             service.pool.give_back(worker)
             if service.waiting.count:
                 self._dispatch(service, now)
+
+    def _to_majordomo(
+        self, worker: Worker, call: Call, style: Style, final: bool, body: tuple[bytes, ...]
+    ) -> None:
+        """To a client that says nothing after its request, and in 0.1 hears one answer."""
+        name = name_of(body[0]) if call.channel is not None and not final else None
+        if final or style.version == 2:
+            if name is not None:
+                self._speak_for(worker, call, name)
+            command = Command.FINAL if final else Command.PARTIAL
+            self.out.append((call.client, mdp.answer(style, command, call.asked, body)))
+        elif name == wire.BEAT:
+            self._speak_for(worker, call, name)
+        elif name == wire.STREAM:
+            text = f"{call.asked}: the answer is a stream, and Majordomo 0.1 has one frame for it: use 0.2"
+            self._tell_error(call, "WireError", text, refused=False)
+            self._give_up(call)
+        else:
+            self.dropped["partial to a client of 0.1"] += 1
 
     def _reject(self, worker: Worker, call: Call, body: tuple[bytes, ...], final: bool) -> None:
         """An answer that its client would wait on for ever, or take for that of another call."""
@@ -407,7 +359,7 @@ class Calls:
     def _forget(self, call: Call) -> None:
         theirs = self.clients.get(call.client)
         if theirs is not None:
-            theirs.pop(call.token if call.channel is None else call.channel, None)
+            theirs.pop(call.channel if call.style is None else call.token, None)
             if not theirs:
                 del self.clients[call.client]
 

@@ -77,14 +77,16 @@ class Worker:
 
 
 class Call:
-    """One call. channel: its message id, where the client speaks zerorpc; style: where Majordomo.
+    """One call. style: where its client speaks Majordomo. channel: the message id of its event; None where
+    a Majordomo client has sent something else.
 
     deadline: until when it waits for a worker; due: what it brought, for the deadline is earlier while
     its service is unknown. answered: some of the answer has gone to the client. gone: the client
     has, and gets no more.
     asked: the service as a Majordomo client names it. early: events that came before it had an
     answer, for its worker or the next. batched: it came with others in one frame, and so may its answer go.
-    tries: workers that had it. given: when the last one got it.
+    items: those of a stream to a Majordomo client so far. tries: workers that had it. given: when the last
+    one got it.
     """
 
     __slots__ = (
@@ -100,6 +102,7 @@ class Call:
         "given",
         "gone",
         "idempotent",
+        "items",
         "next_beat",
         "opened",
         "service",
@@ -132,7 +135,7 @@ class Call:
         self.style: Style | None = None
         self.asked = ""
         self.idempotent = self.answered = self.gone = self.batched = False
-        self.tries = 0
+        self.tries = self.items = 0
         self.given = self.next_beat = NEVER
         self.worker: Worker | None = None
         self.early: tuple[bytes, ...] = ()

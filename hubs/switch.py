@@ -20,6 +20,7 @@ from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
 from mesh.core.channel import NEVER, control, fairly_heard
 from mesh.core.majordomo import Command, FromClient, FromWorker
+from mesh.core.server_session import MAX_CHANNEL_ID
 from mesh.errors import WireError
 
 _HEAD: Final = b"MDPW02"
@@ -129,7 +130,7 @@ class Switch(Registration):
             return
         name, size = self._named(message.service), sum(map(len, message.body))
         call = Call(self._token(), client, name, message.body, size, now, now + self.settings.timeout)
-        call.style, call.asked = message.style, message.service
+        call.style, call.asked, call.channel = message.style, message.service, _channel_of(message.body)
         self._admit(call, now)
 
     def _manage(self, message: FromClient) -> bytes:
@@ -189,9 +190,13 @@ class Switch(Registration):
             if worker.address[0] == side:
                 self.out.append((worker.address, mdp.heartbeat(worker.style)))
         for client, calls in self.clients.items():
-            channel = next((call.channel for call in calls.values() if call.style is None), None)
-            if client[0] == side and channel is not None:
-                self.out.append((client, [b"", control(self._ids, channel, wire.BEAT, 0)]))
+            call = next(filter(_may_be_probed, calls.values()), None)
+            if client[0] == side and call is not None:
+                beat = control(self._ids, call.channel, wire.BEAT, 0)
+                if call.style is None:
+                    self.out.append((client, [b"", beat]))
+                else:
+                    self.out.append((client, mdp.answer(call.style, Command.PARTIAL, call.asked, [beat])))
 
     def configure(self, settings: Settings) -> None:
         """Go on with other settings."""
@@ -235,3 +240,20 @@ class Switch(Registration):
             waiting += len(service.waiting)
             self._expire(service, now)
         self.wake_at = max(self.wake_at, now + max(GRAIN, GRAIN_OF_EACH * waiting))
+
+
+def _channel_of(body: Sequence[bytes]) -> Any:
+    """The message id of the event that a Majordomo client sends; None where its body is none."""
+    head = head_of(body[0]) if len(body) == 1 else None
+    if head is None or head[1] is not None:
+        return None
+    channel = head[0]
+    return channel if type(channel) in (bytes, str) and len(channel) <= MAX_CHANNEL_ID else None
+
+
+def _may_be_probed(call: Call) -> bool:
+    """Whether its client expects heartbeats: one of Majordomo only those of a worker of mesh."""
+    if call.style is None:
+        return True
+    of_mesh = call.worker is not None and call.worker.about is not None
+    return call.channel is not None and call.style.version == 2 and of_mesh
