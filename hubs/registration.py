@@ -109,7 +109,11 @@ class Registration(Calls):
             self.notes.append((WARNING, text))
 
     def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
-        if about is None or worker.about is None:
+        if worker.about is None:
+            return
+        if about is None:
+            # It has heard of our interval: where that is the shorter, it gives one at once.
+            worker.patience = LOST_AFTER * self.settings.heartbeat
             return
         service = self.services[worker.service]
         before = service.pool.capacity(worker)
@@ -134,7 +138,10 @@ class Registration(Calls):
         worker.next_beat = self._now + worker.interval
 
     def _pace(self, worker: Worker) -> None:
-        """Set how often each of the two gives heartbeats, and how long their silence may be."""
+        """Set how often each of the two gives heartbeats, and how long their silence may be.
+
+        A mesh worker keeps to the hub's interval as soon as it has heard of it: see _heartbeat.
+        """
         own = self.settings.heartbeat
         theirs = _heartbeat_of(worker.about) or own
         worker.interval = min(own, theirs)

@@ -166,16 +166,21 @@ class Registration:
         self._pause = 0.0
         beat, capacity = about.get("heartbeat"), about.get("capacity")
         if type(beat) is int and beat > 0:
+            before = self.interval
             self._theirs = min(beat / 1000, SLOWEST)
-            self._next_beat = min(self._next_beat, now + self._interval)
-            self.wake_at = min(self.wake_at, self._next_beat)
+            if self.interval < before:
+                # The hub counts on them from the first one on.
+                self.out.append(mdp.heartbeat())
+                self._next_beat = now + self.interval
+                self.wake_at = min(self.wake_at, self._next_beat)
         if type(capacity) is int:
             self.confirmed = capacity
         if self._told != self.capacity:  # it has changed since READY
             self._tell_capacity(now)
 
     @property
-    def _interval(self) -> float:
+    def interval(self) -> float:
+        """Seconds between heartbeats: the shorter of ours and the hub's."""
         return min(self.heartbeat, self._theirs)
 
     # What goes out
@@ -248,12 +253,12 @@ class Registration:
         if self.state is not State.REGISTERED:
             self.wake_at = self.connect_at
             return
-        self._last_heard = fairly_heard(self._last_heard, self.wake_at, now, self._interval)
+        self._last_heard = fairly_heard(self._last_heard, self.wake_at, now, self.interval)
         lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
         if now >= lost_at:
             self.broke(f"the hub was silent for {now - self._last_heard:.1f} s", now)
             return
         if now >= self._next_beat:
-            self._next_beat = now + self._interval
+            self._next_beat = now + self.interval
             self.out.append(mdp.heartbeat())
         self.wake_at = min(self._next_beat, lost_at)

@@ -1,6 +1,6 @@
 """The registrations of a server or a sidecar: its links to hubs, as their owner sees them together.
 
-Every method but `start` and `connect_anew` runs under the owner's lock.
+Every method but `start`, `connect_anew` and `interval` runs under the owner's lock.
 """
 
 from __future__ import annotations
@@ -140,6 +140,11 @@ class HubLinks:
         return any(link.crowded for link in self._links.values())
 
     # Time
+
+    @property
+    def interval(self) -> float:
+        """Seconds, the shortest between heartbeats to any hub. For any thread, without the lock."""
+        return min((link.registration.interval for link in list(self._links.values())), default=NEVER)
 
     @property
     def wake_at(self) -> float:

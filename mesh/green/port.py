@@ -306,11 +306,12 @@ class Port:
 
     @property
     def patience(self) -> float:
-        """Seconds for which the loop may stand still, for the sake of the most impatient caller."""
-        return max(MIN_PATIENCE, min(self._beat / 2, self.session.fastest / 2, MAX_PATIENCE))
+        """Seconds for which the loop may stand still, for the sake of the most impatient caller or hub."""
+        fastest = min(self._beat, self.session.fastest, self.hubs.interval)
+        return max(MIN_PATIENCE, min(fastest / 2, MAX_PATIENCE))
 
     def _set_pace(self) -> None:
-        """Turn more often than the patience of any caller needs it."""
+        """Turn more often than the patience of any caller or hub needs it."""
         assert self._hub is not None
         if self._pulser is not None:
             self._pulser.stop()

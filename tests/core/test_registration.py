@@ -201,8 +201,12 @@ def test_the_time_for_which_the_worker_stood_still_is_not_the_hubs_silence() -> 
 
 def test_the_quicker_of_two_heartbeats_is_given_and_the_slower_waited_for() -> None:
     one = registered(heartbeat=2.0)
+    said(one)
     acknowledge(one, 100.0, heartbeat_ms=500)
+    assert commands(one) == [Command.HEARTBEAT], "the hub is told that it was heard"
     assert one.wake_at == 100.5
+    acknowledge(one, 100.0, heartbeat_ms=500)
+    assert not one.out
     pass_until(one, 105.9)
     assert one.state is State.REGISTERED
     one.on_timer(106.0)

@@ -10,10 +10,13 @@ import gevent
 import pytest
 import zmq
 
+from mesh.core.majordomo import heartbeat
+from mesh.core.registration import Registration
 from mesh.core.server_session import Limits
 from mesh.core.wire import pack
 from mesh.green import sockets
 from mesh.green.port import Port
+from tests.helpers.peers import nobody
 
 PATIENCE = 20.0
 
@@ -65,3 +68,20 @@ def test_calls_of_the_last_turn_do_not_hide_what_arrives(peer: zmq.Socket[bytes]
     peer.connect(port.attach("tcp://127.0.0.1:*", "bind"))
     request()
     run(port, dispatch)
+
+
+def test_the_guard_is_as_impatient_as_the_most_impatient_hub() -> None:
+    """A hub may have a shorter interval than its worker, and tells it."""
+    port = Port("users", None, Limits())
+    registrations = [Registration("users", {"capacity": 1}, 20.0) for _ in range(2)]
+    try:
+        for registration in registrations:
+            port.register(nobody(), registration)
+            registration.connected(1.0)
+        patience = port.patience
+        hub = heartbeat(about={"heartbeat": 300, "capacity": 1})
+        registrations[1].receive(hub, 1.1)
+        assert port.patience == 0.15 < patience
+        assert port.overdue(port.turn + 0.2)
+    finally:
+        port.close(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,10 @@ from mesh.core.registration import Registration, State
 from mesh.core.server_session import ServerSession
 from mesh.errors import ConfigError
 from mesh.green.hub_link import HubLink
+from tests.e2e.commands import environment
 from tests.helpers.peers import free_port, nobody
-from tests.helpers.processes import eventually
+from tests.helpers.processes import eventually, python
+from tests.hubs.cluster import WORKER
 from tests.hubs.test_broker import HEARTBEAT, majordomo, queue, running, until_registered
 from tests.hubs.wires import Wires
 
@@ -171,6 +174,23 @@ def test_a_handler_that_computes_keeps_its_registration(hub: tuple[Broker, str, 
     with mesh.connect(clients, timeout=20) as client:
         assert client.burn(4 * HEARTBEAT) == "burnt"
     assert list(broker.switch.workers.values()) == before
+
+
+def test_a_handler_that_computes_keeps_to_the_interval_of_the_hub() -> None:
+    quick = 0.7
+    with (
+        running(queue(heartbeat=quick)) as (broker, ends),
+        mesh.connect(ends.in_[0], timeout=30) as client,
+        python(WORKER, "shop", "20", "0", ends.out[0], env=environment()) as process,
+    ):
+        until_registered(broker, 1)
+        (worker,) = broker.switch.workers.values()
+        assert client.burn(6 * quick) == process.pid
+        assert worker in broker.switch.workers.values()
+        process.signal(signal.SIGSTOP)
+        frozen = time.monotonic()
+        eventually(lambda: worker not in broker.switch.workers.values())
+        assert time.monotonic() - frozen < 20, "three of the worker's own are 60"
 
 
 def test_one_worker_of_two_hubs_serves_both_from_one_pool(serve: Serve, shop: Shop, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_worker_that_is_sick_when_it_registers_gets_nothing() -> None:
     ("theirs", "interval", "patience"),
     [(None, 2.0, 6.0), (500, 0.5, 6.0), (5000, 2.0, 15.0), (1, 0.05, 6.0), (float("nan"), 2.0, 6.0)],
 )
-def test_both_keep_to_the_shorter_interval_and_the_longer_patience(
+def test_both_keep_to_the_shorter_interval_and_until_that_was_heard_the_longer_patience(
     theirs: float | None, interval: float, patience: float
 ) -> None:
     bench = Bench(heartbeat=2.0)
@@ -119,6 +119,31 @@ def test_both_keep_to_the_shorter_interval_and_the_longer_patience(
     bench.pass_time(0.02)
     assert not bench.switch.workers
     assert "was silent for" in said(bench, Command.DISCONNECT)[-1][1].reason
+
+
+def gone_after(bench: Bench, least: float) -> float:
+    """Seconds until the one worker, which says no more, is lost; no less than `least`."""
+    began = bench.now
+    bench.pass_time(least)
+    while bench.switch.workers:
+        bench.pass_time(0.05)
+    return round(bench.now - began, 1)
+
+
+@pytest.mark.parametrize("theirs", [500, 5_000, 3_600_000])
+def test_a_worker_that_has_heard_the_hubs_interval_is_lost_after_three_of_them(theirs: int) -> None:
+    bench = Bench(heartbeat=2.0)
+    bench.register(b"w", capacity=1, heartbeat=theirs)
+    bench.worker_says(b"w", mdp.heartbeat())
+    assert gone_after(bench, 5.9) == 6.0
+    bench.register(b"w", capacity=1, heartbeat=theirs)
+    bench.worker_says(b"w", mdp.heartbeat())
+    bench.switch.configure(Settings(heartbeat=0.5))
+    bench.worker_says(b"w", mdp.heartbeat(about={"capacity": 2}))
+    bench.pass_time(1.4)
+    assert bench.switch.workers, "nor is it lost before it has heard of another one"
+    bench.worker_says(b"w", mdp.heartbeat())
+    assert gone_after(bench, 1.4) == 1.5
 
 
 def test_the_beats_of_many_workers_take_few_looks() -> None:
