@@ -19,7 +19,7 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
 from mesh.core.channel import NEVER, control, fairly_heard
-from mesh.core.majordomo import Command, FromClient, FromWorker
+from mesh.core.majordomo import STANDARD, Command, FromClient, FromWorker
 from mesh.core.server_session import MAX_CHANNEL_ID
 from mesh.errors import WireError
 
@@ -66,6 +66,11 @@ class Switch(Registration):
                 return self._answers(worker, frames[1], now)
             if worker is None and holds_events(frames[1]):
                 return self._events(address, frames[1], now)
+            if worker is None and (late := mdp.size_of_batch(frames[1])):
+                # Of a worker that has been given up, as after either has stood still.
+                self.dropped["late"] += late
+                self._tell_to_register(address, STANDARD[2])
+                return late
         if len(frames) == 6 and frames[1] == _HEAD:
             worker = self.workers.get((side, (frames[0],)))
             if worker is not None and frames[2] in _ANSWERS and frames[3] and not frames[4]:

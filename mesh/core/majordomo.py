@@ -71,6 +71,7 @@ _WORKER: Final = {b"MDPW01": 1, b"MDPW02": 2}
 _CLIENT: Final = {b"MDPC01": 1, b"MDPC02": 2}
 _HEADERS: Final = {1: (b"MDPW01", b"MDPC01"), 2: (b"MDPW02", b"MDPC02")}
 _BATCHED: Final = frozenset({REQUEST, PARTIAL, FINAL})
+_LONG_ARRAY: Final = b"\xdc"
 _CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
 
 
@@ -243,6 +244,17 @@ def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     if not good:
         raise WireError("a batch is an array of codes, tokens and events")
     return zip(codes, tokens, events, strict=True)
+
+
+def size_of_batch(frame: bytes) -> int:
+    """How many calls or answers are in a frame; 0 where it is no batch, which its beginning tells mostly."""
+    at = 3 if frame[:1] == _LONG_ARRAY else 1
+    if len(frame) > MAX_BATCH or not _BATCHED.issuperset(frame[at : at + 1]):
+        return 0
+    try:
+        return len(list(read_batch(frame)))
+    except WireError:
+        return 0
 
 
 def answer(style: Style, command: Command, service: str, body: Sequence[bytes]) -> list[bytes]:

@@ -153,3 +153,25 @@ def test_a_frame_that_is_too_large_is_not_read() -> None:
 @pytest.mark.parametrize("event", [b"", b"\x93", b"\xdc", b"\x93\x81\xa1v\x03\xa1x\xc0", b"\xdc\x00\x03\x80"])
 def test_what_is_one_event_is_not_taken_for_several(event: bytes) -> None:
     assert not holds_events(event)
+
+
+@pytest.mark.parametrize("number", [1, 5, 1_000])
+def test_a_batch_is_known_by_itself(number: int) -> None:
+    frame = mdp.batch([mdp.FINAL, b"token", b"event"] * number)
+    assert mdp.size_of_batch(frame) == number
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x93",
+        b"\xdc",
+        mdp.batch([mdp.FINAL, b"token"]),
+        mdp.batch([1, b"token", b"event"]),
+        mdp.batch([mdp.FINAL, b"token", b"x" * mdp.MAX_BATCH]),
+        msgpack.packb([{}, "echo", []]),
+    ],
+)
+def test_what_is_no_batch_has_no_size(frame: bytes) -> None:
+    assert mdp.size_of_batch(frame) == 0

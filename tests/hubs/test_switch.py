@@ -812,10 +812,24 @@ def test_a_worker_whose_batch_breaks_the_protocol_is_one_no_more(frame: bytes) -
     bench.clean()
 
 
-def test_one_frame_of_a_client_is_no_batch() -> None:
+def test_the_batch_of_a_worker_that_was_given_up_is_late() -> None:
     bench = with_batches(b"w")
-    bench.switch.receive(OUT, [b"stranger", mdp.batch([4, b"t", b"e"])], bench.now)
-    assert bench.switch.dropped["malformed"] == 1
+    for number in (b"1", b"2"):
+        bench.call(b"c", number)
+    ((_, share),) = batches(bench)
+    bench.switch.unreachable((OUT, (b"w",)))
+    bench.sent()
+    answers = [part for _, token, _ in share for part in (mdp.FINAL, token, reply(b"1"))]
+    for _ in range(3):
+        bench.worker_says(b"w", [mdp.batch(answers)])
+    assert bench.sent() == [(b"w", mdp.disconnect())]
+    assert dict(bench.switch.dropped) == {"late": 6}
+
+
+def test_the_torn_batch_of_a_stranger_is_malformed() -> None:
+    bench = with_batches(b"w")
+    bench.worker_says(b"stranger", [mdp.batch([4, b"t"])])
+    assert dict(bench.switch.dropped) == {"malformed": 1} and bench.sent() == []
     assert list(bench.switch.workers) == [(OUT, (b"w",))]
 
 
