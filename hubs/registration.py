@@ -5,6 +5,7 @@ Owns the workers; the calls that they have are calls.py's. Knows no socket and n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from logging import INFO, WARNING
 from typing import Any, Final
 
@@ -174,11 +175,19 @@ class Registration(Calls):
             self._wake(self._told[address])
             self.out.append((address, mdp.disconnect(style, reason)))
 
-    def _distrust(self, address: Address, problem: str) -> None:
-        """A worker that breaks the protocol is a worker no more."""
+    def _distrust(self, address: Address, problem: str, frames: Sequence[bytes] = ()) -> None:
+        """A worker that breaks the protocol is a worker no more, and who would be one is told so."""
         worker = self.workers.get(address)
         if worker is not None:
             self._dismiss(worker, f"broke the protocol: {problem}", tell=True)
+            return
+        sender = mdp.salvage(frames)
+        if sender is None:
+            return
+        style, about = sender
+        self._tell_to_register(address, style, "" if about is None else problem)
+        if self._reminds(("", problem), self._now):
+            self.notes.append((WARNING, f"what is no worker yet breaks the protocol: {problem}"))
 
     def _dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""

@@ -85,7 +85,7 @@ class Switch(Registration):
             message = mdp.read(frames[1:])
         except WireError as error:
             self.dropped["malformed"] += 1
-            self._distrust((side, (frames[0],)), str(error))
+            self._distrust((side, (frames[0],)), str(error), frames[1:])
             return
         if type(message) is FromWorker:
             self._from_worker((side, (frames[0],)), message, now)

@@ -135,6 +135,16 @@ def read(frames: Sequence[bytes]) -> FromWorker | FromClient | None:
     return None
 
 
+def salvage(frames: Sequence[bytes]) -> tuple[Style, dict[str, Any] | None] | None:
+    """How a worker writes whose message breaks the protocol, and what it says of itself with a READY; None
+    where the message is no worker's. What speaks another version is answered in 0.2."""
+    empty = bool(frames) and not frames[0]
+    rest = frames[1:] if empty else frames
+    if not rest or len(rest[0]) != 6 or rest[0][:5] != b"MDPW0":
+        return None
+    return Style(_WORKER.get(bytes(rest[0]), 2), empty), _about(rest[3:])
+
+
 def _read_worker(style: Style, frames: Sequence[bytes]) -> FromWorker:
     if not frames:
         raise WireError("a worker's message lacks its command")

@@ -221,6 +221,32 @@ def versions(bench: Bench) -> None:
     bench.registered(bench.service, b"404")
 
 
+@case("a registration by what is no name is answered with a goodbye")
+def wrong_names(bench: Bench) -> None:
+    for name in (b"", b"\xff\xfe", b"x" * 256):
+        worker = bench.stranger()
+        worker.say(READY, name)
+        worker.command(DISCONNECT)
+
+
+@case("an unknown command of one that has not registered is answered with a goodbye")
+def unknown_command(bench: Bench) -> None:
+    for code in (b"", b"\x00", b"\x09", b"READY"):
+        worker = bench.stranger()
+        worker.send(*WORKER[bench.version], code, bench.service)
+        worker.command(DISCONNECT)
+        worker.say(READY, bench.service)
+        bench.registered(bench.service)
+        worker.say(DISCONNECT)
+
+
+@case("a worker of a version to come is answered with a goodbye", 2)
+def later_version(bench: Bench) -> None:
+    worker = bench.stranger()
+    worker.send(b"MDPW03", CODES[2][READY], bench.service)
+    worker.command(DISCONNECT)
+
+
 @case("a client may send nothing but requests", 2)
 def client_commands(bench: Bench) -> None:
     worker, client = bench.worker(), bench.client()

@@ -187,6 +187,53 @@ def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, r
     assert message.reason.startswith(reason)
 
 
+WRONG = [
+    (b"\x01", [b""], "a service name has 1 to 255 bytes, not 0"),
+    (b"\x01", [b"x" * 256], "a service name has 1 to 255 bytes, not 256"),
+    (b"\x01", [b"\xff"], "a service name must be text, not b'\\xff'"),
+    (b"\x01", [], "READY lacks the service's name"),
+    (b"\x09", [], "b'\\t' is no command of Majordomo 0."),
+]
+
+
+@pytest.mark.parametrize(("code", "rest", "problem"), WRONG, ids=[problem for *_, problem in WRONG])
+@pytest.mark.parametrize("speaks", [1, 2])
+def test_who_registers_wrongly_is_answered_and_the_log_says_once_why(
+    speaks: int, code: bytes, rest: list[bytes], problem: str
+) -> None:
+    bench = Bench(heartbeat=2.0)
+    style = STANDARD[speaks]
+    frames = [*style.lead, b"MDPW0%d" % speaks, code, *rest]
+    for _ in range(3):
+        bench.worker_says(b"w", frames)
+    assert bench.sent() == [(b"w", mdp.disconnect(style))]
+    ((level, text),) = bench.switch.notes
+    assert level == WARNING and text.startswith(f"what is no worker yet breaks the protocol: {problem}")
+    bench.pass_time(2.1)
+    bench.worker_says(b"w", frames)
+    assert bench.sent() == [(b"w", mdp.disconnect(style))]
+    assert bench.switch.dropped["malformed"] == 4
+
+
+def test_another_version_is_answered_in_one_that_is_spoken_here() -> None:
+    bench = Bench()
+    for number, empty in ((b"v", []), (b"w", [b""])):
+        bench.worker_says(number, [*empty, b"MDPW03", b"\x01", b"echo"])
+        assert bench.sent() == [(number, [*empty, *mdp.disconnect()])]
+    assert "b'MDPW03' is no Majordomo protocol that is spoken here (0.1 and 0.2 are)" in str(
+        bench.switch.notes
+    )
+    bench.switch.receive(IN, [b"c", b"MDPC03", b"\x01", b"echo", b"x"], bench.now)
+    assert bench.sent() == []
+
+
+def test_a_worker_that_says_of_itself_that_it_is_of_mesh_reads_the_reason() -> None:
+    bench = Bench()
+    bench.worker_says(b"w", mdp.ready("", {"capacity": 1}))
+    ((_, message),) = said(bench, Command.DISCONNECT)
+    assert message.reason == "a service name has 1 to 255 bytes, not 0"
+
+
 def test_clients_of_a_hub_with_two_sides_can_not_serve() -> None:
     bench = Bench(workers_at=OUT)
     bench.switch.receive(IN, [b"c", *mdp.ready("echo", {"capacity": 1})], bench.now)
