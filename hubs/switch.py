@@ -144,7 +144,7 @@ class Switch(Registration):
             return self._status("json", lambda values: json.dumps(values).encode())
         if message.service != "mmi.service":
             return b"501"
-        service = self.services.get(self._named(message.body[-1].decode("utf-8", "replace")))
+        service = self.services.get(self._named(message.body[0].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.pool) else b"404"
 
     def _event(self, client: Address, payload: bytes, now: float, *, batched: bool = False) -> None:

@@ -180,6 +180,17 @@ def management(bench: Bench) -> None:
         check(got == [code], f"{service!r} of {body!r} is {got}, not {code!r}")
 
 
+@case("mmi.service takes the name from the first frame of the body")
+def management_with_more(bench: Bench) -> None:
+    bench.worker()
+    bench.registered(bench.service)
+    client = bench.client()
+    for body, code in (((bench.service, b"nobody"), b"200"), ((b"nobody", bench.service), b"404")):
+        client.ask(b"mmi.service", *body)
+        got = client.answer(b"mmi.service")
+        check(got == [code], f"mmi.service of {body} is {got}, not {code!r}")
+
+
 # What peers should not do
 
 

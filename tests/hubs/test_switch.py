@@ -317,6 +317,14 @@ def test_a_queue_of_any_name_is_one_service() -> None:
     assert set(bench.switch.services) == {"q"}
 
 
+def test_mmi_service_takes_the_name_from_the_first_frame() -> None:
+    bench = Bench()
+    bench.register(b"w")
+    for body, code in (([b"echo", b"extra"], b"200"), ([b"extra", b"echo"], b"404")):
+        bench.switch.receive(IN, [b"c", *mdp.request("mmi.service", body)], bench.now)
+        assert bench.sent()[-1][1][-1] == code
+
+
 def test_names_that_are_made_up_leave_nothing_behind() -> None:
     bench = Bench(heartbeat=1.0)
     for number in range(3_000):
