@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -21,7 +22,7 @@ import zmq
 from zmq import backend
 
 from hubs.hub import Endpoints
-from hubs.model import Settings
+from hubs.model import Address, Settings
 from hubs.notes import Notes
 from hubs.router import Router
 from hubs.sockets import Attached, Context, attach, leave
@@ -253,12 +254,26 @@ class Broker:
         while out := switch.take_out():
             for address, frames in out:
                 if not routers[address[0]].send(address[1], frames):
-                    switch.unreachable(address)
+                    self._give_up(address)
         if self._retry_at == NEVER and any(router.owes for router in routers):
             self._retry_at = time.monotonic() + RETRY
         # A Counter compares with each kind that either knows.
         if self._log_at == NEVER and dict.__ne__(switch.dropped, self._logged):
             self._log_at = time.monotonic() + LOG_EVERY
+
+    def _give_up(self, address: Address) -> None:
+        """This peer is gone, or does not read."""
+        router = self._routers[address[0]]
+        if router.unread:
+            self._look_at_unread(router)
+        else:
+            self.switch.unreachable(address)
+
+    def _look_at_unread(self, router: Router) -> None:
+        """Behind a device there may be more than one that does not read."""
+        unread, router.unread = router.unread, Counter()
+        for envelope, number in unread.items():
+            self.switch.not_read((router.side, envelope), number)
 
     def _on_timer(self, now: float) -> None:
         if now >= self.switch.wake_at:
@@ -266,8 +281,8 @@ class Broker:
         if now >= self._retry_at:
             self._retry_at = NEVER
             for router in self._routers:
-                for envelope in router.retry():
-                    self.switch.unreachable((router.side, envelope))
+                router.retry()
+                self._look_at_unread(router)
         if now >= self._log_at:
             self._log_dropped()
         self._send_all()

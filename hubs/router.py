@@ -5,7 +5,8 @@ Knows nothing of what the messages say. Only the thread of the broker may use it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, Final
@@ -44,7 +45,9 @@ GONE: Final = Sent.GONE
 
 
 class Router:
-    """side: the number that its messages are delivered with."""
+    """side: the number that its messages are delivered with. unread: messages that were thrown away as their
+    peers had not read them in time, or at all, by envelope; whoever looks takes them.
+    """
 
     def __init__(self, context: Context, spec: HubSpec, side: int, name: str) -> None:
         self.side = side
@@ -55,6 +58,7 @@ class Router:
         self.monitor = Monitor(context, self.socket)
         self._most_bytes = spec.max_message + MARGIN
         self._outboxes: dict[bytes, Outbox] = {}
+        self.unread: Counter[Envelope] = Counter()
         # Past the wrapper that costs half of it.
         self._send = partial(backend.Socket.send, self.socket)
         self._recv = partial(backend.Socket.recv, self.socket)
@@ -115,6 +119,8 @@ class Router:
             return True
         # It asks and does not read: nothing that it is owed can be kept for ever.
         del self._outboxes[envelope[0]]
+        self.unread.update(kept for kept, _ in outbox.messages)
+        self.unread[envelope] += 1
         return False
 
     def _try_send(self, envelope: Envelope, frames: Sequence[bytes]) -> Sent:
@@ -140,9 +146,8 @@ class Router:
         """Whether something waits for its peer."""
         return bool(self._outboxes)
 
-    def retry(self) -> Iterable[Envelope]:
-        """Send what waits, as far as the peers take it; those that are gone."""
-        gone: set[Envelope] = set()
+    def retry(self) -> None:
+        """Send what waits, as far as the peers take it."""
         for peer, outbox in list(self._outboxes.items()):
             sent = DONE
             while outbox.messages and sent is DONE:
@@ -150,7 +155,6 @@ class Router:
                 if sent is DONE:
                     outbox.popleft()
             if sent is GONE:
-                gone.update(envelope for envelope, _ in outbox.messages)
+                self.unread.update(envelope for envelope, _ in outbox.messages)
             if sent is not LATER:
                 del self._outboxes[peer]
-        return gone

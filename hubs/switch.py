@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from logging import WARNING
 from typing import Any, Final
 
 from hubs import status
@@ -181,11 +182,20 @@ class Switch(Registration):
 
     # What else the driver tells
 
-    def unreachable(self, address: Address) -> None:
-        """The peer of this address is gone."""
+    def not_read(self, address: Address, number: int) -> None:
+        """That many messages were thrown away as the peer of this address has not read them."""
+        self.dropped["not read"] += number
+        if address not in self.workers:
+            open_calls = len(self.clients.get(address, ()))
+            text = f"a client did not read: {number} messages are thrown away, calls given up: {open_calls}"
+            self.notes.append((WARNING, text))
+        self.unreachable(address, f"did not read: {number} messages are thrown away")
+
+    def unreachable(self, address: Address, what: str = "lost its connection") -> None:
+        """The peer of this address is gone. what: it has done, if it is a worker."""
         worker = self.workers.get(address)
         if worker is not None:
-            self._dismiss(worker, "lost its connection", tell=False)
+            self._dismiss(worker, what, tell=False)
         for call in list(self.clients.get(address, _NONE).values()):
             self._give_up(call)
 

@@ -365,6 +365,29 @@ def test_a_client_that_never_reads_is_given_up(wires: Wires) -> None:
         assert but_beats(other) == [b"", done]
 
 
+def test_what_is_kept_for_a_client_that_never_reads_is_counted(
+    wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before its connection is given up, which takes three heartbeats."""
+    with running(queue(heartbeat=60)) as (broker, (in_, out)):
+        worker, client = wires(zmq.DEALER, *out), wires(zmq.DEALER)
+        worker.send_multipart(mdp.ready("echo", {"capacity": 1}))
+        client.rcvhwm = 1
+        client.connect(in_[0])
+        client.send_multipart([b"", wire.pack(*event(b"1"))])
+        token, body = next_request(worker).address, answer(b"1", "x" * 20_000)
+        part = mdp.carried(STANDARD[2], Command.PARTIAL, token, [body])
+        for _ in range(30_000):
+            worker.send_multipart(part)
+            if not broker.switch.clients:
+                break
+        number = broker.switch.dropped["not read"]
+        assert 10_000 >= number > 3_000
+        eventually(lambda: f"dropped {number} not read" in caplog.text)
+        told = f"hub one: a client did not read: {number} messages are thrown away, calls given up: 1"
+        assert caplog.messages.count(told) == 1
+
+
 def test_rubbish(hub: HubSpec, wires: Wires) -> None:
     chance = random.Random(1)
     words = [b"", b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"MDPW03", b"echo", b"mmi.service"]

@@ -367,6 +367,24 @@ def test_what_is_open_at_the_end_is_told_so() -> None:
     assert not bench.switch.calls
 
 
+def test_who_does_not_read_is_given_up_and_the_log_says_so() -> None:
+    bench = Bench()
+    bench.register(b"w", host="vm", pid=7)
+    bench.call(b"c", b"1")
+    bench.call(b"c", b"2")
+    bench.call(b"d", b"1")
+    bench.switch.notes.clear()
+    bench.switch.not_read((IN, (b"c",)), 10_001)
+    assert len(bench.switch.calls) == 1
+    bench.switch.not_read((OUT, (b"w",)), 5)
+    assert not bench.switch.workers
+    assert bench.switch.dropped["not read"] == 10_006
+    assert [text for _, text in bench.switch.notes] == [
+        "a client did not read: 10001 messages are thrown away, calls given up: 2",
+        "the worker (vm:7) of echo did not read: 5 messages are thrown away, calls open: 1",
+    ]
+
+
 def test_other_settings_count_for_what_is_there() -> None:
     bench = Bench(queue=1)
     bench.call(b"c", b"1")
