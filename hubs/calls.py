@@ -163,7 +163,6 @@ class Calls(Sending):
             self._give(worker, call, now)
             return
         if not self._make_room(service, call):
-            self._refuse_overload(service, call)
             return
         self._enter(call)
         if not service.seen:
@@ -178,20 +177,25 @@ class Calls(Sending):
         theirs[call.channel if call.style is None else call.token] = call
 
     def _make_room(self, service: Service, call: Call) -> bool:
-        """A full queue gives each client its share: who has more than that has to give."""
+        """A full queue gives each client its share: who has more than that has to give. False where that is
+        this call, which is refused then."""
         while not service.waiting.room(call.size):
+            full = self._full(service)
             other = service.waiting.push_out(call.client, call.size)
+            self._refuse(other or call, "Overloaded", full)
             if other is None:
                 return False
-            self._refuse_overload(service, other)
         return True
 
-    def _refuse_overload(self, service: Service, call: Call) -> None:
-        waiting = service.waiting
-        by_bytes = len(waiting) < self.settings.queue
-        size = f", {waiting.size} bytes of at most {self.settings.queue_bytes}" if by_bytes else ""
-        calls = "1 call waits" if len(waiting) == 1 else f"{len(waiting)} calls wait"
-        self._refuse(call, "Overloaded", f"{calls} already{size}")
+    def _full(self, service: Service) -> str:
+        """Which bound the queue has come to, and what there is to do."""
+        count, size = service.waiting.count, service.waiting.size
+        most, most_bytes = self.settings.queue, self.settings.queue_bytes
+        waits = "1 call waits" if count == 1 else f"{count} calls wait"
+        if count >= most:
+            return f"{waits} already, of at most {most}: start more workers, or set a larger 'queue'"
+        taken = f"{size} bytes of at most {most_bytes}"
+        return f"{waits} already, {taken}: start more workers, or set a larger 'queue_bytes'"
 
     def _may_wait_for_unknown(self, size: int) -> bool:
         """Names cost nothing to make up, so all the unknown ones together have the room of one."""
@@ -304,13 +308,13 @@ class Calls(Sending):
         else:
             self._give_up(call)
 
-    def _orphan(self, service: Service, call: Call, what: str) -> None:
+    def _orphan(self, service: Service, call: Call, worker: Worker, what: str) -> None:
         """Its worker is gone, after it has done `what`."""
         call.worker = None
         if call.idempotent and not call.answered and call.tries < MAX_TRIES:
             self._wait(service, call)
         else:
-            self._refuse(call, "LostRemote", f"its worker is gone: it {what}", seen=True)
+            self._refuse(call, "LostRemote", f"its worker{worker.who} is gone: it {what}", seen=True)
 
     # Ends
 

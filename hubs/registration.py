@@ -205,7 +205,7 @@ class Registration(Calls):
             self._tell_to_register(worker.address, worker.style, reason)
         for call in list(worker.calls.values()):
             if not call.gone:
-                self._orphan(service, call, what)
+                self._orphan(service, call, worker, what)
         worker.calls.clear()
         worker.batch = None
         self._dispatch(service, self._now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -74,7 +75,8 @@ def test_the_calls_of_a_killed_worker_end_at_once_or_are_sent_again(setup: Setup
     ended = eventually(lambda: [one for one in lost if one.ready()])
     assert time.monotonic() - killed < 0.2 + SLACK
     assert isinstance(ended[0].exception, mesh.LostRemote)
-    assert "its worker is gone: it lost its connection" in str(ended[0].exception)
+    why = f"its worker ({socket.gethostname()}:{victim.pid}) is gone: it lost its connection"
+    assert why in str(ended[0].exception)
     assert {one.get(timeout=20) for one in again} == {survivor.pid}
     eventually(lambda: sum(one.ready() for one in lost) == 2)
     gevent.killall(lost)

@@ -617,7 +617,24 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
     bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=["x" * 90])
     bench.call(b"c", b"3")
     size = bench.switch.services["echo"].waiting.size
-    assert refusal(bench) == f"echo: 1 call waits already, {size} bytes of at most 100"
+    what = f"1 call waits already, {size} bytes of at most 100"
+    assert refusal(bench) == f"echo: {what}: start more workers, or set a larger 'queue_bytes'"
+
+
+def test_a_call_that_is_pushed_out_is_told_of_the_bound_that_was_reached() -> None:
+    bench = Bench(queue=2)
+    for number in (b"1", b"2"):
+        bench.call(b"flood", number)
+    bench.call(b"c", b"1")
+    assert refusal(bench) == (
+        "echo: 2 calls wait already, of at most 2: start more workers, or set a larger 'queue'"
+    )
+    bench = Bench(queue_bytes=2_000)
+    for number in (b"1", b"2"):
+        bench.event(b"flood", {"message_id": number, "service": "echo"}, args=["x" * 900])
+    size = bench.switch.services["echo"].waiting.size
+    bench.event(b"c", {"message_id": b"1", "service": "echo"}, args=["x" * 200])
+    assert f"echo: 2 calls wait already, {size} bytes of at most 2000: start more" in refusal(bench)
 
 
 def test_a_queue_hub_says_that_its_workers_have_two_names() -> None:
