@@ -10,6 +10,7 @@ for that call, so that an answer to a call of before a restart, or of another hu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from logging import WARNING
 from typing import Any, Final
 
@@ -38,15 +39,16 @@ FORGET_AFTER: Final = 10.0
 
 
 class Calls(Sending):
-    """base: 24 hex digits that no other sender of events has.
+    """base: 24 hex digits that no other sender of events has. describe: what the driver knows of the hub.
 
     dropped: what was not understood, by kind; refused: the calls that were, by error. notes: for the
     log, with the level of each. clients: those with open calls. wake_at: when the timer is wanted next.
     """
 
-    def __init__(self, settings: Settings, base: bytes) -> None:
+    def __init__(self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]]) -> None:
         super().__init__(base)
         self.settings = settings
+        self._describe = describe
         self.services: dict[str, Service] = {}
         self.notes: list[tuple[int, str]] = []
         self.dropped: Counter[str] = Counter()
@@ -155,7 +157,7 @@ class Calls(Sending):
         service = self.services.get(call.service)
         if service is None:
             if not self._may_wait_for_unknown(call.size):
-                self._refuse(call, "ServiceNotFound", self._nobody())
+                self._refuse(call, "ServiceNotFound", self._nobody(call.service))
                 return
             service = self._service(call.service)
         if not service.waiting.count and (worker := service.pool.take()) is not None:
@@ -355,10 +357,15 @@ class Calls(Sending):
         """The error of a call that has waited in vain, and why."""
         if service.seen:
             return "TimeoutExpired", f"no worker was free within {self._now - call.opened:.3g} s"
-        return "ServiceNotFound", self._nobody()
+        return "ServiceNotFound", self._nobody(call.service)
 
-    def _nobody(self) -> str:
-        return f"hub {self.settings.hub!r} has no worker of it: start one, or correct the name"
+    def _nobody(self, name: str) -> str:
+        """That there is no worker, and what to do. A queue hub has one service, whatever it was called."""
+        hub, only = self.settings.hub, self.settings.only
+        if only is None:
+            return f"hub {hub!r} has no worker of {name!r:.80}: start one, or correct the name"
+        at = next(iter(self._describe().get("out", ())), "ITS-OUT-ENDPOINT")
+        return f"hub {hub!r} has no worker: start one with 'mesh-register {only} TARGET --hub {at}'"
 
     def _forget(self, call: Call) -> None:
         theirs = self.clients.get(call.client)

@@ -5,7 +5,7 @@ Owns the workers; the calls that they have are calls.py's. Knows no socket and n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging import INFO, WARNING
 from typing import Any, Final
 
@@ -31,8 +31,8 @@ MAX_REFUSALS: Final = 1_000
 class Registration(Calls):
     """See Calls for what it takes and gives."""
 
-    def __init__(self, settings: Settings, base: bytes) -> None:
-        super().__init__(settings, base)
+    def __init__(self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(settings, base, describe)
         self.workers: dict[Address, Worker] = {}
         self._told: dict[Address, float] = {}
         self._names_told: set[str] = set()

@@ -39,13 +39,12 @@ STATUS_FOR: Final = 0.1
 
 
 class Switch(Registration):
-    """The state of one hub; see Calls. describe: what the driver knows of the hub, for its status."""
+    """The state of one hub; see Calls."""
 
     def __init__(
         self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]] = dict
     ) -> None:
-        super().__init__(settings, base)
-        self._describe = describe
+        super().__init__(settings, base, describe)
         self._statuses: dict[str, tuple[float, bytes]] = {}
 
     # What comes in

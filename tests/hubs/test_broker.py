@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -124,9 +125,16 @@ def test_clients_find_each_service_of_a_majordomo_hub_by_name(tmp_path: Path) ->
                 assert client.pid() == process.pid
         with mesh.connect("three", services=str(registry)) as client:
             begun = time.monotonic()
-            with pytest.raises(mesh.ServiceNotFound, match="hub 'one' has no worker of it"):
+            with pytest.raises(mesh.ServiceNotFound, match="hub 'one' has no worker of 'three'"):
                 client.pid()
             assert time.monotonic() - begun < 10
+
+
+def test_a_queue_without_a_worker_says_how_to_start_one() -> None:
+    with running(queue(heartbeat=0.1)) as (_, (in_, out)), mesh.connect(in_[0]) as client:
+        how = f"hub 'one' has no worker: start one with 'mesh-register one TARGET --hub {out[0]}'"
+        with pytest.raises(mesh.ServiceNotFound, match=re.escape(how)):
+            client.pid()
 
 
 def test_an_open_call_keeps_an_old_client_waiting_with_heartbeats() -> None:

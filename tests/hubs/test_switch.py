@@ -611,7 +611,7 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
     bench.sent()
     bench.call(b"c", b"1", service="nix")
     bench.pass_time(2.5)
-    assert "nix: hub 'one' has no worker of it: start one, or correct the name" in str(bench.sent())
+    assert refusal(bench) == "nix: hub 'one' has no worker of 'nix': start one, or correct the name"
     bench.register(b"w", capacity=0)
     bench.sent()
     bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=["x" * 90])
@@ -619,6 +619,17 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
     size = bench.switch.services["echo"].waiting.size
     what = f"1 call waits already, {size} bytes of at most 100"
     assert refusal(bench) == f"echo: {what}: start more workers, or set a larger 'queue_bytes'"
+
+
+@pytest.mark.parametrize("any_name", [True, False])
+def test_a_queue_hub_without_a_worker_says_how_to_start_one(any_name: bool) -> None:
+    bench = Bench(hub="one", only="q", any_name=any_name)
+    bench.switch = Switch(bench.switch.settings, BASE, lambda: {"out": ["tcp://b:2", "ipc://x"]})
+    bench.event(b"c", {"message_id": b"1"})
+    bench.pass_time(2.5)
+    assert refusal(bench) == (
+        "q: hub 'one' has no worker: start one with 'mesh-register q TARGET --hub tcp://b:2'"
+    )
 
 
 def test_a_call_that_is_pushed_out_is_told_of_the_bound_that_was_reached() -> None:
