@@ -199,6 +199,9 @@ class Broker:
         try:
             while not self._done(time.monotonic()):
                 self._turn()
+            cut_off = len(self.switch.calls)
+            if cut_off:
+                log.warning("hub %s: its drain time is over, calls cut off: %d", self.spec.name, cut_off)
             self.switch.farewell()
             self._send_all()
             close_at = time.monotonic() + self._grace

@@ -23,6 +23,8 @@ BEATS_EARLY: Final = 0.04
 SLOWEST: Final = 3600.0
 """Seconds, the longest interval between heartbeats that a worker may ask for."""
 LEFT: Final = "left"
+STOPPING: Final = "the hub is stopping"
+"""The reason for a worker that is told to go, and again as it registers anew: one line in its log."""
 MAX_CAPACITY: Final = 100_000
 MAX_SERVICES: Final = 10_000
 MAX_REFUSALS: Final = 1_000
@@ -67,7 +69,7 @@ class Registration(Calls):
         problem = self._problem(address[0], message.service, name)
         if problem:
             self.dropped["registration refused"] += 1
-            if self._reminds((message.service, problem), now):
+            if not self.draining and self._reminds((message.service, problem), now):
                 text = f"a worker{worker.who} of {message.service} is not taken: {problem}"
                 self.notes.append((WARNING, text))
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
@@ -154,7 +156,7 @@ class Registration(Calls):
         """Why no worker of that service is taken; "" where one is. name: what it is called here."""
         only = self.settings.only
         if self.draining:
-            return "the hub is stopping"
+            return STOPPING
         if self.settings.workers_at not in (None, side):
             return "workers register at the hub's out side, and this is its in side"
         if asked.startswith(mdp.MANAGEMENT):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from hubs import status
 from hubs.model import Address, Call, Settings, Worker
 from hubs.peek import head_of
-from hubs.registration import Registration
+from hubs.registration import STOPPING, Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
@@ -232,7 +232,7 @@ class Switch(Registration):
         for call in self.calls:
             self._refuse(call, "LostRemote", "the hub has stopped", seen=call.tries > 0)
         for worker in self.workers.values():
-            reason = "the hub has stopped" if worker.about is not None else ""
+            reason = STOPPING if worker.about is not None else ""
             self._tell_to_register(worker.address, worker.style, reason)
         self.workers.clear()
         self.services.clear()

@@ -472,7 +472,7 @@ def test_the_connections_stay_for_a_moment_after_the_last_answer(
         assert not broker.alive
 
 
-def test_a_hub_that_can_wait_no_longer_says_so(wires: Wires) -> None:
+def test_a_hub_that_can_wait_no_longer_says_so(wires: Wires, caplog: pytest.LogCaptureFixture) -> None:
     with running(queue()) as (broker, (in_, out)), RawClient(in_[0]) as client:
         worker = wires(zmq.DEALER, *out)
         worker.send_multipart(mdp.ready("echo"))
@@ -483,6 +483,7 @@ def test_a_hub_that_can_wait_no_longer_says_so(wires: Wires) -> None:
         assert time.monotonic() - begun < 10
         header, _, args = client.answer()
         assert (args[0], header["refused"]) == ("LostRemote", False)
+        assert "hub one: its drain time is over, calls cut off: 1" in caplog.messages
 
 
 def test_a_change_keeps_calls_and_sockets(wires: Wires, tmp_path: Path) -> None:

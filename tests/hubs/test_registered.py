@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -246,6 +247,24 @@ def test_a_worker_that_the_hub_does_not_want_tries_again_and_says_why(
     assert 2 <= caplog.messages.count(here) < 5
     assert 2 <= sum(line.endswith(f"of shop is not taken: {problem}") for line in caplog.messages) < 5
     assert not any("dropped" in line for line in caplog.messages)
+
+
+def test_a_hub_that_stops_is_one_line_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its worker, which at once tries to register again, and none of the hub."""
+    monkeypatch.setattr("hubs.broker.GRACE", 3.0)
+    with caplog.at_level(logging.WARNING), running(queue()) as (broker, ends):
+        serve(ends.out[0])
+        until_registered(broker, 1)
+        stopping = threading.Thread(target=broker.stop, args=[30])
+        stopping.start()
+        here = f"shop is no worker of {ends.out[0]} for now: the hub has sent its worker away"
+        try:
+            eventually(lambda: broker.switch.dropped["registration refused"] >= 2, what="two attempts")
+            assert caplog.messages == [f"{here}: the hub is stopping"]
+        finally:
+            stopping.join(40)
 
 
 def test_a_hub_that_never_was_there_is_said_so(

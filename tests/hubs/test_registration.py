@@ -272,7 +272,19 @@ def test_and_why_it_is_sent_away() -> None:
     bench.register(b"w", capacity=1)
     bench.sent()
     bench.switch.farewell()
-    assert said(bench, Command.DISCONNECT)[0][1].reason == "the hub has stopped"
+    assert said(bench, Command.DISCONNECT)[0][1].reason == "the hub is stopping"
+
+
+def test_a_worker_that_registers_with_a_hub_that_stops_hears_the_same_again_and_nobody_warns() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    bench.sent()
+    bench.switch.notes.clear()
+    bench.switch.farewell()
+    bench.register(b"w", capacity=1)
+    reasons = [message.reason for _, message in said(bench, Command.DISCONNECT)]
+    assert reasons == ["the hub is stopping"] * 2
+    assert bench.switch.notes == []
 
 
 def test_the_log_tells_who_comes_and_goes_and_why() -> None:
