@@ -284,8 +284,8 @@ class Calls(Sending):
         elif name == wire.BEAT:
             self._speak_for(worker, call, name)
         elif name == wire.STREAM:
-            text = f"{call.asked}: the answer is a stream, and Majordomo 0.1 has one frame for it: use 0.2"
-            self._tell_error(call, "WireError", text, refused=False)
+            why = "the answer is a stream of many, and Majordomo 0.1 takes one for a call: use 0.2"
+            self._tell_error(call, "WireError", f"{call.asked}: {why}", refused=False)
             self._give_up(call)
         else:
             self.dropped["partial to a client of 0.1"] += 1

@@ -85,7 +85,7 @@ def test_a_client_of_01_is_told_that_a_stream_is_nothing_for_it() -> None:
     to_worker, ((*head, name, text),) = follow_ups(bench)
     assert to_worker == [(wire.BEAT, True, 0)]
     assert (head, name) == ([b"", b"MDPC01", b"echo"], b"WireError")
-    assert text == b"echo: the answer is a stream, and Majordomo 0.1 has one frame for it: use 0.2"
+    assert text == b"echo: the answer is a stream of many, and Majordomo 0.1 takes one for a call: use 0.2"
     bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
     bench.answer(b"w", token, event(wire.ERR))
     assert follow_ups(bench) == ([], [])
