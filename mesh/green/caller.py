@@ -62,6 +62,7 @@ class Caller(ClientLinks):
         self._hold_from = 0.0 if heartbeat is not None else NEVER  # not without the guard
         self._held_since = NEVER
         self._laden: set[Link] = set()
+        self._dropped: list[Call] = []
         self._check_due = False
         process.remember(self)
         if heartbeat is not None:
@@ -188,19 +189,41 @@ class Caller(ClientLinks):
     def give_up(self, call: Call) -> None:
         """Nobody wants the answer of this call; its server is told. From any greenlet or thread."""
         if process.get_ident() != self.thread:
-            self.give_up_soon(call)
+            self.drop(call)
             return
         with self.lock:
-            call.waiter = None
-            out = self.session.cancel(call)
-            if out is not None and not self.closed:
-                out[0].transmit(out[1])  # type: ignore[attr-defined]
+            self._cancel(call)
         self._check_soon()
 
-    def give_up_soon(self, call: Call) -> None:
-        """As give_up, from anywhere: a finalizer, another thread."""
-        if not self.closed and self._loop_lives():
-            self.hub.loop.run_callback_threadsafe(self.give_up, call)
+    def drop(self, call: Call) -> None:
+        """As give_up, from anywhere: a finalizer, another thread. Waits for nobody.
+
+        At once where that can be, for the loop may not turn for long.
+        """
+        if self.closed or not self._loop_lives():
+            return
+        # A finalizer may have interrupted whoever holds the lock.
+        if process.get_ident() == self.thread and self.lock.acquire(False):
+            try:
+                self._cancel(call)
+            finally:
+                self.lock.release()
+            self._check_soon()
+        else:
+            self._dropped.append(call)
+            self.hub.loop.run_callback_threadsafe(self._check)
+
+    def _cancel(self, call: Call) -> None:
+        """Under the lock."""
+        call.waiter = None
+        out = self.session.cancel(call)
+        if out is not None and not self.closed:
+            out[0].transmit(out[1])  # type: ignore[attr-defined]
+
+    def _cancel_dropped(self) -> None:
+        """Under the lock, from the loop or from the guard."""
+        while self._dropped:
+            self._cancel(self._dropped.pop())
 
     # The loop
 
@@ -212,6 +235,9 @@ class Caller(ClientLinks):
 
     def _check(self) -> None:
         self._check_due = False
+        if self._dropped:
+            with self.lock:
+                self._cancel_dropped()
         for link in list(self._watchers):
             self._drain(link)
         self._wake()
@@ -323,6 +349,7 @@ class Caller(ClientLinks):
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
+        self._cancel_dropped()
         for link in list(self._watchers):
             while link.receive(now) >= BATCH:
                 pass
@@ -334,7 +361,7 @@ class Caller(ClientLinks):
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has missed its timer, which a blocked one does, or holds calls back."""
-        if now - self._held_since > STUCK:
+        if self._dropped or now - self._held_since > STUCK:
             return self._loop_lives() and not self.closed
         if self.session.wake_at + self.patience >= now or not self.session.calls:
             return False
@@ -356,6 +383,7 @@ class Caller(ClientLinks):
             if timer is not None:
                 timer.stop()
         self._laden.clear()
+        self._dropped.clear()
         self._held_since = NEVER
         session = self.session
         for call in session.calls.values():

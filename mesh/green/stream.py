@@ -27,7 +27,7 @@ class Stream(Iterator[Any]):
         self._caller = caller
         self._call = call
         self._timeout = timeout
-        self._drop = finalize(self, caller.give_up_soon, call)
+        self._drop = finalize(self, caller.drop, call)
         self._drop.atexit = False
 
     def __next__(self) -> Any:
