@@ -8,6 +8,7 @@ from typing import Any
 from mesh import errors
 from mesh.core import wire
 from mesh.core.balance import Peer
+from mesh.core.client_call import Call
 from mesh.core.wire import Header, as_text
 from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
 
@@ -23,6 +24,10 @@ def expired(method: str, waited: float, peer: Peer | None, peers: Sequence[Peer]
     error = TimeoutExpired(f"{method!r:.80} could not be sent after {waited:.4g} s: {whys}")
     error.refused = True
     return error
+
+
+def closed(call: Call) -> LostRemote:
+    return LostRemote(f"the client was closed while {call.method!r:.80} was open")
 
 
 def not_sent(peer: Peer, method: str) -> LostRemote:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import greenlet
 from gevent.hub import Hub
 
+from mesh.core import outcomes
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.wire import Header
@@ -40,6 +41,8 @@ STUCK: Final = 0.05
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
+LOOK: Final = 0.09
+"""Seconds between two looks of the guard, at the least, at a loop that is blocked, or waits."""
 
 
 class Caller(ClientLinks):
@@ -63,6 +66,7 @@ class Caller(ClientLinks):
         self._held_since = NEVER
         self._laden: set[Link] = set()
         self._dropped: list[Call] = []
+        self._looked = 0.0
         self._check_due = False
         process.remember(self)
         if heartbeat is not None:
@@ -84,7 +88,7 @@ class Caller(ClientLinks):
                 timer.stop()
                 timer.close()
         with self.lock:
-            self.session.fail_all(_closed)
+            self.session.fail_all(outcomes.closed)
         for link in list(self._watchers):
             self._drop(link)
 
@@ -104,7 +108,7 @@ class Caller(ClientLinks):
                 self._transmit(link, call, now)  # type: ignore[arg-type]
             elif self.closed:
                 session.cancel(call)
-                raise _closed(call)
+                raise outcomes.closed(call)
         if session.wake_at < self._armed:
             self._arm()
         if link is None:
@@ -196,10 +200,7 @@ class Caller(ClientLinks):
         self._check_soon()
 
     def drop(self, call: Call) -> None:
-        """As give_up, from anywhere: a finalizer, another thread. Waits for nobody.
-
-        At once where that can be, for the loop may not turn for long.
-        """
+        """As give_up, from anywhere; waits for nobody, and not for the loop where that need not be."""
         if self.closed or not self._loop_lives():
             return
         # A finalizer may have interrupted whoever holds the lock.
@@ -296,7 +297,8 @@ class Caller(ClientLinks):
         """Switch to whom an answer has come."""
         session = self.session
         while session.woken:
-            woken, session.woken = session.woken, []
+            with self.lock:  # the guard may be adding to them
+                woken, session.woken = session.woken, []
             for call in woken:
                 waiter = call.waiter
                 if waiter is not None:
@@ -348,24 +350,27 @@ class Caller(ClientLinks):
     # The guard's side: another thread, under the lock
 
     def stand_in(self, now: float) -> None:
-        """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
+        """Do what the blocked loop can't: take in what has come, send what waits, give the heartbeats."""
+        self._looked = now
+        due = self.session.wake_at <= now
+        busy = due or bool(self._dropped or self._laden)
         self._cancel_dropped()
         for link in list(self._watchers):
-            while link.receive(now) >= BATCH:
-                pass
+            busy = link.look(now) or busy
         if self._laden:
             self._release(now)
-        if self.session.wake_at <= now:
+        if due:
             self.tick(now)
-        self.hub.loop.run_callback_threadsafe(self._check)
+        if busy:  # one that merely waits is not to be woken for nothing
+            self.hub.loop.run_callback_threadsafe(self._check)
 
     def overdue(self, now: float) -> bool:
-        """Whether the loop has missed its timer, which a blocked one does, or holds calls back."""
-        if self._dropped or now - self._held_since > STUCK:
-            return self._loop_lives() and not self.closed
-        if self.session.wake_at + self.patience >= now or not self.session.calls:
-            return False
-        return self._loop_lives() and not self.closed
+        """Whether the loop has missed its timer, holds calls back, or may have missed what came."""
+        late = bool(self._dropped) or now - self._held_since > STUCK
+        if not late and self.session.calls:
+            late = self.session.wake_at + self.patience < now
+            late = late or (now - self.turn > self.patience and now - self._looked > LOOK)
+        return late and not self.closed and self._loop_lives()
 
     def blocked_in(self, frame: FrameType | None) -> str:
         return ""  # a client's loop may be blocked by its program, which is nothing to report
@@ -392,7 +397,3 @@ class Caller(ClientLinks):
         session.calls.clear()
         session.woken.clear()
         self._links.clear()
-
-
-def _closed(call: Call) -> MeshError:
-    return LostRemote(f"the client was closed while {call.method!r:.80} was open")

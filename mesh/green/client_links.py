@@ -74,15 +74,20 @@ class ClientLinks:
             link = Link(endpoint, weight, self.session, self._max_message)
             self._links.append(link)
         loop = self.hub.loop
-        link.spin = Spin(loop, link.readable, partial(self._drain, link))
+        link.spin = Spin(loop, partial(self._readable, link), partial(self._drain, link))
         data = loop.io(sockets.descriptor(link.socket), 1)
         data.start(self._drain, link)
-        self._watchers[link] = [data]
+        watchers = [data]
         if link.monitor is not None:
             monitor = loop.io(sockets.descriptor(link.monitor), 1)
             monitor.start(self._connection_changed, link)
-            self._watchers[link].append(monitor)
+            watchers.append(monitor)
+        self._watchers[link] = watchers
         loop.run_callback(self._connection_changed, link)
+
+    def _readable(self, link: Link) -> Any:
+        with self.lock:  # the guard may be at the same socket
+            return link.readable()
 
     def _retire(self, link: Link) -> None:
         """Choose it no more; it is dropped when its open calls have ended."""

@@ -231,6 +231,19 @@ class Link(Peer):
                 return
             self._happened(event["event"], now)
 
+    def look(self, now: float) -> bool:
+        """Do what there is to do on the connection; whether there was anything. Costs little where not."""
+        told = self.monitor is not None and bool(int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN)
+        if told:
+            self.watch(now)
+        count = received = self.receive(now)
+        while received >= BATCH:
+            received = self.receive(now)
+        waiting = self.waiting
+        if waiting:
+            self.flush()
+        return told or waiting or count > 0
+
     def _happened(self, event: int, now: float) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._session.peer_up(self)

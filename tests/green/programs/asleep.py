@@ -1,23 +1,24 @@
-"""A plain program that sleeps without turning its event loop: `asleep.py WAY ENDPOINT [SECONDS]`.
+"""A plain program that sleeps without turning its event loop: `asleep.py WAY ENDPOINT [PID]`.
 
 stream: after it has left a stream. locked: the same, where the stream's end has interrupted whoever holds
-the lock. future: after it has asked for an answer, of which it tells what came when it wakes up.
+the lock. note: after it has made a call that waits for a connection. future: after it has asked for an
+answer, until the server, which is PID, is gone; then it tells what came.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 import mesh
 
 WAY, ENDPOINT = sys.argv[1:3]
-SECONDS = float(sys.argv[3]) if len(sys.argv) > 3 else 100.0
 
 
 def sleep() -> None:
     print("asleep", flush=True)
-    time.sleep(SECONDS)
+    time.sleep(100)
 
 
 def leave(client: mesh.Client) -> None:
@@ -37,14 +38,34 @@ def leave_locked(client: mesh.Client) -> None:
     sleep()
 
 
-def ask(client: mesh.Client) -> None:
-    future = client.slow.future(0.3)
+def note(client: mesh.Client) -> None:
+    client.note.future("asleep")
     sleep()
+
+
+def ask(client: mesh.Client) -> None:
+    caller = client._connection.caller()
+    assert caller is not None
+    client.echo(1)
+    future = client.slow.future(0.3)
+    while caller.session.calls:
+        time.sleep(0.01)
+    print("answered", flush=True)
+    while alive(int(sys.argv[3])):
+        time.sleep(0.01)
     try:
         print("got", future.result(), flush=True)
     except mesh.MeshError as exc:
         print("got", repr(exc), flush=True)
 
 
-WAYS = {"stream": leave, "locked": leave_locked, "future": ask}
-WAYS[WAY](mesh.connect(ENDPOINT, timeout=30))
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+WAYS = {"stream": leave, "locked": leave_locked, "note": note, "future": ask}
+WAYS[WAY](mesh.connect(ENDPOINT, timeout=120, heartbeat=60))
