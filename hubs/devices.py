@@ -22,11 +22,12 @@ import zmq
 
 from hubs.carry import Carrier
 from hubs.hub import Endpoints
-from hubs.refusal import Refusal
 from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
 from hubs.status import Values
 from hubs.steering import Counters, Steering
+from mesh.core.channel import Ids
+from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
 
 log = logging.getLogger("hubs")
@@ -258,7 +259,7 @@ class Device:
         begun = moved = time.monotonic()
         refuse, quiet, carrier = None, self._kind.quiet, self._carrier
         if quiet is None:
-            refuse = Refusal(secrets.token_hex(12).encode(), self.spec.name)
+            refuse = Refusal(Ids(secrets.token_hex(12).encode()), f"hub {self.spec.name!r} is stopping")
             carrier.refuse_held(refuse)
             quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, max(self._moved, carrier.blocked)
         while (now := time.monotonic()) < deadline:

@@ -16,6 +16,8 @@ from mesh.core.client_call import Call
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
 from mesh.errors import LostRemote, WireError
 
+MAX_ASKED: Final = 100
+"""Calls that a peer has sent, of which as many are kept until the driver has answered them."""
 LEAVING: Final = 2.0
 """Seconds for which one that stops is left alone; it goes soon, or comes back."""
 
@@ -23,7 +25,8 @@ LEAVING: Final = 2.0
 class Answers:
     """The calls that wait for answers, by channel id. unsent: those of them that were not sent yet.
 
-    woken: those that somebody waits for and that have something new.
+    woken: those that somebody waits for and that have something new. asked: the calls that peers have
+    sent, who take this end for a server.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,7 @@ class Answers:
         self.unsent: dict[bytes, Call] = {}
         self.woken: list[Call] = []
         self.dropped: Counter[str] = Counter()
+        self.asked: list[bytes] = []
         self._some_leave = 0.0
 
     def receive(self, peer: Peer, payload: bytes, now: float) -> None:
@@ -48,6 +52,8 @@ class Answers:
         if call is None or call.peer is not peer:
             # An answer that comes after its call has ended is nothing to report.
             self.dropped["late" if call is None else "from another peer"] += 1
+            if "response_to" not in header and len(self.asked) < MAX_ASKED:
+                self.asked.append(payload)
             return
         if peer.mesh is None and "mesh" in header:
             peer.mesh = True

@@ -16,6 +16,7 @@ from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, ST
 from mesh.core.client_answers import Answers
 from mesh.core.client_call import Call, PinnedCall
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.refusal import Refusal
 from mesh.core.wire import BEAT, MORE, Header
 from mesh.errors import LostRemote, MeshError, WireError
 
@@ -42,7 +43,8 @@ class ClientSession(Answers):
     """The calls of one client in one event loop.
 
     heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
-    other session's message ids. wake_at: when on_timer wants to be called next.
+    other session's message ids. wake_at: when on_timer wants to be called next. refusal: answers what
+    peers have asked.
 
     Raises as check_settings does.
     """
@@ -61,6 +63,7 @@ class ClientSession(Answers):
         self.wake_at = NEVER
         self._try_at = NEVER
         self._ids = Ids(base)
+        self.refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
         self._extra: Header = {}

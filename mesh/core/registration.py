@@ -47,8 +47,8 @@ class Registration:
     about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
     seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for.
     batch: the answers that go in one frame, where the hub takes such.
-    why: the last reason to be out. connect_at: when the driver is to connect anew. wake_at: when
-    on_timer wants to be called.
+    strange: a message that no hub sends, until the driver has looked at it. why: the last reason to be out.
+    connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
     """
 
     def __init__(self, service: str, about: dict[str, Any], heartbeat: float) -> None:
@@ -63,6 +63,8 @@ class Registration:
         self.out: list[list[bytes]] = []
         self.tokens: set[bytes] = set()
         self.dropped: Counter[str] = Counter()
+        self.strange: Sequence[bytes] = ()
+        self._misled = ""
         self.connect_at = NEVER
         self.wake_at = NEVER
         self._offered = int(about["capacity"])
@@ -130,22 +132,23 @@ class Registration:
 
     def receive(self, frames: Sequence[bytes], now: float) -> Sequence[tuple[bytes, bytes]]:
         """The token and the event of each request in a message. Never raises."""
-        if self.state is not State.REGISTERED:
-            self.dropped["late"] += 1
-            return ()
-        self.welcome = True
         try:
-            if len(frames) == 1 and frames[0][:1] >= mdp.BATCHED:
+            if len(frames) == 1 and frames[0][:1] >= mdp.BATCHED and self.state is State.REGISTERED:
                 requests = [one[1:] for one in mdp.read_batch(frames[0]) if one[0] == mdp.REQUEST]
-                self._last_heard = now
+                self._heard(now)
                 return requests
             message = mdp.read(frames)
         except WireError:
-            message = None
-        if type(message) is not FromWorker:
             self.dropped["malformed"] += 1
             return ()
-        self._last_heard = now
+        if type(message) is not FromWorker:
+            self.dropped["malformed"] += 1
+            self.strange = frames
+            return ()
+        if self.state is not State.REGISTERED:
+            self.dropped["late"] += 1
+            return ()
+        self._heard(now)
         if message.command is Command.REQUEST:
             return ((message.address, message.body[0]),)
         if message.command is Command.DISCONNECT:
@@ -155,6 +158,17 @@ class Registration:
         elif message.about is not None:
             self._hear(message.about, now)
         return ()
+
+    def _heard(self, now: float) -> None:
+        self.welcome = True
+        self._last_heard = now
+        self._misled = ""
+
+    def misled(self, why: str) -> bool:
+        """What is there is no hub, so much is known; whether that is new."""
+        new, self._misled = not self._misled, why
+        self.why = why
+        return new
 
     def _hear(self, about: dict[str, Any], now: float) -> None:
         """A hub of mesh says how it keeps this registration."""
@@ -256,7 +270,7 @@ class Registration:
         self._last_heard = fairly_heard(self._last_heard, self.wake_at, now, self.interval)
         lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
         if now >= lost_at:
-            self.broke(f"the hub was silent for {now - self._last_heard:.1f} s", now)
+            self.broke(self._misled or f"the hub was silent for {now - self._last_heard:.1f} s", now)
             return
         if now >= self._next_beat:
             self._next_beat = now + self.interval

@@ -15,13 +15,14 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import majordomo as mdp
-from mesh.core.channel import NEVER
+from mesh.core.channel import NEVER, Ids
 from mesh.core.dropped import Dropped
 from mesh.core.majordomo import STANDARD, Command
+from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
-from mesh.green import sockets
+from mesh.green import process, sockets
 from mesh.green.lookup import Hosts
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
@@ -81,6 +82,8 @@ class HubLink:
         self._told_at = monotonic() + NOTICE
         self._welcome = False
         self._hosts = Hosts()
+        ids = Ids(process.new_base())
+        self._refusal = Refusal(ids, "it was dealt to a worker that would register, not to a server")
         self._open()
 
     # Life
@@ -128,6 +131,8 @@ class HubLink:
             if frames[0][:1] < mdp.BATCHED:
                 self._receive_rest(frames)
             requests = registration.receive(frames, now)
+            if registration.strange:
+                self._refuse()
             for token, event in requests:
                 self._deliver(session, token, event, now)
             count += len(requests) or 1
@@ -147,6 +152,24 @@ class HubLink:
             frame = self._recv(NOBLOCK)
             if len(frames) < MAX_FRAMES:
                 frames.append(frame)
+
+    def _refuse(self) -> None:
+        """Calls that are dealt to whoever connects: their callers are to hear of it, and the log.
+
+        Nothing is kept for one that does not read.
+        """
+        registration = self.registration
+        message, registration.strange = registration.strange, ()
+        answer = self._refusal(message)
+        if answer is None:
+            return
+        self._try_send(answer)
+        why = (
+            f"what is at {self.endpoint} is a queue hub for anonymous workers, or a client side: "
+            f"use `mesh serve --connect {self.endpoint}`"
+        )
+        if registration.misled(why):
+            self._tell(why)
 
     def _deliver(self, session: Session, token: bytes, event: bytes, now: float) -> None:
         peer = HubCall(self.number, token)

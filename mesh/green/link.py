@@ -6,7 +6,9 @@ switches to another greenlet.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import zmq
@@ -35,11 +37,14 @@ _EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 
+log = logging.getLogger("mesh.client")
+
 
 class Link(Peer):
     """The connection to one endpoint."""
 
     __slots__ = (
+        "_misled",
         "_outbox",
         "_recv",
         "_send",
@@ -56,6 +61,7 @@ class Link(Peer):
     def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, endpoint, weight)
         self._unresolved: str | None = None
+        self._misled = False
         self._session = session
         self._outbox: deque[tuple[Call | None, bytes]] = deque()
         self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
@@ -179,6 +185,7 @@ class Link(Peer):
             if frame:
                 odd = self._odd(frame)
                 if odd is None:
+                    count += 1
                     continue
                 if self.batch and holds_events(odd):
                     count += self._receive_batch(odd, now)
@@ -192,6 +199,10 @@ class Link(Peer):
                     break
             count += 1
             receive(self, frame, now)
+        if self._session.asked:
+            asked, self._session.asked = self._session.asked, []
+            for frame in asked:
+                self._refuse([b"", frame])
         return count
 
     def _receive_batch(self, frame: bytes, now: float) -> int:
@@ -210,8 +221,35 @@ class Link(Peer):
         frames = [frame]
         while self.socket.get(zmq.RCVMORE):
             frames.append(self._recv(NOBLOCK))
-        self._session.dropped["malformed"] += len(frames) > 2
-        return frames[-1] if len(frames) <= 2 else None
+        if len(frames) <= 2:
+            return frames[-1]
+        if not self._refuse(frames):
+            self._session.dropped["malformed"] += 1
+        return None
+
+    def _refuse(self, message: Sequence[bytes]) -> bool:
+        """Tell the sender of a call that this is no server; False where it is no call.
+
+        Nothing is kept for one that does not read.
+        """
+        answer = self._session.refusal(message)
+        if answer is None:
+            return False
+        if not self._misled:
+            self._misled = True
+            log.warning(
+                "%s sends calls, not answers: it is the out side of a queue hub for anonymous workers, or a "
+                "client side; clients connect to the hub's in side",
+                self.endpoint,
+            )
+        try:
+            self._send(answer[0], MORE)
+        except zmq.Again:
+            return True
+        for frame in answer[1:-1]:
+            self._send(frame, MORE)
+        self._send(answer[-1], NOBLOCK)
+        return True
 
     # The connection
 

@@ -90,6 +90,35 @@ def in_batch(frames: list[bytes]) -> list[tuple[int, bytes, bytes]]:
     return list(mdp.read_batch(frame))
 
 
+def test_what_no_hub_sends_is_no_welcome_but_a_reason() -> None:
+    """One that deals calls to whoever connects has not taken this worker."""
+    one = registered()
+    call = [b"\0id", b"", msgpack.packb([{"message_id": b"m", "v": 3}, "pay", []])]
+    for frames in ([b"MDPW02", b"\x02", b"no body"], [b"MDPW09"]):
+        one.receive(frames, 100.5)
+        assert (one.welcome, one.strange) == (False, ())
+    assert one.receive(call, 100.5) == ()
+    assert (one.welcome, one.strange) == (False, call)
+    assert one.misled("a queue") and not one.misled("a queue")
+    pass_until(one, 200.0)
+    assert (one.state, one.why) == (State.AWAY, "a queue")
+    one.connecting()
+    one.connected(300.0)
+    acknowledge(one, 300.1)
+    pass_until(one, 400.0)
+    assert one.why == "the hub was silent for 3.0 s"
+
+
+def test_a_call_is_strange_also_where_nothing_was_offered() -> None:
+    one = registered(capacity=0)
+    assert one.state is State.CONNECTED
+    one.receive([b"\0id", b"", b"a call"], 100.5)
+    assert one.strange == [b"\0id", b"", b"a call"]
+    one.strange = ()
+    one.receive(request(), 100.5)
+    assert (one.strange, one.dropped["late"]) == ((), 1)
+
+
 def test_requests_in_one_frame() -> None:
     frame = mdp.batch([mdp.REQUEST, b"t1", b"one", mdp.REQUEST, b"t2", b"two"])
     assert [*batched().receive([frame], 101.0)] == [(b"t1", b"one"), (b"t2", b"two")]

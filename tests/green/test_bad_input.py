@@ -254,8 +254,10 @@ def test_a_server_that_answers_rubbish(connect: Connect) -> None:
         while not stop.is_set():
             if not server.poll(50):
                 continue
-            peer, _, payload = server.recv_multipart()
+            peer, *_, payload = server.recv_multipart()
             header, name, args = msgpack.unpackb(payload)
+            if name == "ERR":  # some of the rubbish looks like a call, which no client carries out
+                continue
             for _ in range(150):
                 server.send_multipart([peer, *next(stream)])
             if name == "echo":
