@@ -45,6 +45,17 @@ def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
     return error.refused or (options.idempotent and isinstance(error, LostRemote))
 
 
+def outcome(error: Exception, seen: MeshError | None) -> Exception:
+    """What a call ends with, the last attempt of which ended with `error`.
+
+    seen: how an earlier one ended that a handler may have seen: nobody is to think that none has.
+    """
+    if seen is None or not isinstance(error, MeshError) or not error.refused:
+        return error
+    seen.add_note(f"It was tried again, in vain: {error}")
+    return seen
+
+
 def pause(attempts: int, random: Callable[[], float]) -> float:
     """Seconds to wait before the next attempt: doubling, with jitter over its upper half."""
     longest = min(FIRST_PAUSE * 2.0 ** min(attempts, 16), LAST_PAUSE)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import gevent
 
 from mesh.core import outcomes, wire
-from mesh.core.call import Options, may_retry, pause
+from mesh.core.call import Options, may_retry, outcome, pause
 from mesh.core.channel import State
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.wire import Header
@@ -193,6 +193,7 @@ def _persist(
     """Attempts until one succeeds, or must not be followed by another."""
     give_up_at = None if options.timeout is None else monotonic() + options.timeout
     attempts = 0
+    seen: MeshError | None = None
     while True:
         attempts += 1
         left = None if give_up_at is None else max(give_up_at - monotonic(), 0.001)
@@ -206,16 +207,15 @@ def _persist(
         if caller.session.elsewhere(error, monotonic()):
             attempts -= 1  # nobody has seen it, and it need not wait for anything
             continue
+        if error is None:
+            raise AssertionError("an attempt ended without an outcome")
         if not isinstance(error, MeshError) or not may_retry(error, options, attempts):
-            raise error if error is not None else AssertionError("an attempt ended without an outcome")
-        gevent.sleep(_pause(attempts, give_up_at, error))
-
-
-def _pause(attempts: int, give_up_at: float | None, error: MeshError) -> float:
-    seconds = pause(attempts, random.random)
-    if give_up_at is not None and monotonic() + seconds >= give_up_at:
-        raise error
-    return seconds
+            raise outcome(error, seen)
+        seconds = pause(attempts, random.random)
+        if give_up_at is not None and monotonic() + seconds >= give_up_at:
+            raise outcome(error, seen)
+        seen = seen if error.refused else error
+        gevent.sleep(seconds)
 
 
 def _attempt(

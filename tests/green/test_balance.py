@@ -302,3 +302,25 @@ def test_a_service_that_takes_no_calls(registry: Path) -> None:
     write(registry, "events: {address: tcp://127.0.0.1:1, type: pub}\n")
     with pytest.raises(mesh.ConfigError, match="takes no calls"):
         mesh.connect("events", services=str(registry))
+
+
+def refuse(server: RawServer, header: dict[str, Any], error: str, text: str, *, refused: bool = True) -> None:
+    head = {"message_id": b"r", "v": 3, "response_to": header["message_id"], "refused": refused}
+    server.send(head, "ERR", [error, text, ""])
+
+
+def test_a_retry_that_nobody_saw_does_not_hide_one_that_a_handler_has_seen(connect: Connect) -> None:
+    with RawServer() as server:
+        client = connect(server.endpoint).with_options(retries=2, idempotent=True)
+        waiting = client.pay.future(1)
+        for name, text, refused in (
+            ("Overloaded", "first", True),
+            ("LostRemote", "its worker is gone", False),
+            ("TimeoutExpired", "no worker was free", True),
+        ):
+            header, _, _ = server.receive()
+            refuse(server, header, name, text, refused=refused)
+        with pytest.raises(mesh.LostRemote, match="its worker is gone") as caught:
+            waiting.result(timeout=20)
+        assert not caught.value.refused
+        assert any("no worker was free" in note for note in caught.value.__notes__)
