@@ -13,7 +13,7 @@ class Peer:
     """One endpoint of a client, as the choice sees it.
 
     live: a connection stands. leaving: until when it is left alone, for it has refused a call because
-    it stops. silent: a call was given up for its silence, and nothing came since.
+    it stops, or has no worker. silent: a call was given up for its silence, and nothing came since.
     open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
     whether it understands what mesh adds to zerorpc, None until it was asked on this connection. batch:
     the same of several events in one frame, which hubs do. why: the last reason why it is not live.

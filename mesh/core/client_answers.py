@@ -14,12 +14,17 @@ from mesh.core.balance import Peer
 from mesh.core.channel import ANSWERS, DONE, NEVER, OPEN, STREAMING
 from mesh.core.client_call import Call
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
-from mesh.errors import LostRemote, WireError
+from mesh.errors import LostRemote, ServiceNotFound, WireError
 
 MAX_ASKED: Final = 100
 """Calls that a peer has sent, of which as many are kept until the driver has answered them."""
 LEAVING: Final = 2.0
 """Seconds for which one that stops is left alone; it goes soon, or comes back."""
+WORKERLESS: Final = 10.0
+"""The same for a hub that had no worker for as long as a call could wait."""
+
+GO_ELSEWHERE: Final = (LostRemote, ServiceNotFound)
+"""What is said by one that stops, and by a hub that has no worker: another may carry the call out."""
 
 
 class Answers:
@@ -111,8 +116,9 @@ class Answers:
         if call.items is None and name != ERR:
             call.begin_stream()
         error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
-        if isinstance(error, LostRemote) and error.refused:
-            peer.leaving = self._some_leave = now + LEAVING
+        if isinstance(error, GO_ELSEWHERE) and error.refused:
+            peer.leaving = now + (LEAVING if isinstance(error, LostRemote) else WORKERLESS)
+            self._some_leave = max(self._some_leave, peer.leaving)
         self._end(call, error)
 
     def _violated(self, call: Call, peer: Peer, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import Peer, choose
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Ids, Sign, control
-from mesh.core.client_answers import Answers
+from mesh.core.client_answers import GO_ELSEWHERE, Answers
 from mesh.core.client_call import Call, PinnedCall
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.refusal import Refusal
@@ -139,8 +139,8 @@ class ClientSession(Answers):
         return choose(self.peers, self._random)
 
     def elsewhere(self, error: Exception | None, now: float) -> bool:
-        """Whether a call that ended so was refused by one that stops, and another may take it."""
-        if not (isinstance(error, LostRemote) and error.refused) or now >= self._some_leave:
+        """Whether a call that ended so was refused by one that can't take it, and another may."""
+        if not (isinstance(error, GO_ELSEWHERE) and error.refused) or now >= self._some_leave:
             return False
         return any(peer.live and peer.leaving <= now and not peer.silent for peer in self.peers)
 

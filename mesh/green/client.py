@@ -158,7 +158,7 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     else:
         call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
         if call.error is not None and caller.session.elsewhere(call.error, monotonic()):
-            call = _persist(caller, connection, options, method, tuple(args), kwargs)
+            call = _persist(caller, connection, options, method, tuple(args), kwargs, call)
     if call.items is not None and (call.error is None or call.items):
         return Stream(connection, caller, call, options.timeout)
     if call.error is not None:
@@ -189,22 +189,28 @@ def _persist(
     method: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    call: Call | None = None,
 ) -> Call:
-    """Attempts until one succeeds, or must not be followed by another."""
-    give_up_at = None if options.timeout is None else monotonic() + options.timeout
-    attempts = 0
+    """Attempts until one succeeds, or must not be followed by another. call: the first, where it was made."""
+    began = monotonic() if call is None else call.opened
+    give_up_at = None if options.timeout is None else began + options.timeout
+    attempts = moves = 0
     seen: MeshError | None = None
     while True:
         attempts += 1
         left = None if give_up_at is None else max(give_up_at - monotonic(), 0.001)
         try:
-            call = _attempt(caller, connection, method, args, kwargs, left, options.idempotent)
+            call = call or _attempt(caller, connection, method, args, kwargs, left, options.idempotent)
             error = call.error
         except MeshError as exc:
-            call, error = None, exc
+            error = exc
         if call is not None and (error is None or call.state is State.STREAMING):
             return call
-        if caller.session.elsewhere(error, monotonic()):
+        call = None
+        now = monotonic()
+        in_time = give_up_at is None or now < give_up_at
+        if in_time and moves < len(caller.links) and caller.session.elsewhere(error, now):
+            moves += 1
             attempts -= 1  # nobody has seen it, and it need not wait for anything
             continue
         if error is None:
@@ -245,7 +251,9 @@ def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: flo
     """
     began = monotonic()
     while True:
+        now = monotonic()
         links = [link for link in caller.links if link.live]
+        links = [link for link in links if link.leaving <= now] or links
         unasked = [link for link in links if link.mesh is None]
         able = [link for link in links if link.mesh]
         if able:

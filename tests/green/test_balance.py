@@ -324,3 +324,33 @@ def test_a_retry_that_nobody_saw_does_not_hide_one_that_a_handler_has_seen(conne
             waiting.result(timeout=20)
         assert not caught.value.refused
         assert any("no worker was free" in note for note in caught.value.__notes__)
+
+
+def test_a_hub_without_a_worker_costs_no_call(connect: Connect) -> None:
+    with RawServer() as one, RawServer() as two:
+        client = connect([one.endpoint, two.endpoint])
+        ready(client, 2)
+        waiting = client.pay.future(1)
+        eventually(lambda: one.socket.poll(0) or two.socket.poll(0))
+        without, other = (one, two) if one.socket.poll(0) else (two, one)
+        refuse(without, without.receive()[0], "ServiceNotFound", "no worker of it")
+        for _ in range(10):  # none of the next goes there either
+            header, _, _ = other.receive()
+            other.send({"message_id": b"r", "v": 3, "response_to": header["message_id"]}, "OK", ["paid"])
+            assert waiting.result(timeout=20) == "paid"
+            waiting = client.pay.future(1)
+        waiting.cancel()
+
+
+def test_a_call_that_no_hub_has_a_worker_for_ends(connect: Connect) -> None:
+    with RawServer() as one, RawServer() as two:
+        client = connect([one.endpoint, two.endpoint])
+        ready(client, 2)
+        waiting = client.pay.future(1)
+        for _ in range(2):
+            eventually(lambda: one.socket.poll(0) or two.socket.poll(0))
+            without = one if one.socket.poll(0) else two
+            refuse(without, without.receive()[0], "ServiceNotFound", "no worker of it")
+        with pytest.raises(mesh.ServiceNotFound) as caught:
+            waiting.result(timeout=20)
+        assert caught.value.refused
