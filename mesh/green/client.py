@@ -14,10 +14,12 @@ import gevent
 from mesh.core import outcomes, wire
 from mesh.core.call import Options, may_retry, outcome, pause
 from mesh.core.channel import State
+from mesh.core.client_answers import GO_ELSEWHERE
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.wire import Header
 from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError
 from mesh.green.caller import Caller
+from mesh.green.client_links import RENEW
 from mesh.green.connection import Connection
 from mesh.green.link import Link
 from mesh.green.pending import Pending, ThreadPending, outcome_of
@@ -29,6 +31,8 @@ from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 
 DEFAULT_TIMEOUT: Final = 30.0
+LOOK: Final = 0.005
+"""Seconds between two looks whether a connection stands."""
 
 
 class Method:
@@ -157,7 +161,7 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
         call = _persist(caller, connection, options, method, tuple(args), kwargs)
     else:
         call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
-        if call.error is not None and caller.session.elsewhere(call.error, monotonic()):
+        if call.error is not None and isinstance(call.error, GO_ELSEWHERE) and call.error.refused:
             call = _persist(caller, connection, options, method, tuple(args), kwargs, call)
     if call.items is not None and (call.error is None or call.items):
         return Stream(connection, caller, call, options.timeout)
@@ -195,6 +199,7 @@ def _persist(
     began = monotonic() if call is None else call.opened
     give_up_at = None if options.timeout is None else began + options.timeout
     attempts = moves = 0
+    renewed = False
     seen: MeshError | None = None
     while True:
         attempts += 1
@@ -213,6 +218,11 @@ def _persist(
             moves += 1
             attempts -= 1  # nobody has seen it, and it need not wait for anything
             continue
+        if in_time and not renewed and caller.renew(error):
+            renewed = True
+            if _connects(caller, RENEW if give_up_at is None else min(RENEW, give_up_at - now)):
+                attempts -= 1
+                continue
         if error is None:
             raise AssertionError("an attempt ended without an outcome")
         if not isinstance(error, MeshError) or not may_retry(error, options, attempts):
@@ -222,6 +232,14 @@ def _persist(
             raise outcome(error, seen)
         seen = seen if error.refused else error
         gevent.sleep(seconds)
+
+
+def _connects(caller: Caller, seconds: float) -> bool:
+    """Wait that long for a connection."""
+    end = monotonic() + seconds
+    while not caller.connected and monotonic() < end:
+        gevent.sleep(LOOK)
+    return caller.connected
 
 
 def _attempt(
@@ -273,7 +291,7 @@ def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: flo
         extra: Header = {**(connection.header or {}), "mesh": 1}
         probe = caller.call("_zerorpc_ping", (), extra, left, unasked[0] if unasked else None)
         peer, error = probe.peer, probe.error
-        if peer is None or not peer.live or isinstance(error, LostRemote):
+        if peer is None or not peer.live or (isinstance(error, LostRemote) and not error.refused):
             continue
         if isinstance(error, MeshError) and not isinstance(error, RemoteError):
             raise error

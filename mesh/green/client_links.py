@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from gevent.hub import Hub
 
 from mesh.core.client_session import ClientSession
+from mesh.errors import LostRemote
 from mesh.green import process, sockets
 from mesh.green.link import Link
 from mesh.green.lookup import LookUp
@@ -22,6 +24,8 @@ from mesh.names.hosts import host_of
 FOLLOW: Final = 0.25
 """Seconds between two looks at where a service is, and whether its hosts have an address, while a call
 of it can't be sent."""
+RENEW: Final = 1.0
+"""Seconds after which an endpoint whose server stops is connected to anew once more, at the least."""
 
 
 class ClientLinks:
@@ -95,6 +99,28 @@ class ClientLinks:
             self._links.remove(link)
         self._retired.add(link)
         self._drop_retired()
+
+    def renew(self, error: Exception | None) -> bool:
+        """Connect anew where what is there stops: behind the same address may be another server by now.
+
+        Whether a call that was refused so may find a connection made since. Elsewhere there is none.
+        """
+        if self.closed or not isinstance(error, LostRemote) or not error.refused:
+            return False
+        now = monotonic()
+        for link in [link for link in self._links if link.live and link.leaving > now]:
+            if now - link.renewed >= RENEW:
+                # The new one first, for whoever counts connections.
+                self._add(link.endpoint, link.weight)
+                self._links[-1].renewed = now
+                self._retire(link)
+        return any(not link.live and now - link.renewed < RENEW for link in self._links)
+
+    @property
+    def connected(self) -> bool:
+        """Whether some connection stands to what does not stop."""
+        now = monotonic()
+        return any(link.live and link.leaving <= now for link in self._links)
 
     def _drop_retired(self) -> None:
         for link in [link for link in self._retired if not link.open]:

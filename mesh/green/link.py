@@ -17,6 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 from mesh.core import outcomes
 from mesh.core.balance import NO_CONNECTION, Peer
 from mesh.core.batch import Bundle, holds_events, read_events
+from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
 from mesh.errors import WireError
@@ -41,7 +42,7 @@ log = logging.getLogger("mesh.client")
 
 
 class Link(Peer):
-    """The connection to one endpoint."""
+    """The connection to one endpoint. renewed: when it was made in place of one whose server stops."""
 
     __slots__ = (
         "_misled",
@@ -52,6 +53,7 @@ class Link(Peer):
         "_unresolved",
         "monitor",
         "readable",
+        "renewed",
         "socket",
         "spin",
     )
@@ -62,6 +64,7 @@ class Link(Peer):
         Peer.__init__(self, endpoint, weight)
         self._unresolved: str | None = None
         self._misled = False
+        self.renewed = -NEVER
         self._session = session
         self._outbox: deque[tuple[Call | None, bytes]] = deque()
         self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
