@@ -18,8 +18,9 @@ import zmq
 from hubs.carry import Carrier
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
-from hubs.refusal import Refusal
 from hubs.spec import HubSpec, Side
+from mesh.core.channel import Ids
+from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.wires import ANY, Socket, Wires, spec
@@ -300,7 +301,10 @@ def test_a_call_that_nobody_takes_does_not_keep_a_queue_from_its_end(wires: Wire
 def test_while_calls_wait_for_a_worker_new_ones_are_refused_and_nothing_is_lost(wires: Wires) -> None:
     front, back, control = (wires(kind, bind=ANY) for kind in (zmq.ROUTER, zmq.DEALER, zmq.PULL))
     in_, out = (one.get_string(zmq.LAST_ENDPOINT).rstrip("\0") for one in (front, back))
-    carrier, refuse = Carrier(front, back, control, both_ways=True), Refusal(b"0" * 24, "one")
+    carrier, refuse = (
+        Carrier(front, back, control, both_ways=True),
+        Refusal(Ids(b"0" * 24), "hub one is stopping"),
+    )
     client = wires(zmq.DEALER, in_)
     for number in (1, 2):
         client.send_multipart([b"", request(number, response_to=b"open")])
