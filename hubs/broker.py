@@ -82,7 +82,7 @@ class Broker:
     def __init__(self, spec: HubSpec) -> None:
         self.spec = spec
         self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), self._describe)
-        self._began = time.monotonic()
+        self._began = self.switch.began = time.monotonic()
         self._context: Context = zmq.Context()
         self._in = Router(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")

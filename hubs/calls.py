@@ -34,6 +34,8 @@ EARLY: Final = 0.1
 EARLY_SHARE: Final = 0.05
 """Seconds, and the share of its time, by which a call that waits is refused before its client's own clock
 ends it, so that the client learns the hub's reason; the less of the two."""
+RETURN: Final = 2.0
+"""Seconds after the start of a hub within which its workers come back, however short its heartbeats are."""
 FORGET_AFTER: Final = 10.0
 """Heartbeats after its last worker and call until a service is as good as unknown."""
 
@@ -43,6 +45,7 @@ class Calls(Sending):
 
     dropped: what was not understood, by kind; refused: the calls that were, by error. notes: for the
     log, with the level of each. clients: those with open calls. wake_at: when the timer is wanted next.
+    began: when the hub was started.
     """
 
     def __init__(self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]]) -> None:
@@ -55,6 +58,7 @@ class Calls(Sending):
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
         self.draining = False
+        self.began = -NEVER
         self._base = base
         self._now = 0.0
         self._tokens = 0
@@ -169,7 +173,7 @@ class Calls(Sending):
         self._enter(call)
         if not service.seen:
             # Its workers may be on their way, as after a restart; a wrong name is told soon.
-            call.deadline = min(call.deadline, now + self.settings.heartbeat)
+            call.deadline = min(call.deadline, max(now + self.settings.heartbeat, self.began + RETURN))
         self._wait(service, call)
 
     def _enter(self, call: Call) -> None:

@@ -207,6 +207,20 @@ def test_a_cancel_takes_a_waiting_call_out() -> None:
     bench.clean()
 
 
+def test_workers_have_time_to_come_back_after_a_start() -> None:
+    """However short the heartbeats are: libzmq's pauses between two attempts are not."""
+    bench = Bench(heartbeat=0.2)
+    bench.switch.began = bench.now
+    bench.call(b"c", b"1")
+    bench.pass_time(1.9)
+    assert wire.ERR not in [wire.unpack(frames[-1])[1] for _, frames in bench.sent()]
+    bench.pass_time(0.15)
+    assert bench.error() == (b"c", "ServiceNotFound", True)
+    bench.call(b"c", b"2")
+    bench.pass_time(0.25)
+    assert bench.error() == (b"c", "ServiceNotFound", True)
+
+
 def test_an_unknown_service_is_told_soon_and_a_busy_one_at_the_deadline() -> None:
     bench = Bench(heartbeat=2.5)
     bench.call(b"c", b"1", deadline=60_000)
