@@ -309,7 +309,9 @@ class HubLink:
     def on_timer(self, now: float) -> None:
         registration = self.registration
         before = registration.state
-        if now >= self._told_at:
+        if now >= self._told_at and registration.state is State.CONNECTED:
+            self._told_at = now + NOTICE  # the hub is there, and nothing is offered to it yet
+        elif now >= self._told_at:
             self._tell(self._hosts.problem(self.endpoint) or registration.why)
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
