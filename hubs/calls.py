@@ -359,7 +359,7 @@ class Calls(Sending):
 
     def _unserved(self, service: Service, call: Call) -> tuple[str, str]:
         """The error of a call that has waited in vain, and why."""
-        if service.seen:
+        if service.seen and len(service.pool):
             return "TimeoutExpired", f"no worker was free within {self._now - call.opened:.3g} s"
         return "ServiceNotFound", self._nobody(call.service)
 

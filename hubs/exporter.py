@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from hubs.metrics import CONTENT_TYPE
@@ -31,8 +31,17 @@ log = logging.getLogger("hubs")
 
 Page = Callable[[str], str]
 """Gives the text for the hubs that name that endpoint."""
-Unready = Callable[[str, str | None], str]
-"""Why those hubs, or the one of that name among them, take no calls; "" where they do."""
+
+
+class State(NamedTuple):
+    """Why hubs take no calls, "" where they do; drains: because they finish those that they have."""
+
+    problem: str
+    drains: bool = False
+
+
+Unready = Callable[[str, str | None], State]
+"""The state of those hubs, or of the one of that name among them."""
 
 
 class Exporters:
@@ -157,11 +166,15 @@ class _Handler(BaseHTTPRequestHandler):
         if path == METRICS:
             self._answer(200, self.server.page(self.server.endpoint), CONTENT_TYPE)
         elif path == READY:
-            name = parse_qs(query).get("hub", [None])[-1]
-            problem = self.server.unready(self.server.endpoint, name)
-            self._answer(503 if problem else 200, f"{problem or 'ready'}\n")
+            self._answer_ready(parse_qs(query))
         else:
             self._answer(404, f"see {METRICS} or {READY}\n")
+
+    def _answer_ready(self, asked: dict[str, list[str]]) -> None:
+        problem, drains = self.server.unready(self.server.endpoint, asked.get("hub", [""])[-1] or None)
+        # HAProxy takes 404 for one that keeps the connections it has, and gets no new ones.
+        unready = 404 if drains and asked.get("draining") == ["404"] else 503
+        self._answer(unready if problem else 200, f"{problem or 'ready'}\n")
 
     def _answer(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
         body = text.encode()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hubs.broker import Broker
 from hubs.claims import clash
 from hubs.devices import Device
-from hubs.exporter import Exporters
+from hubs.exporter import Exporters, State
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
 from hubs.places import Move, trade, traders
@@ -301,8 +301,8 @@ class Runner:
                 samples.append(Sample(spec.name, spec.type, values, drains))
         return exposition(samples)
 
-    def _unready(self, endpoint: str, name: str | None) -> str:
-        """Why a hub that names it takes no calls, "" where all do; name: of this one alone."""
+    def _unready(self, endpoint: str, name: str | None) -> State:
+        """Of the hubs that name it, "" where all take calls; name: of this one alone."""
         running = {
             one.spec.name: one.hub for one in self._hubs.copy().values() if one.spec.prometheus == endpoint
         }
@@ -313,15 +313,16 @@ class Runner:
             # One that the files no longer have drains for itself: it must not take the others along.
             problems = [problem for one, hub in running.items() if (problem := _unwell(one, hub))]
             problems += [f"hub {one} waits until what drains has ended" for one in sorted(waiting)]
-            return "; ".join(problems)
+            return State("; ".join(problems))
         draining = {one.spec.name for one in self._ending if one.spec.prometheus == endpoint}
         if name is None:
-            return "; ".join(f"hub {one} drains" for one in sorted(draining)) or "no hub runs"
+            problem = "; ".join(f"hub {one} drains" for one in sorted(draining))
+            return State(problem or "no hub runs", bool(draining))
         if name in running:
-            return _unwell(name, running[name])
+            return State(_unwell(name, running[name]))
         if name in waiting:
-            return f"hub {name} waits until what drains has ended"
-        return f"hub {name} drains" if name in draining else f"no hub {name} runs"
+            return State(f"hub {name} waits until what drains has ended")
+        return State(f"hub {name} drains" if name in draining else f"no hub {name} runs", name in draining)
 
     def _report(self, before: dict[str, HubSpec]) -> None:
         after = {name: running.spec for name, running in self._hubs.items()}

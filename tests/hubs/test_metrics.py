@@ -18,7 +18,7 @@ import pytest
 
 from hubs import exporter
 from hubs.broker import Broker
-from hubs.exporter import Exporters
+from hubs.exporter import Exporters, State
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
 from tests.helpers.processes import PATIENCE, ROOT, eventually, python
@@ -130,7 +130,9 @@ def test_the_page_on_hubs_has_all_of_them() -> None:
 
 @pytest.fixture
 def exporters() -> Iterator[Exporters]:
-    made = Exporters(lambda endpoint: f"{endpoint}\n", lambda endpoint, name: name or "")
+    made = Exporters(
+        lambda endpoint: f"{endpoint}\n", lambda endpoint, name: State(name or "", "drains" in (name or ""))
+    )
     yield made
     made.close_others([])
 
@@ -175,6 +177,9 @@ def test_a_load_balancer_may_ask_whether_calls_are_taken(exporters: Exporters) -
     where = address(exporters)
     assert asked(where, "/ready") == (200, "ready\n")
     assert asked(where, "/ready?hub=hub%20one%20drains") == (503, "hub one drains\n")
+    assert asked(where, "/ready?hub=failed&draining=404") == (503, "failed\n")
+    assert asked(where, "/ready?draining=404") == (200, "ready\n")
+    assert asked(where, "/ready?draining=404&hub=hub%20one%20drains") == (404, "hub one drains\n")
 
 
 def test_a_hub_is_stuck_that_takes_no_turn_for_two_seconds() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -363,6 +363,10 @@ def test_a_second_reload_need_not_wait_for_the_first(held: threading.Event) -> N
 PORT = "tcp://127.0.0.1:9"
 
 
+def problems_of(runner: Runner) -> Callable[[str, str | None], str]:
+    return lambda endpoint, name: runner._unready(endpoint, name).problem
+
+
 def seen(machine: Machine) -> list[str]:
     page = machine.runner._page(PORT)
     return sorted(line for line in page.splitlines() if line.startswith("mesh_hub_up{"))
@@ -373,7 +377,7 @@ def test_hubs_that_drain_are_seen_until_they_end(
 ) -> None:
     monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
     machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
-    unready = machine.runner._unready
+    unready = problems_of(machine.runner)
     assert [unready(PORT, name) for name in (None, "a", "c")] == ["", "", "no hub c runs"]
     machine.file = [replace(spec("a", 5, prometheus=PORT), type="forwarder")]
     machine.runner.reload()
@@ -387,9 +391,12 @@ def test_hubs_that_drain_are_seen_until_they_end(
     end = threading.Thread(target=machine.runner.stop)
     end.start()
     eventually(lambda: unready(PORT, None) == "hub a drains; hub b drains")
+    assert machine.runner._unready(PORT, None).drains
+    assert machine.runner._unready(PORT, "a").drains
     held.set()
     end.join(10)
     assert seen(machine) == []
+    assert not machine.runner._unready(PORT, None).drains
     assert unready(PORT, None) == "no hub runs"
 
 
@@ -398,7 +405,7 @@ def test_a_hub_that_waits_for_its_place_is_not_ready(
 ) -> None:
     monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
     machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
-    unready = machine.runner._unready
+    unready = problems_of(machine.runner)
     other = replace(spec("a", 1, prometheus=PORT), type="forwarder")
     machine.file = [other, spec("b", 3, prometheus=PORT)]
     machine.runner.reload()
@@ -417,7 +424,7 @@ def test_a_hub_that_has_failed_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
     machine = started(spec("a", 1, prometheus=PORT), spec("b", 3, prometheus=PORT))
     machine.hubs["a"].alive = False
-    unready = machine.runner._unready
+    unready = problems_of(machine.runner)
     assert [unready(PORT, name) for name in (None, "a", "b")] == ["hub a has failed", "hub a has failed", ""]
 
 
@@ -427,7 +434,7 @@ def test_a_hub_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch
     machine.runner.tend()
     assert [machine.hubs[name].prodded for name in "abc"] == [1, 1, 0]
     machine.hubs["b"].is_stuck = True
-    unready, silent = machine.runner._unready, "hub b does not answer"
+    unready, silent = problems_of(machine.runner), "hub b does not answer"
     assert [unready(PORT, name) for name in (None, "a", "b")] == [silent, "", silent]
 
 

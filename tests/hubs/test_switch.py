@@ -183,7 +183,7 @@ def test_a_call_that_came_before_the_first_worker_has_its_own_deadline_again() -
         bench.worker_says(b"w", mdp.heartbeat())
     assert b"TimeoutExpired" not in b"".join(frames[-1] for _, frames in bench.sent())
     bench.pass_time(2.0)
-    assert b"TimeoutExpired" in b"".join(frames[-1] for _, frames in bench.sent())
+    assert b"ServiceNotFound" in b"".join(frames[-1] for _, frames in bench.sent())
 
 
 def test_a_header_of_any_size_is_read() -> None:
