@@ -182,8 +182,22 @@ def test_a_call_that_came_before_the_first_worker_has_its_own_deadline_again() -
         bench.pass_time(0.4)
         bench.worker_says(b"w", mdp.heartbeat())
     assert b"TimeoutExpired" not in b"".join(frames[-1] for _, frames in bench.sent())
-    bench.pass_time(2.0)
-    assert b"ServiceNotFound" in b"".join(frames[-1] for _, frames in bench.sent())
+    for _ in range(5):
+        bench.pass_time(0.4)
+        bench.worker_says(b"w", mdp.heartbeat())
+    assert b"TimeoutExpired" in b"".join(frames[-1] for _, frames in bench.sent())
+
+
+def test_a_call_whose_service_has_lost_its_workers_says_so_at_its_deadline() -> None:
+    """So that its client tries another hub."""
+    bench = Bench(heartbeat=0.5)
+    bench.register(b"w", capacity=1)
+    bench.switch.unreachable((OUT, (b"w",)))
+    bench.call(b"c", b"1", deadline=3_000)
+    bench.pass_time(3.0)
+    _, frames = bench.sent()[-1]
+    header, name, args = wire.unpack(frames[-1])
+    assert (name, args[0], header["refused"]) == (wire.ERR, "ServiceNotFound", True)
 
 
 def test_a_header_of_any_size_is_read() -> None:
