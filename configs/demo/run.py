@@ -140,6 +140,9 @@ class Demo:
                 print(text, end="", flush=True)
         except OSError:
             pass  # the command has closed its side
+        except BaseException:
+            process.kill()  # it would wait for servers that end, too
+            raise
         finally:
             os.close(screen)
             if time.monotonic() >= deadline:

@@ -139,9 +139,10 @@ def test_calls_that_come_to_nothing() -> None:
     assert ask(bench)["refused"] == {"Overloaded": 1}
     bench.register(b"w", capacity=1)
     bench.switch.unreachable((OUT, (b"w",)))
+    bench.register(b"v", capacity=0)
     bench.event(b"c", {"message_id": b"9"})
-    bench.call(b"c", b"3")
-    bench.pass_time(31)
+    bench.call(b"c", b"3", deadline=1_000)
+    bench.pass_time(2)
     values = ask(bench)
     assert values["refused"] == {"Overloaded": 1, "ServiceNotFound": 1, "TimeoutExpired": 1}
     bench.switch.receive(IN, [b"x", b"MDPW09"], bench.now)
