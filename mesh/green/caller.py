@@ -17,13 +17,14 @@ import greenlet
 from gevent.hub import Hub
 
 from mesh.core import outcomes
-from mesh.core.channel import NEVER, State
+from mesh.core.channel import State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
 from mesh.green import process
 from mesh.green.client_links import ClientLinks
 from mesh.green.guard import guard
+from mesh.green.holding import Holding
 from mesh.green.link import BATCH, Link
 
 FAIR: Final = 0.01
@@ -31,13 +32,6 @@ FAIR: Final = 0.01
 STILL: Final = 0.03
 """Seconds without a message after which to look for broken connections before a call; less than
 it takes to connect again."""
-HOLD: Final = 0.001
-"""Seconds for which a call may wait for others that go in the same frame."""
-SLOW: Final = 0.005
-REST: Final = 1.0
-"""Seconds after which whoever was answered counts as slow to call again, and for which no call waits then."""
-STUCK: Final = 0.05
-"""Seconds after which the guard sends what waits."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
@@ -61,10 +55,7 @@ class Caller(ClientLinks):
         self._later: Any = hub.loop.timer(0.0)
         self._armed = float("inf")
         self._draining: Any = None
-        self._holding = False
-        self._hold_from = 0.0 if heartbeat is not None else NEVER  # not without the guard
-        self._held_since = NEVER
-        self._laden: set[Link] = set()
+        self._holding = Holding(guarded=heartbeat is not None)
         self._dropped: list[Call] = []
         self._looked = 0.0
         self._check_due = False
@@ -129,29 +120,14 @@ class Caller(ClientLinks):
         self._check_soon()
 
     def _transmit(self, link: Link, call: Call, now: float) -> None:
-        hold = self._holding and bool(link.batch)
+        hold = self._holding.on and bool(link.batch)
         try:
             link.transmit(call.payload, call, hold=hold)  # type: ignore[arg-type]
         except MeshError:
             self.session.cancel(call)
             raise
         if hold:
-            if not self._laden:
-                self._held_since = now
-            self._laden.add(link)
-            if now - self._held_since > HOLD:
-                self._release(now)
-
-    def _release(self, now: float) -> None:
-        """Send the calls that wait for others; under the lock."""
-        if now - self._held_since > SLOW:
-            self._hold_from = now + REST
-            self._holding = False
-        self._held_since = NEVER
-        for link in self._laden:
-            if link in self._watchers:
-                link.flush()
-        self._laden.clear()
+            self._holding.add(link, now)
 
     def _wait(self, call: Call) -> None:
         """Let others run until somebody wakes this greenlet, which is the call's waiter."""
@@ -284,29 +260,45 @@ class Caller(ClientLinks):
 
     def _wake_holding(self, woken: int, now: float) -> None:
         """As _wake; what they call at once goes together."""
-        self._holding = woken > 1 and now >= self._hold_from
+        holding = self._holding
+        if woken > 1:
+            holding.begin(now)
         try:
             self._wake()
         finally:
-            self._holding = False
-            if self._laden:
-                with self.lock:
-                    self._release(monotonic())
+            holding.on = False
+            self._release()
+
+    def _release(self) -> None:
+        if self._holding:
+            with self.lock:
+                self._holding.release(monotonic())
 
     def _wake(self) -> None:
         """Switch to whom an answer has come."""
-        session = self.session
+        session, holding = self.session, self._holding
         while session.woken:
             with self.lock:  # the guard may be adding to them
                 woken, session.woken = session.woken, []
             for call in woken:
                 waiter = call.waiter
-                if waiter is not None:
-                    call.waiter = None
-                    try:
-                        waiter.switch()
-                    except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
-                        self.hub.handle_error(waiter, *sys.exc_info())
+                if waiter is None:
+                    continue
+                call.waiter = None
+                if not holding.on:
+                    self._switch(waiter)
+                    continue
+                if holding.is_slow(waiter):
+                    self._release()
+                began = monotonic()
+                self._switch(waiter)
+                holding.note(waiter, monotonic() - began)
+
+    def _switch(self, waiter: Any) -> None:
+        try:
+            waiter.switch()
+        except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
+            self.hub.handle_error(waiter, *sys.exc_info())
 
     def _connection_changed(self, link: Link) -> None:
         with self.lock:
@@ -343,7 +335,7 @@ class Caller(ClientLinks):
         """Deadlines and heartbeats; under the lock, from the loop or from the guard."""
         for link, payload in self.session.on_timer(now):
             link.transmit(payload)  # type: ignore[attr-defined]
-        for link in self._watchers:
+        for link in list(self._watchers):  # the loop may be adding one
             link.flush()
         self.turn = now
 
@@ -353,12 +345,12 @@ class Caller(ClientLinks):
         """Do what the blocked loop can't: take in what has come, send what waits, give the heartbeats."""
         self._looked = now
         due = self.session.wake_at <= now
-        busy = due or bool(self._dropped or self._laden)
+        busy = due or bool(self._dropped or self._holding)
         self._cancel_dropped()
         for link in list(self._watchers):
             busy = link.look(now) or busy
-        if self._laden:
-            self._release(now)
+        if self._holding:
+            self._holding.release(now)
         if due:
             self.tick(now)
         if busy:  # one that merely waits is not to be woken for nothing
@@ -366,7 +358,7 @@ class Caller(ClientLinks):
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has missed its timer, holds calls back, or may have missed what came."""
-        late = bool(self._dropped) or now - self._held_since > STUCK
+        late = bool(self._dropped) or self._holding.overdue(now)
         if not late and self.session.calls:
             late = self.session.wake_at + self.patience < now
             late = late or (now - self.turn > self.patience and now - self._looked > LOOK)
@@ -387,9 +379,8 @@ class Caller(ClientLinks):
         for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
-        self._laden.clear()
+        self._holding.forget()
         self._dropped.clear()
-        self._held_since = NEVER
         session = self.session
         for call in session.calls.values():
             call.waiter, call.state = None, State.DONE

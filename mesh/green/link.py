@@ -288,8 +288,11 @@ class Link(Peer):
     def _happened(self, event: int, now: float) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._session.peer_up(self)
-            for call in self._session.take_unsent(self, now):
-                self.post(call)
+            if (
+                self in self._session.peers
+            ):  # else the service has moved, and this one has its old calls alone
+                for call in self._session.take_unsent(self, now):
+                    self.post(call)
         elif event == zmq.EVENT_DISCONNECTED:
             # What had arrived before the connection broke still counts.
             while self.receive(now) >= BATCH:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
+from unittest.mock import Mock
 
 import gevent
 import pytest
@@ -18,7 +20,9 @@ import mesh
 from mesh.core import wire
 from mesh.core.batch import holds_events, pack_events, read_events
 from mesh.core.majordomo import LONE
-from mesh.green.caller import STUCK, Caller
+from mesh.green import holding
+from mesh.green.caller import Caller
+from mesh.green.holding import REST, SLOW, STUCK, Holding
 from mesh.green.link import Link
 from tests.green.conftest import Connect
 from tests.helpers.processes import PATIENCE, eventually
@@ -218,9 +222,55 @@ def test_the_guard_looks_after_calls_that_are_held_back(hub: Hub) -> None:
     caller = Caller(gevent.get_hub(), [(hub.endpoint, 1)], 5.0, wire.MAX_MESSAGE)
     now = caller.turn
     assert not caller.overdue(now)
-    caller._held_since = now - 1.1 * STUCK
+    caller._holding.since = now - 1.1 * STUCK
     assert caller.overdue(now)
     caller.close()
+
+
+def test_no_call_waits_for_one_that_took_its_time_before(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the guard, who would send it after a while."""
+    monkeypatch.setattr(holding, "STUCK", 1e9)
+    here, ended = threading.Event(), threading.Event()
+
+    def work(client: mesh.Client) -> None:
+        assert client.echo() and client.echo()
+
+        def quick() -> None:
+            assert client.echo() and client.echo() and client.echo()
+
+        def slow() -> None:
+            assert client.echo()
+            end = monotonic() + 2 * SLOW
+            while monotonic() < end:
+                pass
+            assert client.echo()
+            assert here.wait(PATIENCE)
+            ended.set()
+
+        gevent.joinall([gevent.spawn(quick), gevent.spawn(slow)], raise_error=True)
+
+    with beside(hub, work):
+        meet(hub)
+        hub.answer(*hub.calls(2))
+        hub.answer(*hub.calls(2))
+        last = hub.calls(1)
+        assert not ended.is_set()
+        here.set()
+        hub.answer(*last)
+
+
+def test_where_whoever_is_answered_is_slow_again_and_again_no_call_waits() -> None:
+    holds = Holding(guarded=True)
+    link: Any = Mock()
+    for now in (1.0, 2.0, 3.0):
+        holds.begin(now)
+        assert holds.on
+        holds.add(link, now)
+        holds.release(now + 2 * SLOW)
+    for now, on in ((3.1, False), (3.0 + REST, False), (3.1 + REST, True)):
+        holds.begin(now)
+        assert holds.on is on
+    assert not holds
 
 
 class TestWhatWasKept:
@@ -277,3 +327,12 @@ class TestWhatWasKept:
         hub._socket.send_multipart([hub._client, pack_events([b"x" * 100] * 1000)])
         hub._socket.send_multipart([hub._client, pack_events([b"junk", b""])])
         until(lambda: link._session.dropped["malformed"] == 3)
+
+    def test_a_link_that_the_service_has_left_is_given_no_calls_that_wait(self, hub: Hub, link: Link) -> None:
+        """It has its old calls alone, also where its server has been started again."""
+        session = link._session
+        session.peers.remove(link)
+        call = session.open("a", (), None, 0.0, None)
+        link._happened(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0.0)
+        assert session.unsent == {call.id: call}
+        session.peers.append(link)
