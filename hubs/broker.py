@@ -86,6 +86,7 @@ class Broker:
         self._context: Context = zmq.Context()
         self._in = Router(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
+        self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])
         self._routers = [self._in] if spec.one_socket else [self._in, self._out]
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()
@@ -234,6 +235,7 @@ class Broker:
 
     def _obey(self) -> None:
         os.read(self._wake_in, 4096)
+        self._prodded = NEVER  # also by one that has come since the turn began, whose byte is read now
         while True:
             try:
                 self._orders.get_nowait()()
@@ -286,6 +288,7 @@ class Broker:
             for router in self._routers:
                 router.retry()
                 self._look_at_unread(router)
+            self.switch.grant_owed()
         if now >= self._log_at:
             self._log_dropped()
         self._send_all()

@@ -26,6 +26,8 @@ from mesh.core.server_session import MAX_CHANNEL_ID
 
 MAX_EARLY: Final = 16
 """Events of a call that are kept while it waits for a worker."""
+MAX_FOLLOW_UP: Final = 4_096
+"""Bytes of each, and of any other event of a client that is no call: credit, or a heartbeat."""
 MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
 MAX_UNKNOWN: Final = 1_000
@@ -130,6 +132,9 @@ class Calls(Sending):
             return
         if cancel:
             self._give_up(call, payload)
+            return
+        if len(payload) > MAX_FOLLOW_UP:
+            self.dropped["malformed"] += 1
             return
         again = call.idempotent and not call.answered
         if (call.worker is None or again) and len(call.early) < MAX_EARLY:
@@ -332,25 +337,14 @@ class Calls(Sending):
         """Tell the client that its call has come to nothing. seen: a worker had it."""
         self._forget(call)
         service = self.services.get(call.service)
+        if call.tries and not seen:
+            seen, name, why = True, "LostRemote", f"a worker that had it is gone, and then {why}"
         if not seen:
             self._count_refused(service, name)
         elif service is not None:
             service.tally.lost(self._now)
         text = f"{call.asked or call.service or 'a call'}: {why}"
         self._tell_error(call, name, text, refused=not seen)
-
-    def _tell_error(self, call: Call, name: str, text: str, *, refused: bool) -> None:
-        if call.style is not None:
-            body = [name.encode(), text.encode("utf-8", "replace")]
-            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, body)))
-            return
-        header: wire.Header = {
-            "message_id": self._ids.next(),
-            "v": wire.VERSION,
-            "response_to": call.channel,
-            "refused": refused,
-        }
-        self._to_client(call, wire.pack(header, wire.ERR, wire.plain_error(name, text)))
 
     def _count_refused(self, service: Service | None, name: str) -> None:
         self.refused[name] += 1

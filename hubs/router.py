@@ -146,6 +146,10 @@ class Router:
         """Whether something waits for its peer."""
         return bool(self._outboxes)
 
+    def crowded(self, envelope: Envelope) -> bool:
+        """Whether this peer has to read before it is given more."""
+        return envelope[0] in self._outboxes
+
     def retry(self) -> None:
         """Send what waits, as far as the peers take it."""
         for peer, outbox in list(self._outboxes.items()):

@@ -6,6 +6,7 @@ no clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from hubs.model import Address, Call, Worker
@@ -24,7 +25,8 @@ WINDOW: Final = 100
 class Sending:
     """base: 24 hex digits that no other sender of events has.
 
-    out: what is to be sent, without the batches: see take_out.
+    out: what is to be sent, without the batches: see take_out. crowded: whether a client has to read before
+    it is given more, as the driver knows.
     """
 
     def __init__(self, base: bytes) -> None:
@@ -33,6 +35,8 @@ class Sending:
         self._laden: list[Worker] = []
         # What goes to each client at the end of this turn.
         self._bundles: dict[Address, Bundle] = {}
+        self.crowded: Callable[[Address], bool] = lambda client: False
+        self._owed: list[tuple[Worker, Call, int]] = []
 
     # To workers
 
@@ -49,8 +53,20 @@ class Sending:
         elif name == wire.STREAM:
             call.items += 1
             if call.items % (WINDOW // 2) == 1:
-                credit = WINDOW if call.items == 1 else WINDOW // 2
-                self._follow(worker, call, control(self._ids, call.channel, wire.MORE, credit))
+                self._grant(worker, call, WINDOW if call.items == 1 else WINDOW // 2)
+
+    def _grant(self, worker: Worker, call: Call, credit: int) -> None:
+        if self.crowded(call.client):
+            self._owed.append((worker, call, credit))
+        else:
+            self._follow(worker, call, control(self._ids, call.channel, wire.MORE, credit))
+
+    def grant_owed(self) -> None:
+        """What was not granted while its client did not read; to be called when peers may have read."""
+        owed, self._owed = self._owed, []
+        for worker, call, credit in owed:
+            if not call.gone and worker.calls.get(call.token) is call:
+                self._grant(worker, call, credit)
 
     def _to_worker(self, worker: Worker, call: Call, body: tuple[bytes, ...]) -> None:
         """In the batch of this turn, but for what is large or not of mesh."""
@@ -83,7 +99,7 @@ class Sending:
         out, self.out = self.out, []
         return out
 
-    # To clients of zerorpc
+    # To clients
 
     def _to_client(self, call: Call, event: bytes) -> None:
         """The events of a client keep their order."""
@@ -103,3 +119,16 @@ class Sending:
         bundle = self._bundles.pop(client)
         if bundle.events:
             self.out.append((client, bundle.frames()))
+
+    def _tell_error(self, call: Call, name: str, text: str, *, refused: bool) -> None:
+        if call.style is not None:
+            body = [name.encode(), text.encode("utf-8", "replace")]
+            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, body)))
+            return
+        header: wire.Header = {
+            "message_id": self._ids.next(),
+            "v": wire.VERSION,
+            "response_to": call.channel,
+            "refused": refused,
+        }
+        self._to_client(call, wire.pack(header, wire.ERR, wire.plain_error(name, text)))

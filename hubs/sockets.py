@@ -32,7 +32,7 @@ RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
 BACKLOG = 4_096
 """Connections that may wait to be accepted; after a restart all peers come at once."""
-REMOVED_WITHIN = 1.0
+LEFT_WITHIN = 1.0
 """Seconds that libzmq may take to remove the path of an endpoint."""
 _POLL = 0.01
 
@@ -133,7 +133,7 @@ class Attached:
         for text in [one for one in self._bound if one not in side.bind]:
             real = self._bound.pop(text)
             self.socket.unbind(real)
-            _until_removed(real)
+            _until_left(real)
         for endpoint in [one for one in self._connected if one not in side.connect]:
             self._connected.remove(endpoint)
             self.socket.disconnect(endpoint)
@@ -221,12 +221,25 @@ def leave(sides: Iterable[tuple[Attached, Side]]) -> None:
         one._leave(side)
 
 
-def _until_removed(endpoint: str) -> None:
-    """libzmq removes a path a moment after it has left it, also where another socket is there by then."""
-    path = endpoint.removeprefix("ipc://")
-    give_up = time.monotonic() + REMOVED_WITHIN
-    while path != endpoint and os.path.exists(path) and time.monotonic() < give_up:
+def _until_left(endpoint: str) -> None:
+    """libzmq closes a port, or removes a path, a moment later, also where another socket is there by then."""
+    transport, _, address = endpoint.partition("://")
+    held = {"tcp": _listens, "ipc": os.path.exists}[transport]
+    give_up = time.monotonic() + LEFT_WITHIN
+    while held(address) and time.monotonic() < give_up:
         time.sleep(_POLL)
+
+
+def _listens(address: str) -> bool:
+    """Whether somebody listens at a real address of TCP."""
+    host, _, port = address.rpartition(":")
+    with unix.socket(unix.AF_INET6 if "[" in host else unix.AF_INET) as probe:
+        probe.setsockopt(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as exc:
+            return exc.errno == errno.EADDRINUSE
+    return False
 
 
 def _refuse_live_path(endpoint: str) -> None:

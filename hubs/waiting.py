@@ -107,13 +107,6 @@ class Waiting(Generic[T]):
         self._freed(call)
         return True
 
-    def drop_client(self, client: Hashable) -> list[T]:
-        """Take out all calls of a client that is gone."""
-        calls = list(self._clients.pop(client, {}).values())
-        for call in calls:
-            self._freed(call)
-        return calls
-
     def expire(self, now: float) -> list[T]:
         """Take out the calls that nobody wants any more."""
         late = [call for call in self if call.deadline <= now]

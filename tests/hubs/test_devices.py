@@ -18,6 +18,7 @@ import zmq
 from hubs.carry import Carrier
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
+from hubs.sockets import Attached, Context, attach, leave
 from hubs.spec import HubSpec, Side
 from mesh.core.channel import Ids
 from mesh.core.refusal import Refusal
@@ -472,3 +473,19 @@ def test_a_change_while_nobody_pulls(wires: Wires, tmp_path: Path) -> None:
         eventually(lambda: device._in_python)
         assert device.reconfigure(replace(one, out=Side((ANY, f"ipc://{tmp_path}/out"))))
         assert numbers(wires(zmq.PULL, f"ipc://{tmp_path}/out"), count) == list(range(count))
+
+
+def test_what_one_socket_leaves_another_may_have_at_once(wires: Wires) -> None:
+    """libzmq closes a port only a moment later."""
+    context: Context = zmq.Context()
+    try:
+        ends = [Attached(context.socket(zmq.ROUTER), "in", name) for name in ("one", "two")]
+        attach([(ends[0], Side((ANY,)))])
+        (endpoint,) = ends[0].endpoints
+        attach([(ends[0], Side((endpoint,)))])
+        for turn in range(100):
+            has, wants = ends[turn % 2], ends[(turn + 1) % 2]
+            leave([(has, Side())])
+            attach([(wants, Side((endpoint,)))])
+    finally:
+        context.destroy(linger=0)

@@ -231,3 +231,32 @@ def test_the_stream_of_a_client_that_is_gone_ends(wires: Wires) -> None:
         client.close(0)
         eventually(lambda: shop.ended == 1, what="the generator to be closed")
         eventually(lambda: not next(iter(broker.switch.workers.values())).calls)
+
+
+def test_a_client_that_does_not_read_gets_no_more_credit_until_it_does() -> None:
+    bench = Bench()
+    reads = False
+    bench.switch.crowded = lambda client: not reads
+    bench.register(b"w", capacity=2)
+    token = call(bench)
+    bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
+    assert follow_ups(bench)[0] == []
+    bench.switch.grant_owed()
+    assert follow_ups(bench)[0] == []
+    reads = True
+    bench.switch.grant_owed()
+    bench.switch.grant_owed()
+    assert follow_ups(bench)[0] == [(wire.MORE, None, WINDOW)]
+
+
+def test_a_call_that_has_ended_is_owed_nothing() -> None:
+    bench = Bench()
+    bench.switch.crowded = lambda client: True
+    bench.register(b"w", capacity=2)
+    token = call(bench)
+    bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
+    bench.answer(b"w", token, event(wire.STREAM_DONE), Command.FINAL)
+    bench.sent()
+    bench.switch.crowded = lambda client: False
+    bench.switch.grant_owed()
+    assert bench.sent() == []

@@ -306,3 +306,16 @@ def test_a_port_in_use_at_the_start_and_at_a_reload(tmp_path: Path) -> None:
             reload(process, plain, tmp_path, says="reloaded: changed hub")
             with pytest.raises(OSError):
                 scrape(port)
+
+
+def test_a_hub_is_not_stuck_that_was_prodded_in_the_middle_of_a_turn() -> None:
+    """The turn takes that one's byte along with the byte that it was woken by."""
+    broker = Broker(spec("queue", anonymous=False))
+    try:
+        broker._wake()
+        broker.prod(10.0)
+        broker._obey()
+        assert not broker.stuck(99.0)
+    finally:
+        broker._close(0)
+        broker.stop(0)

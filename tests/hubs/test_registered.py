@@ -386,7 +386,7 @@ def test_wrong_arguments(service: Any, hub: Any, options: dict[str, Any], part: 
 def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve: Serve) -> None:
     """With native threads they are in none."""
     with running(queue()) as (broker, (in_, out)):
-        serve(out[0], threads=2)
+        server = serve(out[0], threads=2)
         until_registered(broker, 1)
         with mesh.connect(in_[0], timeout=20) as client:
             streams = [client.count(5_000) for _ in range(2)]
@@ -394,6 +394,7 @@ def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve
             assert client.price("tea") == 2.5
             (pool,) = [service.pool for service in broker.switch.services.values()]
             assert list(map(pool.capacity, pool)) == [4]
+            eventually(lambda: not server._workers._teller.active)
             assert [list(stream) for stream in streams] == [list(range(1, 5_000))] * 2
             eventually(lambda: list(map(pool.capacity, pool)) == [2])
             assert client.price("jam") == 4.0

@@ -200,6 +200,32 @@ def test_a_call_whose_service_has_lost_its_workers_says_so_at_its_deadline() -> 
     assert (name, args[0], header["refused"]) == (wire.ERR, "ServiceNotFound", True)
 
 
+def test_a_call_that_a_worker_had_never_ends_as_one_that_nobody_has_seen() -> None:
+    bench = Bench(heartbeat=0.5)
+    bench.register(b"w", capacity=1)
+    bench.call(b"c", b"1", deadline=3_000, idempotent=True)
+    assert len(bench.requests()) == 1
+    bench.switch.unreachable((OUT, (b"w",)))
+    bench.pass_time(3.0)
+    _, frames = bench.sent()[-1]
+    header, name, args = wire.unpack(frames[-1])
+    assert (name, args[0], header["refused"]) == (wire.ERR, "LostRemote", False)
+    assert "a worker that had it is gone, and then" in args[1]
+    bench.clean()
+
+
+def test_what_follows_on_a_call_is_bounded() -> None:
+    """It is kept while the call waits, beside what the queue counts."""
+    bench = Bench()
+    bench.call(b"c", b"1")
+    for size in (4_000, 5_000):
+        bench.event(b"c", {"message_id": b"m", "response_to": b"1"}, wire.MORE, [b"x" * size])
+    (call,) = bench.switch.calls
+    assert [len(one) > 4_000 for one in call.early] == [True]
+    assert sum(map(len, call.early)) < 4_200
+    assert bench.switch.dropped == {"malformed": 1}
+
+
 def test_a_header_of_any_size_is_read() -> None:
     bench = Bench()
     payload = bench.call(b"c", b"1", kwargs={"text": "x" * 100_000})

@@ -61,16 +61,6 @@ def test_the_bytes_are_bounded_but_one_call_fits_always() -> None:
     assert not waiting.room(3)
 
 
-def test_a_client_that_has_gone_takes_its_calls_along() -> None:
-    waiting = queue()
-    mine = [Call("ann", size=5), Call("ann", size=5)]
-    for call in [mine[0], Call("bob", size=3), mine[1]]:
-        waiting.add(call)
-    assert waiting.drop_client("ann") == mine
-    assert (len(waiting), waiting.size) == (1, 3)
-    assert waiting.drop_client("ann") == []
-
-
 def test_what_nobody_wants_any_more_is_taken_out() -> None:
     waiting = queue()
     late, later = Call("ann", deadline=5.0), Call("ann", deadline=5.1)
@@ -87,7 +77,7 @@ def test_what_nobody_wants_any_more_is_taken_out() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("abc"), st.integers(1, 9), st.sampled_from(["add", "take", "drop", "expire"])
+            st.sampled_from("abc"), st.integers(1, 9), st.sampled_from(["add", "take", "remove", "expire"])
         )
     )
 )
@@ -98,8 +88,9 @@ def test_number_and_bytes_are_those_of_what_waits(steps: list[tuple[str, int, st
             waiting.add(Call(client, size, deadline=float(size)))
         elif what == "take":
             waiting.take()
-        elif what == "drop":
-            waiting.drop_client(client)
+        elif what == "remove":
+            for call in list(waiting)[:size]:
+                waiting.remove(call)
         elif what == "expire":
             waiting.expire(float(size))
         calls = list(waiting)
