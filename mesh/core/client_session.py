@@ -109,8 +109,10 @@ class ClientSession(Answers):
         if peer is not None and peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
+            payload = self._packed(header, method, args)
             peer.batch = False
-        payload = self._packed(header, method, args)
+        else:
+            payload = self._packed(header, method, args)
         deadline = NEVER if timeout is None else now + timeout
         interval = self._interval
         call = (PinnedCall if pinned else Call)(channel_id, method, now, interval, deadline)
@@ -133,7 +135,7 @@ class ClientSession(Answers):
             if silent:
                 return silent[int(self._random() * len(silent))]
         if now < self._some_leave:
-            staying = [peer for peer in self.peers if peer.leaving <= now and peer.live]
+            staying = [peer for peer in self.peers if peer.leaving <= now and peer.live and not peer.silent]
             if staying:
                 return choose(staying, self._random)
         return choose(self.peers, self._random)

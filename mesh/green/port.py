@@ -251,7 +251,7 @@ class Port:
         finally:
             self._draining = False
             self._release()
-        if self.session.fastest < self._paced:
+        if self._fastest < self._paced:
             self._set_pace()
         self._arm()
 
@@ -307,8 +307,12 @@ class Port:
     @property
     def patience(self) -> float:
         """Seconds for which the loop may stand still, for the sake of the most impatient caller or hub."""
-        fastest = min(self._beat, self.session.fastest, self.hubs.interval)
-        return max(MIN_PATIENCE, min(fastest / 2, MAX_PATIENCE))
+        return max(MIN_PATIENCE, min(self._beat / 2, self._fastest / 2, MAX_PATIENCE))
+
+    @property
+    def _fastest(self) -> float:
+        fastest = self.session.fastest
+        return min(fastest, self.hubs.interval) if self._has_hubs else fastest
 
     def _set_pace(self) -> None:
         """Turn more often than the patience of any caller or hub needs it."""
@@ -316,7 +320,7 @@ class Port:
         if self._pulser is not None:
             self._pulser.stop()
             self._pulser.close()
-        self._paced = self.session.fastest
+        self._paced = self._fastest
         self._pulser = self._hub.loop.timer(min(1.0, self.patience / 2))
         self._pulser.start(self._pulse)
 

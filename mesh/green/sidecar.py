@@ -202,8 +202,9 @@ class Sidecar(Life):
             kind = "mesh" if health.mesh else "zerorpc"
             log.info("%s: the server at %s, of %s, is well", self.name, self.endpoint, kind)
         elif not health.well and (self._told == "well" or (not self._told and now >= self._patient_until)):
+            never_well = not self._told
             self._told = "sick"
-            why = self._hosts.problem(self.endpoint) or health.why
+            why = (never_well and self._hosts.problem(self.endpoint)) or health.why
             log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, why)
 
     def _arm(self) -> None:

@@ -75,6 +75,7 @@ class Workers:
         self._lent = 0
         self._threads = threads
         self._teller: Any = None
+        self._told_room = self._limit
         self._leaving = False
         self._pool: ThreadPool | None = None
         self._idle: list[greenlet.greenlet] = []
@@ -345,15 +346,17 @@ class Workers:
             return
         self._lent += number
         self._limit = min(self._most, self._offered + self._lent)
-        if not self._teller.active:
+        if self._port.hubs and not self._teller.active:
             self._teller.start(self._tell_room)
         if self._session.ready and self.running < self._limit:
             self._port.go_on_later()
 
     def _tell_room(self) -> None:
         """The hubs give their calls by it; not at once, for a stream that is read waits again and again."""
-        if not self._lent:
+        if self._limit == self._told_room or self._port.closed:
             self._teller.stop()
+            return
+        self._told_room = self._limit
         self._port.offer(self.capacity)
 
 

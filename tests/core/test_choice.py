@@ -188,3 +188,14 @@ def test_pauses_double_with_jitter_and_have_an_end() -> None:
     assert longest[:3] == pytest.approx([0.04, 0.08, 0.16])
     assert shortest == pytest.approx([one / 2 for one in longest])
     assert longest[-1] == LAST_PAUSE and pause(10**9, lambda: 1.0) == LAST_PAUSE
+
+
+def test_a_hub_that_is_silent_is_no_better_than_one_without_workers() -> None:
+    world = World()
+    client = ClientEnd(world)
+    workerless, silent = (Connection(world, client, ServerEnd(world), name) for name in ("a", "b"))
+    for one in (workerless, silent):
+        one.up()
+    client.session._some_leave = workerless.peer.leaving = world.now + 10.0
+    silent.peer.silent = True
+    assert client.call().peer is workerless.peer

@@ -218,3 +218,13 @@ def test_what_the_header_carries_besides() -> None:
     header, name, args = wire.unpack(letters[0].payload)
     assert list(header) == ["message_id", "v", "deadline", "service", "idempotent", "kwargs", "batch"]
     assert (header["v"], name, args) == (3, "work", [])
+
+
+def test_a_call_that_can_not_be_packed_leaves_the_question_to_the_next() -> None:
+    pair = Pair()
+    letters = pair.spy()
+    with pytest.raises(TypeError):
+        pair.call("work", object())
+    pair.call("work")
+    pair.call("work")
+    assert ["batch" in wire.unpack(letter.payload)[0] for letter in letters] == [True, False]

@@ -167,3 +167,14 @@ def test_a_hub_names_the_host_that_it_connects_to(
         device.stop(0)
     (record,) = [one for one in caplog.records if "resolved" in one.getMessage()]
     assert f"'tcp://{HOST}:1': its host '{HOST}' can't be resolved; the hub goes on" in record.getMessage()
+
+
+def test_a_server_that_was_well_is_not_said_to_have_no_address(
+    names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Sidecar("files", f"tcp://{HOST}:2", "tcp://127.0.0.1:9", heartbeat=0.2) as sidecar:
+        eventually(lambda: "is out for now: its host" in caplog.text)
+        caplog.clear()
+        sidecar._told = "well"
+        eventually(lambda: "is out for now" in caplog.text)
+    assert HOST not in caplog.text.split("is out for now", 1)[1].splitlines()[0]

@@ -167,6 +167,7 @@ def test_streams_that_nobody_reads_leave_the_threads_to_others(worker: Worker) -
         jobs = [gevent.spawn(clients[2].nap, 0.05) for _ in range(8)]
         assert len({job.get(timeout=20) for job in jobs}) <= 2
         assert worker.most <= 2, "no more native threads than were asked for"
+        assert not server._workers._teller.active, "there is no hub to be told"
         assert server._workers.capacity == 4, "what hubs are offered: the streams count as calls there"
         assert [list(stream) for stream in streams] == [list(range(1, 1_500))] * 2
         assert clients[2].echo("again") == "again"

@@ -15,6 +15,7 @@ from mesh.core.registration import Registration
 from mesh.core.server_session import Limits
 from mesh.core.wire import pack
 from mesh.green import sockets
+from mesh.green.hub_links import HubLinks
 from mesh.green.port import Port
 from tests.helpers.peers import nobody
 
@@ -83,5 +84,20 @@ def test_the_guard_is_as_impatient_as_the_most_impatient_hub() -> None:
         registrations[1].receive(hub, 1.1)
         assert port.patience == 0.15 < patience
         assert port.overdue(port.turn + 0.2)
+    finally:
+        port.close(0)
+
+
+def test_the_loop_turns_often_enough_for_a_hub_as_soon_as_that_has_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the guard would take a loop that is idle for one that is blocked."""
+    port = Port("users", None, Limits())
+    try:
+        port.start(gevent.get_hub(), lambda: None, lambda call: None)
+        port._has_hubs = True
+        monkeypatch.setattr(HubLinks, "interval", 0.1)
+        port._drain()
+        assert port._paced == 0.1
     finally:
         port.close(0)
