@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
+from mesh.cli.lines import end_errors
 from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
 
 FIRST_PAUSE = 0.1
@@ -140,6 +141,7 @@ class Supervisor:
             code = self._work(lifeline)
             sys.stdout.flush()
         finally:
+            end_errors()
             os._exit(code)
 
     def _wait(self) -> None:

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import click
 
+from mesh.cli.lines import takes_more
 from mesh.cli.streams import OutputError, discard_output, prepare
 from mesh.errors import MeshError, RemoteError
 
+PATIENCE = 1.0
+"""Seconds that whoever reads a server's lines has to make room for them."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -63,6 +66,8 @@ def tell_draining(number: int) -> None:
     number: the signal that asked for it.
     """
     at_once = b"Ctrl-C again" if number == signal.SIGINT else b"SIGINT (Ctrl-C)"
+    if not takes_more(2):
+        return
     try:
         os.write(2, b"mesh: finishing the running calls; " + at_once + b" stops at once\n")
     except OSError:
@@ -78,6 +83,8 @@ def colourful(stream: object) -> bool:
 def tell(lines: Iterable[str]) -> None:
     """Print what a server tells about itself; one whose output nobody can read serves all the same."""
     try:
+        if not takes_more(1, PATIENCE):
+            raise BrokenPipeError
         for line in lines:
             print(line)
         sys.stdout.flush()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from mesh.cli.lines import unblock_errors
 from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell, tell_draining
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def serve(plan: Plan, processes: int, state: State) -> int:
 
 
 def begin_log() -> None:
-    """The log goes to standard error."""
+    """The log goes to standard error, and waits for nobody who reads it."""
+    unblock_errors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
+from mesh import connect
 from tests.e2e.commands import BROKEN, MESH, UNREAD, environment, mesh, shell
-from tests.helpers.peers import LOCAL, free_port
-from tests.helpers.processes import Process, Result, eventually
+from tests.helpers.peers import LOCAL, free_port, nobody
+from tests.helpers.processes import PATIENCE, Process, Result, eventually
+from tests.hubs.commands import full_pipe
 
 NOBODY_READS = "mesh: nobody reads standard output any more; serving without it"
 
@@ -73,3 +79,45 @@ def test_a_worker_runs_on_when_nobody_reads_its_output(folder: Path, more: list[
         assert worker.wait_for("^mesh: .*")[0] == NOBODY_READS
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0, worker.stderr
+
+
+@contextmanager
+def full(command: list[str], folder: Path) -> Iterator[Popen[bytes]]:
+    """A server both of whose outputs take nothing any more."""
+    reader, writer = full_pipe()
+    env = {**os.environ, **environment()}
+    with Popen(command, cwd=folder, env=env, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        try:
+            yield process
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_server_waits_for_nobody_who_reads_its_log(folder: Path, processes: str) -> None:
+    endpoint = f"{LOCAL}:{free_port()}"
+    command = [*MESH, "serve", "users:Users", "--bind", endpoint, "--processes", processes]
+    with full(command, folder) as server, connect(endpoint, timeout=PATIENCE) as client:
+        assert client.add(1, 2) == 3
+        for _ in range(3):
+            with pytest.raises(RuntimeError):  # which is logged
+                client.fail()
+        assert client.add(1, 2) == 3
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 0
+
+
+def test_a_sidecar_waits_for_nobody_who_reads_its_log(folder: Path) -> None:
+    command = [sys.executable, "-m", "mesh.cli.register", "users", "ipc://nobody", "--hub", nobody()]
+    with full(command, folder) as sidecar:
+        status = Path(f"/proc/{sidecar.pid}/status")
+        eventually(lambda: _catches(status.read_text(), signal.SIGTERM))
+        sidecar.send_signal(signal.SIGTERM)
+        assert sidecar.wait(PATIENCE) == 0
+
+
+def _catches(status: str, number: int) -> bool:
+    caught = int(status.partition("\nSigCgt:\t")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)

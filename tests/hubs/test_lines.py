@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hubs.lines import MOST, Lines, _log_failure
+from hubs.lines import _log_failure
+from mesh.cli.lines import MOST, Lines
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.commands import full_pipe
 
@@ -57,7 +58,7 @@ def test_lines_wait_for_their_reader_and_nobody_waits_for_them(pipe: Pipe) -> No
 def test_the_oldest_lines_are_lost_and_counted(pipe: Pipe) -> None:
     lines, _ = lines_to(pipe.writer)
     lines.put("first")
-    eventually(lambda: not lines._waiting, what="the write of the first")
+    eventually(lambda: lines._waiting.empty(), what="the write of the first")
     for number in range(MOST + 7):
         lines.put(f"line {number}")
     wanted = ["first", "lost 7", *(f"line {number}" for number in range(7, MOST + 7))]
