@@ -183,8 +183,8 @@ def run(clients: str, workers: str, cases: list[tuple[str, int, Case]]) -> int:
     for name, version, case in cases:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         service = f"{case.__name__}-{os.urandom(6).hex()}".encode()
-        bench = Bench(context, clients, workers, version, random.Random(1), service)
         try:
+            bench = Bench(context, clients, workers, version, random.Random(1), service)
             case(bench)
             bench.works()
             verdict = "ok"
