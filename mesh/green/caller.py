@@ -120,14 +120,16 @@ class Caller(ClientLinks):
         self._check_soon()
 
     def _transmit(self, link: Link, call: Call, now: float) -> None:
-        hold = self._holding.on and bool(link.batch)
+        holding = self._holding
         try:
-            link.transmit(call.payload, call, hold=hold)  # type: ignore[arg-type]
+            if holding.on and link.batch:
+                link.keep(call.payload, call)  # type: ignore[arg-type]
+                holding.add(link, now)
+            else:
+                link.transmit(call.payload, call)  # type: ignore[arg-type]
         except MeshError:
             self.session.cancel(call)
             raise
-        if hold:
-            self._holding.add(link, now)
 
     def _wait(self, call: Call) -> None:
         """Let others run until somebody wakes this greenlet, which is the call's waiter."""
@@ -261,7 +263,7 @@ class Caller(ClientLinks):
     def _wake_holding(self, woken: int, now: float) -> None:
         """As _wake; what they call at once goes together."""
         holding = self._holding
-        if woken > 1:
+        if woken > 1 and any(link.batch for link in self._links):
             holding.begin(now)
         try:
             self._wake()
@@ -285,20 +287,17 @@ class Caller(ClientLinks):
                 if waiter is None:
                     continue
                 call.waiter = None
-                if not holding.on:
-                    self._switch(waiter)
-                    continue
-                if holding.is_slow(waiter):
-                    self._release()
-                began = monotonic()
-                self._switch(waiter)
-                holding.note(waiter, monotonic() - began)
-
-    def _switch(self, waiter: Any) -> None:
-        try:
-            waiter.switch()
-        except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
-            self.hub.handle_error(waiter, *sys.exc_info())
+                began = 0.0
+                if holding.on:
+                    if holding.is_slow(waiter):
+                        self._release()
+                    began = monotonic()
+                try:
+                    waiter.switch()
+                except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
+                    self.hub.handle_error(waiter, *sys.exc_info())
+                if began:
+                    holding.note(waiter, monotonic() - began)
 
     def _connection_changed(self, link: Link) -> None:
         with self.lock:

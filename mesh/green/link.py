@@ -94,14 +94,16 @@ class Link(Peer):
 
     # Out
 
-    def transmit(self, payload: bytes, call: Call | None = None, *, hold: bool = False) -> None:
-        """Send, or keep until the connection takes it. Raises Overloaded for a call over the bound.
+    def transmit(self, payload: bytes, call: Call | None = None) -> None:
+        """Send, or keep until the connection takes it. Raises as `keep` does."""
+        if self._outbox or not self._try_send(payload):
+            self.keep(payload, call)
 
-        What is no call, a heartbeat or a cancel, is bounded by the calls that it is about. hold: let it
-        wait for others until `flush`.
+    def keep(self, payload: bytes, call: Call | None = None) -> None:
+        """Keep it until `flush`. Raises Overloaded for a call over the bound.
+
+        What is no call, a heartbeat or a cancel, is bounded by the calls that it is about.
         """
-        if not (hold or self._outbox) and self._try_send(payload):
-            return
         if call is not None and len(self._outbox) >= MAX_OUTBOX and not self._tidy():
             raise outcomes.not_read(call.method, MAX_OUTBOX, self)
         self._outbox.append((call, payload))

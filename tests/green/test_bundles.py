@@ -292,7 +292,7 @@ class TestWhatWasKept:
     def test_what_is_large_goes_by_itself_and_in_its_turn(self, hub: Hub, link: Link) -> None:
         for name, size in (("a", 1), ("b", 1), ("large", LONE), ("c", 1), ("d", 1), ("last", LONE)):
             payload = wire.pack({"message_id": b"m", "v": 3}, name, ["x" * size])
-            link.transmit(payload, hold=True)
+            link.keep(payload)
         link.flush()
         assert not link.waiting
         assert self.sent(hub, 4) == [["a", "b"], ["large"], ["c", "d"], ["last"]]
@@ -302,7 +302,7 @@ class TestWhatWasKept:
         calls = [session.open(name, (), None, 0.0, None, link) for name in "abc"]
         for call in calls:
             assert call.payload is not None
-            link.transmit(call.payload, call, hold=True)
+            link.keep(call.payload, call)
         session.cancel(calls[0])
         session.cancel(calls[2])
         link.flush()
@@ -315,7 +315,7 @@ class TestWhatWasKept:
         session = link._session
         call = session.open("a", (), None, 0.0, None)
         assert call.peer is link and call.payload is not None
-        link.transmit(call.payload, call, hold=True)
+        link.keep(call.payload, call)
         hub._socket.close(0)
         until(lambda: not link.live)
         assert session.unsent == {call.id: call}
