@@ -24,6 +24,7 @@ from zmq import backend
 from hubs.hub import Endpoints
 from hubs.model import Address, Settings
 from hubs.notes import Notes
+from hubs.orders import PATIENCE, have_done
 from hubs.router import Router
 from hubs.sockets import Attached, Context, attach, leave
 from hubs.spec import HubSpec, Side
@@ -39,8 +40,6 @@ RETRY: Final = 0.01
 PROBES: Final = (0.0, 0.02, 0.1)
 """Seconds after which the peers are probed when a connection broke; libzmq tells of the break a
 moment before its routing table knows."""
-PATIENCE: Final = 5.0
-"""Seconds in which the thread has to take an order."""
 REBIND: Final = 1.0
 """Seconds that libzmq may take to let go of an endpoint."""
 LOOK_EVERY: Final = 0.02
@@ -88,7 +87,7 @@ class Broker:
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
         self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])
         self._routers = [self._in] if spec.one_socket else [self._in, self._out]
-        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -155,16 +154,7 @@ class Broker:
         self._have_done(lambda: leave(self._sides(spec)))
 
     def _have_done(self, work: Callable[[], None]) -> None:
-        """Have the thread do it; raises what that raises, and ConfigError where the thread is too busy."""
-        done: Future[None] = Future()
-        self._order(partial(_do, work, done))
-        try:
-            done.result(PATIENCE)
-        except TimeoutError:
-            if done.cancel():
-                problem = "it is too busy to be changed: try again later"
-                raise ConfigError(f"hub {self.spec.name}: {problem}") from None
-            done.result()
+        have_done(self._order, work, f"hub {self.spec.name}: it is too busy to be changed: try again later")
 
     def stop(self, drain: float) -> None:
         if self._thread.is_alive():
@@ -180,7 +170,7 @@ class Broker:
                 os.close(self._wake_in)
                 os.close(self._wake_out)
 
-    def _order(self, order: Callable[[], None]) -> None:
+    def _order(self, order: Callable[[], object]) -> None:
         self._orders.put(order)
         self._wake()
 
@@ -364,16 +354,6 @@ class Broker:
     def _close(self, linger: float) -> None:
         for router in self._routers:
             router.close(math.ceil(linger * 1000))
-
-
-def _do(work: Callable[[], None], done: Future[None]) -> None:
-    if not done.set_running_or_notify_cancel():
-        return
-    try:
-        work()
-        done.set_result(None)
-    except (ConfigError, zmq.ZMQError) as exc:
-        done.set_exception(exc)
 
 
 def _identity(spec: HubSpec) -> tuple[object, ...]:

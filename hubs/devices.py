@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -22,6 +21,7 @@ import zmq
 
 from hubs.carry import Carrier
 from hubs.hub import Endpoints
+from hubs.orders import PATIENCE, have_done
 from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
 from hubs.status import Values
@@ -36,8 +36,6 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at how the proxy is doing."""
 FREE_AFTER = 1.0
 """Seconds for which there has to be room at the far side before the proxy carries again."""
-PATIENCE = 5.0
-"""Seconds in which the proxy has to take an order."""
 REBIND = 1.0
 """Seconds that libzmq may take to let go of an endpoint."""
 MARGIN = 1.0
@@ -148,16 +146,7 @@ class Device:
         self._have_done(lambda: leave(self._sides(spec)))
 
     def _have_done(self, work: Callable[[], None]) -> None:
-        """Have the thread do it; raises what that raises, and ConfigError where the thread is held up."""
-        done: Future[None] = Future()
-        self._order(partial(_do, work, done))
-        try:
-            done.result(PATIENCE)
-        except TimeoutError:
-            if done.cancel():
-                problem = "its out side takes no messages: try again later"
-                raise ConfigError(f"hub {self.spec.name}: {problem}") from None
-            done.result()
+        have_done(self._order, work, f"hub {self.spec.name}: its out side takes no messages: try again later")
 
     def counters(self) -> Counters:
         """What it has carried so far; a moment old while the far side has no room."""
@@ -297,16 +286,6 @@ class Device:
                 self._moved = now[0]
             if not self._in_python and spins(cpu, frames, seconds):
                 self._order(self._ease)
-
-
-def _do(work: Callable[[], None], done: Future[None]) -> bool:
-    if done.set_running_or_notify_cancel():
-        try:
-            work()
-            done.set_result(None)
-        except (ConfigError, zmq.ZMQError) as exc:
-            done.set_exception(exc)
-    return True
 
 
 def _thread_clock() -> Callable[[], float]:
