@@ -51,6 +51,7 @@ def _take(moves: Sequence[Move], specs: Sequence[HubSpec]) -> dict[str, ConfigEr
     for move, spec in zip(moves, specs, strict=True):
         try:
             move.hub.reconfigure(spec)
+            problems.pop(spec.name, None)  # it was only late to leave
         except ConfigError as error:
             problems[spec.name] = error
     return problems

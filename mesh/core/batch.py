@@ -17,7 +17,6 @@ _EACH: Final = 8
 SMALLEST: Final = 64
 """Bytes of a batch that is worth its name."""
 _BINARIES: Final = frozenset((b"\xc4", b"\xc5", b"\xc6"))
-_LONG_ARRAY: Final = b"\xdc"
 
 
 class Batch:
@@ -92,8 +91,7 @@ def pack_events(events: Sequence[bytes]) -> bytes:
 
 def holds_events(frame: bytes) -> bool:
     """Whether a frame may be several events; one alone begins otherwise."""
-    at = 3 if frame[:1] == _LONG_ARRAY else 1
-    return frame[at : at + 1] in _BINARIES
+    return mdp.first_item(frame) in _BINARIES
 
 
 def read_events(frame: bytes) -> list[bytes]:

@@ -256,10 +256,15 @@ def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     return zip(codes, tokens, events, strict=True)
 
 
+def first_item(frame: bytes) -> bytes:
+    """The byte that the first item of a MessagePack array begins with; b"" where it has none."""
+    at = 3 if frame[:1] == _LONG_ARRAY else 1
+    return frame[at : at + 1]
+
+
 def size_of_batch(frame: bytes) -> int:
     """How many calls or answers are in a frame; 0 where it is no batch, which its beginning tells mostly."""
-    at = 3 if frame[:1] == _LONG_ARRAY else 1
-    if len(frame) > MAX_BATCH or not _BATCHED.issuperset(frame[at : at + 1]):
+    if len(frame) > MAX_BATCH or not _BATCHED.issuperset(first_item(frame)):
         return 0
     try:
         return len(list(read_batch(frame)))

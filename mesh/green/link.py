@@ -290,9 +290,8 @@ class Link(Peer):
     def _happened(self, event: int, now: float) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._session.peer_up(self)
-            if (
-                self in self._session.peers
-            ):  # else the service has moved, and this one has its old calls alone
+            # Else the service has moved, and this one has its old calls alone.
+            if self in self._session.peers:
                 for call in self._session.take_unsent(self, now):
                     self.post(call)
         elif event == zmq.EVENT_DISCONNECTED:
