@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import pickle
 from collections.abc import Callable
@@ -84,7 +85,15 @@ class Failing:
         b"\xff".decode()
 
     def recursion(self) -> None:
-        self.recursion()
+        # What others have left is not to be finalized where there is no room for a call any more.
+        gc.disable()
+        try:
+            self._deeper()
+        finally:
+            gc.enable()
+
+    def _deeper(self) -> None:
+        self._deeper()
 
     def fine(self) -> str:
         return "fine"
