@@ -26,13 +26,14 @@ from hubs.model import Address, Settings
 from hubs.notes import Notes
 from hubs.orders import PATIENCE, have_done
 from hubs.router import Router
-from hubs.sockets import Attached, Context, attach, leave
+from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
 from hubs.status import Values, summary, version
 from hubs.switch import Switch
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import MAX_BATCH
 from mesh.errors import ConfigError
+from mesh.transport.context import Context, new_context
 
 BATCH: Final = 128
 """Events that are taken in from one side before the other has its turn, and what came with the last."""
@@ -82,7 +83,7 @@ class Broker:
         self.spec = spec
         self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), self._describe)
         self._began = self.switch.began = time.monotonic()
-        self._context: Context = zmq.Context()
+        self._context: Context = new_context()
         self._in = Router(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
         self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])

@@ -82,13 +82,11 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     from hubs.memory import of_this_process
     from hubs.runner import Runner, make_hub
-    from hubs.sockets import scatter_routing_ids
 
     def announce(spec: HubSpec, real: Endpoints) -> None:
         say(_line(spec, real.in_, real.out))
 
     _raise_file_limit()
-    scatter_routing_ids()
     signals = Signals()
     runner = Runner(load, make_hub, announce)
     try:

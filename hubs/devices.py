@@ -29,6 +29,7 @@ from hubs.steering import Counters, Steering
 from mesh.core.channel import Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
+from mesh.transport.context import Context, new_context
 
 log = logging.getLogger("hubs")
 
@@ -87,7 +88,7 @@ class Device:
     def __init__(self, spec: HubSpec) -> None:
         self.spec = spec
         self._kind = KINDS[spec.type]
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: Context = new_context()
         self._steering = Steering(self._context)
         self._front = open_socket(self._context, self._kind.front, spec)
         self._back = open_socket(self._context, self._kind.back, spec)

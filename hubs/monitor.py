@@ -11,10 +11,10 @@ from typing import Final
 
 import zmq
 
-from hubs.sockets import Context, Socket
+from hubs.sockets import Socket
+from mesh.transport import handshake
+from mesh.transport.context import Context
 
-HANDSHAKE: Final = 30.0
-"""Seconds that libzmq leaves a connection for its handshake."""
 _EVENTS: Final = (
     zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 )
@@ -22,9 +22,13 @@ _BEGUN: Final = (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED)
 
 
 class Connections:
-    """The connections of one socket, by the events of its monitor."""
+    """The connections of one socket, by the events of its monitor.
 
-    def __init__(self) -> None:
+    handshake: seconds that libzmq leaves a connection for it.
+    """
+
+    def __init__(self, handshake: float) -> None:
+        self._handshake = handshake
         self._handshakes = 0
         # Descriptor -> when it began, and how many handshakes there had been by then.
         self._open: dict[int, tuple[float, int]] = {}
@@ -38,7 +42,7 @@ class Connections:
         else:
             begun, handshakes = self._open.pop(descriptor, (0.0, -1))
             # That of a peer from before ZMTP 3 is never told, but without one nobody stays.
-            return handshakes != self._handshakes or now - begun >= HANDSHAKE
+            return handshakes != self._handshakes or now - begun >= self._handshake
         return False
 
 
@@ -48,7 +52,7 @@ class Monitor:
     def __init__(self, context: Context, socket: Socket) -> None:
         address = f"inproc://monitor.{id(self):x}"
         socket.monitor(address, _EVENTS)
-        self._connections = Connections()
+        self._connections = Connections(handshake.timeout())
         self._watched = socket
         self._events: Socket = context.socket(zmq.PAIR)
         # Without a bound: a full one would stop libzmq's only thread.

@@ -16,9 +16,10 @@ from zmq import backend
 
 from hubs.monitor import Monitor
 from hubs.outbox import Envelope, Outbox
-from hubs.sockets import Attached, Context, open_socket, set_options
+from hubs.sockets import Attached, open_socket, set_options
 from hubs.spec import HubSpec
 from mesh.core.registration import LOST_AFTER
+from mesh.transport.context import Context
 
 MAX_FRAMES: Final = 1_000
 MARGIN: Final = 4_096

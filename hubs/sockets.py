@@ -6,7 +6,6 @@ sockets in green/ have the same options.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import math
@@ -24,9 +23,10 @@ from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
 from mesh.names.hosts import host_of, problem_of
+from mesh.transport import handshake
+from mesh.transport.context import Context
 
 Socket = zmq.Socket[bytes]
-Context = zmq.Context[Socket]
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
@@ -59,22 +59,11 @@ class AddressInUse(ConfigError):
         return ConfigError(f"{self._where} by {holder}; take another port")
 
 
-def scatter_routing_ids() -> None:
-    """Have the routing ids of this process's ROUTER sockets begin anywhere; to be called before the first.
-
-    libzmq (4.3.5) counts on from a number of the C library's rand, which nobody seeds: in each process the
-    same. After a restart the id of a client that is gone would be that of another, and so late answers.
-    """
-    try:
-        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
-    except (OSError, AttributeError, TypeError):
-        pass  # there is no such C library, and the ids are what they are
-
-
 def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:
     socket = context.socket(kind)
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.BACKLOG, BACKLOG)
+    handshake.bound(socket)
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     set_options(socket, spec)

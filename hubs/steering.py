@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import zmq
 
-from hubs.sockets import Context
+from mesh.transport.context import Context
 
 _ASK = b"STATISTICS"
 _END = b"TERMINATE"

@@ -16,6 +16,8 @@ import greenlet
 import zmq
 from gevent import monkey
 
+from mesh.transport.context import new_context
+
 # The real ones, whatever gevent has patched: these guard against native threads.
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
 get_ident: Any = monkey.get_original("_thread", "get_ident")
@@ -92,7 +94,7 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     """The process's ZeroMQ context. It is shared, so that `inproc://` endpoints meet."""
     with _process.lock:
         if _process.context is None:
-            _process.context = zmq.Context()
+            _process.context = new_context()
             _process.context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         return _process.context
 

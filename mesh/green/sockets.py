@@ -15,6 +15,7 @@ from zmq import backend
 
 from mesh.errors import ConfigError
 from mesh.green import process
+from mesh.transport import handshake
 
 NOBLOCK: Final = int(zmq.NOBLOCK)
 MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -39,6 +40,7 @@ def open_socket(kind: int, max_message: int) -> Socket:
     socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
     socket.set(zmq.TCP_KEEPALIVE_CNT, 2)
     socket.set(zmq.TCP_MAXRT, SILENT_MS)
+    handshake.bound(socket)
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     # A margin, so that a message over the limit gets an answer and only a far larger one

@@ -9,16 +9,17 @@ from select import select
 import pytest
 import zmq
 
-from hubs.monitor import HANDSHAKE, Connections, Monitor
+from hubs.monitor import Connections, Monitor
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.wires import ANY, Wires
 
+HANDSHAKE = 2.0
 BEGUN, SHAKEN, ENDED = zmq.EVENT_ACCEPTED, zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
 
 
 def told(*events: tuple[int, int], seconds: float = 0.0) -> list[bool]:
     """What came of each event of a new monitor. seconds: from the first to the last."""
-    connections = Connections()
+    connections = Connections(HANDSHAKE)
     last = len(events) - 1
     return [connections.happened(*one, seconds * (at == last)) for at, one in enumerate(events)]
 
