@@ -1,7 +1,7 @@
 """`make demo`: starts hubs and workers, runs the real commands against them, and shows what they print.
 
 Each step says what it expects; the exit code is 1 if any came out otherwise. All processes end
-with this one.
+with this one, whatever ends it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,36 @@ with mesh.connect("users") as users:
 """
 
 
+class Group:
+    """A process group that ends with this process, also if that is killed.
+
+    A shell leads it and reads a pipe that only this process holds the other end of: once that is gone, it
+    kills the group. A child holds that end, too, until it has become another program, and is a member by
+    then. So there is no moment in which one can be missed, and nothing of it needs Linux.
+    """
+
+    def __init__(self) -> None:
+        self._leader = subprocess.Popen(
+            ["sh", "-c", "read nothing; kill -KILL 0"], stdin=subprocess.PIPE, process_group=0
+        )
+
+    @property
+    def id(self) -> int:
+        return self._leader.pid
+
+    def end(self) -> None:
+        """Kill what is left of it."""
+        assert self._leader.stdin is not None
+        self._leader.stdin.close()
+        self._leader.wait()
+
+
 class Demo:
     """The hubs and servers, the files about them, and what came out otherwise than expected."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.group = Group()
         self.registry = folder / "services.yml"
         self.servers: list[subprocess.Popen[bytes]] = []
         self.surprises: list[str] = []
@@ -69,8 +94,10 @@ class Demo:
             [sys.executable, "-m", MODULES[command[0]], *command[1:]],
             cwd=cwd,
             env=self.env,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            process_group=self.group.id,
         )
         self.servers.append(server)
         assert server.stdout is not None
@@ -127,7 +154,15 @@ class Demo:
         """What the command shows in a terminal of our width, passed on as it comes; its exit code."""
         screen, inner = pty.openpty()
         set_size(inner, self.columns)
-        process = subprocess.Popen(command, cwd=HERE, env=self.env, stdin=inner, stdout=inner, stderr=inner)
+        process = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env=self.env,
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            process_group=self.group.id,
+        )
         os.close(inner)
         shown = ""
         deadline = time.monotonic() + PATIENCE
@@ -150,15 +185,16 @@ class Demo:
         return shown, process.wait(PATIENCE)
 
     def close(self) -> None:
-        """End all servers, at once if they don't by themselves."""
+        """Ask all servers to end, and kill what has not after three seconds."""
         for server in self.servers:
             server.terminate()
+        deadline = time.monotonic() + 3
         for server in self.servers:
             try:
-                server.wait(3)
+                server.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+                break
+        self.group.end()
 
 
 ANY = "tcp://127.0.0.1:*"
@@ -230,7 +266,9 @@ def play(demo: Demo) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _leave)
     with tempfile.TemporaryDirectory(prefix="mesh-demo-") as folder:
         demo = Demo(Path(folder))
         try:
@@ -238,7 +276,8 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             demo.close()
     for surprise in demo.surprises:
         print(f"demo: not as expected: {surprise}", file=sys.stderr)
@@ -248,8 +287,8 @@ def main() -> int:
     return 0
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(143)
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def title(text: str) -> None:

@@ -6,6 +6,7 @@ used before anything has started threads, gevent or ZeroMQ.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import select
@@ -31,9 +32,8 @@ log = logging.getLogger("mesh.serve")
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A child's ties to its parent. leash: readable once the parent is gone."""
+    """A child's tie to its parent."""
 
-    leash: int
     _ready: int
 
     def ready(self, note: str) -> None:
@@ -68,7 +68,7 @@ class Supervisor:
     work: what a child does; gives its exit code. The first child must get ready before the others
     are started, so that what is wrong with all of them is said once. on_ready: called then, in the
     parent, with that child's note. drain: seconds that children have to end after SIGTERM
-    before they are killed.
+    before they are killed. They get both, too, where the parent itself is killed.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_child(Lifeline(self._leash_read, ready_write), before)
+                self._be_child(Lifeline(ready_write), before)
             self._children[pid] = _Child(place, time.monotonic(), ready_read)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -138,6 +138,7 @@ class Supervisor:
             os.close(self._wake_read)
             os.close(self._wake_write)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            _thread.start_new_thread(_end_with_parent, (self._leash_read, self._drain))
             code = self._work(lifeline)
             sys.stdout.flush()
         finally:
@@ -211,6 +212,19 @@ class Supervisor:
         pause = self._backoff.pause(child.place, time.monotonic() - child.began)
         self._due[child.place] = time.monotonic() + pause
         log.warning("process %d %s; starting another in %g s", pid, _end(code), pause)
+
+
+def _end_with_parent(leash: int, drain: float) -> None:
+    """Do to this process what its parent would have done, once that is gone, however it went.
+
+    A native thread, so that it sees the end of the leash also while a handler computes, and before there
+    is an event loop.
+    """
+    pause = time.sleep  # as it is before gevent replaces it
+    os.read(leash, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    pause(drain)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _end(code: int) -> str:

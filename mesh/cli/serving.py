@@ -97,7 +97,6 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
     _connect(server, plan, [endpoint for endpoint, _ in listening])
     stop = Stop(server.stop, tell=False)
     signal.signal(signal.SIGTERM, stop)
-    _stop_with_parent(lifeline, stop)
     lifeline.ready(server.name)
     server.run()
     return 0
@@ -174,16 +173,3 @@ class Stop:
         import gevent
 
         gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn, self._drain_for, DRAIN)
-
-
-def _stop_with_parent(lifeline: Lifeline, stop: Stop) -> None:
-    """Drain when the parent is gone, however it went."""
-    import gevent
-
-    watcher = gevent.get_hub().loop.io(lifeline.leash, 1)
-
-    def gone() -> None:
-        watcher.stop()
-        stop(signal.SIGTERM)
-
-    watcher.start(gone)

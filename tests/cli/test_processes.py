@@ -18,18 +18,16 @@ import os, signal, sys, time
 from mesh.cli.processes import Supervisor
 
 def work(lifeline):
+    if MODE == "stubborn":
+        signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+    if MODE == "drains":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("asked", flush=True)))
     print(f"child {os.getpid()}", flush=True)
     if MODE == "fails":
         return 2
-    if MODE == "stubborn":
-        signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
     lifeline.ready("a note")
     if MODE == "short":
         return 7
-    if MODE == "leash":
-        os.read(lifeline.leash, 1)
-        print("parent gone", flush=True)
-        return 0
     while True:
         time.sleep(0.01)
 
@@ -141,9 +139,17 @@ def test_a_second_ctrl_c_kills_at_once(supervised) -> None:
     assert not any(map(alive, pids))
 
 
-def test_children_learn_that_their_parent_is_gone(supervised) -> None:
-    process = supervised("leash")
+def test_children_are_asked_to_end_when_their_parent_is_killed(supervised) -> None:
+    process = supervised("drains")
     pids = both(process)
     process.signal(signal.SIGKILL)
     eventually(lambda: not any(map(alive, pids)), what="the end of the children")
-    assert process.stdout.count("parent gone") == 2
+    assert process.stdout.count("asked") == 2
+
+
+def test_stubborn_children_are_killed_after_the_drain_when_their_parent_is_killed(supervised) -> None:
+    process = supervised("stubborn", drain=0.3)
+    pids = both(process)
+    process.signal(signal.SIGKILL)
+    eventually(lambda: not any(map(alive, pids)), what="the end of the children")
+    assert process.stdout.count("asked") == 2
