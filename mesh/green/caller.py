@@ -68,6 +68,11 @@ class Caller(ClientLinks):
             self.close()
             raise
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether its loop never turns again: its thread has ended, or has destroyed it."""
+        return self.home() is None or not self._loop_lives()
+
     def close(self) -> None:
         """End every call with LostRemote and close the sockets. From the loop's own thread."""
         if self.closed:
@@ -366,18 +371,23 @@ class Caller(ClientLinks):
     def blocked_in(self, frame: FrameType | None) -> str:
         return ""  # a client's loop may be blocked by its program, which is nothing to report
 
-    def forked(self) -> None:
-        """In the child of a fork: leave the parent's sockets and calls alone."""
-        self.closed = True
-        self.lock = process.allocate_lock()  # the guard may have held it
+    def _stop_watchers(self) -> None:
         for link, watchers in self._watchers.items():
             link.spin.stop()
             for watcher in watchers:
                 watcher.stop()
-        self._watchers.clear()
         for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
+
+    def forked(self) -> None:
+        """In the child of a fork: leave the parent's sockets and calls alone."""
+        self.lock = process.allocate_lock()  # the guard may have held it
+        if not self.closed and process.loop_here(self.hub):
+            self._stop_watchers()
+        self.closed = True
+        self._watchers.clear()
+        self._timer = None
         self._holding.forget()
         self._dropped.clear()
         session = self.session

@@ -91,8 +91,8 @@ class Connection:
         return caller
 
     def _take_orphans(self) -> list[Caller]:
-        """The callers of loops whose thread has ended."""
-        dead = [hub for hub, caller in self._callers.items() if caller.home() is None]
+        """The callers of loops that never turn again."""
+        dead = [hub for hub, caller in self._callers.items() if caller.orphaned]
         return [self._callers.pop(hub) for hub in dead]
 
     def _follow(self, source: Source) -> None:
@@ -119,7 +119,7 @@ class Connection:
         """Run `function` in each caller's own loop; at once where that is this one, or is dead."""
         here = get_hub_if_exists()
         for caller in callers:
-            if caller.hub is here or caller.home() is None:
+            if caller.hub is here or caller.orphaned:
                 function(caller)
             else:
                 caller.hub.loop.run_callback_threadsafe(function, caller)
@@ -135,7 +135,7 @@ def _look(connection: ref[Connection]) -> None:
 def _abandon(callers: dict[Hub, Caller]) -> None:
     """Close what a client has left that was dropped without close; from anywhere, so later."""
     for caller in list(callers.values()):
-        if caller.home() is None:
+        if caller.orphaned:
             caller.close()
         elif not caller.closed:
             caller.hub.loop.run_callback_threadsafe(caller.close)

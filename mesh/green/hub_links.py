@@ -100,8 +100,9 @@ class HubLinks:
             link.close(linger_ms)
 
     def forked(self, lock: Any) -> None:
+        """In the child of a fork; the owner has stopped the watchers, where their loop is its own."""
         self._lock = lock
-        self.stop_watchers()
+        self._watchers.clear()
         self._links.clear()
 
     # Calls

@@ -85,7 +85,9 @@ class Inlet(Life):
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._ends.forked()
-        self._stop_watchers()
+        if process.loop_here(self._hub):
+            self._stop_watchers()
+        self._watchers = []
         Life.forked(self)
 
     # Endpoints

@@ -142,18 +142,24 @@ class Port:
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
-        self._watchers.clear()
         for timer in (self._timer, self._prober, self._pulser):
             if timer is not None:
                 timer.stop()
                 timer.close()
+        self._forget_watchers()
+
+    def _forget_watchers(self) -> None:
+        self._watchers.clear()
+        self._timer = self._prober = self._pulser = None
 
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone."""
         self.closed = True
         self.lock = process.allocate_lock()  # the guard may have held it
+        if process.loop_here(self._hub):
+            self._stop_watchers()
+        self._forget_watchers()
         self.hubs.forked(self.lock)
-        self._stop_watchers()
 
     # Out
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import traceback
 from typing import Any, Protocol
 from weakref import WeakSet, ref
 
 import greenlet
 import zmq
 from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
 
 from mesh.transport.context import new_context
 
@@ -31,7 +33,8 @@ MAX_SOCKETS = 65_536
 class Forkable(Protocol):
     """Something with sockets or threads of its own, which a child of a fork does not have."""
 
-    def forked(self) -> None: ...
+    def forked(self) -> None:
+        """In the child: leave alone what is the parent's, and what runs in a loop that is not `loop_here`."""
 
 
 class _Process:
@@ -46,7 +49,10 @@ class _Process:
         self.context = None
         self.lock = allocate_lock()
         for forkable in list(self.forkables):
-            forkable.forked()
+            try:
+                forkable.forked()
+            except BaseException:  # noqa: BLE001 - the others must be told all the same
+                traceback.print_exc()
 
 
 _process = _Process()
@@ -62,6 +68,15 @@ def in_main_thread() -> bool:
     """Whether this native thread is the program's main one, also where gevent has patched."""
     main = threading.main_thread()
     return bool(get_ident() == main.ident or threading.get_native_id() == main.native_id)
+
+
+def loop_here(hub: Any) -> bool:
+    """Whether the event loop of `hub` is that of this native thread, and has not been destroyed.
+
+    In the child of a fork the loops of all other threads stand still for ever, perhaps in the midst of a
+    change: nothing in them may be touched.
+    """
+    return hub is not None and hub is get_hub_if_exists()
 
 
 class Presence:

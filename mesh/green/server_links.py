@@ -68,12 +68,26 @@ class ServerLinks:
         for lane in list(self._links):
             self._close(lane, linger_ms)
 
-    def _close(self, lane: Lane, linger_ms: int) -> None:
-        link = self._links.pop(lane)
-        self._lively.discard(link)
+    def stop_watchers(self) -> None:
+        for link in list(self._watchers):
+            self._unwatch(link)
+
+    def _unwatch(self, link: ServerLink) -> None:
         for watcher in self._watchers.pop(link, ()):
             watcher.stop()
             watcher.close()
+
+    def forked(self, lock: Any) -> None:
+        """In the child of a fork; the owner has stopped the watchers, where their loop is its own."""
+        self._lock = lock
+        self._watchers.clear()
+        self._links.clear()
+        self._lively.clear()
+
+    def _close(self, lane: Lane, linger_ms: int) -> None:
+        link = self._links.pop(lane)
+        self._lively.discard(link)
+        self._unwatch(link)
         link.close(linger_ms)
 
     # In and out

@@ -78,7 +78,6 @@ class Sidecar(Life):
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat))
-        Life.__init__(self, f"the sidecar of {name}")
         self._hosts = Hosts()
         self._timer: Any = None
         self._later: Any = None
@@ -88,6 +87,17 @@ class Sidecar(Life):
         self._told = ""
         self._patient_until = NEVER
         self._closed = False
+        Life.__init__(self, f"the sidecar of {name}")
+
+    def forked(self) -> None:
+        """In the child of a fork: it is the parent's."""
+        if process.loop_here(self._hub):
+            self._stop_watchers()
+        self._closed = True
+        self._lock = process.allocate_lock()
+        self._hubs.forked(self._lock)
+        self._server.forked(self._lock)
+        Life.forked(self)
 
     # Life
 
@@ -126,14 +136,19 @@ class Sidecar(Life):
         if self._closed:
             return
         self._closed = True
+        self._stop_watchers()
+        with self._lock:
+            self._hubs.close(LINGER_MS)
+            self._server.close(LINGER_MS)
+
+    def _stop_watchers(self) -> None:
         self._hubs.stop_watchers()
+        self._server.stop_watchers()
         for timer in (self._timer, self._later):
             if timer is not None:
                 timer.stop()
                 timer.close()
-        with self._lock:
-            self._hubs.close(LINGER_MS)
-            self._server.close(LINGER_MS)
+        self._timer = self._later = None
 
     # The loop
 
@@ -168,7 +183,7 @@ class Sidecar(Life):
 
     def _work_later(self) -> None:
         """When the rest of the loop has had its turn."""
-        if not self._later.active:
+        if not self._closed and not self._later.active:
             self._later.start(self._work)
 
     def _answer(self) -> bool:

@@ -29,14 +29,17 @@ FORKS = [
     "plain-multiprocessing",
     "plain-server",
     "plain-handler",
+    "plain-stopped",
     "gevent-simple",
     "gevent-both",
+    "gevent-stopped",
     "patched-simple",
     "patched-both",
     "patched-greenlet",
     "patched-multiprocessing",
     "patched-server",
     "patched-handler",
+    "patched-stopped",
 ]
 
 

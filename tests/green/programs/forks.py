@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import threading  # noqa: E402
 import gevent  # noqa: E402
 
 import mesh  # noqa: E402
+from mesh.green.sidecar import Sidecar  # noqa: E402
 
 client = mesh.connect(ENDPOINT, timeout=10, heartbeat=1.0)
 
@@ -222,6 +224,76 @@ def handler_forks() -> None:
     thread.join(10)
 
 
+NOWHERE = "tcp://127.0.0.1:1"
+
+
+def lives() -> list[Any]:
+    """One of each that is made, run and stopped."""
+    server = mesh.Server({"one": lambda: 1}, threads=1)
+    server.bind("tcp://127.0.0.1:*")
+    server.register("one", NOWHERE)
+    puller = mesh.Puller(None, {"job": print})
+    puller.bind("tcp://127.0.0.1:*")
+    return [server, puller, Sidecar("one", ENDPOINT, NOWHERE)]
+
+
+def clients_of_destroyed_loops() -> list[mesh.Client]:
+    """A client that was used in a loop which its thread has destroyed, and one whose thread lives on, too."""
+    kept: list[mesh.Client] = []
+    lives_on = threading.Event()
+
+    def body(stay: bool) -> None:
+        gevent.get_hub()
+        kept.append(mesh.connect(ENDPOINT, timeout=10))
+        assert kept[-1].echo(1) == 1
+        gevent.get_hub().destroy(destroy_loop=True)
+        ended.release()
+        if stay:
+            lives_on.wait(60)
+
+    ended = threading.Semaphore(0)
+    for stay in (False, True):
+        threading.Thread(target=body, args=(stay,), daemon=True).start()
+        assert ended.acquire(timeout=20)
+    return kept
+
+
+def after_stops() -> None:
+    """Whatever was stopped, or never started, and is still referenced does not disturb a fork."""
+    never, stopped, running = lives(), lives(), lives()
+    for one in (*stopped, *running):
+        one.start()
+    for one in stopped:
+        one.stop(0.0)
+    pusher = mesh.Pusher()
+    pusher.close()
+    closed = mesh.connect(ENDPOINT, timeout=10)
+    assert closed.echo(1) == 1
+    closed.close()
+    kept = [] if WAY.startswith("patched") else clients_of_destroyed_loops()
+
+    def child() -> None:
+        use()
+        with mesh.Server({"two": lambda: 2}) as again, mesh.connect(again.bind("tcp://127.0.0.1:*")) as own:
+            assert own.two() == 2
+        for one in (*never, *stopped, *running, *kept):
+            one.close() if isinstance(one, mesh.Client) else one.stop()
+
+    assert in_child(lambda: (child(), in_child(use) == 0 or os._exit(3))) == 0
+    assert gevent.spawn(in_child, child).get() == 0
+    outcome: list[int] = []
+    thread = threading.Thread(target=lambda: outcome.append(in_child(child)))
+    thread.start()
+    thread.join(30)
+    assert outcome == [0], outcome
+    subprocess.run([sys.executable, "-c", ""], check=True, preexec_fn=lambda: None)
+    use()
+    for one in (*never, *running):
+        one.stop(0.0)
+    for one in kept:
+        one.close()
+
+
 WAYS = {
     "plain-simple": simple,
     "plain-both": at_once,
@@ -231,7 +303,9 @@ WAYS = {
     "plain-multiprocessing": with_multiprocessing,
     "plain-server": server_forks,
     "plain-handler": handler_forks,
+    "plain-stopped": after_stops,
     "gevent-simple": from_a_greenlet,
+    "gevent-stopped": lambda: gevent.spawn(after_stops).get(),
     "gevent-both": lambda: gevent.spawn(at_once).get(),
     "patched-simple": simple,
     "patched-both": at_once,
@@ -239,6 +313,7 @@ WAYS = {
     "patched-multiprocessing": with_multiprocessing,
     "patched-server": server_forks,
     "patched-handler": handler_forks,
+    "patched-stopped": after_stops,
 }
 if __name__ == "__main__":
     began = os.getpid()

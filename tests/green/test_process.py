@@ -1,0 +1,51 @@
+"""What there is once in a process, on both sides of a fork."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mesh.green import process
+from tests.helpers.processes import python
+
+PROGRAM = """
+import os, sys
+from mesh.green import process
+
+class Told:
+    def __init__(self, fails):
+        self.fails, self.told = fails, 0
+        process.remember(self)
+
+    def forked(self):
+        self.told += 1
+        if self.fails:
+            raise self.fails
+
+told = [Told(fails) for fails in (None, ValueError("one"), None, KeyboardInterrupt("two"), None) * 5]
+if os.fork() == 0:
+    os._exit([one.told for one in told] == [1] * len(told) and process.generation() == 1)
+print("all told" if os.waitstatus_to_exitcode(os.wait()[1]) == 1 else "not all told")
+"""
+
+
+def test_one_that_can_not_take_a_fork_keeps_no_other_from_hearing_of_it(tmp_path: object) -> None:
+    path = os.pathsep.join(filter(None, sys.path))
+    script = f"{tmp_path}/program.py"
+    with open(script, "w") as file:
+        file.write(PROGRAM)
+    with python(script, env={"PYTHONPATH": path}) as program:
+        assert program.wait() == 0, program.describe()
+        assert program.stdout == "all told\n"
+        assert program.stderr.count("ValueError: one") == program.stderr.count("KeyboardInterrupt: two") == 5
+
+
+def test_the_loop_of_another_thread_is_not_here() -> None:
+    import gevent
+
+    hub = gevent.get_hub()
+    assert process.loop_here(hub)
+    assert not process.loop_here(None)
+    pool = gevent.get_hub().threadpool
+    assert not pool.apply(process.loop_here, (hub,))
+    assert not pool.apply(lambda: process.loop_here(hub) or (gevent.get_hub() and process.loop_here(hub)))
