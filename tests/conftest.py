@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", f"limit(seconds): fail the test when it runs longer; {LIMIT:g} without"
     )
     _terminal = os.dup(2)
-    config.pluginmanager.register(Stalls(_terminal))
+    config.pluginmanager.register(Stalls())
 
 
 @pytest.fixture(autouse=True)

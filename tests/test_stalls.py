@@ -1,11 +1,12 @@
-"""A test is run again where the machine stood still, and nowhere else."""
+"""A test is run again where the machine stood still, and nowhere else; what a run says at its end."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections import Counter
-from pathlib import Path
+
+import pytest
 
 from tests.helpers.processes import ROOT, run
 
@@ -14,7 +15,7 @@ from tests.helpers.stalls import Stalls
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(Stalls(2))
+    config.pluginmanager.register(Stalls())
 """
 TESTS = """
 import os
@@ -23,6 +24,8 @@ import subprocess
 import time
 
 import pytest
+
+from tests.helpers.peers import lacking
 
 runs = []
 
@@ -58,19 +61,39 @@ def test_slow_by_itself():
 def test_wrong():
     ran("wrong")
     assert False
+
+
+def test_skipped():
+    lacking("no peer: run `make peers`")
 """
 
 
-def test_only_what_a_stall_has_spoiled_is_run_again(tmp_path: Path) -> None:
-    """Also where the machine stands still under this test: each time it says so."""
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_few.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", tmp_path]
-    done = run(command, env={"PYTHONPATH": str(ROOT)})
-    assert "2 failed, 1 passed" in done.stdout, done.stdout
-    ran = Counter((tmp_path / "test_few.py.ran").read_text().split())
-    again = re.findall(r"::test_(\w+) failed while the machine stood still for (\S+) s: again", done.stderr)
-    assert all(float(stall) >= 0.2 for _, stall in again), done.stderr
-    said = Counter(name.partition("_")[0] for name, _ in again)
-    assert ran == Counter(["spoiled", "slow", "wrong"]) + said
+@pytest.fixture(scope="module")
+def run_of_few(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Counter[str]]:
+    """The lines of a run of them in a worker of xdist, with our settings; how often each has run."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_few.py").write_text(TESTS)
+    quick = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # that one takes a second to import
+    settings = ["-c", ROOT / "pyproject.toml", "--rootdir", folder, "-n", "1", *quick]
+    done = run([sys.executable, "-m", "pytest", *settings, folder], env={"PYTHONPATH": str(ROOT), "CI": ""})
+    return done.stdout.splitlines(), Counter((folder / "test_few.py.ran").read_text().split())
+
+
+def test_only_what_a_stall_has_spoiled_is_run_again(run_of_few: tuple[list[str], Counter[str]]) -> None:
+    """Also where the machine stands still under this test: each time it says so, and at last how many."""
+    lines, ran = run_of_few
+    again = re.findall(
+        r"::test_(\w+) failed while the machine stood still for (.+) s$", "\n".join(lines), re.MULTILINE
+    )
+    stalls = {name.partition("_")[0]: [float(one) for one in each.split(", ")] for name, each in again}
+    assert all(stall >= 0.2 for each in stalls.values() for stall in each), lines
+    assert re.search(rf"\b2 failed, 1 passed, 1 skipped, {len(stalls)} run again in \S+s", lines[-1]), lines
+    tries = {name: 1 + len(stalls.get(name, [])) for name in ("slow", "wrong", "spoiled")}
+    assert ran == Counter(tries)
     assert ran["spoiled"] == 3
+
+
+def test_what_is_skipped_is_told_in_the_last_lines(run_of_few: tuple[list[str], Counter[str]]) -> None:
+    lines, _ = run_of_few
+    assert any(re.match(r"SKIPPED \[1\] .*: no peer: run `make peers`$", line) for line in lines[-5:]), lines

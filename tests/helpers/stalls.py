@@ -2,12 +2,12 @@
 
 A virtual machine may get no processor for seconds. Then a promise on time, or an old peer's heartbeat,
 fails though nothing is wrong. Whether it was so is measured: a timer of this process was as late. A test
-that fails without that fails.
+that fails without that fails. The end of the run names those that were run again, and counts them in its
+last line: a machine stands still in the midst of any test, so one that is named again and again has a fault.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
@@ -18,6 +18,7 @@ PAUSE = 0.05
 STALL = 0.25
 """Seconds by which a timer of a busy machine is not late; more is not the tests' fault."""
 TRIES = 4
+AGAIN = "run again"
 
 
 class Watch(threading.Thread):
@@ -35,10 +36,9 @@ class Watch(threading.Thread):
 
 
 class Stalls:
-    """The plugin. terminal: the descriptor that gets a line for each test that is run again."""
+    """The plugin. With xdist, tests are run by one in each worker, and told by the controller's."""
 
-    def __init__(self, terminal: int) -> None:
-        self._terminal = terminal
+    def __init__(self) -> None:
         self._watch = Watch()
 
     def pytest_sessionstart(self) -> None:
@@ -53,6 +53,20 @@ class Stalls:
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Count a test that was run again once more, as one that was, when its last try has ended."""
+        if report.when == "teardown" and report.passed and _stalls(report):
+            return AGAIN, "", ""
+        return None
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        reports = terminalreporter.stats.get(AGAIN, [])
+        if reports:
+            terminalreporter.section(f"{AGAIN}, as the machine stood still")
+        for report in reports:
+            stood = ", ".join(f"{stall:.1f}" for stall in _stalls(report))
+            terminalreporter.line(f"{report.nodeid} failed while the machine stood still for {stood} s")
+
     def _tried(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         """The reports of the last try."""
         for left in reversed(range(TRIES)):
@@ -64,6 +78,10 @@ class Stalls:
             stall = self._watch.longest
             if stall < STALL:
                 return reports
-            said = f"\n{item.nodeid} failed while the machine stood still for {stall:.1f} s: again\n"
-            os.write(self._terminal, said.encode())
+            item.user_properties.append((AGAIN, stall))  # the reports of the next try bring it along
         raise AssertionError("unreachable")
+
+
+def _stalls(report: pytest.TestReport) -> list[float]:
+    """How long the machine stood still in those tries that were not the last, in seconds."""
+    return [float(str(value)) for name, value in report.user_properties if name == AGAIN]
