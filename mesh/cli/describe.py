@@ -29,10 +29,13 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A service. methods: None where the server answers, but does not tell."""
+    """A service. methods: None where the server answers, but does not tell. left_out: what it has
+    besides and does not expose, with the reason; None where it does not tell.
+    """
 
     name: str
     methods: list[Method] | None
+    left_out: dict[str, str] | None = None
 
     def method(self, name: str) -> Method | None:
         """The method of that name, if the server told of it."""
@@ -57,7 +60,13 @@ def describe(ask: Ask) -> Description:
     if not isinstance(answer, dict) or not isinstance(answer.get("methods"), dict):
         return _describe_piecemeal(ask)
     methods = [_method(str(name), found) for name, found in answer["methods"].items()]
-    return Description(str(answer.get("name") or ""), _sorted(methods))
+    return Description(str(answer.get("name") or ""), _sorted(methods), _left_out(answer.get("left_out")))
+
+
+def _left_out(found: Any) -> dict[str, str] | None:
+    if not isinstance(found, dict):
+        return None
+    return {str(name): _text(found[name]) for name in sorted(found, key=str)}
 
 
 def _sorted(methods: Iterable[Method]) -> list[Method]:

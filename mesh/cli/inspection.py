@@ -13,6 +13,7 @@ from mesh.cli.client import open_client
 from mesh.cli.describe import Description, Method, describe
 from mesh.cli.options import debug_option, json_option, seconds_option, service_argument, services_option
 from mesh.cli.output import Printer, columns_of, summary
+from mesh.cli.reporting import complain
 from mesh.cli.screen import folded
 from mesh.errors import MeshError
 
@@ -20,31 +21,49 @@ from mesh.errors import MeshError
 @click.command()
 @service_argument
 @click.argument("method", required=False)
+@click.option("--all", "with_left_out", is_flag=True, help="Show what is not exposed, too, and why.")
 @json_option
 @seconds_option("--timeout", "Seconds to wait for an answer; else 5.")
 @services_option
 @debug_option
 def inspect(
-    service: str, method: str | None, as_json: bool, timeout: float | None, services_file: str | None
+    service: str,
+    method: str | None,
+    with_left_out: bool,
+    as_json: bool,
+    timeout: float | None,
+    services_file: str | None,
 ) -> None:
     """Show the methods of SERVICE with signatures and docstrings; all of one METHOD's.
 
     SERVICE is a name of the registry or an endpoint such as tcp://127.0.0.1:4242.
     """
+    if method is not None and with_left_out:
+        raise click.UsageError("--all is about all methods; leave METHOD out")
     with open_client(service, services_file, timeout=timeout or 5.0) as client:
         description = describe(client)
     printer = Printer(as_json)
     if method is not None:
         show_method(printer, service, description, method)
     else:
-        show_methods(printer, service, description)
+        show_methods(printer, service, description, with_left_out)
 
 
-def show_methods(printer: Printer, service: str, description: Description) -> None:
-    """Each method with its signature and the docstring's summary; in a pipe one line a method."""
+def show_methods(printer: Printer, service: str, description: Description, with_left_out: bool) -> None:
+    """Each method with its signature and the docstring's summary; in a pipe one line a method.
+
+    with_left_out: then what is not exposed, with the reason.
+    """
     if printer.as_json:
-        printer.value(_jsonable(description))
+        left_out = {"left_out": description.left_out} if with_left_out else {}
+        printer.value({**_jsonable(description), **left_out})
         return
+    _show_exposed(printer, service, description)
+    if with_left_out:
+        _show_left_out(printer, service, description)
+
+
+def _show_exposed(printer: Printer, service: str, description: Description) -> None:
     methods = known_methods(service, description)
     if not printer.tty:
         for method in methods:
@@ -55,6 +74,21 @@ def show_methods(printer: Printer, service: str, description: Description) -> No
         _signature_line(printer, method)
         if method.doc:
             printer.wrapped(summary(method.doc), indent="    ")
+
+
+def _show_left_out(printer: Printer, service: str, description: Description) -> None:
+    left_out = description.left_out
+    if left_out is None:
+        complain("mesh", f"{service} does not tell what it leaves out, which only mesh's own servers do")
+        return
+    if not printer.tty:
+        for name, why in left_out.items():
+            printer.line(f"{name}\t\tnot exposed: it {why}")
+        return
+    printer.line(printer.paint(f"not exposed: {len(left_out)}", bold=True))
+    for name, why in left_out.items():
+        printer.line(printer.paint(printer.safe(name), fg="cyan"))
+        printer.wrapped(f"it {why}", indent="    ")
 
 
 def list_methods(printer: Printer, service: str, description: Description) -> None:
@@ -78,7 +112,7 @@ def show_method(printer: Printer, service: str, description: Description, name: 
     known = known_methods(service, description)
     method = description.method(name)
     if method is None:
-        raise _unknown_method(service, name, [other.name for other in known])
+        raise _unknown_method(service, name, [other.name for other in known], description.left_out or {})
     if printer.as_json:
         printer.value({"name": method.name, **_method_jsonable(method)})
         return
@@ -97,7 +131,9 @@ def known_methods(service: str, description: Description) -> list[Method]:
     return description.methods
 
 
-def _unknown_method(service: str, name: str, names: list[str]) -> MeshError:
+def _unknown_method(service: str, name: str, names: list[str], left_out: dict[str, str]) -> MeshError:
+    if name in left_out:
+        return MeshError(f"{service} has no method {name!r}, for that {left_out[name]}")
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, n=3)

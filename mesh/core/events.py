@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import Ids
-from mesh.core.methods import MethodTable, made
+from mesh.core.exposure import LeftOut, made
+from mesh.core.methods import MethodTable
 from mesh.core.wire import Header
 from mesh.errors import WireError
 
@@ -114,9 +115,9 @@ class Handlers:
         return partial(self._all, event)
 
     @property
-    def hidden(self) -> dict[str, str]:
+    def left_out(self) -> dict[str, LeftOut]:
         """As MethodTable's."""
-        return self._table.hidden if self._table is not None else {}
+        return self._table.left_out if self._table is not None else {}
 
     def unknown(self, event: str) -> str:
         """What to say of an event that nobody handles."""

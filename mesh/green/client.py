@@ -39,6 +39,7 @@ class Method:
     """One remote method: call it, or ask for its answer later with `future`."""
 
     __slots__ = ("_client", "_name")
+    __mesh_unexposed__ = "a method of another service"
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
@@ -63,6 +64,7 @@ class Client:
     """
 
     __slots__ = ("__weakref__", "_connection", "_options", "_service")
+    __mesh_unexposed__ = "a client of another service"
 
     def __init__(self, service: Service, connection: Connection, options: Options) -> None:
         self._service = service

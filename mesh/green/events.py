@@ -63,6 +63,7 @@ class _Emitter:
     """What publishers and pushers share. Safe in any greenlets and native threads, and after a fork."""
 
     __slots__ = ("__weakref__", "_options", "_outlet")
+    __mesh_unexposed__ = "a sender of events"
 
     _outlet: Outlet
     _options: PublisherOptions | PusherOptions

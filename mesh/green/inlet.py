@@ -25,7 +25,7 @@ from mesh.errors import ConfigError, WireError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
 from mesh.green.life import Life
-from mesh.green.log import Limiter, in_short, trace_of
+from mesh.green.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.green.sockets import NOBLOCK, Socket
 from mesh.names.resolver import Target
 
@@ -41,6 +41,8 @@ log = logging.getLogger("mesh.events")
 
 class Inlet(Life):
     """What subscribers and pullers share: a socket, read in one loop, and the handlers."""
+
+    __mesh_unexposed__ = "a receiver of events"
 
     def __init__(
         self,
@@ -59,8 +61,7 @@ class Inlet(Life):
             self._handlers = Handlers(handler)
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
-        for hidden, why in self._handlers.hidden.items():
-            log.warning("%r handles no events, for to look at it raised %s", hidden, why)
+        tell_left_out(log, "handles no events", self._handlers.left_out)
         self._queue_size = queue_size
         self._ends = EventSocket(role, self._set_options, max_message)
         try:

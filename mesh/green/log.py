@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
+from mesh.core.exposure import LeftOut
 from mesh.core.wire import clip
 from mesh.errors import name_of, text_of
 
@@ -16,6 +18,8 @@ MAX_KINDS: Final = 256
 MAX_STACK: Final = 4_000
 MAX_TEXT: Final = 1_000
 """Characters of a traceback's frames, and of the exception's own text."""
+MAX_LEFT_OUT: Final = 10
+"""Attributes that one line names."""
 # Not asked of the exception, whose class may have an attribute of this name.
 _TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 
@@ -44,6 +48,17 @@ class Limiter:
                 del self._next[kind]
                 self._held.pop(kind, None)
         return len(self._next) < MAX_KINDS
+
+
+def tell_left_out(log: logging.Logger, subject: str, left_out: Mapping[str, LeftOut]) -> None:
+    """Say once what is not exposed of a target that whoever wrote it may take for a method."""
+    for name, one in left_out.items():
+        if one.raised:
+            log.warning("%s: %r %s", subject, name, one.why)
+    others = [f"{name!r} {one.why}" for name, one in left_out.items() if not (one.raised or one.usual)]
+    if others:
+        more = f"; and {len(others) - MAX_LEFT_OUT} more" if len(others) > MAX_LEFT_OUT else ""
+        log.info("%s: %s%s", subject, "; ".join(others[:MAX_LEFT_OUT]), more)
 
 
 def trace_of(exc: BaseException, file: str) -> str:

@@ -31,6 +31,8 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcep
 class Pending:
     """The answer to come of `client.method.future(…)`; the request is on its way already."""
 
+    __mesh_unexposed__ = "an answer of another service"
+
     def __init__(self, greenlet: gevent.Greenlet[..., Any], limit: float | None) -> None:
         self._greenlet = greenlet
         self._limit = limit
@@ -84,6 +86,8 @@ class Pending:
 
 class ThreadPending:
     """As Pending, made by a native thread that has no loop; any thread may ask it."""
+
+    __mesh_unexposed__ = "an answer of another service"
 
     def __init__(self, box: Box) -> None:
         self._box = box

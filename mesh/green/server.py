@@ -17,6 +17,7 @@ from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
 from mesh.green.identity import myself
 from mesh.green.life import Life
+from mesh.green.log import tell_left_out
 from mesh.green.port import Port
 from mesh.green.registering import check_registration
 from mesh.green.workers import Workers
@@ -45,6 +46,8 @@ class Server(Life):
     Raises ConfigError for a target without a public method.
     """
 
+    __mesh_unexposed__ = "a server"
+
     def __init__(
         self,
         target: Any,
@@ -67,8 +70,7 @@ class Server(Life):
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         self.name = self._methods.name
-        for hidden, why in self._methods.hidden.items():
-            log.warning("%s: %r is not exposed, for to look at it raised %s", self.name, hidden, why)
+        tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
         self._port = Port(self.name, heartbeat, limits or Limits())
         self._workers = Workers(self._methods, pool_size, threads)
         Life.__init__(self, self.name)

@@ -49,6 +49,8 @@ class Sidecar(Life):
     problem: why it has stopped by itself, "" where it has not. Raises ConfigError.
     """
 
+    __mesh_unexposed__ = "a sidecar"
+
     def __init__(
         self,
         name: str,

@@ -21,6 +21,7 @@ class Stream(Iterator[Any]):
     """
 
     __slots__ = ("__weakref__", "_call", "_caller", "_client", "_drop", "_timeout")
+    __mesh_unexposed__ = "a stream of another service"
 
     def __init__(self, client: object, caller: Caller, call: Call, timeout: float | None) -> None:
         self._client = client  # which closes its connections when nobody has it any more
@@ -80,6 +81,7 @@ class Stream(Iterator[Any]):
 class ThreadStream(Iterator[Any]):
     """A stream that lives in the loop thread, for a native thread that has no loop."""
 
+    __mesh_unexposed__ = "a stream of another service"
     BATCH = 100
 
     def __init__(self, stream: Stream) -> None:

@@ -1,15 +1,13 @@
-"""What is exposed of code that was not written for it, and how it is described."""
+"""How the methods of a server are described, and its built-in ones."""
 
 from __future__ import annotations
 
 import functools
-import json
+import inspect
 import math
-import re
 import time
 import types
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -17,252 +15,8 @@ import pytest
 
 from mesh.core import methods
 from mesh.core.methods import MethodTable, args_of, argspec_of, doc_of, is_stream, signature_of, stream
+from tests.core.test_exposure import Users, raising
 from tests.helpers.ids import shown
-
-
-class Users:
-    """Has one of each kind of attribute."""
-
-    limit = 10
-    Error = KeyError
-
-    def __init__(self) -> None:
-        self.callback = len
-        self.number = 5
-        self.looked = 0
-
-    def get(self, user: int, deep: bool = False, *rest: str, key: str = "id", **more: Any) -> dict[str, Any]:
-        """Find a user.
-
-        Indented.
-        """
-        return {"user": user}
-
-    @staticmethod
-    def static(a: int) -> int:
-        return a
-
-    @classmethod
-    def of_class(cls, a: int) -> str:
-        return cls.__name__
-
-    @property
-    def tempting(self) -> Callable[[], int]:
-        self.looked += 1
-        return lambda: 1
-
-    @functools.cached_property
-    def cached(self) -> Callable[[], int]:
-        self.looked += 1
-        return lambda: 1
-
-    @functools.lru_cache  # noqa: B019 - one instance
-    def remembered(self, a: int) -> int:
-        """Kept."""
-        return a
-
-    fixed = functools.partialmethod(get, 42)
-
-    @functools.singledispatchmethod
-    def by_type(self, a: object) -> str:
-        return "object"
-
-    def _hidden(self) -> None: ...
-    def __dunder(self) -> None: ...
-
-
-class Computed:
-    """A descriptor that is no property."""
-
-    def __get__(self, owner: Any, cls: type) -> Callable[[], None]:
-        if owner is not None:
-            owner.looked += 1
-        return lambda: None
-
-
-class Slotted:
-    __slots__ = ("function", "looked", "unset")
-    computed = Computed()
-
-    def __init__(self) -> None:
-        self.looked = 0
-        self.function = len
-
-
-def module(**names: Any) -> types.ModuleType:
-    made = types.ModuleType("myapp.users")
-    made.__file__ = "myapp/users.py"
-    for name, value in names.items():
-        setattr(made, name, value)
-        if getattr(value, "__module__", None) == __name__:
-            value.__module__ = "myapp.users"
-    return made
-
-
-class Wordless(Exception):
-    def __str__(self) -> str:
-        raise OSError
-
-
-def raising(*_: Any) -> Any:
-    raise RuntimeError("no")
-
-
-class Raises:
-    """A descriptor that looks like a method until it is asked for."""
-
-    def __init__(self, exc: Exception) -> None:
-        self.exc = exc
-
-    def __get__(self, obj: object, owner: type | None = None) -> Any:
-        raise self.exc
-
-    def __call__(self) -> None: ...
-
-
-class Touchy:
-    touchy = Raises(LookupError("not now"))
-    wordless = Raises(Wordless())
-
-    def fine(self) -> int:
-        return 1
-
-    @property
-    def broken(self) -> int:
-        raise RuntimeError("a property is not looked at")
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"{name}?")
-
-
-class TestWhatIsExposed:
-    def test_of_an_object(self) -> None:
-        users = Users()
-        exposed = MethodTable(users).exposed
-        assert set(exposed) == {
-            *("get", "static", "of_class", "callback", "remembered", "fixed", "by_type"),
-        }
-        assert users.looked == 0, "to look at a property runs its code"
-        assert exposed["fixed"]() == {"user": 42} and exposed["of_class"](1) == "Users"
-
-    def test_of_a_class_is_of_an_instance(self) -> None:
-        table = MethodTable(Users)
-        assert table.exposed["get"](7) == {"user": 7} and table.name == "Users"
-
-    def test_what_raises_when_it_is_looked_at_is_left_out_and_told(self) -> None:
-        table = MethodTable(Touchy())
-        assert set(table.exposed) == {"fine"} and table.exposed["fine"]() == 1
-        assert table.name == "Touchy"
-        touchy, wordless = table.hidden.pop("touchy"), table.hidden.pop("wordless")
-        assert re.fullmatch(rf"LookupError: not now at {re.escape(__file__)}:\d+", touchy)
-        assert wordless.startswith("Wordless: (its text can't be had: OSError) at ")
-        assert not table.hidden
-
-    @pytest.mark.parametrize(
-        ("made", "text"),
-        [
-            (
-                lambda: type("Only", (), {"touchy": Raises(LookupError("not now"))})(),
-                "'touchy' raised LookupError: not now",
-            ),
-            (
-                lambda: type("Unlisted", (), {"__dir__": raising})(),
-                "to list what Unlisted has (its __dir__) raised RuntimeError: no",
-            ),
-            (
-                lambda: type("Numbered", (), {"__dir__": lambda _: [5]})(),
-                "the __dir__ of Numbered must give names, 5 is none",
-            ),
-            (
-                lambda: type("Closed", (), {"__getattribute__": raising})(),
-                "to look at a Closed raised RuntimeError: no",
-            ),
-            (lambda: type("Unmade", (), {"__init__": raising}), "to make a Unmade raised RuntimeError: no"),
-        ],
-    )
-    def test_where_that_leaves_nothing_it_says_so(self, made: Callable[[], Any], text: str) -> None:
-        with pytest.raises(ValueError, match=re.escape(text)):
-            MethodTable(made())
-
-    def test_one_that_raises_in_a_module(self) -> None:
-        lazy = module(own=lambda: 1, __all__=["own", "absent"])
-        lazy.__getattr__ = raising  # type: ignore[method-assign]
-        table = MethodTable(lazy)
-        assert set(table.exposed) == {"own"} and set(table.hidden) == {"absent"}
-
-    def test_of_an_object_with_slots(self) -> None:
-        slotted = Slotted()
-        assert set(MethodTable(slotted).exposed) == {"function"}
-        assert slotted.looked == 0
-
-    def test_of_a_dict(self) -> None:
-        table = MethodTable({"add": lambda a, b: a + b, "_hidden": len, "len": len})
-        assert set(table.exposed) == {"add", "len"} and table.name == "dict"
-
-    @pytest.mark.parametrize("wrong", [{"a": 1}, {1: len}, {b"a": len}, {"a": None}])
-    def test_a_dict_maps_names_to_callables(self, wrong: Any) -> None:
-        with pytest.raises(ValueError, match="is no name of a callable"):
-            MethodTable(wrong)
-
-    def test_of_a_module_are_its_own_functions(self) -> None:
-        def own(a: int) -> int:
-            return a
-
-        def _private() -> None: ...
-
-        exposed = MethodTable(module(own=own, _private=_private, path=json.dumps, Cls=Users, value=5)).exposed
-        assert set(exposed) == {"own"}
-
-    def test_of_a_module_with_all_is_what_it_names(self) -> None:
-        exposed = MethodTable(
-            module(__all__=["dumps", "gone", "_x", "Users"], dumps=json.dumps, _x=len)
-        ).exposed
-        assert set(exposed) == {"dumps"}
-
-    @pytest.mark.parametrize(
-        ("target", "some"),
-        [
-            (math, {"sqrt", "hypot", "floor"}),
-            (time, {"time", "sleep"}),
-            (json, {"dumps", "loads"}),
-            (urllib.parse, {"urlsplit", "quote"}),
-        ],
-    )
-    def test_of_modules_of_the_standard_library(self, target: Any, some: set[str]) -> None:
-        table = MethodTable(target)
-        assert some <= set(table.exposed) and table.name == target.__name__
-        assert not [name for name in table.exposed if name.startswith("_")]
-
-    def test_of_a_module_that_is_not_written_in_python_is_all(self) -> None:
-        native = types.ModuleType("native")
-        native.put_there = Users.static  # type: ignore[attr-defined]
-        assert set(MethodTable(native).exposed) == {"put_there"}
-
-    @pytest.mark.parametrize("value", [[3, 1], "text", b"bytes", 5, 1j, (1,), {1}, None, True])
-    def test_a_value_is_a_mistake(self, value: Any) -> None:
-        with pytest.raises(ValueError, match="is a value; give a module, an object, a class or a dict"):
-            MethodTable(value)
-
-    def test_a_class_that_wants_arguments(self) -> None:
-        class Wants:
-            def __init__(self, a: int) -> None: ...
-            def method(self) -> None: ...
-
-        with pytest.raises(
-            ValueError, match=r"Wants can't be made without arguments .*; give an object of it"
-        ):
-            MethodTable(Wants)
-        assert set(MethodTable(Wants(1)).exposed) == {"method"}
-
-    @pytest.mark.parametrize(
-        "target", [object(), types.ModuleType("empty"), {}, {"_a": len}, lambda: 1], ids=shown
-    )
-    def test_nothing_to_expose_is_an_error(self, target: Any) -> None:
-        with pytest.raises(ValueError, match="has no public method to expose"):
-            MethodTable(target)
-
-    def test_a_name_of_its_own(self) -> None:
-        assert MethodTable(Users(), "users").name == "users"
 
 
 class TestBuiltIns:
@@ -366,6 +120,49 @@ class TestDescriptions:
     def test_the_docstring_of_its_class_is_not_its_own(self) -> None:
         assert doc_of(functools.partial(len)) is None
         assert doc_of(lambda: 0) is None
+
+    def test_nor_is_it_where_python_takes_the_instances_for_methods(self) -> None:
+        """As it does of partials from 3.14 on, which are descriptors there."""
+
+        class Wrapper:
+            """The class's own text."""
+
+            def __call__(self, *args: Any) -> None: ...
+
+            def __get__(self, instance: object, owner: type) -> Any:
+                return types.MethodType(self, instance)
+
+        class Service:
+            wrapped = Wrapper()
+            described = Wrapper()
+            described.__doc__ = "Its own."
+
+        service = Service()
+        assert inspect.isroutine(Wrapper()) and inspect.getdoc(service.wrapped) == "The class's own text."
+        assert doc_of(Wrapper()) is None and doc_of(service.wrapped) is None
+        assert doc_of(service.described) == doc_of(Service.__dict__["described"]) == "Its own."
+
+    def test_every_kind_of_function_has_its_own(self) -> None:
+        class Computes:
+            """The class's."""
+
+            @property
+            def __doc__(self) -> str:  # type: ignore[override]
+                return "Computed."
+
+            def __call__(self) -> None: ...
+
+        for function in (
+            len,
+            math.sqrt,
+            [].append,
+            dict.fromkeys,
+            str.upper,
+            (5).__add__,
+            Users().remembered,
+        ):
+            assert doc_of(function), function
+        assert doc_of(Computes()) == "Computed."
 
     def test_annotations_are_left_out(self) -> None:
         assert signature_of(Users().static) == "(a)"

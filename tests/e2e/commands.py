@@ -34,6 +34,8 @@ import time
 class Users:
     """Users for tests."""
 
+    Error = KeyError
+
     def get(self, number, *, loud=False):
         """The user of that number.
 

@@ -54,6 +54,22 @@ class TestInspect:
         assert first.startswith("\x1b[36m\x1b[1mlong\x1b[0m(first_of_all=")
         assert others and all(line.startswith(" " * 8) and len(line) <= 40 for line in others)
 
+    def test_what_is_not_exposed(self, folder: Path) -> None:
+        lines = inspect(folder, "users", "--all").splitlines()
+        assert lines[:-1] == inspect(folder, "users").splitlines()
+        assert lines[-1] == "Error\t\tnot exposed: it is a class"
+        assert json.loads(inspect(folder, "users", "--all", "-j")) == {
+            **json.loads(inspect(folder, "users", "-j")),
+            "left_out": {"Error": "is a class"},
+        }
+        with Terminal([*MESH, "inspect", "users", "--all"], columns=60, cwd=folder, NO_COLOR="1") as terminal:
+            assert terminal.wait() == 0
+        assert terminal.shown.splitlines()[-3:] == ["not exposed: 1", "Error", "    it is a class"]
+        assert "leave METHOD out" in failed(mesh("inspect", "users", "get", "--all", cwd=folder), 2)
+        assert "no method 'Error', for that is a class" in failed(
+            mesh("inspect", "users", "Error", cwd=folder), 1
+        )
+
     def test_an_unknown_method(self, folder: Path) -> None:
         assert "did you mean 'get'?" in failed(mesh("inspect", "users", "gett", cwd=folder), 1)
 
@@ -69,6 +85,9 @@ class TestInspect:
 def test_inspect_of_an_old_server(folder: Path, language: Language, method: str) -> None:
     with old_server(language) as server:
         assert method in inspect(folder, server.endpoint)
+        result = mesh("inspect", server.endpoint, "--all", cwd=folder)
+    assert result.returncode == 0 and method in result.stdout
+    assert f"{server.endpoint} does not tell what it leaves out" in result.stderr
 
 
 def write_registry(folder: Path, endpoint: str) -> str:
