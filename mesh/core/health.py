@@ -14,9 +14,8 @@ from mesh.core import wire
 from mesh.core.balance import NO_CONNECTION
 from mesh.core.channel import NEVER, Ids
 from mesh.core.registration import LOST_AFTER
-from mesh.core.wire import ERR, OK, Header, as_text
+from mesh.core.wire import ERR, OK, PING, Header, as_text
 
-PING: Final = "_zerorpc_ping"
 LONGEST_PAUSE: Final = 60.0
 """Seconds between the questions to a server that has been sick for long."""
 

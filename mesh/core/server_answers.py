@@ -54,6 +54,13 @@ class Answers:
             extra["builtin"] = builtin
         return self._error(call.header, name, text_of(exc), traceback, extra)
 
+    def pong(self, request: Header, value: Any) -> bytes:
+        """The OK to a ping, of which no handler knows; like that of a handler, byte for byte."""
+        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
+        if "mesh" in request:
+            header["mesh"] = 1
+        return self._pack([header, OK, [value]])
+
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
         """The ERR to a request that no handler has seen."""
         return self._error(header, name, msg, "", {"refused": True})

@@ -1,15 +1,15 @@
 """The server's end of all conversations over one socket: peer -> channel id -> call.
 
 Frames come in with the peer that sent them; calls to carry out come out in `ready`, answers
-that need no handler in `out`, calls whose handler is to be told something in `woken`. The queue
-is bounded in number and bytes; what is over is refused. The driver holds a lock around every
-method.
+that need no handler, those to pings among them, in `out`; calls whose handler is to be told
+something in `woken`. The queue is bounded in number and bytes; what is over is refused. The
+driver holds a lock around every method.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,13 +18,14 @@ from mesh.core.channel import BEATS_LATE, FASTEST, NEVER, OPEN, QUEUED, Sign, co
 from mesh.core.dropped import Dropped
 from mesh.core.server_answers import Answers
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
-from mesh.core.wire import BEAT, MORE, Header
+from mesh.core.wire import BEAT, MORE, PING, Header, clip
 from mesh.errors import WireError
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
 _NONE: Final[dict[Any, Any]] = {}
 """The channels of a peer that has none; never filled."""
+_WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, PING))
 MAX_CHANNEL_ID: Final = 256
 MAX_METHOD: Final = 1_000
 """Characters of a method's name."""
@@ -39,10 +40,14 @@ class ServerSession(Answers):
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
     heartbeats, or None for none: then each of a peer's is answered. wake_at: when on_timer wants to be
     called next. fastest: seconds, the shortest interval between heartbeats of an open call. abandoned:
-    calls that were given up while their handler ran; whoever runs it counts its end.
+    calls that were given up while their handler ran; whoever runs it counts its end. name: what a ping is
+    answered with. load: how many handlers run, and how many may at once; asked in whichever thread
+    holds the lock.
     """
 
-    def __init__(self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS, name: str = ""
+    ) -> None:
         Answers.__init__(self, base, limits)
         self.ready: deque[ServerCall] = deque()
         self.out: list[Out] = []
@@ -52,6 +57,8 @@ class ServerSession(Answers):
         self.dropped = Dropped()
         self.draining = False
         self.abandoned = 0
+        self.name = clip(name)
+        self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._half = limits.queue // 2
         self._queued = 0
         self._queued_bytes = 0
@@ -109,12 +116,11 @@ class ServerSession(Answers):
         if not _is_id(channel_id):
             self._drop(peer, "malformed", f"{name!r:.80} without a message id")
             return
-        if name == BEAT or name == MORE:  # noqa: SIM109 - twice as fast
-            self._drop(peer, "stray", f"{name} on no channel")
-            return
         theirs = self.channels.get(peer, _NONE)
         if channel_id in theirs:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
+            return
+        if name in _WITHOUT_HANDLER and self._is_done(peer, header, name, args):
             return
         if type(args) is not list:
             args = [] if args is None else args
@@ -148,6 +154,27 @@ class ServerSession(Answers):
         self._queued_bytes += size
         if call.next_beat < self.wake_at:
             self.wake_at = call.next_beat
+
+    def _is_done(self, peer: Peer, header: Header, name: str, args: Any) -> bool:
+        """Whether it was a request that no handler is needed for.
+
+        A ping is answered before the limits are looked at, for it asks whether the server is there, not
+        whether it has room. One with arguments is as wrong as any call with too many.
+        """
+        if name != PING:
+            self._drop(peer, "stray", f"{name} on no channel")
+            return True
+        if self.draining or not (args is None or args == []) or header.get("kwargs"):
+            return False
+        if len(self.out) >= MAX_OUT:
+            self._drop(peer, "not answered", name)
+            return True
+        value: list[Any] = ["pong", self.name]
+        if "load" in header:
+            running, most = self.load()
+            value.append({"running": running, "most": most, "waiting": self._queued})
+        self.out.append((peer, self.pong(header, value)))
+        return True
 
     def _no_room(self, theirs: int, size: int) -> tuple[str, str] | None:
         """Why a call of a peer that has `theirs` open is refused."""

@@ -27,6 +27,8 @@ STREAM: Final = "STREAM"
 STREAM_DONE: Final = "STREAM_DONE"
 MORE: Final = "_zpc_more"
 BEAT: Final = "_zpc_hb"
+PING: Final = "_zerorpc_ping"
+"""The method of every server that says whether it is there."""
 
 Header = dict[str, Any]
 Event = tuple[Header, str, Any]

@@ -51,7 +51,7 @@ class Port:
     """
 
     def __init__(self, name: str, heartbeat: float | None, limits: Limits) -> None:
-        self.session = ServerSession(process.new_base(), heartbeat, limits)
+        self.session = ServerSession(process.new_base(), heartbeat, limits, name)
         self.lock = process.allocate_lock()
         self.thread = 0
         self.turn = monotonic()

@@ -99,6 +99,7 @@ class Workers:
         self._hub, self._port, self._session = hub, port, port.session
         self._generation = process.generation()
         port.blocked_in = self.blocked_in
+        port.session.load = lambda: (self.running, self._limit)
         if self._threads:
             self._pool = ThreadPool(self._threads, hub)
             # One that repeats: a timer that has ended and is started again is due at once.

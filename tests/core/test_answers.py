@@ -430,11 +430,9 @@ def test_a_base_of_another_length_is_refused(base: bytes) -> None:
 def test_a_peer_is_known_as_mesh_from_its_answer() -> None:
     pair = Pair()
     call = pair.call("_zerorpc_ping", extra={"mesh": 1})
-    pair.advance()
     assert pair.peer.mesh is None
-    pair.server.answer(pair.server.running[0], ["pong", "x"])
     pair.advance()
-    assert call.value == ["pong", "x"] and pair.peer.mesh is True
+    assert call.value == ["pong", ""] and pair.peer.mesh is True
     pair.connection.down()
     pair.connection.up()
     assert pair.peer.mesh is None, "another server may have taken its place"

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.core import wire
 from mesh.core.channel import NEVER
-from mesh.core.health import LONGEST_PAUSE, PING, Health
+from mesh.core.health import LONGEST_PAUSE, Health
 
 BASE = b"0123456789abcdef01234567"
 
@@ -26,7 +26,7 @@ class Asked:
         pings, self.health.out = self.health.out, []
         for ping in pings:
             header, name, args = wire.unpack(ping)
-            assert (name, args, header["mesh"], header["v"]) == (PING, [], 1, 3)
+            assert (name, args, header["mesh"], header["v"]) == (wire.PING, [], 1, 3)
             assert self.health.asked(header["message_id"])
             self.asked.append(header["message_id"])
         return len(pings)

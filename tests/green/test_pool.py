@@ -228,3 +228,43 @@ def test_a_saturated_server_still_turns_its_loop(service: Start, connect: Connec
     stop = True
     gevent.joinall(jobs, timeout=10)
     assert naps[len(naps) // 2] < 0.5
+
+
+class Busy:
+    """Handlers that occupy the pool until they are let go, each in a way of its own."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def wait(self) -> None:
+        self.begun.set()
+        while not self.go_on.is_set():
+            gevent.sleep(0.005)
+
+    def block(self) -> None:
+        """Keeps its thread, be it that of the loop."""
+        self.begun.set()
+        assert self.go_on.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("wait", {"pool_size": 1}), ("block", {"threads": 1}), ("block", {"pool_size": 1, "heartbeat": 0.2})],
+)
+def test_a_ping_is_answered_while_the_pool_and_its_queue_are_full(
+    method: str, options: dict[str, Any], serve: Serve, connect: Connect
+) -> None:
+    """Of the last one the guard answers, for the handler blocks the loop."""
+    busy = Busy()
+    endpoint = serve(busy, name="busy", limits=Limits(queue=1), **options)
+    client = connect(endpoint)
+    calls = [getattr(client, method).future()]
+    try:
+        eventually(busy.begun.is_set)
+        calls.append(client.wait.future())
+        assert connect(endpoint)("_zerorpc_ping") == ["pong", "busy"]
+        busy.go_on.set()
+        assert [call.result() for call in calls] == [None, None]
+    finally:
+        busy.go_on.set()
