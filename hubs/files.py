@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
-
-from yaml import MappingNode, Node, SequenceNode
 
 from hubs.claims import Claim, Claims, reaches
 from hubs.spec import HubSpec, read_entries, read_spec
@@ -19,6 +16,8 @@ from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.model import NAME_RULE, is_service_name, nearest
+from mesh.names.nodes import MappingNode, Node, SequenceNode
+from mesh.names.textfile import decoded, open_at_once, problem_of
 
 _RIGHT = "write 'in: ENDPOINT', 'out: ENDPOINT' and 'type: TYPE', or several hubs by name under 'hubs:'"
 
@@ -52,25 +51,13 @@ def parse_all(files: Iterable[tuple[str, str]]) -> list[HubSpec]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{path}: is no regular file: give the path of a hub.yml")
+        with open_at_once(path) as file:
+            if problem := problem_of(os.fstat(file.fileno()), path, "hub.yml"):
+                raise ConfigError(problem)
             data = file.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}: give the path of a hub.yml") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise ConfigError(
-            f"{path}:{line}: the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-        ) from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without the wait that a named pipe has for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return decoded(data, path)
 
 
 def _hubs(text: str, path: str) -> Iterator[_Read]:

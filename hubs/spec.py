@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from yaml import MappingNode, Node, ScalarNode, SequenceNode
-
 from mesh.core.majordomo import MANAGEMENT
 from mesh.core.wire import MAX_MESSAGE
 from mesh.errors import ConfigError
@@ -21,6 +19,7 @@ from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.endpoints import TRANSPORTS, endpoint_problem
 from mesh.names.model import NAME_RULE, is_service_name, nearest
+from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Type = Literal["queue", "majordomo", "forwarder", "streamer"]
 TYPES: tuple[Type, ...] = get_args(Type)
@@ -244,7 +243,7 @@ def _service(node: Node, place: Place) -> str:
 
 
 def _seconds(node: Node, place: Place, least: float, most: float) -> float:
-    if least == 0 and isinstance(node, ScalarNode) and not document.is_text(node) and node.value == "0":
+    if least == 0 and document.is_number(node) and node.value == "0":
         return 0.0
     try:
         value = document.seconds(node, place)
@@ -268,7 +267,7 @@ def _size(node: Node, place: Place, least: int) -> int:
 
 
 def _prometheus(node: Node, place: Place) -> str:
-    if not document.is_text(node):
+    if document.is_number(node) or not document.is_text(node):
         return f"tcp://127.0.0.1:{document.integer(node, place, 1, 65535)}"
     endpoint = str(node.value)
     problem = endpoint_problem(endpoint, bind=True)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {
     "README.md": 7,
     "docs/calls.md": 4,
-    "docs/hubs.md": 9,
+    "docs/hubs.md": 11,
     "docs/registration.md": 9,
     "docs/events.md": 7,
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from mesh.errors import ConfigError
 from mesh.names.model import Answer, Failed, Found, Missing, Service
+from mesh.names.textfile import decoded, open_at_once, problem_of
 
 FILE_NAME = "services.yml"
 ENV = "MESH_SERVICES"
@@ -161,30 +161,19 @@ def _read(path: str) -> tuple[_Signature | None, dict[str, Service] | str]:
     from mesh.names.entries import parse_services
 
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open_at_once(path) as file:
             # Taken before the content: what is written meanwhile differs at the next look.
             status = os.fstat(file.fileno())
             signature = _sign(status)
-            if not stat.S_ISREG(status.st_mode):
-                return signature, f"{path}: is no regular file: give the path of a {FILE_NAME}"
+            if problem := problem_of(status, path, FILE_NAME):
+                return signature, problem
             data = file.read()
     except OSError as error:
         return None, f"{path}: cannot be read: {error.strerror}. It must be a file that this user may read"
     try:
-        return signature, parse_services(data.decode("utf-8-sig"), path)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return (
-            signature,
-            f"{path}:{line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8",
-        )
+        return signature, parse_services(decoded(data, path), path)
     except ConfigError as error:
         return signature, str(error)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without the wait that a named pipe has for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _signature(path: str) -> _Signature | None:

@@ -1,23 +1,32 @@
 """A YAML text as nodes that know their lines, read into plain values with errors that say file, line and key.
 
-Works on PyYAML's nodes and builds no Python objects from tags, so that nothing in a file can run
-code, a duplicate key is seen, and a name such as `on` stays the text it is. Knows no service.
+Builds no Python objects from tags, so that nothing in a file can run code, a duplicate key is seen, and
+a name such as `on` stays the text it is. Knows no service.
 Importing this costs the import of yaml: whoever needs it seldom imports it late.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
 
 import yaml
-from yaml import MappingNode, Node, ScalarNode, YAMLError
+from yaml import YAMLError
 
 from mesh.errors import ConfigError
-from mesh.names.model import nearest
+from mesh.names import nodes
+from mesh.names.model import EXTENSION, nearest
+from mesh.names.nodes import TAG, MappingNode, Node, ScalarNode, SequenceNode, StructureError, plain_tag
+from mesh.names.variables import BEGIN, expand
 
-_TAG = "tag:yaml.org,2002:"
+_FAST: Final[Any] = getattr(yaml, "CSafeLoader", None)
+"""The one written in C, where PyYAML was built with it: some ten times as fast."""
+_PYTHON_ONLY: Final = "\t\ufeff"
+"""Characters that the one written in C takes where the one written in Python refuses them: a file is right
+or wrong wherever it is read."""
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _LONGEST_SHOWN = 60
 
@@ -34,26 +43,96 @@ class Place:
         return Place(self.path, f"{self.key}.{key}" if self.key else key)
 
     def source(self, node: Node) -> str:
-        return f"{self.path}:{node.start_mark.line + 1}"
+        return f"{self.path}:{node.line}"
 
     def wrong(self, node: Node, problem: str) -> ConfigError:
-        return ConfigError(f"{self.source(node)}: {self.key + ': ' if self.key else ''}{problem}")
+        if isinstance(node, ScalarNode) and node.variables:
+            problem = f"{problem} (with {', '.join(dict.fromkeys(node.variables))} from the environment)"
+        return self.wrong_at(node.line, problem)
+
+    def wrong_at(self, line: int, problem: str) -> ConfigError:
+        return ConfigError(f"{self.path}:{line}: {self.key + ': ' if self.key else ''}{problem}")
 
 
-def compose(text: str, path: str) -> Node | None:
-    """The root of the only document in `text`, None where there is nothing; ConfigError if it is no YAML."""
-    # The loader written in C is faster, but crashes the process on deep nesting.
+def compose(text: str, path: str, variables: Mapping[str, str] = os.environ) -> Node | None:
+    """The root of the only document in `text`, None where there is nothing; ConfigError if it is no YAML.
+
+    Names that begin with EXTENSION are taken out of it, and variables put into the values that are left.
+    """
+    root = _nodes(text, path)
+    if root is None or is_nothing(root):
+        return None
+    place = Place(path)
+    if isinstance(root, MappingNode):
+        _take_out_extensions(root, place)
+    if BEGIN in text:
+        _put_in(root, place, variables, set())
+    return root
+
+
+def _nodes(text: str, path: str) -> Node | None:
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
+        return _by_any_loader(text)
+    except YAMLError as error:
         line, problem = _syntax_problem(error, text)
         raise ConfigError(f"{path}:{line}: not valid YAML: {problem}") from error
+    except StructureError as error:
+        place = Place(path).under(error.key) if error.key else Place(path)
+        raise place.wrong_at(error.line, error.problem) from None
     except (ValueError, OverflowError) as error:
         # An escape such as "\UFFFFFFFF" ends here; the scanner does not say where it stood.
         raise ConfigError(f"{path}: not valid YAML: {error}: look for a wrong number or escape") from error
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply to be read: keep it flat") from None
-    return None if root is None or is_nothing(root) else root
+
+
+def _by_any_loader(text: str) -> Node | None:
+    if _FAST is not None and not any(char in text for char in _PYTHON_ONLY):
+        try:
+            return nodes.compose(text, _FAST)
+        except (YAMLError, ValueError):
+            pass  # the one written in Python says better what is wrong, and where
+    return nodes.compose(text, yaml.SafeLoader)
+
+
+def _take_out_extensions(root: MappingNode, place: Place) -> None:
+    lines: dict[str, int] = {}
+    kept = []
+    for key, value in root.value:
+        if not (isinstance(key, ScalarNode) and key.value.startswith(EXTENSION)):
+            kept.append((key, value))
+        else:
+            _note_line(lines, key, place)
+    root.value = kept
+
+
+def _put_in(node: Node, place: Place, variables: Mapping[str, str], seen: set[int]) -> None:
+    """Put the variables into the scalars of `node`, into each one once. seen: the ids of what is done."""
+    parts: list[tuple[Node, Place]] = [(node, place)]
+    if isinstance(node, MappingNode):
+        parts = [(value, _under(place, key)) for key, value in node.value]
+    elif isinstance(node, SequenceNode):
+        parts = [(value, place) for value in node.value]
+    for part, at in parts:
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if not isinstance(part, ScalarNode):
+            _put_in(part, at, variables, seen)
+        elif BEGIN in part.value:
+            _put_into_one(part, at, variables)
+
+
+def _under(place: Place, key: Node) -> Place:
+    return place.under(key.value) if isinstance(key, ScalarNode) else place
+
+
+def _put_into_one(node: ScalarNode, place: Place, variables: Mapping[str, str]) -> None:
+    try:
+        node.value, node.variables = expand(node.value, variables)
+    except ValueError as error:
+        raise place.wrong(node, str(error)) from None
+    if node.plain:
+        # As if the value stood in the file, but for one thing: it stays this one scalar.
+        node.tag = plain_tag(node.value)
 
 
 def _syntax_problem(error: YAMLError, text: str) -> tuple[int, str]:
@@ -72,15 +151,18 @@ def _syntax_problem(error: YAMLError, text: str) -> tuple[int, str]:
         begun = error.context_mark.line + 1 if error.context_mark else line
         since = f" (begun in line {begun})" if begun < line else ""
         problem = f"{error.context}{since}, {problem}"
-    return line, f"{' '.join(problem.split())}: look at its indentation, brackets and quotes"
+    right = "look at its indentation, brackets and quotes"
+    if BEGIN in text.split("\n")[line - 1]:
+        right = f"a value with {BEGIN}…}} that stands in braces or brackets needs quotes"
+    return line, f"{' '.join(problem.split())}: {right}"
 
 
 def is_nothing(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.tag == f"{_TAG}null"
+    return isinstance(node, ScalarNode) and node.tag == f"{TAG}null"
 
 
-def is_text(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.tag == f"{_TAG}str"
+def is_text(node: Node) -> TypeGuard[ScalarNode]:
+    return isinstance(node, ScalarNode) and node.tag == f"{TAG}str"
 
 
 def shown(node: Node) -> str:
@@ -105,12 +187,16 @@ def pairs(node: MappingNode, place: Place) -> Iterator[tuple[str, ScalarNode, No
     for key, value in node.value:
         if not isinstance(key, ScalarNode):
             raise place.wrong(key, f"{shown(key)} where a key should stand: write 'KEY: VALUE'")
-        name = key.value
-        if name in lines:
-            at = place.under(name)
-            raise at.wrong(key, f"stands twice, in line {lines[name]} before: keep one of the two")
-        lines[name] = key.start_mark.line + 1
-        yield name, key, value
+        _note_line(lines, key, place)
+        yield key.value, key, value
+
+
+def _note_line(lines: dict[str, int], key: ScalarNode, place: Place) -> None:
+    name = key.value
+    if name in lines:
+        at = place.under(name)
+        raise at.wrong(key, f"stands twice, in line {lines[name]} before: keep one of the two")
+    lines[name] = key.line
 
 
 def choice(node: Node, place: Place, words: tuple[str, ...]) -> str:
@@ -134,8 +220,18 @@ def integer(node: Node, place: Place, least: int, most: int) -> int:
     return int(value)
 
 
+def is_number(node: Node) -> TypeGuard[ScalarNode]:
+    """Whether it is to be read as a number, right or wrong.
+
+    Quotes do not make a text of a variable's value here: between braces YAML wants them around `${…}`.
+    """
+    if not isinstance(node, ScalarNode):
+        return False
+    if node.variables and is_text(node):
+        return _NUMBER.fullmatch(node.value) is not None
+    return node.tag in (f"{TAG}int", f"{TAG}float")
+
+
 def _number(node: Node) -> float | None:
     """A plain decimal number; YAML's octal, hexadecimal and base 60 are a trap more than a feature."""
-    if not isinstance(node, ScalarNode) or node.tag not in (f"{_TAG}int", f"{_TAG}float"):
-        return None
-    return float(node.value) if _NUMBER.fullmatch(node.value) else None
+    return float(node.value) if is_number(node) and _NUMBER.fullmatch(node.value) else None

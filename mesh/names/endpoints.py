@@ -15,6 +15,8 @@ INPROC_NAME_CHARS = 256
 TRANSPORTS = "tcp://HOST:PORT, ipc://PATH or inproc://NAME"
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 
@@ -81,9 +83,8 @@ def _host_problem(host: str, bind: bool) -> str | None:
         return f"has no host: write tcp://{'*' if bind else 'HOST'}:PORT"
     if ":" in host:
         return f"has {host!r} for a host: an IPv6 address stands in brackets, as in tcp://[::1]:4242"
-    if re.fullmatch(r"[0-9.]+", host):
-        parts = host.split(".")
-        right = len(parts) == 4 and all(0 < len(part) <= 3 and int(part) <= 255 for part in parts)
+    if not host.strip("0123456789."):
+        right = _IPV4.fullmatch(host)
         return (
             None if right else f"has {host!r} for a host, which is no IPv4 address: write it as in 10.0.0.5"
         )

@@ -5,16 +5,17 @@ Pure: opens no file and asks for no time.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from typing import Any
-
-from yaml import MappingNode, Node, SequenceNode
 
 from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import NAME_RULE, SOCKET_TYPES, Service, is_service_name, nearest
+from mesh.names.nodes import MappingNode, Node, SequenceNode
 
 MOST_RETRIES = 100
 MOST_WEIGHT = 65535  # as in an SRV record
@@ -24,9 +25,9 @@ _Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]+")
 _FORMS = "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address' or 'hub'"
 
 
-def parse_services(text: str, path: str) -> dict[str, Service]:
+def parse_services(text: str, path: str, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
     """The services in the file's order; {} for an empty text. path: for the errors, all ConfigError."""
-    root = document.compose(text, path)
+    root = document.compose(text, path, variables)
     if root is None:
         return {}
     place = Place(path)

@@ -19,6 +19,8 @@ SOCKET_TYPES = ("router", "pub", "sub", "push", "pull", "xpub", "xsub")
 # A label of DNS holds 63 bytes, and SRV puts an underscore before the name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,61}")
 
+# What the names at the top of a file begin with that are there for YAML's anchors alone.
+EXTENSION = "x-"
 
 NAME_RULE = "a name is 1 to 62 letters, digits, '.', '_' or '-', and begins with a letter or a digit"
 

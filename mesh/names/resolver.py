@@ -10,7 +10,17 @@ from typing import assert_never
 
 from mesh.errors import ConfigError, ServiceNotFound
 from mesh.names.endpoints import check_endpoint, endpoint_problem, is_endpoint
-from mesh.names.model import NAME_RULE, Failed, Found, Missing, Service, Source, is_service_name, nearest
+from mesh.names.model import (
+    EXTENSION,
+    NAME_RULE,
+    Failed,
+    Found,
+    Missing,
+    Service,
+    Source,
+    is_service_name,
+    nearest,
+)
 
 Target = str | Sequence[str]
 
@@ -56,6 +66,11 @@ def _by_name(name: str, sources: Iterable[Source]) -> Service:
                 known += names
             case other:
                 assert_never(other)
+    if name.startswith(EXTENSION):
+        raise ServiceNotFound(
+            f"no service {name!r}: names that begin with {EXTENSION!r} hold YAML anchors in "
+            f"{', '.join(looked_in)} and are no services; give the service another name"
+        )
     hint = nearest(name, known)
     raise ServiceNotFound(
         f"no service {name!r} in {', '.join(looked_in)}{f'{hint} If not,' if hint else ':'} "

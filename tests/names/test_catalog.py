@@ -218,6 +218,14 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -
         Catalog(path).services()
 
 
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+    with path.open("wb") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(ConfigError, match=f"^{path}: has 17825792 bytes, and may have 16777216: is it"):
+        Catalog(path).services()
+
+
 @pytest.mark.parametrize("path", ["", 5, b"services.yml", ["services.yml"]])
 def test_a_path_that_is_none(path: Any) -> None:
     with pytest.raises(ConfigError, match="services must be the path of a "):

@@ -64,6 +64,16 @@ def test_an_unknown_name_near_to_nothing(catalog: Catalog) -> None:
         resolve("thumbs", catalog)
 
 
+def test_a_name_that_is_for_anchors_alone(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+    path.write_text("x-ray: tcp://a:1\n")
+    with pytest.raises(
+        ServiceNotFound,
+        match=f"^no service 'x-ray': names that begin with 'x-' hold YAML anchors in {path}",
+    ):
+        resolve("x-ray", Catalog(path))
+
+
 def test_a_name_without_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MESH_SERVICES", raising=False)
