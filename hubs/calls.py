@@ -143,7 +143,8 @@ class Calls(Sending):
             self._follow(call.worker, call, payload)
 
     def _give_up(self, call: Call, cancel: bytes | None = None) -> None:
-        """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it."""
+        """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it,
+        or for `timeout` where it can't be told."""
         if call.worker is None:
             service = self.services[call.service]
             service.waiting.remove(call)
@@ -157,7 +158,26 @@ class Calls(Sending):
         call.gone = True
         call.body = ()
         call.early = ()
+        worker = call.worker
+        if worker is not None and (worker.about is None or call.channel is None):
+            call.deadline = self._now + self.settings.timeout
+            worker.left[call.token] = call
+            self._wake(call.deadline)
         self._forget(call)
+
+    def _take_back(self, worker: Worker, now: float) -> None:
+        """Free the slots that calls of clients that are gone have held for `timeout`, where the worker could
+        not be told: it may have dropped them, as some do with what they can't read."""
+        late = [call for call in worker.left.values() if call.deadline <= now]
+        if late:
+            service = self.services[worker.service]
+            for call in late:
+                del worker.left[call.token], worker.calls[call.token]
+                service.pool.give_back(worker)
+            text = "has not answered a call since its client is gone, and gets others in its place"
+            self.notes.append((WARNING, f"the worker{worker.who} of {worker.asked} {text}"))
+            self._dispatch(service, now)
+        self._wake(min((call.deadline for call in worker.left.values()), default=NEVER))
 
     def _admit(self, call: Call, now: float) -> None:
         if self.draining:
@@ -256,6 +276,8 @@ class Calls(Sending):
                 call.early = ()
         if call.gone:
             self.dropped["late"] += 1
+            if final:
+                worker.left.pop(token, None)
         elif call.style is None:
             if is_answer(body[0], call.channel):
                 self._to_client(call, body[0])

@@ -209,6 +209,7 @@ class Registration(Calls):
             if not call.gone:
                 self._orphan(service, call, worker, what)
         worker.calls.clear()
+        worker.left.clear()
         worker.batch = None
         self._dispatch(service, self._now)
 
@@ -220,6 +221,8 @@ class Registration(Calls):
         if worker.next_beat <= now + BEATS_EARLY * worker.interval:
             worker.next_beat = now + worker.interval
             self.out.append((worker.address, mdp.heartbeat(worker.style)))
+        if worker.left:
+            self._take_back(worker, now)
         if worker.about is None:
             for call in worker.calls.values():
                 self._beat_client(call, now)

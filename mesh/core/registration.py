@@ -17,7 +17,7 @@ from typing import Any, Final
 from mesh.core import majordomo as mdp
 from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import NEVER, fairly_heard
-from mesh.core.majordomo import Command, FromWorker
+from mesh.core.majordomo import STANDARD, Command, FromWorker
 from mesh.errors import WireError
 
 LOST_AFTER: Final = 3.0
@@ -45,7 +45,8 @@ class Registration:
     """One service at one hub.
 
     about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
-    seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for.
+    seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as
+    the session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
     strange: a message that no hub sends, until the driver has looked at it. why: the last reason to be out.
     connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
@@ -61,7 +62,7 @@ class Registration:
         self.confirmed = 0
         self.why = "no connection yet; is a hub running there?"
         self.out: list[list[bytes]] = []
-        self.tokens: set[bytes] = set()
+        self.tokens: dict[bytes, bytes] = {}
         self.dropped: Counter[str] = Counter()
         self.strange: Sequence[bytes] = ()
         self._misled = ""
@@ -202,20 +203,26 @@ class Registration:
     def answer(self, token: bytes, event: bytes, final: bool) -> None:
         """Give the hub an event of a call: in `out`, or in the batch, which waits for `release`.
 
-        final: the last one, after which the token means nothing.
+        final: the last one, after which the token means nothing. Nothing, where the hub was lost meanwhile,
+        or the call has had its last event.
         """
-        if final:
-            self.tokens.discard(token)
+        address = self.tokens.pop(token, None) if final else self.tokens.get(token)
+        if address is None:
+            return
         code = mdp.FINAL if final else mdp.PARTIAL
         batch = self.batch
         if batch is not None:
             if len(event) < batch.most:
-                if not batch.add(code, token, event):
+                if not batch.add(code, address, event):
                     self.release()
-                    batch.add(code, token, event)
+                    batch.add(code, address, event)
                 return
             self.release()
-        self.out.append([_HEAD, _LONG[code], token, b"", event])
+        self.out.append([_HEAD, _LONG[code], address, b"", event])
+
+    def end(self, address: bytes, body: Sequence[bytes]) -> None:
+        """Tell the hub that a request of which nothing is kept has come to nothing."""
+        self.out.append(mdp.carried(STANDARD[2], Command.FINAL, address, body))
 
     def release(self) -> None:
         """Let go what waits in the batch."""

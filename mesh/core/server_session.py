@@ -250,7 +250,9 @@ class ServerSession(Answers):
         self._queued_bytes -= call.size
         if call.deadline <= now:
             waited = f"it waited {now - call.opened:.3g} s, longer than its caller does"
-            self._refuse(call.peer, call.header, call.method, "TimeoutExpired", waited)
+            self._drop(call.peer, "refused", f"{call.method!r:.80}: {waited}")
+            # Whatever waits there: what was accepted has an answer.
+            self.out.append((call.peer, self.refusal(call.header, "TimeoutExpired", waited)))
             self._forget(call)
             return False
         call.state = OPEN

@@ -7,17 +7,16 @@ to another greenlet. What a frame means is the registration's and the session's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Final
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER, Ids
-from mesh.core.dropped import Dropped
-from mesh.core.majordomo import STANDARD, Command
+from mesh.core.hub_calls import HubCalls, Session
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
@@ -31,28 +30,10 @@ RETRY: Final = 0.01
 NOTICE: Final = 3.0
 """Seconds after which a hub that never was there is reported."""
 MAX_FRAMES: Final = 16
-NO_EVENT: Final = b"a worker of mesh takes events of zerorpc, [header, name, args] in MessagePack"
 
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 log = logging.getLogger("mesh.server")
-
-
-class Session(Protocol):
-    """Who carries out what the hub gives: a server's session, or that of a sidecar.
-
-    out: what it answers at once. channels: the calls that have not had their last event.
-    dropped: what it did not understand, by kind.
-    """
-
-    dropped: Dropped
-
-    @property
-    def out(self) -> Sized: ...
-    @property
-    def channels(self) -> Mapping[Any, Any]: ...
-    def receive(self, peer: HubCall, payload: bytes, now: float) -> None: ...
-    def lost(self, peers: Iterable[HubCall]) -> None: ...
 
 
 class HubLink:
@@ -83,6 +64,7 @@ class HubLink:
         self._welcome = False
         self._hosts = Hosts()
         ids = Ids(process.new_base())
+        self._calls = HubCalls(number, registration, session, ids)
         self._refusal = Refusal(ids, "it was dealt to a worker that would register, not to a server")
         self._open()
 
@@ -120,7 +102,7 @@ class HubLink:
         """Take in what has arrived, at most `most` messages; how many there were."""
         if not self._readable():
             return 0
-        recv, registration, session = self._recv, self.registration, self._session
+        recv, registration, calls = self._recv, self.registration, self._calls
         count = 0
         while count < most:
             try:
@@ -134,7 +116,9 @@ class HubLink:
             if registration.strange:
                 self._refuse()
             for token, event in requests:
-                self._deliver(session, token, event, now)
+                calls.receive(token, event, now)
+            if registration.out:
+                self.flush()  # each message may be hundreds of requests that come to nothing
             count += len(requests) or 1
             if registration.state is not State.REGISTERED:
                 self._ended(registration.why)
@@ -171,28 +155,12 @@ class HubLink:
         if registration.misled(why):
             self._tell(why)
 
-    def _deliver(self, session: Session, token: bytes, event: bytes, now: float) -> None:
-        peer = HubCall(self.number, token)
-        tokens = self.registration.tokens
-        if token in tokens:
-            session.receive(peer, event, now)
-            return
-        answered, late = len(session.out), session.dropped["late"]
-        session.receive(peer, event, now)
-        if peer in session.channels or len(session.out) > answered:
-            tokens.add(token)
-        elif session.dropped["late"] == late:
-            body = [b"WireError", NO_EVENT]
-            self._transmit(mdp.carried(STANDARD[2], Command.FINAL, token, body))
-
     # Out
 
     def send(self, peer: HubCall, event: bytes) -> None:
         """An event of a call, the last one where the session has done with it; it waits for `release`."""
         registration = self.registration
-        if peer.token not in registration.tokens:
-            return  # the hub was lost meanwhile, or its call has had its last event
-        registration.answer(peer.token, event, peer not in self._session.channels)
+        self._calls.send(peer, event)
         if not registration.capacity:
             registration.leave_if_done()
         if registration.out:
@@ -278,8 +246,7 @@ class HubLink:
 
     def _ended(self, why: str) -> None:
         """The calls of the registration that is over can't be answered any more."""
-        session, number = self._session, self.number
-        session.lost([peer for peer in session.channels if type(peer) is HubCall and peer.hub == number])
+        self._calls.lost()
         self._tell(why)
 
     def _tell(self, why: str = "") -> None:

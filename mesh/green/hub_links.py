@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Any
 
 from mesh.core.channel import NEVER
+from mesh.core.hub_calls import Session
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
-from mesh.green.hub_link import HubLink, Session
+from mesh.green.hub_link import HubLink
 
 
 class HubLinks:

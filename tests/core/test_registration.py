@@ -67,11 +67,11 @@ def test_what_a_strict_hub_sees_is_the_rfc_and_one_frame_more() -> None:
 def test_requests_and_answers() -> None:
     one = registered()
     assert [*one.receive(request(), 101.0)] == [(TOKEN, b"event")]
-    one.tokens.add(TOKEN)
+    one.tokens[TOKEN] = TOKEN
     said(one)
     one.answer(TOKEN, b"item", False)
     assert one.out == [[b"MDPW02", b"\x03", TOKEN, b"", b"item"]]
-    assert one.tokens == {TOKEN}
+    assert one.tokens == {TOKEN: TOKEN}
     one.answer(TOKEN, b"end", True)
     assert one.out[1:] == [[b"MDPW02", b"\x04", TOKEN, b"", b"end"]]
     assert not one.tokens
@@ -82,6 +82,7 @@ def batched(limit: int = 1_000) -> Registration:
     one = registered()
     one.receive(mdp.heartbeat(about={"capacity": 4, "batch": limit}), 100.0)
     one.out.clear()
+    one.tokens.update({b"t1": b"t1", b"t2": b"t2"})
     return one
 
 
@@ -266,7 +267,7 @@ def test_each_dismissal_makes_the_pause_longer() -> None:
 
 def test_a_hub_that_restarted_gets_its_worker_back_at_once() -> None:
     one = registered()
-    one.tokens.add(TOKEN)
+    one.tokens[TOKEN] = TOKEN
     one.broke("the connection broke", 101.0)
     assert one.connect_at == 101.0 and not one.tokens and not one.out
     assert not one.receive(request(), 101.0)  # of the connection that is no more
@@ -296,7 +297,7 @@ def test_any_other_hub_is_left_when_nothing_is_open() -> None:
     one = registered()
     one.receive(mdp.heartbeat(), 100.1)
     one.receive(request(), 100.1)
-    one.tokens.add(TOKEN)
+    one.tokens[TOKEN] = TOKEN
     said(one)
     one.offer(0, 101.0)
     assert one.state is State.REGISTERED and not one.settled and not one.out

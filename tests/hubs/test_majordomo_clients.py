@@ -144,6 +144,61 @@ def test_another_make_of_worker_hears_nothing_after_the_request() -> None:
     assert OUT not in {side for (side, _), _ in bench.switch.out}
 
 
+@pytest.mark.parametrize("speaks", [1, 2])
+def test_a_worker_that_can_not_be_told_has_its_place_back(speaks: int) -> None:
+    """It may have dropped the call of a client that is gone, and would get no other as long as it lives."""
+    bench = Bench(timeout=5.0, heartbeat=1.0)
+    bench.register(b"w")
+    token = call(bench, speaks)
+    bench.switch.receive(IN, [b"d", *mdp.request("echo", [b"waits"], STANDARD[speaks])], bench.now)
+    bench.switch.unreachable((IN, (b"c",)))
+    for _ in range(9):
+        bench.pass_time(0.5)
+        bench.worker_says(b"w", mdp.heartbeat())
+    assert bench.requests() == []
+    bench.call(b"z", b"9")
+    bench.pass_time(0.6)
+    ((worker, other, body),) = bench.requests()
+    assert (worker, body) == (b"w", b"waits") and other != token
+    assert any("has not answered a call since its client is gone" in text for _, text in bench.switch.notes)
+    bench.answer(b"w", token, b"late")
+    assert bench.switch.dropped == {"late": 1}
+    bench.answer(b"w", other, b"in time")
+    ((client, frames), (_, request)) = bench.sent()
+    assert (client, frames[-1]) == (b"d", b"in time")
+    bench.answer(b"w", request[2], reply(b"9"))
+    bench.clean()
+
+
+def test_a_worker_that_answers_in_time_keeps_its_place_to_the_end() -> None:
+    bench = Bench(timeout=5.0, heartbeat=1.0)
+    bench.register(b"w")
+    token = call(bench)
+    bench.switch.unreachable((IN, (b"c",)))
+    bench.answer(b"w", token, b"late")
+    (worker,) = bench.switch.workers.values()
+    assert not worker.left
+    bench.switch.receive(IN, [b"d", *mdp.request("echo", [b"next"])], bench.now)
+    assert len(bench.requests()) == 1
+    for _ in range(20):
+        bench.pass_time(0.5)
+        bench.worker_says(b"w", mdp.heartbeat())
+    assert len(worker.calls) == 1
+
+
+def test_a_worker_of_mesh_keeps_the_place_of_a_call_that_it_was_told_to_cancel() -> None:
+    """Its handler may run on; it says itself when that has ended."""
+    bench = Bench(timeout=5.0, heartbeat=1.0)
+    bench.register(b"w", capacity=1)
+    call(bench)
+    bench.switch.unreachable((IN, (b"c",)))
+    for _ in range(20):
+        bench.pass_time(0.5)
+        bench.worker_says(b"w", mdp.heartbeat())
+    (worker,) = bench.switch.workers.values()
+    assert len(worker.calls) == 1 and not worker.left
+
+
 # With real sockets
 
 
