@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = report.as_json(rows, measurements, settings, facts, date)
         _write(options.json, json.dumps(result, indent=2) + "\n")
     if options.write_docs:
-        memory = options.memory.read_text() if options.memory else None
-        _write(options.write_docs, report.as_markdown(rows, settings, facts, date, memory))
+        sections = [file.read_text() for file in options.sections]
+        _write(options.write_docs, report.as_markdown(rows, settings, facts, date, sections))
     return 1 if failures else 0
 
 
@@ -72,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         "--write-docs", type=Path, nargs="?", const=PAGE, metavar="FILE", help=f"write {PAGE.name}"
     )
     parser.add_argument(
-        "--memory", type=Path, metavar="FILE", help="for --write-docs: what benchmarks.memory wrote"
+        "--sections",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="for --write-docs: what benchmarks.memory and benchmarks.names wrote",
     )
     return parser
 

@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="keep it for `python -m benchmarks --memory`"
+        "--write", type=Path, metavar="FILE", help="keep it for `python -m benchmarks --sections`"
     )
     options = parser.parse_args(argv)
     missing = PEERS["mesh"].missing()

@@ -89,9 +89,9 @@ def as_json(
 
 
 def as_markdown(
-    rows: Sequence[Row], settings: Settings, facts: Mapping[str, str], date: str, memory: str | None = None
+    rows: Sequence[Row], settings: Settings, facts: Mapping[str, str], date: str, sections: Iterable[str] = ()
 ) -> str:
-    """The page for the documentation. memory: the section on memory, as benchmarks.memory wrote it."""
+    """The page for the documentation. sections: what the other benchmarks wrote, such as that of memory."""
     parts = [
         "# Benchmarks",
         f"Written by `python -m benchmarks --write-docs` on {date}: {settings.rounds} interleaved rounds,"
@@ -103,8 +103,7 @@ def as_markdown(
     reached = "\n".join(f"- {line}" for line in _verdict_lines(rows))
     if reached:
         parts.append(f"## What mesh must reach\n\n{reached}")
-    if memory:
-        parts.append(memory)
+    parts += sections
     machine = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     parts += [HOW_TO_READ.rstrip(), f"## The machine\n\n{machine}"]
     return "\n\n".join(parts) + "\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from benchmarks import harness, memory, report, usage
+from benchmarks import harness, memory, names, report, usage
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
 from benchmarks.peers import PEERS, Peer, relays
@@ -173,6 +173,16 @@ def test_growth_over_the_limit_is_said() -> None:
     assert not grown.within
     assert not leaked.within
     assert memory.as_text([grown]).endswith("OVER")
+
+
+def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "names.md"
+    assert names.main(["--names", "10", "--rounds", "1", "--write", str(section)]) == 0
+    assert capsys.readouterr().out.endswith("below 0.5 wanted: within\n")
+    assert section.read_text().startswith("## Names\n\n- mesh call with one name ")
+    assert names.as_text(names.Cost([1.0, 2.0, 1.0], [1.6, 2.1, 1.5]), 9).endswith(
+        "0.50 s more, below 0.5 wanted: OVER"
+    )
 
 
 def test_usage_is_read_of_a_live_process() -> None:
