@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from logging import WARNING
+from operator import attrgetter
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import Head, is_answer, is_beat, is_error, name_of
+from hubs.peek import Head, is_answer, is_beat, is_error, is_ping, name_of
 from hubs.sending import Sending
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
@@ -30,6 +32,12 @@ MAX_FOLLOW_UP: Final = 4_096
 """Bytes of each, and of any other event of a client that is no call: credit, or a heartbeat."""
 MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
+LOOKED_AT: Final = 32
+"""Workers among which one is chosen for a ping while none has room."""
+MAX_EXCESS: Final = 100
+"""Pings that a worker has beyond its capacity; more wait as calls do. A sidecar takes as many."""
+AWAKE: Final = 1.5
+"""Heartbeats within which a worker of another make was heard for which the hub answers."""
 MAX_UNKNOWN: Final = 1_000
 """Services without a worker so far that calls may wait for."""
 EARLY: Final = 0.1
@@ -40,6 +48,9 @@ RETURN: Final = 2.0
 """Seconds after the start of a hub within which its workers come back, however short its heartbeats are."""
 FORGET_AFTER: Final = 10.0
 """Heartbeats after its last worker and call until a service is as good as unknown."""
+
+
+_last_heard = attrgetter("last_heard")
 
 
 class Calls(Sending):
@@ -193,6 +204,8 @@ class Calls(Sending):
             self._enter(call)
             self._give(worker, call, now)
             return
+        if is_ping(call.body[0]) and self._ping(service, call, now):
+            return
         if not self._make_room(service, call):
             return
         self._enter(call)
@@ -200,6 +213,31 @@ class Calls(Sending):
             # Its workers may be on their way, as after a restart; a wrong name is told soon.
             call.deadline = min(call.deadline, max(now + self.settings.heartbeat, self.began + RETURN))
         self._wait(service, call)
+
+    def _ping(self, service: Service, call: Call, now: float) -> bool:
+        """Whether a ping need not wait for a worker that has room, which it does not ask for.
+
+        A worker of mesh answers outside of its pool: it is given the ping beyond its capacity, and has it
+        counted as any call until it has answered. One of another make can't do more than its one call, so
+        the hub answers for it, if its heartbeats go on. Of those that are looked at the one is chosen
+        that was heard last: a frozen one says nothing.
+        """
+        pool = service.pool
+        looked_at = [one for one in islice(pool.without_room(), LOOKED_AT) if pool.capacity(one)]
+        of_mesh = [one for one in looked_at if one.about is not None and pool.excess(one) < MAX_EXCESS]
+        if of_mesh:
+            worker = max(of_mesh, key=_last_heard)
+            pool.give_more(worker)
+            self._enter(call)
+            self._give(worker, call, now)
+            return True
+        others = [
+            one for one in looked_at if one.about is None and now - one.last_heard <= AWAKE * one.interval
+        ]
+        if others and call.channel is not None:
+            self._tell_pong(call, others[0].asked)
+            return True
+        return False
 
     def _enter(self, call: Call) -> None:
         theirs = self.clients.get(call.client)

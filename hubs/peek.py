@@ -13,6 +13,8 @@ _LOOKED_AT: Final = 4096
 """Bytes at the beginning of an event in which its name has to stand."""
 _ERR: Final = b"\xa3ERR"
 _NEAR: Final = 512
+_PING_END: Final = b"\xad_zerorpc_ping\x90"
+"""The name, and no arguments."""
 _NEAR_ID: Final = 256
 _UNMISTAKABLE: Final = 16
 
@@ -109,6 +111,11 @@ def is_answer(payload: bytes, channel: bytes | str) -> bool:
 def is_error(payload: bytes) -> bool:
     """Whether an answer is an ERR; costs next to nothing for one that is not."""
     return payload.find(_ERR, 0, _NEAR) > 0 and name_of(payload) == wire.ERR
+
+
+def is_ping(payload: bytes) -> bool:
+    """Whether an event asks whether its service is there; costs next to nothing for one that does not."""
+    return payload.endswith(_PING_END) and name_of(payload) == wire.PING
 
 
 def is_beat(payload: bytes) -> bool:

@@ -120,6 +120,15 @@ class Sending:
         if bundle.events:
             self.out.append((client, bundle.frames()))
 
+    def _tell_pong(self, call: Call, name: str) -> None:
+        """Answer a ping in the place of a worker of that service."""
+        header: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": call.channel}
+        event = wire.pack(header, wire.OK, [["pong", name]])
+        if call.style is None:
+            self._to_client(call, event)
+        else:
+            self.out.append((call.client, mdp.answer(call.style, Command.FINAL, call.asked, [event])))
+
     def _tell_error(self, call: Call, name: str, text: str, *, refused: bool) -> None:
         if call.style is not None:
             body = [name.encode(), text.encode("utf-8", "replace")]

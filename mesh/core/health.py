@@ -26,13 +26,15 @@ class Health:
     """One server's health.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds. well: whether
-    it may be given calls. mesh: whether it understands what mesh adds to zerorpc. why: the last
+    it may be given calls. mesh: whether it understands what mesh adds to zerorpc. pong: what it has answered, such
+    as ["pong", "users"]; None where it knows no ping, or answers something else. why: the last
     reason for it not to be well. wake_at: when on_timer wants to be called.
     """
 
     def __init__(self, base: bytes, heartbeat: float) -> None:
         self.well = False
         self.mesh = False
+        self.pong: list[str] | None = None
         self.why = NO_CONNECTION
         self.out: list[bytes] = []
         self.wake_at = NEVER
@@ -77,10 +79,12 @@ class Health:
     def answered(self, header: Header, name: str, args: Any, now: float) -> None:
         """An event on the channel of a question; what is no answer yet is a sign of life all the same."""
         if name == OK:
+            self.pong = _pong_in(args)
             self._is_well("mesh" in header, now)
         elif name == ERR:
             error = ": ".join(as_text(part)[:200] for part in args[:2]) if type(args) is list else ""
             if _NO_SUCH_METHOD.search(error):
+                self.pong = None
                 self._is_well(False, now)
             else:
                 why = f"it answers a ping with an error, {error or 'which has no text'}"
@@ -128,3 +132,10 @@ class Health:
         self.wake_at = now + self._pause
         if ask:
             self._ask(now)
+
+
+def _pong_in(args: Any) -> list[str] | None:
+    """The value of an answer to a ping, where it is as zerorpc's."""
+    value = args[0] if type(args) is list and args else None
+    known = type(value) is list and len(value) == 2 and value[0] == "pong" and type(value[1]) is str
+    return value if known else None

@@ -21,7 +21,7 @@ from mesh.core.dropped import Dropped
 from mesh.core.health import Health
 from mesh.core.registration import LOST_AFTER
 from mesh.core.server_call import HubCall
-from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM_DONE, Header
+from mesh.core.wire import BEAT, ERR, MORE, OK, PING, STREAM_DONE, Header
 from mesh.errors import WireError
 
 MARGIN: Final = 100
@@ -121,6 +121,8 @@ class SidecarSession:
         if any(key in lane.calls for lane in self.lanes):
             self.health.suspect(now)  # it may be that call, given back to us
         problem = self._problem(peer, header, len(payload))
+        if name == PING and not problem and self._pong(peer, channel_id, payload):
+            return
         lane = None if problem else self._lane(key)
         if lane is None:
             problem = problem or self._taken(key)
@@ -132,6 +134,19 @@ class SidecarSession:
         self._of_hub[peer.hub] += 1
         self._look_at = min(self._look_at, now + self.health.heartbeat)
         self.to_server.append((call, payload))
+
+    def _pong(self, peer: HubCall, channel_id: Any, payload: bytes) -> bool:
+        """Whether a ping was answered for a server that has one pool for all, which may be full.
+
+        It is well: it has shown a sign of life in the last heartbeats, or was asked. A server of mesh
+        answers each by itself.
+        """
+        pong = self.health.pong
+        if self.health.mesh or pong is None or len(payload) > MAX_FOLLOW_UP or _arguments(payload) != []:
+            return False
+        header: Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel_id}
+        self.out.append((peer, wire.pack(header, OK, [pong])))
+        return True
 
     def _lane(self, key: bytes) -> Lane | None:
         """The first that has room, be it a new one; else the one with the fewest calls.

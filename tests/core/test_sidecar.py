@@ -184,10 +184,50 @@ def test_keyword_arguments_pass_to_a_server_of_mesh() -> None:
     assert stand.out() == []
 
 
-def test_the_question_whether_a_server_is_of_mesh_passes(stand: Stand) -> None:
-    ping = request(b"7", "_zerorpc_ping", mesh=1)
-    stand.receive(ONE, ping)
-    assert stand.sent() == [ping]
+PING = event("_zerorpc_ping", (), message_id=b"7", mesh=1)
+
+
+def test_a_ping_passes_to_a_server_of_mesh() -> None:
+    stand = Stand(mesh=True)
+    stand.receive(ONE, PING)
+    assert stand.sent() == [PING]
+
+
+def test_a_ping_is_answered_for_an_old_server_that_is_well(stand: Stand) -> None:
+    """Its pool may be full; that it is no server of mesh is told by the missing key."""
+    stand.call(TWO, b"1")
+    stand.receive(ONE, PING)
+    assert stand.sent() == []
+    ((peer, header, name, args),) = stand.answered()
+    assert (peer, name, args) == (ONE, OK, [["pong", "x"]])
+    assert header["response_to"] == b"7" and "mesh" not in header
+    assert list(stand.session.channels) == [TWO]
+
+
+def test_a_ping_is_refused_for_a_server_that_is_out(stand: Stand) -> None:
+    stand.until(stand.now + 10 * HEARTBEAT, well=False)
+    stand.receive(ONE, PING)
+    header, name, text = stand.error()
+    assert (name, header["refused"]) == ("LostRemote", True) and "out for now" in text
+
+
+@pytest.mark.parametrize(
+    "answer", [(ERR, ["NameError", "_zerorpc_ping", ""]), (OK, ["pong"]), (OK, [["pong", 1]])]
+)
+def test_a_ping_passes_to_a_server_that_answers_it_otherwise(answer: tuple[str, Any]) -> None:
+    stand = Stand()
+    stand.session.broke("gone")
+    stand.session.connected(stand.now)
+    stand.pong(*answer)
+    assert stand.session.health.well
+    stand.receive(ONE, PING)
+    assert stand.sent() == [PING]
+
+
+def test_a_ping_with_arguments_passes(stand: Stand) -> None:
+    wrong = request(b"7", "_zerorpc_ping")
+    stand.receive(ONE, wrong)
+    assert stand.sent() == [wrong]
 
 
 # What is refused

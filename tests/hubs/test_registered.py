@@ -177,6 +177,21 @@ def test_a_handler_that_computes_keeps_its_registration(hub: tuple[Broker, str, 
     assert list(broker.switch.workers.values()) == before
 
 
+@pytest.mark.parametrize("method", ["nap", "burn"])
+def test_a_ping_passes_by_the_calls_of_a_full_worker(method: str, serve: Serve) -> None:
+    """Also while the handler blocks the loop, where the guard answers."""
+    with running(queue()) as (broker, endpoints):
+        serve(endpoints.out[0], pool_size=1)
+        until_registered(broker, 1)
+        (service,) = broker.switch.services.values()
+        with mesh.connect(endpoints.in_[0], timeout=10) as client:
+            calls = [getattr(client, method).future(0.5) for _ in range(2)]
+            eventually(lambda: len(service.waiting) == 1)
+            assert client("_zerorpc_ping") == ["pong", "shop"]
+            assert not any(call.done() for call in calls)
+            assert len({call.result() for call in calls}) == 1
+
+
 def test_a_handler_that_computes_keeps_to_the_interval_of_the_hub() -> None:
     quick = 0.7
     with (
