@@ -204,7 +204,7 @@ class Calls(Sending):
             self._enter(call)
             self._give(worker, call, now)
             return
-        if is_ping(call.body[0]) and self._ping(service, call, now):
+        if call.channel is not None and is_ping(call.body[0]) and self._ping(service, call, now):
             return
         if not self._make_room(service, call):
             return
@@ -231,12 +231,10 @@ class Calls(Sending):
             self._enter(call)
             self._give(worker, call, now)
             return True
-        others = [
-            one for one in looked_at if one.about is None and now - one.last_heard <= AWAKE * one.interval
-        ]
-        if others and call.channel is not None:
-            self._tell_pong(call, others[0].asked)
-            return True
+        for other in looked_at:
+            if other.about is None and now - other.last_heard <= AWAKE * other.interval:
+                self._tell_pong(call, other.asked)
+                return True
         return False
 
     def _enter(self, call: Call) -> None:

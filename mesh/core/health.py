@@ -26,9 +26,9 @@ class Health:
     """One server's health.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds. well: whether
-    it may be given calls. mesh: whether it understands what mesh adds to zerorpc. pong: what it has answered, such
-    as ["pong", "users"]; None where it knows no ping, or answers something else. why: the last
-    reason for it not to be well. wake_at: when on_timer wants to be called.
+    it may be given calls. mesh: whether it understands what mesh adds to zerorpc. pong: what it has
+    answered, such as ["pong", "users"]; None where it knows no ping, or answers something else. why: the
+    last reason for it not to be well. wake_at: when on_timer wants to be called.
     """
 
     def __init__(self, base: bytes, heartbeat: float) -> None:
