@@ -70,7 +70,7 @@ class Guard:
             self._guarded.add(guarded)
             if not self._running:
                 self._running = True
-                process.start_new_thread(self._run, ())
+                process.start_thread(self._run, (), "mesh guard")
 
     def forget(self, guarded: Guarded) -> None:
         with self._lock:

@@ -120,6 +120,7 @@ class Inlet(Life):
 
     def _begin(self) -> None:
         self._arrived = Event()
+        self._generation, self._in_main = process.generation(), process.in_main_thread()
         loop = self._hub.loop
         self._pool = Pool(self._pool_size) if self._pool_size > 1 else None
         readable = loop.io(sockets.descriptor(self._ends.socket), 1)
@@ -235,6 +236,9 @@ class Inlet(Life):
         try:
             contextvars.Context().run(_carry_out, name, function, args, kwargs)
         except BaseException as exc:
+            if process.generation() != self._generation:
+                process.handler_ended(exc, self._in_main)
+                return
             given_up = self._stopping and isinstance(exc, gevent.GreenletExit)
             if given_up or (isinstance(exc, KeyboardInterrupt) and process.in_main_thread()):
                 raise
@@ -242,6 +246,9 @@ class Inlet(Life):
             if more is not None:
                 trace = in_short(trace_of(exc, __file__), exc)
                 log.error("%s: the handler of %.80r raised %s%s", self._ends.name, name, trace, more)
+            return
+        if process.generation() != self._generation:
+            process.handler_ended(None, self._in_main)
 
     def _drop(self, what: str, detail: str) -> None:
         self._dropped.add(what, detail)

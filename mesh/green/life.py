@@ -86,7 +86,9 @@ class Life:
             gevent.spawn(self._live, started).rawlink(lambda _: self._ended.release())
             gevent.sleep(0)
         else:
-            process.start_new_thread(in_own_loop, ([partial(self._live, started)], self._ended))
+            process.start_thread(
+                in_own_loop, ([partial(self._live, started)], self._ended), f"mesh {self._subject}"
+            )
         started.outcome()
 
     def _claim(self) -> None:

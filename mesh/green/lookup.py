@@ -38,7 +38,7 @@ class LookUp:
         hosts = {host for endpoint in endpoints if (host := host_of(endpoint))}
         if hosts:
             self._busy = True
-            process.start_new_thread(self._run, (sorted(hosts),))
+            process.start_thread(self._run, (sorted(hosts),), "mesh lookup")
 
     def _run(self, hosts: list[str]) -> None:
         try:

@@ -156,6 +156,8 @@ class Port:
         """In the child of a fork: leave the parent's socket alone."""
         self.closed = True
         self.lock = process.allocate_lock()  # the guard may have held it
+        for call in self.session.open_calls():
+            call.given_up = True  # whoever waits for it hears from the parent
         if process.loop_here(self._hub):
             self._stop_watchers()
         self._forget_watchers()

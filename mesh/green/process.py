@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
 import traceback
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
 from weakref import WeakSet, ref
 
 import greenlet
@@ -24,7 +27,7 @@ from mesh.transport.context import new_context
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
 get_ident: Any = monkey.get_original("_thread", "get_ident")
 sleep: Any = monkey.get_original("time", "sleep")
-start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
+_start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
 _thread_local: Any = monkey.get_original("_thread", "_local")()
 
 MAX_SOCKETS = 65_536
@@ -40,12 +43,14 @@ class Forkable(Protocol):
 class _Process:
     def __init__(self) -> None:
         self.generation = 0
+        self.forked_in: ref[greenlet.greenlet] | None = None
         self.forkables: WeakSet[Forkable] = WeakSet()
         self.context: zmq.Context[zmq.Socket[bytes]] | None = None
         self.lock = allocate_lock()
 
     def forked(self) -> None:
         self.generation += 1
+        self.forked_in = ref(greenlet.getcurrent())
         self.context = None
         self.lock = allocate_lock()
         for forkable in list(self.forkables):
@@ -62,6 +67,57 @@ os.register_at_fork(after_in_child=_process.forked)
 def generation() -> int:
     """How many forks lie between this process and the one that imported mesh."""
     return _process.generation
+
+
+def handler_ended(error: BaseException | None, in_main: bool) -> None:
+    """End this process, which a handler of its parent's has forked, where that handler has come to its end.
+
+    There is nobody to answer here, and nothing else to do. error: what it raised. in_main: its loop is that
+    of Python's main thread, so that Python can clean up. Another handler of the parent's, which goes on
+    here, too, ends the process by SystemExit alone.
+    """
+    # Of the type: isinstance asks the exception's own __class__, which may raise.
+    if not issubclass(type(error), SystemExit):
+        forked_in = _process.forked_in
+        if forked_in is None or forked_in() is not greenlet.getcurrent():
+            return
+    if in_main:
+        raise SystemExit(_exit_code(error))
+    leave(error)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End this process from any thread, as multiprocessing ends its children. error: what has ended it."""
+    code = _exit_code(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """As Python has it, which also says on standard error why it is not 0."""
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    print(error.code, file=sys.stderr)
+    return 1
+
+
+def start_thread(function: Callable[..., object], args: tuple[Any, ...], name: str) -> None:
+    """Call a function in a new native thread, which keeps no program from ending.
+
+    One that `threading` knows, so that a process which is forked from it ends as any other; where gevent
+    has patched that, its threads are greenlets, and it sees to the forks itself.
+    """
+    if monkey.is_module_patched("threading"):
+        _start_new_thread(function, args)
+    else:
+        threading.Thread(target=function, args=args, name=name, daemon=True).start()
 
 
 def in_main_thread() -> bool:

@@ -111,7 +111,7 @@ class LoopThread:
         with self._lock:
             if self._hub is None:
                 started = Box()
-                process.start_new_thread(self._main, (started,))
+                process.start_thread(self._main, (started,), "mesh loop")
                 self._hub = started.outcome()
             return self._hub
 

@@ -19,7 +19,6 @@ import gevent
 import greenlet
 from gevent.event import Event
 from gevent.hub import Hub
-from gevent.threadpool import ThreadPool
 
 from mesh.core.methods import MethodTable, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
@@ -27,6 +26,7 @@ from mesh.errors import name_of
 from mesh.green import process
 from mesh.green.log import Limiter, in_short, trace_of
 from mesh.green.port import FAIR, Port
+from mesh.green.thread_pool import Outcome, ThreadPool
 
 LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
@@ -98,6 +98,7 @@ class Workers:
     def start(self, hub: Hub, port: Port) -> None:
         self._hub, self._port, self._session = hub, port, port.session
         self._generation = process.generation()
+        self._in_main = process.in_main_thread()
         port.blocked_in = self.blocked_in
         port.session.load = lambda: (self.running, self._limit)
         if self._threads:
@@ -116,7 +117,7 @@ class Workers:
         if self._pool is not None:
             self._teller.stop()
             self._teller.close()
-            self._pool.kill()
+            self._pool.close()
 
     def leave(self) -> None:
         """Tell the hubs that they are to give no more."""
@@ -212,6 +213,8 @@ class Workers:
             if call.given_up:
                 with self._port.lock:
                     self._port.freed(call)
+        if call.given_up and process.generation() != self._generation:
+            process.handler_ended(None, self._in_main)
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
@@ -233,8 +236,11 @@ class Workers:
             else:
                 self._answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
+            if process.generation() != self._generation:
+                process.handler_ended(exc, self._in_main)
+                return
             self._fail(call, exc)
-            if _ends_process(exc, self._generation):
+            if _ends_process(exc):
                 raise
 
     def _in_thread(
@@ -242,7 +248,7 @@ class Workers:
     ) -> Any:
         """As function(*args, **kwargs), in a native thread of the pool."""
         assert self._pool is not None
-        value, error = self._pool.apply(_outcome, (context, partial(function, *args, **kwargs)))
+        value, error = self._pool.apply(partial(_outcome, context, partial(function, *args, **kwargs)))
         if error is not None:
             raise error
         return value
@@ -263,7 +269,7 @@ class Workers:
 
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
         """Tell the log and the caller; whatever goes wrong in the telling, the caller has its answer."""
-        if (call.given_up and issubclass(type(exc), _QUIET)) or process.generation() != self._generation:
+        if call.given_up and issubclass(type(exc), _QUIET):
             return
         trace, untold = "", None
         try:
@@ -276,7 +282,7 @@ class Workers:
         with port.lock:
             if not call.given_up:
                 port.send(call.peer, self._session.failure(call, exc, trace))
-        if untold is not None and _ends_process(untold, self._generation):
+        if untold is not None and _ends_process(untold):
             raise untold
 
     def _log(self, call: ServerCall, exc: BaseException, trace: str) -> None:
@@ -361,21 +367,22 @@ class Workers:
         self._port.offer(self.capacity)
 
 
-def _ends_process(exc: BaseException, generation: int) -> bool:
-    """Whether it is Ctrl-C, or the exit of a child that the handler has forked."""
-    # Of the type: isinstance asks the exception's own __class__, which may raise.
-    if issubclass(type(exc), KeyboardInterrupt):
-        # Where a signal handler of the program's own takes Ctrl-C, this one is the method's.
-        return process.in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return issubclass(type(exc), SystemExit) and process.generation() != generation
+def _ends_process(exc: BaseException) -> bool:
+    """Whether it is Ctrl-C."""
+    # Of the type: isinstance asks the exception's own __class__, which may raise. Where a signal handler
+    # of the program's own takes Ctrl-C, this one is the method's.
+    return (
+        issubclass(type(exc), KeyboardInterrupt)
+        and process.in_main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    # The pool would print what is raised in it.
+def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> Outcome:
     try:
         return context.run(function), None
     except BaseException as exc:  # noqa: BLE001 - it belongs to the greenlet that waits
