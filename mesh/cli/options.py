@@ -109,6 +109,16 @@ def each_once(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
     return values
 
 
+def mdp_option(command: F) -> F:
+    """Add `--mdp`, for whatever registers with hubs."""
+    return click.option(
+        "--mdp",
+        type=click.Choice(("0.1", "0.2")),
+        default="0.2",
+        help="The Majordomo that the hubs speak; else 0.2. With 0.1 one call at a time and no streams.",
+    )(command)
+
+
 def services_option(command: F) -> F:
     """Add `--services FILE`."""
     return click.option(

@@ -10,7 +10,15 @@ import sys
 
 import click
 
-from mesh.cli.options import debug_option, each_once, seconds_option, service_name, version_option, whole
+from mesh.cli.options import (
+    debug_option,
+    each_once,
+    mdp_option,
+    seconds_option,
+    service_name,
+    version_option,
+    whole,
+)
 from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
 from mesh.errors import ConfigError
 
@@ -34,6 +42,7 @@ CAPACITY = 1_000
     help="The out side of a hub; may be repeated.",
 )
 @seconds_option("--heartbeat", "Seconds between signs of life to the hubs; else 2.5.")
+@mdp_option
 @click.option("--address", metavar="EP", help="Listen here, too, and let the hubs tell; for code only.")
 @click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once; else 1,000.")
 @click.option("--processes", type=whole(1), metavar="N", help="Serve in N processes; for code only.")
@@ -52,6 +61,7 @@ def mesh_register(
     target: str,
     hubs: tuple[str, ...],
     heartbeat: float | None,
+    mdp: str,
     address: str | None,
     pool_size: int | None,
     processes: int | None,
@@ -76,13 +86,14 @@ def mesh_register(
             service=name,
             hubs=hubs,
             hub_heartbeat=heartbeat,
+            mdp=mdp,
             announce=address is not None,
             pool_size=pool_size,
             threads=threads or 0,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
     _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
-    ctx.exit(_stand_beside(name, target, hubs, heartbeat, pool_size))
+    ctx.exit(_stand_beside(name, target, hubs, heartbeat, mdp, pool_size))
 
 
 def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
@@ -94,7 +105,7 @@ def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
 
 
 def _stand_beside(
-    name: str, endpoint: str, hubs: tuple[str, ...], heartbeat: float | None, pool_size: int | None
+    name: str, endpoint: str, hubs: tuple[str, ...], heartbeat: float | None, mdp: str, pool_size: int | None
 ) -> int:
     import signal
 
@@ -103,7 +114,7 @@ def _stand_beside(
 
     begin_log()
     given = {} if heartbeat is None else {"heartbeat": heartbeat}
-    sidecar = Sidecar(name, endpoint, hubs, capacity=pool_size or CAPACITY, **given)
+    sidecar = Sidecar(name, endpoint, hubs, capacity=pool_size or CAPACITY, mdp=mdp, **given)
     stop = Stop(sidecar.stop, tell=True)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from mesh.cli.options import debug_option, each_once, seconds_option, service_name, services_option, whole
+from mesh.cli.options import (
+    debug_option,
+    each_once,
+    mdp_option,
+    seconds_option,
+    service_name,
+    services_option,
+    whole,
+)
 from mesh.cli.reporting import complain
 
 
@@ -26,6 +34,7 @@ from mesh.cli.reporting import complain
     metavar="EP",
     help="Register with this hub's out side as a worker of --service; may be repeated.",
 )
+@mdp_option
 @click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option(
@@ -51,6 +60,7 @@ def serve(
     connect: tuple[str, ...],
     service: str | None,
     hub: tuple[str, ...],
+    mdp: str,
     pool_size: int | None,
     heartbeat: float | None,
     processes: int,
@@ -83,6 +93,7 @@ def serve(
         service=service,
         connect=connect,
         hubs=hub,
+        mdp=mdp,
         pool_size=pool_size,
         heartbeat=heartbeat,
         threads=threads or 0,

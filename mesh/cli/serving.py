@@ -32,7 +32,8 @@ class Plan:
     """What the command line asks for.
 
     hubs: their out sides, where it registers. hub_heartbeat: seconds between signs of life to
-    them. announce: whether the hubs are told of the first endpoint that is bound.
+    them. mdp: the version of Majordomo that they speak. announce: whether the hubs are told of the
+    first endpoint that is bound.
     """
 
     target: str
@@ -41,6 +42,7 @@ class Plan:
     connect: tuple[str, ...] = ()
     hubs: tuple[str, ...] = ()
     hub_heartbeat: float | None = None
+    mdp: str = "0.2"
     announce: bool = False
     pool_size: int | None = None
     heartbeat: float | None = None
@@ -128,7 +130,7 @@ def _connect(server: Server, plan: Plan, bound: list[str]) -> None:
     if plan.hubs:
         heartbeat: dict[str, Any] = {} if plan.hub_heartbeat is None else {"heartbeat": plan.hub_heartbeat}
         address = _reachable(bound[0]) if plan.announce else None
-        server.register(server.name, plan.hubs, address=address, **heartbeat)
+        server.register(server.name, plan.hubs, address=address, mdp=plan.mdp, **heartbeat)
 
 
 def _reachable(endpoint: str) -> str:

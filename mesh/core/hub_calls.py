@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any, Final, Protocol
 
 from mesh.core import wire
-from mesh.core.channel import Ids
+from mesh.core.channel import Ids, control
 from mesh.core.dropped import Dropped
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration
@@ -18,6 +18,10 @@ from mesh.core.server_call import HubCall
 from mesh.core.server_session import MAX_OUT
 
 NO_EVENT: Final = b"a worker of mesh takes events of zerorpc, [header, name, args] in MessagePack"
+NO_STREAM: Final = (
+    "the answer is a stream of many, and this worker is registered by Majordomo 0.1, which takes one for a "
+    "call: return a list, or use a hub of 0.2"
+)
 
 
 class Session(Protocol):
@@ -44,6 +48,7 @@ class HubCalls:
         self._number = number
         self._registration = registration
         self._session = session
+        self._ids = ids
         self._busy = Refusal(ids, "the worker has too many answers to send already")
         # Of hubs of another make: a call by the client's address and message id.
         self._by_channel: dict[tuple[bytes, Any], bytes] = {}
@@ -94,6 +99,23 @@ class HubCalls:
     def send(self, peer: HubCall, event: bytes) -> None:
         """Give the hub an event of a call: the last one, where the session has done with it."""
         self._registration.answer(peer.token, event, peer not in self._session.channels)
+
+    def send_whole(self, peer: HubCall, event: bytes, now: float) -> None:
+        """As `send`, to a hub of Majordomo 0.1, which has one message for an answer and none before it."""
+        token, session = peer.token, self._session
+        if peer not in session.channels or token not in self._registration.tokens:
+            self.send(peer, event)
+            return
+        header, name = wire.outline(event)
+        channel = header.get("response_to")
+        if name == wire.STREAM:
+            error: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel}
+            end = wire.pack({**error, "refused": False}, wire.ERR, wire.plain_error("WireError", NO_STREAM))
+            self._registration.answer(token, end, True)
+            session.lost([peer])
+        elif name == wire.BEAT:
+            # Its client hears none and gives none, and has not gone for that.
+            session.receive(peer, control(self._ids, channel, wire.BEAT, 0), now)
 
     def lost(self) -> None:
         """The registration is over: its calls can't be answered any more."""

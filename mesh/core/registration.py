@@ -1,4 +1,4 @@
-"""A worker's registration with one hub: the worker's side of Majordomo 0.2 (ZeroMQ RFC 18).
+"""A worker's registration with one hub: the worker's side of Majordomo 0.2 (ZeroMQ RFC 18) or 0.1 (RFC 7).
 
 Frames come in with the present time; frames to send come out in `out`. Knows no socket: the
 driver tells when a connection stands and when it broke, and makes a new one at `connect_at`.
@@ -29,7 +29,17 @@ LONGEST_PAUSE: Final = 5.0
 STEADY: Final = 10.0
 """Seconds of registration after which it counts as one that had gone well."""
 
+VERSIONS: Final = {"0.1": 1, "0.2": 2}
+"""Of Majordomo, as users call them."""
+
 _HEAD: Final = b"MDPW02"
+_UNHEARD: Final = {
+    2: "it has said nothing since READY. A broker that speaks Majordomo 0.1 alone, as that of the ZeroMQ "
+    "Guide, says nothing to a worker of 0.2, or dies of it: for such a one use --mdp 0.1, or "
+    "register(…, mdp='0.1')",
+    1: "it has said nothing since READY. A broker that speaks Majordomo 0.2 alone says nothing to a worker "
+    "of 0.1: for such a one leave out mdp 0.1",
+}
 _LONG: Final = {mdp.PARTIAL: b"\x03", mdp.FINAL: b"\x04"}
 
 
@@ -44,16 +54,18 @@ class State(Enum):
 class Registration:
     """One service at one hub.
 
-    about: what the hub is told beyond the name, `capacity` (calls at once) among it. heartbeat:
-    seconds. welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as
-    the session knows them and as the hub does.
+    about: what the hub is told beyond the name, `capacity` (calls at once) among it; a hub of 0.1 is told
+    nothing. heartbeat: seconds. version: of Majordomo, 2 for 0.2, or 1 for 0.1, which knows no PARTIAL.
+    welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as the
+    session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
     strange: a message that no hub sends, until the driver has looked at it. why: the last reason to be out.
     connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
     """
 
-    def __init__(self, service: str, about: dict[str, Any], heartbeat: float) -> None:
+    def __init__(self, service: str, about: dict[str, Any], heartbeat: float, version: int = 2) -> None:
         self.service = service
+        self.version = version
         self.heartbeat = heartbeat
         self.state = State.AWAY
         self.welcome = False
@@ -76,6 +88,8 @@ class Registration:
         self._last_heard = 0.0
         self._next_beat = NEVER
         self._pause = 0.0
+        self._style = STANDARD[version]
+        self._met = False
 
     @property
     def capacity(self) -> int:
@@ -105,7 +119,8 @@ class Registration:
         self._next_beat = now + self.heartbeat
         self.wake_at = self._next_beat
         self._told = self.capacity
-        self.out.append(mdp.ready(self.service, {**self._about, "capacity": self._told}))
+        about = {**self._about, "capacity": self._told} if self.version == 2 else None
+        self.out.append(mdp.ready(self.service, about, self._style))
 
     def connecting(self) -> None:
         """The driver makes a new connection."""
@@ -113,8 +128,9 @@ class Registration:
 
     def broke(self, why: str, now: float, *, pause: float = 0.0) -> None:
         """The connection is of no more use; a new one is wanted after `pause` seconds."""
+        unheard = self.state is State.REGISTERED and not (self._met or self._misled)
         self.state = State.AWAY
-        self.why = why
+        self.why = f"{why}; {_UNHEARD[self.version]}" if unheard else why
         self.known = False
         self.batch = None
         self.tokens.clear()
@@ -161,7 +177,7 @@ class Registration:
         return ()
 
     def _heard(self, now: float) -> None:
-        self.welcome = True
+        self.welcome = self._met = True
         self._last_heard = now
         self._misled = ""
 
@@ -218,11 +234,14 @@ class Registration:
                     batch.add(code, address, event)
                 return
             self.release()
-        self.out.append([_HEAD, _LONG[code], address, b"", event])
+        if self.version == 2:
+            self.out.append([_HEAD, _LONG[code], address, b"", event])
+        elif final:
+            self.end(address, (event,))
 
     def end(self, address: bytes, body: Sequence[bytes]) -> None:
         """Tell the hub that a request of which nothing is kept has come to nothing."""
-        self.out.append(mdp.carried(STANDARD[2], Command.FINAL, address, body))
+        self.out.append(mdp.carried(self._style, Command.FINAL, address, body))
 
     def release(self) -> None:
         """Let go what waits in the batch."""
@@ -265,7 +284,7 @@ class Registration:
             self.batch = None
             self.tokens.clear()
             self._next_beat = self.wake_at = NEVER
-            self.out.append(mdp.disconnect())
+            self.out.append(mdp.disconnect(self._style))
 
     # Time
 
@@ -275,11 +294,14 @@ class Registration:
             self.wake_at = self.connect_at
             return
         self._last_heard = fairly_heard(self._last_heard, self.wake_at, now, self.interval)
+        if self.version == 1 and self.tokens:
+            # Brokers of 0.1 give heartbeats to workers that wait, and to no others.
+            self._last_heard = now
         lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
         if now >= lost_at:
             self.broke(self._misled or f"the hub was silent for {now - self._last_heard:.1f} s", now)
             return
         if now >= self._next_beat:
             self._next_beat = now + self.interval
-            self.out.append(mdp.heartbeat())
+            self.out.append(mdp.heartbeat(self._style))
         self.wake_at = min(self._next_beat, lost_at)

@@ -160,7 +160,10 @@ class HubLink:
     def send(self, peer: HubCall, event: bytes) -> None:
         """An event of a call, the last one where the session has done with it; it waits for `release`."""
         registration = self.registration
-        self._calls.send(peer, event)
+        if registration.version == 1:
+            self._calls.send_whole(peer, event, monotonic())
+        else:
+            self._calls.send(peer, event)
         if not registration.capacity:
             registration.leave_if_done()
         if registration.out:
@@ -242,7 +245,7 @@ class HubLink:
 
     def _lost(self, why: str, now: float) -> None:
         self.registration.broke(why, now)
-        self._ended(why)
+        self._ended(self.registration.why)
 
     def _ended(self, why: str) -> None:
         """The calls of the registration that is over can't be answered any more."""

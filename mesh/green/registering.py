@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from mesh.core import settings
 from mesh.core.majordomo import MANAGEMENT
-from mesh.core.registration import SLOWEST
+from mesh.core.registration import SLOWEST, VERSIONS
 from mesh.errors import ConfigError
 from mesh.names.endpoints import check_endpoint
 from mesh.names.model import NAME_RULE, is_service_name
 
 
-def check_registration(service: str, hub: str | Sequence[str], heartbeat: float) -> list[str]:
+def check_registration(service: str, hub: str | Sequence[str], heartbeat: float, mdp: str) -> list[str]:
     """The hubs' endpoints. Raises ConfigError."""
     if not isinstance(service, str) or not is_service_name(service):
         raise ConfigError(f"{service!r:.80} is no name of a service: {NAME_RULE}")
@@ -21,6 +21,10 @@ def check_registration(service: str, hub: str | Sequence[str], heartbeat: float)
             f"{service!r} can't be registered: names that begin with {MANAGEMENT!r} are a hub's own"
         )
     settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True)
+    if mdp not in VERSIONS:
+        raise ConfigError(
+            f"{mdp!r:.80} is no version of Majordomo: mdp is {' or '.join(map(repr, VERSIONS))}"
+        )
     if not isinstance(hub, (str, list, tuple)) or not hub:
         raise ConfigError(f"{hub!r:.80} is no hub: give the endpoint of its out side, or a list of them")
     endpoints = [hub] if isinstance(hub, str) else list(hub)

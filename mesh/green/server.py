@@ -12,7 +12,7 @@ import zmq
 
 from mesh.core import settings
 from mesh.core.methods import MethodTable
-from mesh.core.registration import SLOWEST, Registration
+from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_session import Limits
 from mesh.errors import ConfigError, MeshError
 from mesh.green.identity import myself
@@ -102,19 +102,26 @@ class Server(Life):
             self._port.attach(endpoint, "connect")
 
     def register(
-        self, service: str, hub: str | Sequence[str], *, heartbeat: float = 2.5, address: str | None = None
+        self,
+        service: str,
+        hub: str | Sequence[str],
+        *,
+        heartbeat: float = 2.5,
+        address: str | None = None,
+        mdp: str = "0.2",
     ) -> None:
         """Be a worker of a service at a hub, or at several.
 
         service: the name that callers use. hub: the endpoint of the hub's out side, or a list of
         them. heartbeat: seconds between signs of life to the hub, or less where it wants more; it
         takes a worker that was silent for three of them out. address: an endpoint where this
-        server can be called without the hub, for the hub to tell.
+        server can be called without the hub, for the hub to tell. mdp: "0.1" for brokers that speak no
+        newer Majordomo: they give one call at a time, and take no streams.
 
         A worker is given `pool_size` calls at once, 1,000 where there is no limit. It registers
         as soon as a hub is there, and again whenever the hub has forgotten it. Raises ConfigError.
         """
-        endpoints = check_registration(service, hub, heartbeat)
+        endpoints = check_registration(service, hub, heartbeat, mdp)
         if address is not None:
             check_endpoint(address)
         about = {"capacity": self._workers.capacity, **myself()}
@@ -127,7 +134,7 @@ class Server(Life):
                 if self._port.hubs.knows(endpoint, service):
                     raise ConfigError(f"{endpoint} is given twice: {service} is registered there already")
             for endpoint in endpoints:
-                self._port.register(endpoint, Registration(service, about, heartbeat))
+                self._port.register(endpoint, Registration(service, about, heartbeat, VERSIONS[mdp]))
 
     # Life
 

@@ -15,7 +15,7 @@ import gevent
 from mesh.core import settings, wire
 from mesh.core.channel import NEVER
 from mesh.core.health import Health
-from mesh.core.registration import LOST_AFTER, Registration
+from mesh.core.registration import LOST_AFTER, VERSIONS, Registration
 from mesh.core.sidecar import SidecarSession
 from mesh.errors import ConfigError
 from mesh.green import process
@@ -44,7 +44,8 @@ class Sidecar(Life):
 
     name: what callers call the service. endpoint: that program's, any server of zerorpc. hubs: the
     out sides of one or several. heartbeat: seconds between signs of life to the hubs, and without
-    one of the server until it is asked for one. capacity: calls at once that each hub may give.
+    one of the server until it is asked for one. capacity: calls at once that each hub may give. mdp: the
+    version of Majordomo that the hubs speak, "0.2" or "0.1".
 
     problem: why it has stopped by itself, "" where it has not. Raises ConfigError.
     """
@@ -59,8 +60,9 @@ class Sidecar(Life):
         *,
         heartbeat: float = 2.5,
         capacity: int = DEFAULT_CAPACITY,
+        mdp: str = "0.2",
     ) -> None:
-        hubs = check_registration(name, hubs, heartbeat)
+        hubs = check_registration(name, hubs, heartbeat, mdp)
         check_endpoint(endpoint)
         if endpoint.startswith("inproc:"):
             raise ConfigError(f"{endpoint!r}: a sidecar's server is another process; it has tcp:// or ipc://")
@@ -79,7 +81,7 @@ class Sidecar(Life):
         self._hubs = HubLinks(self._session, self._lock, wire.MAX_MESSAGE)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
-            self._hubs.add(hub, Registration(name, about, heartbeat))
+            self._hubs.add(hub, Registration(name, about, heartbeat, VERSIONS[mdp]))
         self._hosts = Hosts()
         self._timer: Any = None
         self._later: Any = None

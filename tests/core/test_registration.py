@@ -368,3 +368,55 @@ def test_a_hub_that_says_nonsense_changes_nothing(about: dict[str, Any]) -> None
     one.receive(mdp.heartbeat(about=about), 100.5)
     one.on_timer(101.0)
     assert commands(one) == [Command.HEARTBEAT] and one.wake_at == 102.0
+
+
+def of_01() -> Registration:
+    one = Registration("users", ABOUT, 1.0, version=1)
+    one.connected(100.0)
+    return one
+
+
+def test_a_hub_of_01_sees_the_frames_of_01_and_no_more() -> None:
+    one = of_01()
+    assert one.out == [[b"", b"MDPW01", b"\x01", b"users"]]
+    one.out.clear()
+    assert [*one.receive([b"", b"MDPW01", b"\x02", TOKEN, b"", b"event"], 100.5)] == [(TOKEN, b"event")]
+    one.tokens[TOKEN] = TOKEN
+    one.answer(TOKEN, b"item", False)
+    assert not one.out
+    one.answer(TOKEN, b"end", True)
+    one.on_timer(101.0)
+    one.leave()
+    assert one.out == [
+        [b"", b"MDPW01", b"\x03", TOKEN, b"", b"end"],
+        [b"", b"MDPW01", b"\x04"],
+        [b"", b"MDPW01", b"\x05"],
+    ]
+
+
+def test_a_hub_of_01_may_be_silent_while_its_worker_has_a_call() -> None:
+    one = of_01()
+    one.receive([b"", b"MDPW01", b"\x04"], 100.0)
+    one.tokens[TOKEN] = TOKEN
+    pass_until(one, 110.0)
+    assert one.state is State.REGISTERED
+    one.answer(TOKEN, b"end", True)
+    pass_until(one, 112.0)
+    assert one.state is State.REGISTERED
+    pass_until(one, 114.0)
+    assert one.why == "the hub was silent for 3.0 s"
+
+
+@pytest.mark.parametrize(("version", "advice"), [(1, "leave out mdp 0.1"), (2, "use --mdp 0.1")])
+def test_a_hub_that_never_spoke_may_speak_another_version(version: int, advice: str) -> None:
+    one = Registration("users", ABOUT, 1.0, version=version)
+    one.connected(100.0)
+    one.broke("the connection broke", 100.1)
+    assert one.why.startswith("the connection broke; it has said nothing since READY") and advice in one.why
+    one.connected(101.0)
+    one.receive(mdp.heartbeat(STANDARD[version]), 101.0)
+    one.broke("the connection broke", 101.1)
+    assert one.why == "the connection broke"
+    one.connected(102.0)
+    one.broke("the connection broke", 102.1)
+    assert one.why == "the connection broke"
