@@ -12,11 +12,11 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import zmq
 from zmq import backend
@@ -28,7 +28,7 @@ from hubs.orders import PATIENCE, have_done
 from hubs.router import Router
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
-from hubs.status import Values, summary, version
+from hubs.status import Values, summary, unserved, version
 from hubs.switch import Switch
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import MAX_BATCH
@@ -54,6 +54,9 @@ MARGIN: Final = 1.0
 LOG_EVERY: Final = 1.0
 STUCK_AFTER: Final = 2.0
 """Seconds without a turn; those of a busy hub take milliseconds."""
+
+T = TypeVar("T")
+"""What a look at a hub finds."""
 
 log = logging.getLogger("hubs")
 
@@ -129,8 +132,20 @@ class Broker:
 
     def status(self, patience: float) -> Values | None:
         """What it tells of itself, without the single workers; None where it is too busy for that."""
-        told: Future[Values] = Future()
-        self._order(partial(self._tell, told))
+        return self._ask(lambda: {**self._describe(), **summary(self.switch, time.monotonic())}, patience)
+
+    def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
+        return self._ask(partial(unserved, self.switch, services), patience)
+
+    def _ask(self, look: Callable[[], T], patience: float) -> T | None:
+        """What a look at the switch finds, in the thread; None where that does not come to it in time."""
+        told: Future[T] = Future()
+
+        def tell() -> None:
+            if told.set_running_or_notify_cancel():
+                told.set_result(look())
+
+        self._order(tell)
         try:
             return told.result(patience)
         except (TimeoutError, CancelledError):
@@ -311,10 +326,6 @@ class Broker:
                 self._send_all()
 
     # Orders
-
-    def _tell(self, told: Future[Values]) -> None:
-        if told.set_running_or_notify_cancel():
-            told.set_result({**self._describe(), **summary(self.switch, time.monotonic())})
 
     def _describe(self) -> Values:
         return {

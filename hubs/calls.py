@@ -86,7 +86,8 @@ class Calls(Sending):
     def _wake(self, at: float) -> None:
         self.wake_at = min(self.wake_at, at)
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """What a service is known by here: a queue hub may have one that is called anything."""
         only = self.settings.only
         return only if only is not None and self.settings.any_name else name
 

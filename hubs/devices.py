@@ -12,7 +12,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -166,6 +166,11 @@ class Device:
             "frames": {"in": carried.front, "out": carried.back},
             "bytes": {"in": carried.front_size, "out": carried.back_size},
         }
+
+    def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str]:
+        """It looks into no message, and so knows no service."""
+        kind = "queue of anonymous workers" if self.spec.anonymous else self.spec.type
+        return dict.fromkeys(services, f"hub {self.spec.name}, a {kind}, knows no services")
 
     def prod(self, now: float) -> None:
         pass

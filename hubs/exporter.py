@@ -10,7 +10,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
@@ -40,8 +40,9 @@ class State(NamedTuple):
     drains: bool = False
 
 
-Unready = Callable[[str, str | None], State]
-"""The state of those hubs, or of the one of that name among them."""
+Unready = Callable[[str, str | None, Sequence[str]], State]
+"""The state of those hubs, or of the one of that name among them, and whether they have workers of those
+services."""
 
 
 class Exporters:
@@ -166,12 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
         if path == METRICS:
             self._answer(200, self.server.page(self.server.endpoint), CONTENT_TYPE)
         elif path == READY:
-            self._answer_ready(parse_qs(query))
+            self._answer_ready(parse_qs(query, keep_blank_values=True))
         else:
             self._answer(404, f"see {METRICS} or {READY}\n")
 
     def _answer_ready(self, asked: dict[str, list[str]]) -> None:
-        problem, drains = self.server.unready(self.server.endpoint, asked.get("hub", [""])[-1] or None)
+        hub, services = asked.get("hub", [""])[-1] or None, asked.get("service", [])
+        problem, drains = self.server.unready(self.server.endpoint, hub, services)
         # HAProxy takes 404 for one that keeps the connections it has, and gets no new ones.
         unready = 404 if drains and asked.get("draining") == ["404"] else 503
         self._answer(unready if problem else 200, f"{problem or 'ready'}\n")

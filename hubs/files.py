@@ -70,7 +70,7 @@ def _hubs(text: str, path: str) -> Iterator[_Read]:
         for name, (key, _) in entries.items():
             if name != "hubs":
                 raise place.under(name).wrong(key, "stands beside 'hubs': move it into the hub it is for")
-        yield from _named(entries["hubs"][1], place.under("hubs"))
+        yield from named(entries["hubs"][1], place.under("hubs"))
     elif "in" not in entries and "out" not in entries:
         raise place.wrong(root, f"is no hub{_meant(entries)}: {_RIGHT}")
     else:
@@ -83,7 +83,7 @@ def _meant(names: Iterable[str]) -> str:
     return f" ({near!r} is not 'hubs')" if near else ""
 
 
-def _named(node: Node, place: Place) -> Iterator[_Read]:
+def named(node: Node, place: Place) -> Iterator[_Read]:
     if document.is_nothing(node) or (isinstance(node, MappingNode) and not node.value):
         raise place.wrong(node, "has no hub in it: write one, as in 'NAME: {in: …, out: …}'")
     if not isinstance(node, MappingNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from hubs.spec import HubSpec
@@ -44,8 +45,11 @@ class Hub(Protocol):
     def status(self, patience: float) -> Values | None:
         """What it tells of itself, as status.py has it; None where it can't within those seconds.
 
-        This and `stuck` may be called by any number of threads at any time.
+        This, `unserved` and `stuck` may be called by any number of threads at any time.
         """
+
+    def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
+        """Which of these services it has nobody for, each with the reason; None as in `status`."""
 
     def prod(self, now: float) -> None:
         """Have it take a turn, for `stuck`; to be called about every second, with time.monotonic."""

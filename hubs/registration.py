@@ -64,7 +64,7 @@ class Registration(Calls):
         if worker is not None:
             self._dismiss(worker, "registered twice", tell=True)
             return
-        name, about = self._named(message.service), message.about
+        name, about = self.named(message.service), message.about
         worker = Worker(address, name, message.style, about, now, now, asked=message.service)
         problem = self._problem(address[0], message.service, name)
         if problem:

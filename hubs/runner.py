@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hubs.broker import Broker
@@ -301,8 +301,30 @@ class Runner:
                 samples.append(Sample(spec.name, spec.type, values, drains))
         return exposition(samples)
 
-    def _unready(self, endpoint: str, name: str | None) -> State:
-        """Of the hubs that name it, "" where all take calls; name: of this one alone."""
+    def _unready(self, endpoint: str, name: str | None, services: Sequence[str] = ()) -> State:
+        """Of the hubs that name it, "" where all take calls, and one has workers of each of these services.
+
+        name: of this one alone.
+        """
+        state = self._unready_hubs(endpoint, name)
+        return state if state.problem or not services else State(self._unserved(endpoint, name, services))
+
+    def _unserved(self, endpoint: str, name: str | None, services: Sequence[str]) -> str:
+        """Which of the services none of these hubs has workers of that take calls; "" for none."""
+        give_up = time.monotonic() + TELL_WITHIN
+        problems: dict[str, list[str]] = {service: [] for service in services}
+        for running in self._hubs.copy().values():
+            spec = running.spec
+            if spec.prometheus != endpoint or name not in (None, spec.name):
+                continue
+            found = running.hub.unserved(list(problems), max(0.0, give_up - time.monotonic()))
+            if found is None:
+                found = dict.fromkeys(problems, f"hub {spec.name} does not answer")
+            problems = {one: [*before, found[one]] for one, before in problems.items() if one in found}
+        return "; ".join(dict.fromkeys(problem for found in problems.values() for problem in found))
+
+    def _unready_hubs(self, endpoint: str, name: str | None) -> State:
+        """As _unready, without a look at services."""
         running = {
             one.spec.name: one.hub for one in self._hubs.copy().values() if one.spec.prometheus == endpoint
         }

@@ -5,7 +5,7 @@ Reads the state of a switch, and changes nothing in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -58,6 +58,18 @@ def full(switch: Switch, now: float) -> Values:
     """The summary and the workers."""
     unlisted = max(0, len(switch.workers) - MAX_LISTED)
     return {**summary(switch, now), "workers": workers(switch, now), "unlisted": unlisted}
+
+
+def unserved(switch: Switch, names: Sequence[str]) -> dict[str, str]:
+    """Which of these services have no worker that takes calls, each with the reason."""
+    problems: dict[str, str] = {}
+    for name in names:
+        service = switch.services.get(switch.named(name))
+        if service is None or not len(service.pool):
+            problems[name] = f"hub {switch.settings.hub} has no worker of {name!r:.80}"
+        elif not any(map(service.pool.capacity, service.pool)):
+            problems[name] = f"no worker of {name!r:.80} at hub {switch.settings.hub} takes calls now"
+    return problems
 
 
 def _service(service: Service, now: float) -> Values:

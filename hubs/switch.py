@@ -133,7 +133,7 @@ class Switch(Registration):
             body = self._manage(message)
             self.out.append((client, mdp.answer(message.style, Command.FINAL, message.service, [body])))
             return
-        name, size = self._named(message.service), sum(map(len, message.body))
+        name, size = self.named(message.service), sum(map(len, message.body))
         call = Call(self._token(), client, name, message.body, size, now, now + self.settings.timeout)
         call.style, call.asked, call.channel = message.style, message.service, _channel_of(message.body)
         self._admit(call, now)
@@ -144,7 +144,7 @@ class Switch(Registration):
             return self._status("json", lambda values: json.dumps(values).encode())
         if message.service != "mmi.service":
             return b"501"
-        service = self.services.get(self._named(message.body[0].decode("utf-8", "replace")))
+        service = self.services.get(self.named(message.body[0].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.pool) else b"404"
 
     def _event(self, client: Address, payload: bytes, now: float, *, batched: bool = False) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -18,6 +19,7 @@ import pytest
 
 from hubs import exporter
 from hubs.broker import Broker
+from hubs.devices import Device
 from hubs.exporter import Exporters, State
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
@@ -131,7 +133,8 @@ def test_the_page_on_hubs_has_all_of_them() -> None:
 @pytest.fixture
 def exporters() -> Iterator[Exporters]:
     made = Exporters(
-        lambda endpoint: f"{endpoint}\n", lambda endpoint, name: State(name or "", "drains" in (name or ""))
+        lambda endpoint: f"{endpoint}\n",
+        lambda endpoint, name, services: State(",".join([*services, name or ""]), "drains" in (name or "")),
     )
     yield made
     made.close_others([])
@@ -180,6 +183,20 @@ def test_a_load_balancer_may_ask_whether_calls_are_taken(exporters: Exporters) -
     assert asked(where, "/ready?hub=failed&draining=404") == (503, "failed\n")
     assert asked(where, "/ready?draining=404") == (200, "ready\n")
     assert asked(where, "/ready?draining=404&hub=hub%20one%20drains") == (404, "hub one drains\n")
+
+
+def test_the_names_of_services_are_taken_from_the_address(exporters: Exporters) -> None:
+    exporters.open([at(ANY)])
+    where = address(exporters)
+    assert asked(where, "/ready?service=a%26b%20c&service=d+e&hub=h") == (503, "a&b c,d e,h\n")
+    assert asked(where, "/ready?service=&service=x") == (503, ",x,\n")
+
+
+def test_hubs_that_pass_messages_on_know_no_services() -> None:
+    for one in (spec("queue"), spec("streamer")):
+        device: Any = SimpleNamespace(spec=one)
+        kind = "queue of anonymous workers" if one.anonymous else "streamer"
+        assert Device.unserved(device, ["a"], 0.0) == {"a": f"hub one, a {kind}, knows no services"}
 
 
 def test_a_hub_is_stuck_that_takes_no_turn_for_two_seconds() -> None:
@@ -280,11 +297,17 @@ def test_hubs_of_a_process_behind_one_port(tmp_path: Path) -> None:
         with python(WORKER, hubs["calls"].out, "users", "7"):
             workers = 'mesh_hub_workers{hub="calls",service="users"}'
             found = eventually(lambda: one if workers in (one := scrape(port)) else None)
+            assert asked(("127.0.0.1", port), "/ready?service=users") == (200, "ready\n")
         assert found['mesh_hub_capacity{hub="calls",service="users"}'] == 7
         assert found['mesh_hub_up{hub="calls",type="majordomo"}'] == 1
         assert found['mesh_hub_up{hub="jobs",type="streamer"}'] == 1
         assert found['mesh_hub_frames_total{hub="jobs",side="in"}'] == 0
         assert not any("other" in name for name in found)
+        where = ("127.0.0.1", port)
+        assert asked(where, "/ready") == (200, "ready\n")
+        one, other = "hub calls has no worker of 'orders'", "hub jobs, a streamer, knows no services"
+        assert asked(where, "/ready?service=orders&hub=calls") == (503, f"{one}\n")
+        assert asked(where, "/ready?service=orders") == (503, f"{one}; {other}\n")
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
 

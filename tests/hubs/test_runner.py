@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hubs.claims import clash
-from hubs.exporter import Exporters
+from hubs.exporter import Exporters, State
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
 from hubs.sockets import AddressInUse
@@ -99,6 +99,11 @@ class FakeHub:
 
     def status(self, patience: float) -> Values | None:
         return {"uptime": 1.5, "frames": {"in": 7}} if self.spec.name != "busy" else None
+
+    def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
+        if self.spec.name == "busy":
+            return None
+        return {one: f"{self.spec.name} lacks {one}" for one in services if one != self.spec.service}
 
     def prod(self, now: float) -> None:
         self.prodded += 1
@@ -398,6 +403,38 @@ def test_hubs_that_drain_are_seen_until_they_end(
     assert seen(machine) == []
     assert not machine.runner._unready(PORT, None).drains
     assert unready(PORT, None) == "no hub runs"
+
+
+@pytest.mark.parametrize(
+    ("hub", "services", "problem"),
+    [
+        (None, ["users"], ""),
+        (None, ["orders"], ""),
+        (None, ["users", "orders"], ""),
+        (None, ["users", "jobs", "users"], "a lacks jobs; b lacks jobs"),
+        ("a", ["users"], ""),
+        ("a", ["orders"], "a lacks orders"),
+        ("c", ["users"], "no hub c runs"),
+        ("busy", ["users"], "no hub busy runs"),
+    ],
+)
+def test_one_of_the_hubs_is_to_have_each_service(
+    hub: str | None, services: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(
+        spec("a", 1, prometheus=PORT, service="users"),
+        spec("b", 3, prometheus=PORT, service="orders"),
+        spec("busy", 5, prometheus="tcp://127.0.0.1:8"),
+    )
+    assert machine.runner._unready(PORT, hub, services) == State(problem)
+
+
+def test_a_hub_that_can_not_tell_of_a_service_is_not_ready_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("busy", 1, prometheus=PORT))
+    assert machine.runner._unready(PORT, None) == State("")
+    assert machine.runner._unready(PORT, None, ["users"]) == State("hub busy does not answer")
 
 
 def test_a_hub_that_waits_for_its_place_is_not_ready(

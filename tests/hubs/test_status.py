@@ -259,3 +259,26 @@ def test_rubbish_has_no_name_and_raises_nothing(payload: bytes) -> None:
     name = peek.name_of(payload)
     assert name is None or type(name) is str
     peek.is_error(b"\x93\x80\xa3ERR" + payload)
+
+
+def test_a_service_has_nobody_where_no_worker_takes_calls() -> None:
+    bench = Bench(hub="box")
+    none = "hub box has no worker of 'users'"
+    assert status.unserved(bench.switch, ["users", "users"]) == {"users": none}
+    bench.register(b"w", "users", capacity=1)
+    bench.register(b"v", "orders", capacity=0)
+    bench.event(b"c", {"message_id": b"1", "service": "users"})
+    paused = "no worker of 'orders' at hub box takes calls now"
+    assert status.unserved(bench.switch, ["users", "orders"]) == {"orders": paused}
+    bench.worker_says(b"w", mdp.disconnect())
+    assert status.unserved(bench.switch, ["users"]) == {"users": none}
+
+
+def test_a_queue_has_one_service_whatever_it_is_called() -> None:
+    bench = Bench(hub="q", only="q", any_name=True)
+    assert set(status.unserved(bench.switch, ["users", "other"])) == {"users", "other"}
+    bench.register(b"w", "users", capacity=1)
+    assert status.unserved(bench.switch, ["users", "other"]) == {}
+    bench = Bench(only="users")
+    bench.register(b"w", "users", capacity=1)
+    assert set(status.unserved(bench.switch, ["users", "other"])) == {"other"}
