@@ -46,6 +46,25 @@ class RemoteError(MeshError):
         return remote_error, (self.name, self.msg, self.traceback, builtin and builtin.__name__)
 
 
+class MethodNotFound(RemoteError, NameError):  # type: ignore[misc]  # both have a `name`, which is text
+    """The server has no method of that name, and so has carried out nothing: the call is `refused`.
+
+    A NameError that a handler raises is a RemoteError and a NameError, but none of these.
+    """
+
+    fault = "caller"
+    http_status = 404
+
+    def __init__(self, msg: str, traceback: str | None = None) -> None:
+        RemoteError.__init__(self, "NameError", msg, traceback)
+
+    def __str__(self) -> str:
+        return self.msg
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MethodNotFound, (self.msg, self.traceback), {"refused": self.refused}
+
+
 class TimeoutExpired(MeshError, TimeoutError):
     """No answer within the timeout."""
 

@@ -15,7 +15,7 @@ import click
 
 from mesh.cli.lines import takes_more
 from mesh.cli.streams import OutputError, discard_output, prepare
-from mesh.errors import MeshError, RemoteError
+from mesh.errors import MeshError, MethodNotFound, RemoteError
 
 PATIENCE = 1.0
 """Seconds that whoever reads a server's lines has to make room for them."""
@@ -127,7 +127,7 @@ def report(error: BaseException, prog: str, state: State) -> int:
 
 def _text(error: MeshError, state: State) -> str:
     text = str(error) or type(error).__name__
-    if not isinstance(error, RemoteError):
+    if not isinstance(error, RemoteError) or isinstance(error, MethodNotFound):
         return text
     hint = " (--debug shows the remote traceback)" if error.traceback and not state.debug else ""
     return f"{state.subject} {text}{hint}".strip()

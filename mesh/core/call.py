@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh.core import settings
-from mesh.errors import LostRemote, MeshError, WireError
+from mesh.errors import LostRemote, MeshError, MethodNotFound, WireError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
@@ -40,8 +40,8 @@ def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
     A call goes out a second time only where no handler has seen it, or where the caller says
     that it may be carried out twice.
     """
-    if attempts > options.retries or isinstance(error, WireError):  # the same bytes fare no better
-        return False
+    if attempts > options.retries or isinstance(error, (WireError, MethodNotFound)):
+        return False  # the same bytes fare no better
     return error.refused or (options.idempotent and isinstance(error, LostRemote))
 
 

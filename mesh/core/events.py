@@ -121,7 +121,7 @@ class Handlers:
 
     def unknown(self, event: str) -> str:
         """What to say of an event that nobody handles."""
-        return str(self._table.unknown(event)) if self._table else ""
+        return self._table.unknown(event) if self._table else ""
 
 
 class Subscribed:

@@ -66,16 +66,16 @@ class MethodTable:
             raise TypeError(f"a method's name is text, not {type(method).__name__}")
         function = self.functions.get(method)
         if function is None:
-            raise self.unknown(method)
+            raise NameError(self.unknown(method))
         return function
 
-    def unknown(self, method: str) -> NameError:
-        """The error for a method that is not there."""
+    def unknown(self, method: str) -> str:
+        """What to say of a method that is not there."""
         near = difflib.get_close_matches(method[:100], self.exposed, 3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         if method in self.left_out:
             hint = f", for that {self.left_out[method].why}"
-        return NameError(f"{self.name} has no method {method!r:.100}{hint}")
+        return f"{self.name} has no method {method!r:.100}{hint}"
 
     def _inspect(self) -> dict[str, Any]:
         methods = {

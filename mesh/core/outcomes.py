@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from mesh import errors
 from mesh.core import wire
 from mesh.core.balance import Peer
 from mesh.core.client_call import Call
 from mesh.core.wire import Header, as_text
-from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
+from mesh.errors import LostRemote, MethodNotFound, Overloaded, RemoteError, TimeoutExpired, WireError
 
 MAX_NAME = 200
 """Characters of the class name of a remote error."""
+_OLD_UNKNOWN: Final = re.compile(
+    r"Traceback \(most recent call last\):\n"
+    r'  File "[^"\n]*\bzerorpc[/\\]core\.pyc?", line \d+, in _async_task\n'
+    r"(?:    [^\n]*\n)*"
+)
+"""How zerorpc-python's traceback begins where its server has found no handler: with one frame, its own.
+What a handler raises has others after it."""
 
 
 def expired(method: str, waited: float, peer: Peer | None, peers: Sequence[Peer]) -> TimeoutExpired:
@@ -58,25 +66,44 @@ def _refused(text: str) -> Overloaded:
 def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:
     """The exception that an ERR carries: of protocol 1 only its text, else name, text, traceback.
 
-    The header key `refused` marks an error of the server's own: True where no handler saw the call.
+    The header key `refused` marks an error of the server's own: True where no handler saw the call. Of
+    a method that does not exist it tells a mesh server's from a NameError that a handler raised; an old
+    server's is told by its traceback.
     """
     if type(args) is not list or not args:
         return WireError("the remote answered with an error that has no text")
     if len(args) < 2:
         return RemoteError("RemoteError", as_text(args[0]))
     name, msg = as_text(args[0])[:MAX_NAME], as_text(args[1])
+    trace = as_text(args[2]) if len(args) > 2 and args[2] else None
     refused = header.get("refused")
+    if name == wire.UNKNOWN_METHOD:
+        if refused is True:
+            return _no_method(msg, trace)
+        if trace and _is_old_unknown(trace, msg, method):
+            return _no_method(f"{peer.endpoint} has no method {method!r:.100}", trace)
     if refused is True or (refused is False and name in errors.BY_NAME):
         ended = "refused" if refused else "gave up"
         error = errors.BY_NAME.get(name, Overloaded)(f"{peer.endpoint} {ended} {method!r:.80}: {msg}")
         error.refused = refused
         return error
     builtin = header.get("builtin")
-    trace = as_text(args[2]) if len(args) > 2 and args[2] else None
     raised = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
     if trace and not _says_no_more(*args[:3]):
         raised.add_note(f"The remote traceback:\n{trace}")
     return raised
+
+
+def _no_method(msg: str, trace: str | None) -> MethodNotFound:
+    error = MethodNotFound(msg, trace)
+    error.refused = True
+    return error
+
+
+def _is_old_unknown(trace: str, msg: str, method: str) -> bool:
+    """Whether zerorpc-python's own code has raised it, in place of calling a handler."""
+    own_frame = _OLD_UNKNOWN.match(trace)
+    return msg == method and own_frame is not None and trace[own_frame.end() :] == f"NameError: {msg}\n"
 
 
 def _says_no_more(name: Any, msg: Any, trace: Any) -> bool:

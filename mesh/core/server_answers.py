@@ -61,6 +61,11 @@ class Answers:
             header["mesh"] = 1
         return self._pack([header, OK, [value]])
 
+    def unknown(self, call: ServerCall, msg: str) -> bytes:
+        """The ERR to a call of a method that does not exist, named as zerorpc's servers name it."""
+        self._forget(call)
+        return self._error(call.header, wire.UNKNOWN_METHOD, msg, "", {"refused": True})
+
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
         """The ERR to a request that no handler has seen."""
         return self._error(header, name, msg, "", {"refused": True})

@@ -29,6 +29,8 @@ MORE: Final = "_zpc_more"
 BEAT: Final = "_zpc_hb"
 PING: Final = "_zerorpc_ping"
 """The method of every server that says whether it is there."""
+UNKNOWN_METHOD: Final = "NameError"
+"""The name in the ERR for a method that does not exist, as zerorpc's clients know it."""
 
 Header = dict[str, Any]
 Event = tuple[Header, str, Any]

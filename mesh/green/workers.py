@@ -265,7 +265,7 @@ class Workers:
         with port.lock:
             self._session.dropped.add("unknown method", f"{call.method!r:.80}")
             if not call.given_up:
-                port.send(call.peer, self._session.failure(call, self._methods.unknown(call.method), ""))
+                port.send(call.peer, self._session.unknown(call, self._methods.unknown(call.method)))
 
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
         """Tell the log and the caller; whatever goes wrong in the telling, the caller has its answer."""

@@ -22,8 +22,9 @@ class TestMeshCallsPython(contract.MeshCallsAnOldServer):
         assert client.echo(values) == values
 
     def test_an_unknown_method(self, client: mesh.Client) -> None:
-        with pytest.raises(NameError, match="no_such_method"):
+        with pytest.raises(NameError, match="no_such_method") as caught:
             client.no_such_method()
+        assert type(caught.value) is mesh.MethodNotFound and caught.value.refused
 
     def test_an_exception_is_also_the_built_in_it_was(self, client: mesh.Client) -> None:
         with pytest.raises(KeyError) as caught:

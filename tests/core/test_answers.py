@@ -11,7 +11,7 @@ from mesh.core import wire
 from mesh.core.channel import ANSWERS, Ids, State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.server_session import ServerSession
-from mesh.errors import LostRemote, Overloaded, RemoteError, TimeoutExpired, WireError
+from mesh.errors import LostRemote, MethodNotFound, Overloaded, RemoteError, TimeoutExpired, WireError
 from tests.helpers.pair import ClientEnd, Connection, Pair, ServerEnd, World, lost, twice
 
 EVENTS = (
@@ -297,6 +297,46 @@ class TestErrorsOfPeers:
         assert isinstance(error, NameError) and isinstance(error, RemoteError)
         assert error.traceback and not hasattr(error, "__notes__")
 
+    @pytest.mark.parametrize("trace", ["", None, "NameError: users has no method 'gte'\n"])
+    def test_of_a_method_that_does_not_exist(self, trace: Any) -> None:
+        error = self.error(["NameError", "users has no method 'gte'", trace], refused=True)
+        assert type(error) is MethodNotFound and error.refused is True
+        assert (error.name, error.msg) == ("NameError", "users has no method 'gte'")
+        assert str(error) == "users has no method 'gte'" and not hasattr(error, "__notes__")
+
+    @pytest.mark.parametrize("said", [{}, {"refused": False}, {"refused": 1}, {"refused": None}])
+    def test_a_name_that_a_handler_lacks_is_none(self, said: dict[str, Any]) -> None:
+        error = self.error(["NameError", "name 'x' is not defined", "Traceback: …"], **said)
+        assert isinstance(error, NameError) and type(error) is not MethodNotFound
+        assert isinstance(error, RemoteError) and error.refused is False
+
+    CORE = '  File "/usr/lib/python3/dist-packages/zerorpc/core.py", line 152, in _async_task\n'
+    RAISES = "    raise NameError(event.name)\n"
+    HEAD = "Traceback (most recent call last):\n"
+
+    @pytest.mark.parametrize("lines", [RAISES, RAISES + "    ^^^^^^^^^^^^\n", ""])
+    def test_an_old_server_tells_it_by_the_frame_that_raised_it(self, lines: str) -> None:
+        error = self.error(["NameError", "echo", f"{self.HEAD}{self.CORE}{lines}NameError: echo\n"])
+        assert type(error) is MethodNotFound and error.refused is True
+        assert str(error) == "tcp://server:1 has no method 'echo'" and error.name == "NameError"
+
+    @pytest.mark.parametrize(
+        ("text", "trace"),
+        [
+            ("echo", f'{HEAD}{CORE}    functor()\n  File "users.py", line 1, in echo\nNameError: echo\n'),
+            ("other", f"{HEAD}{CORE}{RAISES}NameError: other\n"),
+            ("echo", f"{HEAD}{CORE.replace('_async_task', 'echo')}{RAISES}NameError: echo\n"),
+            ("echo", f"{HEAD}{CORE.replace('zerorpc', 'users')}{RAISES}NameError: echo\n"),
+            ("echo", f"{HEAD}{CORE}{RAISES}KeyError: echo\n"),
+            ("echo", f"{HEAD}{CORE}{RAISES}NameError: echo\n\nDuring handling …\n"),
+            ("echo", "NameError: echo\n"),
+            ("echo", None),
+        ],
+    )
+    def test_where_it_does_not_it_is_a_remote_error(self, text: str, trace: str | None) -> None:
+        error = self.error(["NameError", text, trace])
+        assert isinstance(error, NameError) and type(error) is not MethodNotFound
+
     def test_a_class_of_its_own_carries_its_builtin(self) -> None:
         error = self.error(["NotThere", "x", None], builtin="KeyError")
         assert isinstance(error, KeyError) and str(error) == "NotThere: x"
@@ -390,6 +430,19 @@ def test_a_mesh_client_shows_an_error_without_a_traceback_once(timeout: float | 
     pair.advance()
     assert isinstance(call.error, NameError) and isinstance(call.error, RemoteError)
     assert bool(call.error.traceback) is (timeout is None) and not hasattr(call.error, "__notes__")
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_an_old_client_is_told_of_a_method_that_does_not_exist_as_ever(version: int) -> None:
+    session = ServerSession(b"e" * 24, 5.0)
+    session.receive(b"peer", wire.pack({"message_id": b"1", "v": version}, "gte", []), 0.0)
+    call = session.ready.popleft()
+    header, name, args = wire.unpack(session.unknown(call, "users has no method 'gte'"))
+    text = "users has no method 'gte'"
+    plain = ["NameError", text, f"NameError: {text}\n"] if version > 1 else [f"NameError({text!r})"]
+    assert (name, args) == ("ERR", plain)
+    assert list(header) == ["message_id", "v", "response_to", "refused"]
+    assert not session.calls
 
 
 @pytest.mark.parametrize(("version", "three"), [(1, False), (0, False), (-5, False), (2, True), (3, True)])

@@ -11,7 +11,15 @@ from mesh.core import wire
 from mesh.core.balance import Peer, choose
 from mesh.core.call import LAST_PAUSE, Options, may_retry, pause
 from mesh.core.client_session import TRY_SILENT
-from mesh.errors import LostRemote, MeshError, Overloaded, RemoteError, TimeoutExpired, WireError
+from mesh.errors import (
+    LostRemote,
+    MeshError,
+    MethodNotFound,
+    Overloaded,
+    RemoteError,
+    TimeoutExpired,
+    WireError,
+)
 from tests.helpers.pair import ClientEnd, Connection, ServerEnd, World
 
 
@@ -170,6 +178,7 @@ def refused(error: MeshError) -> MeshError:
         (TimeoutExpired("x"), True, False),
         (refused(TimeoutExpired("x")), False, True),
         (refused(WireError("too large")), True, False),
+        (refused(MethodNotFound("x")), True, False),
         (RemoteError("KeyError", "a"), True, False),
         (RemoteError("KeyError", "a"), False, False),
     ],

@@ -50,6 +50,16 @@ def test_a_remote_error_can_be_copied_and_pickled(name: str, again: Any) -> None
         assert (twin.name, twin.msg, twin.traceback, str(twin)) == (name, "text", "trace", str(error))
 
 
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_so_can_one_of_a_method_that_does_not_exist(again: Any) -> None:
+    error = errors.MethodNotFound("users has no method 'gte'", "trace")
+    error.refused = True
+    twin = again(error)
+    assert type(twin) is errors.MethodNotFound and twin.refused is True
+    assert (twin.name, twin.msg, twin.traceback) == ("NameError", "users has no method 'gte'", "trace")
+    assert str(twin) == "users has no method 'gte'"
+
+
 def test_without_a_text_the_name_stands_alone() -> None:
     assert str(remote_error("KeyError", "", None)) == "KeyError"
 
@@ -119,6 +129,8 @@ def test_every_error_knows_itself(cls: Any) -> None:
         (errors.Unauthorized, PermissionError),
         (errors.WireError, ValueError),
         (errors.ConfigError, ValueError),
+        (errors.MethodNotFound, NameError),
+        (errors.MethodNotFound, RemoteError),
     ],
 )
 def test_what_a_python_programmer_would_catch(cls: type[MeshError], builtin: type[Exception]) -> None:

@@ -227,10 +227,20 @@ def test_an_unknown_method_has_no_traceback_and_no_line_in_the_log(
     caplog.set_level(logging.INFO, "mesh.server")
     for _ in range(20):
         error = failure(client.fin)
-        assert isinstance(error, NameError)
+        assert isinstance(error, NameError) and type(error) is mesh.MethodNotFound and error.refused
         assert error.msg == "Failing has no method 'fin'; did you mean 'fine'?"
         assert error.traceback is None
     assert [r.message for r in caplog.records if "dropped" not in r.message] == []
+
+
+def test_over_two_hops_it_is_an_error_of_the_handler(
+    client: mesh.Client, client_of: Callable[..., mesh.Client]
+) -> None:
+    """Whose method does exist: whoever calls it must not take it for one that has not run."""
+    front = client_of({"get": lambda: client.no_such_method()})
+    error = failure(front.get)
+    assert isinstance(error, NameError) and type(error) is not mesh.MethodNotFound
+    assert error.name == "MethodNotFound" and not error.refused
 
 
 def test_nothing_is_printed(client: mesh.Client, capfd: pytest.CaptureFixture[str]) -> None:

@@ -102,8 +102,9 @@ def test_calls_streams_keywords_and_errors(hub: tuple[Broker, str, str], serve: 
         with pytest.raises(KeyError) as caught:
             client.price("salt")
         assert "in price" in caught.value.traceback
-        with pytest.raises(NameError):
+        with pytest.raises(mesh.MethodNotFound) as unknown:
             client.nothing()
+        assert unknown.value.refused and "no method 'nothing'" in str(unknown.value)
     (worker,) = broker.switch.workers.values()
     eventually(lambda: not worker.calls, what="the slots to be free")
     assert shop.closed == 1

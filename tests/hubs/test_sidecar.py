@@ -127,6 +127,15 @@ class TestAnOldServer:
         assert (caught.value.name, caught.value.msg) == ("Odd", "no built-in")
         assert caught.value.traceback
 
+    def test_a_method_that_does_not_exist(self, stand: Stand, client: mesh.Client) -> None:
+        if stand.language == "python":
+            with pytest.raises(mesh.MethodNotFound, match="has no method 'no_such_method'") as caught:
+                client.no_such_method()
+            assert caught.value.refused
+        else:  # zerorpc-node answers nothing
+            with pytest.raises(mesh.TimeoutExpired):
+                client.with_options(timeout=0.5).no_such_method()
+
     def test_a_stream_with_credit(self, client: mesh.Client) -> None:
         assert list(client.count(2_000)) == list(range(2_000))
         assert list(client.count(0)) == []
@@ -402,6 +411,9 @@ def test_a_server_of_mesh_takes_keyword_arguments(tmp_path: Path) -> None:
     with standing(tmp_path, "majordomo", "mesh") as stand, stand.client() as client:
         assert client.add(a=1, b=2) == 3
         assert list(client.count(number=2_000)) == list(range(2_000))
+        with pytest.raises(mesh.MethodNotFound) as caught:
+            client.no_such_method()
+        assert caught.value.refused
         says(stand.sidecar, f"{stand.server.endpoint}, of mesh, is well")
 
 
