@@ -87,7 +87,6 @@ def listen(endpoint: str) -> tuple[str, socket.socket]:
     if transport != "tcp":
         raise ConfigError(f"{endpoint!r} can't be shared by processes: --processes needs tcp://HOST:PORT")
     host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
     try:
         listening = _listen("0.0.0.0" if host == "*" else host, 0 if port == "*" else int(port))
     except OSError as error:
@@ -96,7 +95,10 @@ def listen(endpoint: str) -> tuple[str, socket.socket]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # As libzmq does: a name means IPv4, also where its IPv6 address comes first, as that of localhost often does.
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

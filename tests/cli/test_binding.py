@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,23 @@ def test_a_shared_socket_tells_its_real_endpoint(host: str) -> None:
         assert endpoint.endswith(f":{port}") and port > 0
         assert not listening.getblocking()
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_a_name_with_an_ipv6_address_too_is_shared_where_clients_look_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = socket.getaddrinfo
+
+    def both(_host: str, port: int, family: int = 0, *more: int, **named: int) -> list[Any]:
+        """What there is to know of localhost on a usual Debian."""
+        wanted = [socket.AF_INET6, socket.AF_INET] if family == 0 else [family]
+        local = {socket.AF_INET6: "::1", socket.AF_INET: "127.0.0.1"}
+        return [one for each in wanted for one in ask(local[each], port, each, *more, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    endpoint, listening = listen("tcp://localhost:*")
+    with listening:
+        assert endpoint.startswith("tcp://127.0.0.1:")
 
 
 def test_a_shared_socket_whose_port_is_taken() -> None:
