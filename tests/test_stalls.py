@@ -25,7 +25,7 @@ import time
 
 import pytest
 
-from tests.helpers.peers import lacking
+from tests.helpers.requirements import lacking
 
 runs = []
 

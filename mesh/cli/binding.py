@@ -95,7 +95,7 @@ def listen(endpoint: str) -> tuple[str, socket.socket]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # As libzmq does: a name means IPv4, also where its IPv6 address comes first, as that of localhost often does.
+    # As libzmq does: a name means IPv4, also where it has an IPv6 address that comes first.
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]

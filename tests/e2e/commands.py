@@ -18,6 +18,7 @@ from subprocess import Popen, run
 import gevent
 
 from tests.helpers.processes import PATIENCE, ROOT, Process, Result
+from tests.helpers.requirements import require_terminals
 
 MESH = [sys.executable, "-m", "mesh.cli.main"]
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -145,6 +146,7 @@ class Terminal:
     """A command in a terminal of that many columns. A context manager."""
 
     def __init__(self, command: Sequence[str], columns: int, cwd: Path, lines: int = 40, **more: str) -> None:
+        require_terminals()
         self._screen, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         env = {**os.environ, **environment(**more), "TERM": "xterm"}

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.commands import environment
 from tests.helpers.processes import ROOT, Process, eventually
+from tests.helpers.requirements import require_terminals
 
 RUN = ROOT / "configs" / "demo" / "run.py"
 DEMO = [sys.executable, str(RUN)]
@@ -52,6 +53,7 @@ def session(leader: int) -> list[int]:
 
 
 def test_the_demo_comes_out_as_it_should() -> None:
+    require_terminals()
     began = time.monotonic()
     with Process(DEMO, env=environment()) as demo:
         assert demo.wait(timeout=100.0) == 0, demo.describe()

@@ -6,7 +6,6 @@ Without the peer a test is skipped, and fails where CI is set. Knows nothing of 
 from __future__ import annotations
 
 import importlib.util
-import os
 import random
 import shutil
 import socket
@@ -14,12 +13,12 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import msgpack
-import pytest
 
 from tests.helpers.processes import PATIENCE, ROOT, Process, eventually
+from tests.helpers.requirements import lacking
 
 Language = Literal["python", "node"]
 SCRIPTS = ROOT / "tests" / "peers"
@@ -35,13 +34,6 @@ def require(language: Language) -> None:
         there = shutil.which("node") is not None and (NODE_MODULES / "zerorpc").is_dir()
     if not there:
         lacking(f"the old zerorpc for {language} is not installed: run `make peers`")
-
-
-def lacking(reason: str) -> NoReturn:
-    """Skip the test that runs, or fail it in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ from mesh.core.channel import Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
 from tests.helpers.processes import PATIENCE, eventually
+from tests.helpers.requirements import require_localhost
 from tests.hubs.wires import ANY, Socket, Wires, spec
 
 
@@ -436,6 +437,7 @@ def test_an_endpoint_that_is_taken_away_is_free_for_others(wires: Wires, tmp_pat
 
 
 def test_a_change_that_fails_leaves_all_as_it_was(wires: Wires) -> None:
+    require_localhost()
     one = spec("queue")
     taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
     with running(one) as (device, before):

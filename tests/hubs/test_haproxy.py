@@ -16,8 +16,9 @@ import pytest
 import mesh
 from tests.e2e.commands import SERVICE, serving
 from tests.helpers.callers import Callers
-from tests.helpers.peers import free_port, lacking
+from tests.helpers.peers import free_port
 from tests.helpers.processes import ROOT, Process, eventually
+from tests.helpers.requirements import lacking
 from tests.hubs.cluster import Hub, connected, until_served_by, worker
 
 CLIENTS = 10
