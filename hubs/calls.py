@@ -77,6 +77,8 @@ class Calls(Sending):
         self._tokens = 0
         # By the message id; by our token where the client speaks Majordomo, and may use an id again.
         self.clients: dict[Address, dict[Any, Call]] = {}
+        if settings.only is not None:
+            self._service(settings.only)
 
     @property
     def calls(self) -> list[Call]:
@@ -98,6 +100,11 @@ class Calls(Sending):
             service = Service(name, Waiting(settings.queue, settings.queue_bytes))
             self.services[name] = service
         return service
+
+    def _called(self, name: str) -> str:
+        """A service's name for those who read it."""
+        service = self.services.get(name)
+        return (service and service.called) or name
 
     # What clients send
 
@@ -402,7 +409,7 @@ class Calls(Sending):
             self._count_refused(service, name)
         elif service is not None:
             service.tally.lost(self._now)
-        text = f"{call.asked or call.service or 'a call'}: {why}"
+        text = f"{call.asked or self._called(call.service) or 'a call'}: {why}"
         self._tell_error(call, name, text, refused=not seen)
 
     def _count_refused(self, service: Service | None, name: str) -> None:
@@ -422,7 +429,8 @@ class Calls(Sending):
         if only is None:
             return f"hub {hub!r} has no worker of {name!r:.80}: start one, or correct the name"
         at = next(iter(self._describe().get("out", ())), "ITS-OUT-ENDPOINT")
-        return f"hub {hub!r} has no worker: start one with 'mesh-register {only} TARGET --hub {at}'"
+        advice = f"mesh-register {self._called(only)} TARGET --hub {at}"
+        return f"hub {hub!r} has no worker: start one with '{advice}'"
 
     def _forget(self, call: Call) -> None:
         theirs = self.clients.get(call.client)
@@ -450,7 +458,9 @@ class Calls(Sending):
             self._wake(call.deadline)
         if not len(service.waiting) and not len(service.pool):
             forget_at = service.alone + FORGET_AFTER * self.settings.heartbeat
-            if not service.seen or now >= forget_at:
-                del self.services[service.name]
-            else:
+            if service.seen and now < forget_at:
                 self._wake(forget_at)
+            elif service.name == self.settings.only:
+                service.seen = False
+            else:
+                del self.services[service.name]

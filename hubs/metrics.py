@@ -77,7 +77,7 @@ def exposition(samples: Sequence[Sample]) -> str:
                 for hub, values in told
                 for service in values.get("services", ())
                 # Names that only clients know may be made up.
-                if service["workers"] or service["calls"]
+                if service["known"]
             ),
         )
     for label, metric in _BY_KIND:

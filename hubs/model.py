@@ -147,6 +147,7 @@ class Call:
 class Service:
     """One service: its workers and what waits for them.
 
+    called: what whoever looks at it reads: its name, or at a queue hub of any name that of the first worker.
     seen: it had a worker, not too long ago. alone: since when it has none.
     """
 
@@ -156,6 +157,7 @@ class Service:
     tally: Tally = field(default_factory=Tally)
     seen: bool = False
     alone: float = NEVER
+    called: str = ""
 
 
 def _printable(text: str) -> str:

@@ -85,6 +85,7 @@ class Registration(Calls):
             for call in service.waiting:
                 call.deadline = call.due
         service.alone = NEVER
+        service.called = service.called or worker.asked
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:
             self._acknowledge(worker)
@@ -100,14 +101,15 @@ class Registration(Calls):
 
     def _compare_names(self, worker: Worker, service: Service) -> None:
         """A queue hub that takes any name has one service all the same: two names may be a mistake."""
-        if not self.settings.any_name or worker.asked in self._names_told:
+        asked, called = worker.asked, service.called
+        if not self.settings.any_name or asked == called or asked in self._names_told:
             return
-        other = next((one.asked for one in service.pool if one.asked != worker.asked), None)
-        if other is not None and len(self._names_told) < MAX_SERVICES:
-            self._names_told.add(worker.asked)
+        if len(self._names_told) < MAX_SERVICES:
+            self._names_told.add(asked)
             text = (
-                f"workers of {worker.asked} get the same calls as those of {other}: a queue hub has one "
-                "service; name it with 'service:', or take type: majordomo for both"
+                f"workers of {asked} get the same calls as those of {called}: a queue hub has one service, "
+                f"here {called} as its first worker called it; name it with 'service:', or take "
+                "type: majordomo for both"
             )
             self.notes.append((WARNING, text))
 

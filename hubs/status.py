@@ -33,7 +33,8 @@ def version() -> str:
 
 def services(switch: Switch, now: float) -> list[Values]:
     """One map a service; times are seconds."""
-    return [_service(service, now) for service in switch.services.values()]
+    only = switch.settings.only
+    return [_service(service, only, now) for service in switch.services.values()]
 
 
 def workers(switch: Switch, now: float) -> list[Values]:
@@ -72,11 +73,13 @@ def unserved(switch: Switch, names: Sequence[str]) -> dict[str, str]:
     return problems
 
 
-def _service(service: Service, now: float) -> Values:
+def _service(service: Service, only: str | None, now: float) -> Values:
+    """known: it has workers, or had some of late, or is the hub's one; only clients know others."""
     pool, waiting, tally = service.pool, service.waiting, service.tally
     oldest = min((call.opened for call in waiting.first_of_each()), default=now)
     return {
-        "name": _name(service),
+        "name": service.called or service.name,
+        "known": service.seen or service.name == only,
         "workers": len(pool),
         "capacity": sum(map(pool.capacity, pool)),
         "busy": sum(map(pool.busy, pool)),
@@ -88,11 +91,6 @@ def _service(service: Service, now: float) -> Values:
         "refused": tally.refused,
         "rate": round(tally.rate(now), 2),
     }
-
-
-def _name(service: Service) -> str:
-    """What its workers call it: a queue hub need not know."""
-    return next((worker.asked for worker in service.pool), service.name)
 
 
 def _worker(worker: Worker, service: Service, now: float) -> Values:

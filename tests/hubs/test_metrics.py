@@ -31,6 +31,7 @@ WORKER = Path(__file__).with_name("worker.py")
 LINE = re.compile(r'[a-z_]+\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="(?:[^"\\\n]|\\.)*")*\} [0-9.e+-]+')
 SERVICE = {
     "name": "users",
+    "known": True,
     "workers": 2,
     "capacity": 20,
     "busy": 3,
@@ -112,7 +113,7 @@ def test_a_hub_that_drains_is_told_from_the_one_that_has_taken_its_name() -> Non
 
 def test_names_are_escaped_and_made_up_ones_left_out() -> None:
     odd = {**SERVICE, "name": 'a"b\\c\nd'}
-    made_up = {**SERVICE, "name": "made-up", "workers": 0, "calls": 0}
+    made_up = {**SERVICE, "name": "made-up", "known": False, "workers": 0, "calls": 0}
     text = exposition([Sample("a", "queue", broker(services=[odd, made_up]))])
     assert r'mesh_hub_workers{hub="a",service="a\"b\\c\nd"} 2' in text.splitlines()
     assert "made-up" not in text

@@ -56,6 +56,58 @@ def test_the_one_service_of_a_queue_hub_is_called_as_its_workers_call_it() -> No
     assert [one["service"] for one in values["workers"]] == ["users"]
 
 
+def names(bench: Bench) -> list[tuple[str, bool, int]]:
+    """Of the services: what they are called, whether they are known, and their workers."""
+    return [(one["name"], one["known"], one["workers"]) for one in status.services(bench.switch, bench.now)]
+
+
+@pytest.mark.parametrize("any_name", [True, False])
+def test_the_one_service_of_a_queue_hub_is_told_of_without_a_worker_too(any_name: bool) -> None:
+    """Whoever waits for the number of its workers to be 0 is to see it."""
+    own = "q"
+    called = "users" if any_name else own
+    bench = Bench(only=own, any_name=any_name, heartbeat=1.0)
+    assert names(bench) == [(own, True, 0)]
+    bench.pass_time(60.0)
+    assert names(bench) == [(own, True, 0)]
+    bench.register(b"w", called)
+    assert names(bench) == [(called, True, 1)]
+    bench.switch.unreachable((OUT, (b"w",)))
+    for _ in range(3):
+        assert names(bench) == [(called, True, 0)]
+        bench.switch.configure(bench.switch.settings)
+        bench.pass_time(60.0)
+
+
+def test_the_name_that_its_first_worker_gave_a_queue_hub_stays() -> None:
+    bench = Bench(only="q", any_name=True, hub="one", heartbeat=1.0)
+    bench.register(b"w", "users")
+    bench.worker_says(b"w", mdp.disconnect())
+    bench.register(b"v", "orders")
+    assert names(bench) == [("users", True, 1)]
+    assert bench.switch.notes[-1][1].startswith("workers of orders get the same calls as those of users")
+    bench.worker_says(b"v", mdp.disconnect())
+    bench.pass_time(60.0)
+    bench.sent()
+    bench.call(b"c", b"1")
+    bench.pass_time(1.1)
+    ((_, frames),) = bench.sent()
+    text = wire.unpack(frames[-1])[2][1]
+    assert text.startswith("users: hub 'one' has no worker: start one with 'mesh-register users TARGET")
+
+
+def test_a_service_of_a_majordomo_hub_is_told_of_for_ten_heartbeats_more() -> None:
+    bench = Bench(heartbeat=1.0)
+    bench.register(b"w", "users")
+    bench.call(b"c", b"1", service="made-up")
+    bench.switch.unreachable((OUT, (b"w",)))
+    assert names(bench) == [("users", True, 0), ("made-up", False, 0)]
+    bench.pass_time(9.0)
+    assert names(bench) == [("users", True, 0)]
+    bench.pass_time(2.0)
+    assert names(bench) == []
+
+
 def test_services_and_workers() -> None:
     bench = Bench(heartbeat=60.0)
     bench.register(
@@ -74,6 +126,7 @@ def test_services_and_workers() -> None:
     assert echo.pop("waiting_bytes") > 20
     assert echo == {
         "name": "echo",
+        "known": True,
         "workers": 1,
         "capacity": 2,
         "busy": 2,
