@@ -6,20 +6,28 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
 import gevent
 from gevent.pool import Pool
 
-import mesh
 from mesh.cli.hub_client import HubClient, is_silent
-from mesh.errors import MeshError, Overloaded, RemoteError, ServiceNotFound
+from mesh.cli.pinger import Pinger, Pong
+from mesh.errors import Overloaded, ServiceNotFound
 from mesh.names.model import Service
 
-PATIENCE = 1.0  # seconds that an endpoint has for its answer
+PATIENCE = 2.0
+"""Seconds that a server has for its answer."""
+SILENT_PATIENCE = 1.5
+"""Seconds more where it has taken the connection: for one whose loop is blocked its second thread answers,
+which steps in after 2.5 seconds."""
+HUB_PATIENCE = 1.0
+"""Seconds that a hub has for each of its two answers."""
 AT_ONCE = 100
 
-State = Literal["up", "down", "silent", "no workers", "paused", "-"]
+State = Literal["up", "full", "down", "silent", "no workers", "paused", "-"]
+UP: Final[frozenset[State]] = frozenset(("up", "full"))
+"""What is there and takes calls, be it that they have to wait."""
 
 
 class _Closes(Protocol):
@@ -33,7 +41,8 @@ C = TypeVar("C", bound=_Closes)
 class Health:
     """What a look at one endpoint found. ms: the round trip. workers: that a hub has of the service.
 
-    state: `-` where there is nothing to ask; `silent` where a connection stands, but no answer comes;
+    state: `full` of one that is up, but whose handlers or workers are all busy while calls wait; `-` where
+    there is nothing to ask; `silent` where a connection stands, but no answer comes;
     `no workers` and `paused` of a hub that is up, but has no worker of the service, or none that takes
     calls now.
     """
@@ -56,9 +65,8 @@ class _Told:
 class Checker:
     """Checks services again and again. A context manager, which closes the connections."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._patience = patience
-        self._clients: dict[str, mesh.Client] = {}
+    def __init__(self) -> None:
+        self._pingers: dict[str, Pinger] = {}
         self._hubs: dict[str, HubClient] = {}
         self._pool = Pool(AT_ONCE)
 
@@ -76,7 +84,7 @@ class Checker:
                 found.append([_of_hub(service, hubs[endpoint].get()) for endpoint in service.endpoints])
             else:
                 found.append([servers[endpoint].get() for endpoint in service.endpoints])
-        _close_others(self._clients, servers)
+        _close_others(self._pingers, servers)
         _close_others(self._hubs, hubs)
         return found
 
@@ -90,18 +98,18 @@ class Checker:
         gevent.sleep(seconds)
 
     def _ping(self, endpoint: str) -> Health:
-        client = self._clients.get(endpoint)
-        if client is None:
-            client = self._clients[endpoint] = mesh.connect(endpoint, timeout=self._patience)
-        _look(client)  # the first answer has to wait for the connection
-        began = perf_counter()
-        state = _look(client)
-        return Health(endpoint, state, _ms_since(began) if state == "up" else None)
+        pinger = self._pingers.get(endpoint)
+        if pinger is None:
+            pinger = self._pingers[endpoint] = Pinger(endpoint)
+        pong = pinger.ask(PATIENCE)
+        if pong.error is not None and is_silent(pong.error):
+            pong = pinger.ask(SILENT_PATIENCE)
+        return Health(endpoint, _of_server(pong), pong.ms)
 
     def _ask_hub(self, endpoint: str) -> _Told:
         client = self._hubs.get(endpoint)
         if client is None:
-            client = self._hubs[endpoint] = HubClient(endpoint, self._patience)
+            client = self._hubs[endpoint] = HubClient(endpoint, HUB_PATIENCE)
         client.ask()
         began = perf_counter()
         answer = client.ask()
@@ -120,18 +128,17 @@ class Checker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.kill()
-        _close_others(self._clients, ())
+        _close_others(self._pingers, ())
         _close_others(self._hubs, ())
 
 
-def _look(client: mesh.Client) -> State:
-    try:
-        client("_zerorpc_ping")
-    except (Overloaded, RemoteError):
-        return "up"  # it has no room for a ping, or does not know it, but it is there
-    except MeshError as error:
-        return "silent" if is_silent(error) else "down"
-    return "up"
+def _of_server(pong: Pong) -> State:
+    error = pong.error
+    if error is None:
+        return "full" if pong.load is not None and pong.load.full else "up"
+    if isinstance(error, Overloaded):
+        return "full"  # a hub, as it seems, that lets pings wait for workers of other makes
+    return "silent" if is_silent(error) else "down"
 
 
 def _answers_calls(service: Service) -> bool:
@@ -144,9 +151,17 @@ def _of_hub(service: Service, told: _Told) -> Health:
         return told.health
     # A queue hub has one service, whatever the registry calls it.
     row = next((one for one in told.services if told.type == "queue" or one.get("name") == service.name), {})
-    workers = row.get("workers") or 0
-    state: State = "no workers" if not workers else "up" if row.get("capacity") else "paused"
-    return replace(told.health, state=state, workers=workers)
+    return replace(told.health, state=_of_row(row), workers=row.get("workers") or 0)
+
+
+def _of_row(row: dict[str, Any]) -> State:
+    """From what a hub tells of a service."""
+    capacity, busy, waiting = (row.get(key) or 0 for key in ("capacity", "busy", "waiting"))
+    if not row.get("workers"):
+        return "no workers"
+    if not capacity:
+        return "paused"
+    return "full" if busy >= capacity and waiting else "up"
 
 
 def _ms_since(began: float) -> float:

@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": ("mesh.cli.serve", "serve", "Expose a module, class or object."),
     "call": ("mesh.cli.call", "call", "Call a method, or list the methods."),
     "inspect": ("mesh.cli.inspection", "inspect", "Show methods, signatures and docstrings."),
+    "ping": ("mesh.cli.ping", "ping", "Ask whether a service answers."),
     "publish": ("mesh.cli.send", "publish", "Publish one event to subscribers."),
     "push": ("mesh.cli.send", "push", "Hand one job to a puller."),
     "hub-status": ("mesh.cli.hub_status", "hub_status", "Show a hub's services, workers and queues."),

@@ -21,6 +21,7 @@ PATIENCE = 1.0
 """Seconds that whoever reads a server's lines has to make room for them."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_NOBODY = 3
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # 128 + SIGPIPE: what the shell shows for any program whose reader has gone
 

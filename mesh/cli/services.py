@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh.cli.options import debug_option, json_option, services_option
+from mesh.cli.options import complete_service, debug_option, json_option, services_option
 from mesh.cli.output import Printer
-from mesh.cli.reporting import complain
+from mesh.cli.reporting import EXIT_NOBODY, complain
 from mesh.cli.screen import show
 
 if TYPE_CHECKING:
-    from mesh.cli.health import Health
+    from mesh.cli.health import Checker, Health
     from mesh.names.catalog import Catalog
     from mesh.names.model import Service
 
@@ -26,23 +26,35 @@ REFRESH = 2.0  # seconds between two looks of --watch
 HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
 # What a narrow terminal can do without, the first to go first.
 OPTIONAL = ("SOURCE", "WORKERS", "TYPE")
-COLOURS = {"up": "green", "down": "red", "silent": "yellow", "no workers": "yellow", "paused": "yellow"}
+COLOURS = {
+    "up": "green",
+    "down": "red",
+    **dict.fromkeys(("full", "silent", "no workers", "paused"), "yellow"),
+}
 
 Checked = tuple["Service", Sequence["Health"]]
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_service)
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @json_option
 @services_option
 @debug_option
-def services(watch: bool, as_json: bool, services_file: str | None) -> None:
-    """Show every service of the registry: health, type, workers, endpoints and source.
+@click.pass_context
+def services(
+    ctx: click.Context, names: tuple[str, ...], watch: bool, as_json: bool, services_file: str | None
+) -> None:
+    """Show the services of the registry: health, type, workers, endpoints and source.
+
+    Without a NAME all of them. With NAMEs those, and the exit code is 3 if one has no endpoint that is up
+    or full, or the registry lacks it.
 
     Each endpoint is asked for a ping, and a hub for its status. HEALTH is up, down, silent where a
     connection stands but no answer comes, or - where there is nothing to ask: only servers of calls
-    (router) and hubs are. A hub that is up may have no workers of the service, or only such as take no
-    calls now: paused. MS is the round trip. WORKERS is how many of the service a hub has.
+    (router) and hubs are. full is up as well: all places are taken, and calls wait. A hub that is up may
+    have no workers of the service, or only such as take no calls now: paused. MS is the round trip.
+    WORKERS is how many of the service a hub has.
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.health import Checker
@@ -50,17 +62,53 @@ def services(watch: bool, as_json: bool, services_file: str | None) -> None:
 
     quiet_interrupt()
     catalog = Catalog(services_file)
-    known = catalog.services()
-    if not known:
+    for name in names:
+        _check_known(name, catalog)
+    if not catalog.services():
         complain("mesh services", _nothing(catalog))
     with Checker() as checker:
-        _show(Printer(as_json), [(s, h) for s, h in zip(known, checker.check(known), strict=True)], watch)
+        checked = _check(checker, catalog, names)
+        _show(Printer(as_json), checked, watch)
         while watch:
             checker.sleep(REFRESH)
             catalog.refresh(monotonic())
-            known = catalog.services()
-            checked = [(s, h) for s, h in zip(known, checker.check(known), strict=True)]
-            _show(Printer(as_json), checked, watch)
+            _show(Printer(as_json), _check(checker, catalog, names), watch)
+    missed = [f"{service.name} ({_states(healths)})" for service, healths in checked if not _is_up(healths)]
+    if names and missed:
+        complain("mesh", f"not up: {', '.join(missed)}")
+        ctx.exit(EXIT_NOBODY)
+
+
+def _check_known(name: str, catalog: Catalog) -> None:
+    """Raise ServiceNotFound, with the nearest names, for one that the registry lacks."""
+    from mesh.names.endpoints import is_endpoint
+    from mesh.names.resolver import resolve
+
+    if is_endpoint(name):
+        raise click.UsageError(f"{name!r:.80} is no name of a service: for an endpoint there is mesh ping")
+    resolve(name, catalog)
+
+
+def _check(checker: Checker, catalog: Catalog, names: Sequence[str]) -> list[Checked]:
+    """The health of the services of these names, of all where there are none; in their order."""
+    known = catalog.services()
+    if names:
+        by_name = {service.name: service for service in known}
+        known = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
+    return list(zip(known, checker.check(known), strict=True))
+
+
+def _is_up(healths: Sequence[Health]) -> bool:
+    """Whether a service can be called, by one of its endpoints at least."""
+    from mesh.cli.health import UP
+
+    return any(health.state in UP for health in healths)
+
+
+def _states(healths: Sequence[Health]) -> str:
+    """What its endpoints are, each state once."""
+    states = ["can't be asked" if health.state == "-" else health.state for health in healths]
+    return ", ".join(dict.fromkeys(states))
 
 
 def _nothing(catalog: Catalog) -> str:

@@ -131,12 +131,7 @@ def connect(
     """
     check_settings(heartbeat, max_message)
     service, source = _find(target, services)
-    if service.type != "router":
-        raise ConfigError(
-            f"{service.name} is of type {service.type!r} ({service.source}), which takes no calls"
-        )
-    if service.key is not None:
-        raise ConfigError(f"{service.name} has a key ({service.source}); this release can't encrypt yet")
+    check_takes_calls(service)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries or 0)
@@ -145,6 +140,16 @@ def connect(
     client = Client(service, connection, options)
     connection.caller()
     return client
+
+
+def check_takes_calls(service: Service) -> None:
+    """Raise ConfigError for a service that no client of this release can call."""
+    if service.type != "router":
+        raise ConfigError(
+            f"{service.name} is of type {service.type!r} ({service.source}), which takes no calls"
+        )
+    if service.key is not None:
+        raise ConfigError(f"{service.name} has a key ({service.source}); this release can't encrypt yet")
 
 
 def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:

@@ -1,4 +1,4 @@
-"""What is made of a hub's answer, for one of the services that it may have."""
+"""What is made of the answers of hubs and servers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.health import Health, _look, _of_hub, _Told
-from mesh.errors import LostRemote, Overloaded, RemoteError
+from mesh.cli.health import Health, _of_hub, _of_server, _Told
+from mesh.cli.pinger import Load, Pong, _read
+from mesh.errors import LostRemote, Overloaded, TimeoutExpired
 from mesh.names.model import Service
 
 HUB = "tcp://127.0.0.1:1"
 USERS = Service("users", (HUB,), hub=True)
 
 
-def row(name: str, workers: int, capacity: int) -> dict[str, Any]:
-    return {"name": name, "workers": workers, "capacity": capacity}
+def row(name: str, workers: int, capacity: int, busy: int = 0, waiting: int = 0) -> dict[str, Any]:
+    return {"name": name, "workers": workers, "capacity": capacity, "busy": busy, "waiting": waiting}
 
 
 @pytest.mark.parametrize(
     ("kind", "rows", "state", "workers"),
     [
         ("majordomo", [row("other", 3, 3), row("users", 2, 20)], "up", 2),
+        ("majordomo", [row("users", 2, 20, 20, 1)], "full", 2),
+        ("majordomo", [row("users", 2, 20, 21, 1)], "full", 2),
+        ("majordomo", [row("users", 2, 20, 20, 0)], "up", 2),
+        ("majordomo", [row("users", 2, 20, 19, 1)], "up", 2),
         ("majordomo", [row("users", 2, 0)], "paused", 2),
+        ("majordomo", [row("users", 2, 0, 2, 5)], "paused", 2),
         ("majordomo", [row("users", 0, 0)], "no workers", 0),
         ("majordomo", [row("other", 3, 3)], "no workers", 0),
         ("majordomo", [], "no workers", 0),
@@ -42,17 +48,41 @@ def test_a_hub_that_does_not_tell(health: Health) -> None:
     assert _of_hub(USERS, _Told(health)) == health
 
 
+def expired(*, sent: bool) -> TimeoutExpired:
+    error = TimeoutExpired("no answer")
+    error.refused = not sent
+    return error
+
+
 @pytest.mark.parametrize(
-    ("error", "state"),
+    ("pong", "state"),
     [
-        (RemoteError("NameError", "no such method"), "up"),
-        (Overloaded("1000 calls wait already"), "up"),
-        (LostRemote("the connection broke"), "down"),
+        (Pong(HUB, "users", 0.5), "up"),
+        (Pong(HUB, "users", 0.5, Load(1, 1, 0)), "up"),
+        (Pong(HUB, "users", 0.5, Load(0, 1, 1)), "up"),
+        (Pong(HUB, "users", 0.5, Load(1, 1, 1)), "full"),
+        (Pong(HUB, error=Overloaded("1000 calls wait already")), "full"),
+        (Pong(HUB, error=LostRemote("the connection broke")), "down"),
+        (Pong(HUB, error=expired(sent=False)), "down"),
+        (Pong(HUB, error=expired(sent=True)), "silent"),
     ],
 )
-def test_whoever_refuses_a_ping_is_there(error: Exception, state: str) -> None:
-    def client(method: str) -> None:
-        raise error
+def test_the_state_of_a_server(pong: Pong, state: str) -> None:
+    assert _of_server(pong) == state
 
-    look: Any = _look
-    assert look(client) == state
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (["pong", "users"], ("users", None)),
+        (["pong", "users", {"running": 1, "most": 2, "waiting": 3}], ("users", Load(1, 2, 3))),
+        (["pong", "users", {"running": 1, "most": "2", "waiting": 3}], ("users", None)),
+        (["pong", "users", []], ("users", None)),
+        (["pong", 1], ("", None)),
+        (["pong"], ("", None)),
+        ("pong", ("", None)),
+        (None, ("", None)),
+    ],
+)
+def test_what_an_answer_to_a_ping_tells(answer: Any, found: Any) -> None:
+    assert _read(answer) == found
