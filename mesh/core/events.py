@@ -115,6 +115,11 @@ class Handlers:
         return partial(self._all, event)
 
     @property
+    def hidden(self) -> dict[str, str]:
+        """As MethodTable's."""
+        return self._table.hidden if self._table is not None else {}
+
+    @property
     def left_out(self) -> dict[str, LeftOut]:
         """As MethodTable's."""
         return self._table.left_out if self._table is not None else {}

@@ -29,12 +29,11 @@ _PLAIN_DESCRIPTORS = (classmethod, staticmethod, partialmethod, singledispatchme
 class LeftOut(NamedTuple):
     """An attribute with a public name that is not exposed.
 
-    why: goes on after the name, as in "is a class". raised: to look at it raised. usual: whoever has
-    written the target does not take it for a method.
+    why: goes on after the name, as in "is a class". usual: whoever has written the target does not
+    take it for a method.
     """
 
     why: str
-    raised: bool = False
     usual: bool = False
 
 
@@ -48,12 +47,14 @@ Look = Callable[[str], Function | LeftOut | None]
 class Exposed:
     """What is exposed of a target.
 
-    name: what the target calls itself. functions: by the names of the methods. left_out: what is not
-    exposed, by name. Raises ValueError for a target of which nothing could be.
+    name: what the target calls itself. functions: by the names of the methods. hidden: the names that
+    could not be looked at, each with what that raised. left_out: what else is not exposed, by name.
+    Raises ValueError for a target of which nothing could be.
     """
 
     def __init__(self, target: Any) -> None:
         self.functions: dict[str, Function] = {}
+        self.hidden: dict[str, str] = {}
         self.left_out: dict[str, LeftOut] = {}
         _check(target)
         if inspect.isclass(target):
@@ -74,7 +75,8 @@ class Exposed:
             try:
                 found = look(name)
             except Exception as exc:  # noqa: BLE001 - it is code of the target's own
-                found = LeftOut(f"raised {_said(exc)} when it was looked at", raised=True)
+                self.hidden[name] = _said(exc)
+                continue
             if isinstance(found, LeftOut):
                 self.left_out[name] = found
             elif found is not None:

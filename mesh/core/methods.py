@@ -38,16 +38,18 @@ def is_stream(function: Function) -> bool:
 class MethodTable:
     """The exposed methods by name, and the built-in ones that every zerorpc server has.
 
-    left_out: what is not exposed of the target, by name. Raises ValueError where nothing can be exposed.
+    hidden: the names that could not be looked at, each with what that raised. left_out: what else is not
+    exposed of the target. Raises ValueError where nothing can be exposed.
     """
 
     def __init__(self, target: Any, name: str | None = None) -> None:
         found = Exposed(target)
         self.name = name or found.name
         self.exposed = found.functions
-        self.left_out = found.left_out
+        self.hidden, self.left_out = found.hidden, found.left_out
         if not self.exposed:
-            why = "; ".join(f"{name!r} {left_out.why}" for name, left_out in self.left_out.items())
+            hidden = [f"to look at {name!r} raised {why}" for name, why in self.hidden.items()]
+            why = "; ".join([*hidden, *(f"{name!r} {one.why}" for name, one in self.left_out.items())])
             raise ValueError(f"{self.name} has no public method to expose{why and ': '}{why:.500}")
         self.functions: dict[str, Function] = {**self.exposed, **self._built_in()}
 
@@ -73,8 +75,9 @@ class MethodTable:
         """What to say of a method that is not there."""
         near = difflib.get_close_matches(method[:100], self.exposed, 3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        if method in self.left_out:
-            hint = f", for that {self.left_out[method].why}"
+        why = self._reasons().get(method)
+        if why is not None:
+            hint = f", for that {why}"
         return f"{self.name} has no method {method!r:.100}{hint}"
 
     def _inspect(self) -> dict[str, Any]:
@@ -82,8 +85,12 @@ class MethodTable:
             name: {"args": args_of(function), "doc": doc_of(function), "signature": signature_of(function)}
             for name, function in self.exposed.items()
         }
-        left_out = {name: one.why for name, one in self.left_out.items()}
-        return {"name": self.name, "methods": methods, "left_out": left_out}
+        return {"name": self.name, "methods": methods, "left_out": self._reasons()}
+
+    def _reasons(self) -> dict[str, str]:
+        """Of all that is not exposed."""
+        hidden = {name: f"raised {why} when it was looked at" for name, why in self.hidden.items()}
+        return hidden | {name: one.why for name, one in self.left_out.items()}
 
 
 def doc_of(function: Function) -> str | None:

@@ -61,6 +61,8 @@ class Inlet(Life):
             self._handlers = Handlers(handler)
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
+        for hidden, why in self._handlers.hidden.items():
+            log.warning("%r handles no events, for to look at it raised %s", hidden, why)
         tell_left_out(log, "handles no events", self._handlers.left_out)
         self._queue_size = queue_size
         self._ends = EventSocket(role, self._set_options, max_message)

@@ -52,13 +52,10 @@ class Limiter:
 
 def tell_left_out(log: logging.Logger, subject: str, left_out: Mapping[str, LeftOut]) -> None:
     """Say once what is not exposed of a target that whoever wrote it may take for a method."""
-    for name, one in left_out.items():
-        if one.raised:
-            log.warning("%s: %r %s", subject, name, one.why)
-    others = [f"{name!r} {one.why}" for name, one in left_out.items() if not (one.raised or one.usual)]
-    if others:
-        more = f"; and {len(others) - MAX_LEFT_OUT} more" if len(others) > MAX_LEFT_OUT else ""
-        log.info("%s: %s%s", subject, "; ".join(others[:MAX_LEFT_OUT]), more)
+    told = [f"{name!r} {one.why}" for name, one in left_out.items() if not one.usual]
+    if told:
+        more = f"; and {len(told) - MAX_LEFT_OUT} more" if len(told) > MAX_LEFT_OUT else ""
+        log.info("%s: %s%s", subject, "; ".join(told[:MAX_LEFT_OUT]), more)
 
 
 def trace_of(exc: BaseException, file: str) -> str:

@@ -70,6 +70,8 @@ class Server(Life):
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         self.name = self._methods.name
+        for hidden, why in self._methods.hidden.items():
+            log.warning("%s: %r is not exposed, for to look at it raised %s", self.name, hidden, why)
         tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
         self._port = Port(self.name, heartbeat, limits or Limits())
         self._workers = Workers(self._methods, pool_size, threads)

@@ -175,7 +175,7 @@ def test_a_class_that_fails_has_the_line(shop: Path) -> None:
         ("acme.shop:VERSION", "is of type str"),
         (
             "acme.shop:Picky",
-            "no public method to expose: 'get' raised ValueError: not now at ",
+            "no public method to expose: to look at 'get' raised ValueError: not now at ",
         ),
         ("acme.shop:odd.name", "acme.shop.odd.name can't be had: RuntimeError: no name at "),
         ("acme.shop:helper", "is a function"),
