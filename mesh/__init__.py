@@ -22,7 +22,7 @@ from mesh.errors import (
 )
 
 if TYPE_CHECKING:
-    from mesh.core.methods import stream
+    from mesh.core.methods import expected, stream
     from mesh.green.client import Client, connect
     from mesh.green.events import Publisher, Pusher
     from mesh.green.receivers import Puller, Subscriber
@@ -46,6 +46,7 @@ __all__ = [
     "Unauthorized",
     "WireError",
     "connect",
+    "expected",
     "stream",
 ]
 
@@ -58,6 +59,7 @@ _LAZY = {
     "Pusher": "mesh.green.events",
     "Subscriber": "mesh.green.receivers",
     "Puller": "mesh.green.receivers",
+    "expected": "mesh.core.methods",
     "stream": "mesh.core.methods",
 }
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
-from mesh.core.exposure import Exposed, Function, read
+from mesh.core import settings
+from mesh.core.exposure import MAX_WRAPPED, Exposed, Function, read
 from mesh.core.wire import cannot_travel
 
 F = TypeVar("F", bound=Function)
 
 _STREAM_MARK = "__mesh_stream__"
+_EXPECTED_MARK = "__mesh_expected__"
 _FIRST_LINE = re.compile(r"^[\w.]+(\(.*?\))(?:\s*->.*)?\s*$")
 
 
@@ -33,6 +37,30 @@ def is_stream(function: Function) -> bool:
         return getattr(function, _STREAM_MARK, False) is True
     except Exception:  # noqa: BLE001
         return False
+
+
+def expected(*classes: type[BaseException]) -> Callable[[F], F]:
+    """Mark a handler that raises such exceptions, or those of subclasses, in the ordinary course of things.
+
+    They reach the caller as any other; the log has them at level INFO, not ERROR. Raises ConfigError.
+    """
+    checked = settings.exceptions("expected", classes)
+
+    def mark(function: F) -> F:
+        setattr(function, _EXPECTED_MARK, (*expected_of(function), *checked))
+        return function
+
+    return mark
+
+
+def expected_of(function: Function) -> tuple[type[BaseException], ...]:
+    """What a handler was marked with by `expected`, also within a partial."""
+    for _ in range(MAX_WRAPPED):
+        if type(function) is not partial:
+            break
+        function = function.func
+    marked = read(function, _EXPECTED_MARK)
+    return marked if type(marked) is tuple else ()
 
 
 class MethodTable:

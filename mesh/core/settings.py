@@ -54,5 +54,14 @@ def flag(name: str, value: Any) -> None:
         raise _wrong(name, "True or False", value, False)
 
 
+def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
+    """The classes of exceptions that a class, or a sequence of them, gives. Raises ConfigError."""
+    classes = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise _wrong(name, "an exception class or several in a tuple", cls, False)
+    return classes
+
+
 def _wrong(name: str, wanted: str, value: Any, none: bool) -> ConfigError:
     return ConfigError(f"{name} must be {wanted}{', or None' if none else ''}; not {value!r:.80}")

@@ -21,6 +21,7 @@ from gevent.pool import Pool
 from mesh.core import events, settings
 from mesh.core.dropped import Dropped
 from mesh.core.events import Handlers
+from mesh.core.methods import expected_of
 from mesh.errors import ConfigError, WireError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
@@ -247,7 +248,8 @@ class Inlet(Life):
             more = self._limiter.passes((name, type(exc)), monotonic())
             if more is not None:
                 trace = in_short(trace_of(exc, __file__), exc)
-                log.error("%s: the handler of %.80r raised %s%s", self._ends.name, name, trace, more)
+                level = logging.INFO if issubclass(type(exc), expected_of(function)) else logging.ERROR
+                log.log(level, "%s: the handler of %.80r raised %s%s", self._ends.name, name, trace, more)
             return
         if process.generation() != self._generation:
             process.handler_ended(None, self._in_main)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import monotonic
 from typing import Any
 
@@ -41,7 +41,8 @@ class Server(Life):
     target: what is exposed; a class is instantiated. name: what it calls itself, by default the
     target's name. pool_size: handlers that run at once, None for 10,000. heartbeat: seconds,
     None for none. threads: native threads in which the handlers run, 0 for greenlets of the
-    server's own loop. limits: what peers may fill.
+    server's own loop. limits: what peers may fill. expected: exceptions that handlers raise in the
+    ordinary course of things: the log has them at level INFO, and all others at ERROR.
 
     Raises ConfigError for a target without a public method.
     """
@@ -57,10 +58,12 @@ class Server(Life):
         *,
         threads: int = 0,
         limits: Limits | None = None,
+        expected: type[BaseException] | Collection[type[BaseException]] = (),
     ) -> None:
         settings.count("pool_size", pool_size, none=True)
         settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
         settings.count("threads", threads, 0)
+        expecting = settings.exceptions("expected", expected)
         if not isinstance(name, str | None):
             raise ConfigError(f"name must be text, not {name!r:.80}")
         if not isinstance(limits, Limits | None):
@@ -74,7 +77,7 @@ class Server(Life):
             log.warning("%s: %r is not exposed, for to look at it raised %s", self.name, hidden, why)
         tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
         self._port = Port(self.name, heartbeat, limits or Limits())
-        self._workers = Workers(self._methods, pool_size, threads)
+        self._workers = Workers(self._methods, pool_size, threads, expecting)
         Life.__init__(self, self.name)
 
     # Endpoints

@@ -20,7 +20,7 @@ import greenlet
 from gevent.event import Event
 from gevent.hub import Hub
 
-from mesh.core.methods import MethodTable, is_stream
+from mesh.core.methods import MethodTable, expected_of, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.errors import name_of
 from mesh.green import process
@@ -64,12 +64,20 @@ class Workers:
     """Carries out the calls of one port.
 
     pool_size: handlers at once, or None for MAX_RUNNING. threads: native threads in which the
-    handlers run, 0 for greenlets; a stream that waits for credit is in none.
+    handlers run, 0 for greenlets; a stream that waits for credit is in none. expected: exceptions of
+    handlers that are no errors for the log.
     """
 
-    def __init__(self, methods: MethodTable, pool_size: int | None, threads: int) -> None:
+    def __init__(
+        self,
+        methods: MethodTable,
+        pool_size: int | None,
+        threads: int,
+        expected: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self._methods = methods
         self._functions = methods.functions
+        self._expected = expected
         self._most = pool_size or MAX_RUNNING
         self._limit = self._offered = min(self._most, threads or MAX_RUNNING)
         self._lent = 0
@@ -288,9 +296,22 @@ class Workers:
     def _log(self, call: ServerCall, exc: BaseException, trace: str) -> None:
         more = self._limiter.passes((call.method, name_of(exc)), monotonic())
         if more is not None:
-            level = logging.INFO if issubclass(type(exc), Exception) else logging.WARNING
             short = in_short(trace, exc)
-            log.log(level, "%s.%s raised %s%s", self._methods.name, call.method[:80], short, more)
+            log.log(
+                self._level(call.method, exc),
+                "%s.%s raised %s%s",
+                self._methods.name,
+                call.method[:80],
+                short,
+                more,
+            )
+
+    def _level(self, method: str, exc: BaseException) -> int:
+        """ERROR, but INFO for what the program expects, and where a built-in method was asked nonsense."""
+        function = self._methods.exposed.get(method)
+        if function is None or issubclass(type(exc), (*self._expected, *expected_of(function))):
+            return logging.INFO
+        return logging.ERROR
 
     # Streams
 

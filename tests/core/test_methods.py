@@ -9,12 +9,24 @@ import time
 import types
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import msgpack
 import pytest
 
 from mesh.core import methods
-from mesh.core.methods import MethodTable, args_of, argspec_of, doc_of, is_stream, signature_of, stream
+from mesh.core.methods import (
+    MethodTable,
+    args_of,
+    argspec_of,
+    doc_of,
+    expected,
+    expected_of,
+    is_stream,
+    signature_of,
+    stream,
+)
+from mesh.errors import ConfigError
 from tests.core.test_exposure import Users, raising
 from tests.helpers.ids import shown
 
@@ -186,6 +198,35 @@ class TestStreams:
                 return [1]
 
         assert is_stream(MethodTable(Service()).exposed["rows"])
+
+
+class TestExpected:
+    def test_a_mark_is_for_what_is_marked(self) -> None:
+        class Service:
+            @expected(KeyError)
+            @expected(OSError, ValueError)
+            def get(self) -> None: ...
+
+            def plain(self) -> None: ...
+
+        methods = MethodTable(Service()).exposed
+        assert expected_of(methods["get"]) == (OSError, ValueError, KeyError)
+        assert expected_of(functools.partial(functools.partial(methods["get"]))) == expected_of(
+            methods["get"]
+        )
+        assert expected_of(methods["plain"]) == expected_of(len) == ()
+
+    def test_only_exceptions_are_expected(self) -> None:
+        for wrong in (int, "KeyError", KeyError("a"), lambda: 1):
+            with pytest.raises(ConfigError, match="expected must be an exception class"):
+                expected(wrong)  # type: ignore[arg-type]
+
+    def test_an_object_that_has_any_attribute_is_not_marked(self) -> None:
+        assert expected_of(Mock()) == () and expected_of(Mock(spec=functools.partial)) == ()
+        one = functools.partial(len)
+        one.__setstate__((one, (), {}, {}))
+        assert expected_of(one) == ()
+        one.__setstate__((len, (), {}, {}))  # else it is never freed
 
 
 class TestCallablesThatRaiseWhenTheyAreDescribed:

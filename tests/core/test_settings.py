@@ -55,3 +55,15 @@ def test_a_long_value_is_cut() -> None:
 def test_limits(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be "):
         Limits(**{name: value})
+
+
+@pytest.mark.parametrize("value", [KeyError, (KeyError, OSError), [], [KeyboardInterrupt], {KeyError}])
+def test_exceptions(value: Any) -> None:
+    classes = settings.exceptions("expected", value)
+    assert type(classes) is tuple and (value is KeyError or set(classes) == set(value))
+
+
+@pytest.mark.parametrize("value", [None, "KeyError", KeyError("a"), int, (KeyError, int), len, 5])
+def test_what_is_no_exception(value: Any) -> None:
+    with pytest.raises(ConfigError, match="expected must be an exception class or several in a tuple; not "):
+        settings.exceptions("expected", value)

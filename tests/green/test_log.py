@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mesh
-from mesh.green.log import MAX_STACK, MAX_TEXT
+from mesh.green.log import EVERY, MAX_STACK, MAX_TEXT
 from tests.green.conftest import Connect, Serve
 from tests.helpers.processes import eventually
 from tests.helpers.raw import RawClient
@@ -49,6 +52,101 @@ def test_a_subscriber_too(caplog: pytest.LogCaptureFixture) -> None:
         eventually(lambda: "the handler of 'job' raised" in caplog.text)
     assert "in wordy" in caplog.text and "ValueError: begin" in caplog.text
     assert len(caplog.text) < MAX_STACK + MAX_TEXT + 1_000
+
+
+class Odd(LookupError):
+    pass
+
+
+class Failing:
+    def key(self) -> None:
+        raise KeyError("gone")
+
+    def odd(self) -> None:
+        raise Odd
+
+    @mesh.expected(ValueError, ZeroDivisionError)
+    def value(self, text: str) -> float:
+        return 1 / int(text)
+
+    @mesh.expected(Odd)
+    def items(self, number: int) -> Iterator[int]:
+        yield from range(number)
+        raise Odd if number == 3 else LookupError
+
+    def exits(self) -> None:
+        raise SystemExit(1)
+
+    def no_value(self) -> Any:
+        return {1, 2}
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
+    """Of what was raised: method and class -> level."""
+    told = {}
+    for record in caplog.records:
+        if found := re.match(r"Failing\.(\w+) raised", record.getMessage()):
+            exc = record.getMessage().splitlines()[-1].partition(":")[0].rpartition(".")[2]
+            told[f"{found[1]} {exc}"] = record.levelname
+    return told
+
+
+@pytest.mark.parametrize("options", [{}, {"threads": 1}])
+def test_what_a_handler_raises_is_an_error_but_for_what_is_expected(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    caplog.set_level(logging.DEBUG, "mesh.server")
+    client = connect(serve(Failing, expected=KeyError, **options))
+    for call in (
+        client.key,
+        client.odd,
+        lambda: client.value("x"),
+        lambda: client.value("0"),
+        lambda: client.value(None),
+        lambda: list(client.items(3)),
+        lambda: list(client.items(4)),
+        client.exits,
+        client.no_value,
+        client.unknown,
+        lambda: client._zerorpc_help("unknown"),
+    ):
+        with pytest.raises(mesh.RemoteError):
+            call()
+    assert levels(caplog) == {
+        **dict.fromkeys(["key KeyError", "value ValueError", "value ZeroDivisionError"], "INFO"),
+        **dict.fromkeys(["items Odd", "_zerorpc_help NameError"], "INFO"),
+        **dict.fromkeys(["odd Odd", "value TypeError", "items LookupError"], "ERROR"),
+        **dict.fromkeys(["exits SystemExit", "no_value TypeError"], "ERROR"),
+    }
+
+
+def test_of_many_a_line_a_second(serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "mesh.server")
+    client = connect(serve(Failing))
+    began = time.monotonic()
+    for _ in range(200):
+        with pytest.raises(KeyError):
+            client.key()
+    lines = [message for message in caplog.messages if "raised" in message]
+    assert 1 <= len(lines) <= 1 + (time.monotonic() - began) / EVERY
+
+
+def test_a_wrong_class_is_told() -> None:
+    with pytest.raises(mesh.ConfigError, match="expected must be an exception class or several in a tuple"):
+        mesh.Server({"f": len}, expected=(KeyError, "ValueError"))  # type: ignore[arg-type]
+
+
+def test_what_the_handlers_of_events_raise(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mesh.events")
+    with (
+        mesh.Puller(None, Failing()) as puller,
+        mesh.Pusher(puller.bind("tcp://127.0.0.1:*")) as pusher,
+    ):
+        pusher.value("x")
+        pusher.key()
+        eventually(lambda: "the handler of 'key' raised" in caplog.text)
+    told = {name: r.levelname for r in caplog.records for name in ("value", "key") if repr(name) in r.message}
+    assert told == {"value": "INFO", "key": "ERROR"}
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
