@@ -32,10 +32,10 @@ MAX_FOLLOW_UP: Final = 4_096
 """Bytes of each, and of any other event of a client that is no call: credit, or a heartbeat."""
 MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
-LOOKED_AT: Final = 32
+LOOKED_AT: Final = 100
 """Workers among which one is chosen for a ping while none has room."""
-MAX_EXCESS: Final = 100
-"""Pings that a worker has beyond its capacity; more wait as calls do. A sidecar takes as many."""
+MAX_PINGS: Final = 100
+"""Pings that a worker without room has to answer; more wait as calls do. A sidecar takes as many."""
 AWAKE: Final = 1.5
 """Heartbeats within which a worker of another make was heard for which the hub answers."""
 MAX_UNKNOWN: Final = 1_000
@@ -212,7 +212,7 @@ class Calls(Sending):
             self._enter(call)
             self._give(worker, call, now)
             return
-        if call.channel is not None and is_ping(call.body[0]) and self._ping(service, call, now):
+        if call.channel is not None and is_ping(call.body[0]) and self._pass_ping(service, call, now):
             return
         if not self._make_room(service, call):
             return
@@ -222,24 +222,23 @@ class Calls(Sending):
             call.deadline = min(call.deadline, max(now + self.settings.heartbeat, self.began + RETURN))
         self._wait(service, call)
 
-    def _ping(self, service: Service, call: Call, now: float) -> bool:
+    def _pass_ping(self, service: Service, call: Call, now: float) -> bool:
         """Whether a ping need not wait for a worker that has room, which it does not ask for.
 
-        A worker of mesh answers outside of its pool: it is given the ping beyond its capacity, and has it
-        counted as any call until it has answered. One of another make can't do more than its one call, so
-        the hub answers for it, if its heartbeats go on. Of those that are looked at the one is chosen
-        that was heard last: a frozen one says nothing.
+        A worker of mesh answers outside of its pool, so it is given the ping whatever it has, and keeps its
+        room for calls. One of another make can't do more than its one call, so the hub answers for it, if
+        its heartbeats go on. Of those that are looked at the one is chosen that was heard last: a frozen
+        one says nothing.
         """
-        pool = service.pool
-        looked_at = [one for one in islice(pool.without_room(), LOOKED_AT) if pool.capacity(one)]
-        of_mesh = [one for one in looked_at if one.about is not None and pool.excess(one) < MAX_EXCESS]
+        some = [one for one in islice(service.pool, LOOKED_AT) if service.pool.capacity(one)]
+        of_mesh = [one for one in some if one.about is not None and len(one.pings) < MAX_PINGS]
         if of_mesh:
             worker = max(of_mesh, key=_last_heard)
-            pool.give_more(worker)
+            worker.pings.add(call.token)
             self._enter(call)
             self._give(worker, call, now)
             return True
-        for other in looked_at:
+        for other in some:
             if other.about is None and now - other.last_heard <= AWAKE * other.interval:
                 self._tell_pong(call, other.asked)
                 return True
@@ -342,7 +341,10 @@ class Calls(Sending):
                 if is_error(body[0]):
                     tally.errors += 1
                     worker.errors += 1
-            service.pool.give_back(worker)
+            if token in worker.pings:
+                worker.pings.remove(token)
+            else:
+                service.pool.give_back(worker)
             if service.waiting.count:
                 self._dispatch(service, now)
 

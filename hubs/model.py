@@ -45,10 +45,11 @@ class Worker:
     """One registered worker. about: what it says of itself, where it is mesh's.
 
     interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
-    has to answer, by token; left: those of them that nobody wants and that it can't be told of. ended:
-    calls that it has answered; errors: those of them with an error. batch: what goes to it in one frame
-    at the end of this turn, where it takes such. asked: what it calls the service. blamed: until when
-    its wrong answers are not worth another line in the log.
+    has to answer, by token; left: those of them that nobody wants and that it can't be told of. pings:
+    those that it was given while it had no room, which take none of it. ended: calls that it has
+    answered; errors: those of them with an error. batch: what goes to it in one frame at the end of this
+    turn, where it takes such. asked: what it calls the service. blamed: until when its wrong answers are
+    not worth another line in the log.
     """
 
     address: Address
@@ -62,6 +63,7 @@ class Worker:
     patience: float = NEVER
     calls: dict[bytes, Call] = field(default_factory=dict)
     left: dict[bytes, Call] = field(default_factory=dict)
+    pings: set[bytes] = field(default_factory=set)
     ended: int = 0
     errors: int = 0
     batch: Batch | None = None

@@ -66,11 +66,6 @@ class Pool(Generic[W]):
         """Calls that the worker has now."""
         return self._seats[worker][1]
 
-    def excess(self, worker: W) -> int:
-        """Calls that it has beyond its capacity; below 0 where it has room."""
-        capacity, busy = self._seats[worker]
-        return busy - capacity
-
     def take(self) -> W | None:
         """The worker for one more call, which it has from now on; None where none has room."""
         most, by_room = self._most, self._by_room
@@ -84,18 +79,6 @@ class Pool(Generic[W]):
         self._move(worker, most, most - 1)
         self._most = most if most in by_room else most - 1
         return worker
-
-    def without_room(self) -> Iterator[W]:
-        """The workers that have none, those first that have the fewest calls beyond their capacity."""
-        for room in sorted((room for room in self._by_room if room <= 0), reverse=True):
-            yield from self._by_room[room]
-
-    def give_more(self, worker: W) -> None:
-        """It has one call more from now on, be it beyond its capacity."""
-        seats = self._seats[worker]
-        room = seats[0] - seats[1]
-        seats[1] += 1
-        self._move(worker, room, room - 1)
 
     def give_back(self, worker: W) -> None:
         """One call of the worker has ended; nothing where the worker has gone."""

@@ -120,7 +120,7 @@ class ServerSession(Answers):
         if channel_id in theirs:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
             return
-        if name in _WITHOUT_HANDLER and self._is_done(peer, header, name, args):
+        if name in _WITHOUT_HANDLER and self._needs_no_handler(peer, header, name, args):
             return
         if type(args) is not list:
             args = [] if args is None else args
@@ -155,8 +155,8 @@ class ServerSession(Answers):
         if call.next_beat < self.wake_at:
             self.wake_at = call.next_beat
 
-    def _is_done(self, peer: Peer, header: Header, name: str, args: Any) -> bool:
-        """Whether it was a request that no handler is needed for.
+    def _needs_no_handler(self, peer: Peer, header: Header, name: str, args: Any) -> bool:
+        """Whether it was a request that has been dealt with here.
 
         A ping is answered before the limits are looked at, for it asks whether the server is there, not
         whether it has room. One with arguments is as wrong as any call with too many.

@@ -67,7 +67,7 @@ def test_one_of_no_capacity_gets_nothing_and_keeps_what_it_has() -> None:
         st.tuples(
             st.sampled_from("abcd"),
             st.integers(1, 3),
-            st.sampled_from(["add", "remove", "take", "more", "back", "size"]),
+            st.sampled_from(["add", "remove", "take", "back", "size"]),
         )
     )
 )
@@ -89,9 +89,6 @@ def test_it_chooses_as_a_plain_search_would(steps: list[tuple[str, int, str]]) -
         elif what == "size" and worker in capacity:
             pool.resize(worker, number - 1)
             capacity[worker] = number - 1
-        elif what == "more" and worker in capacity:
-            pool.give_more(worker)
-            busy[worker] += 1
         elif what == "take":
             most = max((max(0, capacity[one] - busy[one]) for one in capacity), default=0)
             taken = pool.take()
@@ -100,6 +97,3 @@ def test_it_chooses_as_a_plain_search_would(steps: list[tuple[str, int, str]]) -
                 assert capacity[taken] - busy[taken] == most
                 busy[taken] += 1
         assert {one: pool.busy(one) for one in pool} == busy
-        beyond = {one: busy[one] - capacity[one] for one in busy}
-        assert {one: pool.excess(one) for one in pool} == beyond
-        assert [beyond[one] for one in pool.without_room()] == sorted(n for n in beyond.values() if n >= 0)
