@@ -90,6 +90,7 @@ class Broker:
         self._in = Router(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
         self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])
+        self.switch.progress_of = lambda peer: self._routers[peer[0]].peers.progress(peer[1][0])
         self._routers = [self._in] if spec.one_socket else [self._in, self._out]
         self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()

@@ -24,6 +24,7 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.channel import NEVER, control
 from mesh.core.majordomo import Command, Style
+from mesh.core.progress import BACKLOG
 from mesh.core.server_session import MAX_CHANNEL_ID
 
 MAX_EARLY: Final = 16
@@ -155,6 +156,7 @@ class Calls(Sending):
         if len(payload) > MAX_FOLLOW_UP:
             self.dropped["malformed"] += 1
             return
+        call.heard = self._now
         again = call.idempotent and not call.answered
         if (call.worker is None or again) and len(call.early) < MAX_EARLY:
             call.early = (*call.early, payload)
@@ -298,6 +300,8 @@ class Calls(Sending):
         next_beat = call.opened + self.settings.heartbeat
         call.next_beat = now if next_beat < now else next_beat
         worker.calls[call.token] = call
+        if call.size >= BACKLOG:
+            worker.laden = now
         self._to_worker(worker, call, call.body)
         if call.early:
             for payload in call.early:
@@ -347,6 +351,8 @@ class Calls(Sending):
                 service.pool.give_back(worker)
             if service.waiting.count:
                 self._dispatch(service, now)
+        else:
+            call.next_beat = worker.last_heard + self.settings.heartbeat
 
     def _to_majordomo(
         self, worker: Worker, call: Call, style: Style, final: bool, body: tuple[bytes, ...]

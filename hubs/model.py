@@ -49,7 +49,8 @@ class Worker:
     those that it was given while it had no room, which take none of it. ended: calls that it has
     answered; errors: those of them with an error. batch: what goes to it in one frame at the end of this
     turn, where it takes such. asked: what it calls the service. blamed: until when its wrong answers are
-    not worth another line in the log.
+    not worth another line in the log. laden: when the last large message went to it that may still be on
+    its way, or was seen to move; 0.0 where there is none. fed: that it is on its way has been seen.
     """
 
     address: Address
@@ -69,6 +70,8 @@ class Worker:
     batch: Batch | None = None
     asked: str = ""
     blamed: float = 0.0
+    laden: float = 0.0
+    fed: bool = False
 
     @property
     def who(self) -> str:
@@ -90,7 +93,8 @@ class Call:
     asked: the service as a Majordomo client names it. early: events that came before it had an
     answer, for its worker or the next. batched: it came with others in one frame, and so may its answer go.
     items: those of a stream to a Majordomo client so far. tries: workers that had it. given: when the last
-    one got it.
+    one got it. heard: when its client was heard last, or spoken for. next_beat: when the client is owed a
+    sign of life from here, where its worker gives none.
     """
 
     __slots__ = (
@@ -105,6 +109,7 @@ class Call:
         "early",
         "given",
         "gone",
+        "heard",
         "idempotent",
         "items",
         "next_beat",
@@ -133,7 +138,7 @@ class Call:
         self.service = service
         self.body = body
         self.size = size
-        self.opened = opened
+        self.opened = self.heard = opened
         self.deadline = self.due = due
         self.channel = channel
         self.style: Style | None = None

@@ -6,6 +6,7 @@ Knows nothing of what a peer is. Only the thread of the socket may use it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -47,13 +48,18 @@ class Connections:
 
 
 class Monitor:
-    """fd: the descriptor that tells when there is something to look at."""
+    """fd: the descriptor that tells when there is something to look at. ended: called with the descriptor of
+    each connection that has ended.
+    """
 
-    def __init__(self, context: Context, socket: Socket) -> None:
+    def __init__(
+        self, context: Context, socket: Socket, ended: Callable[[int], None] = lambda descriptor: None
+    ) -> None:
         address = f"inproc://monitor.{id(self):x}"
         socket.monitor(address, _EVENTS)
         self._connections = Connections(handshake.timeout())
         self._watched = socket
+        self._ended = ended
         self._events: Socket = context.socket(zmq.PAIR)
         # Without a bound: a full one would stop libzmq's only thread.
         self._events.set(zmq.RCVHWM, 0)
@@ -71,6 +77,8 @@ class Monitor:
             except zmq.Again:
                 return broke
             event, value = struct.unpack("=Hi", told)
+            if event == zmq.EVENT_DISCONNECTED:
+                self._ended(value)
             broke |= self._connections.happened(event, value, now)
 
     def close(self) -> None:

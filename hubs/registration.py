@@ -10,11 +10,13 @@ from logging import INFO, WARNING
 from typing import Any, Final
 
 from hubs.calls import FORGET_AFTER, Calls
-from hubs.model import Address, Service, Settings, Worker
+from hubs.model import Address, Call, Service, Settings, Worker
 from mesh.core import majordomo as mdp
+from mesh.core import wire
 from mesh.core.batch import Batch, limit_of
-from mesh.core.channel import FASTEST, NEVER
+from mesh.core.channel import FASTEST, NEVER, control
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
+from mesh.core.progress import MOVES, STANDS, UNSURE, second_look
 from mesh.core.registration import LOST_AFTER
 from mesh.core.reminder import Reminder
 
@@ -22,6 +24,15 @@ BEATS_EARLY: Final = 0.04
 """The share of an interval by which beats may be early, so that one look gives those of many workers."""
 SLOWEST: Final = 3600.0
 """Seconds, the longest interval between heartbeats that a worker may ask for."""
+LATE: Final = 1.5
+"""Heartbeats of a worker without one after which the clients of its calls hear from the hub."""
+QUIET: Final = 1.25
+"""Heartbeats that a client hears nothing of a call beyond the first, after which the hub looks why."""
+SILENT: Final = 2.5
+"""Heartbeats of the hub without a word of a client on an open call after which the hub looks why. Theirs are
+longer: a worker gives up a call of which it hears nothing for two of them, 10 seconds."""
+AGAIN: Final = 0.25
+"""The share of a heartbeat after which the hub looks again where it is not sure."""
 LEFT: Final = "left"
 STOPPING: Final = "the hub is stopping"
 """The reason for a worker that is told to go, and again as it registers anew: one line in its log."""
@@ -38,6 +49,7 @@ class Registration(Calls):
         self.workers: dict[Address, Worker] = {}
         self._told: dict[Address, float] = {}
         self._names_told: set[str] = set()
+        self._stand_in_at = -NEVER
         # What was refused, by the name and why.
         self._refusals: dict[tuple[str, str], Reminder] = {}
 
@@ -218,6 +230,9 @@ class Registration(Calls):
     def _beat_worker(self, worker: Worker, now: float) -> None:
         lost_at = worker.last_heard + worker.patience
         if now >= lost_at:
+            progress = self.progress_of(worker.address)
+            worker.last_heard, lost_at = second_look(progress, now, worker.last_heard, worker.interval)
+        if now >= lost_at:
             self._dismiss(worker, f"was silent for {now - worker.last_heard:.3g} s", tell=True)
             return
         if worker.next_beat <= now + BEATS_EARLY * worker.interval:
@@ -229,6 +244,68 @@ class Registration(Calls):
             for call in worker.calls.values():
                 self._beat_client(call, now)
         self._wake(min(worker.next_beat, lost_at))
+
+    # What waits behind a large message
+
+    def _stand_in(self, now: float) -> None:
+        """Once a heartbeat: give the signs of life that can't get through to the far end of a call.
+
+        They wait behind a large message, between us and its worker or between us and its client, while the
+        other of the two connections is at rest: whoever listens there would give the call up.
+        """
+        if now < self._stand_in_at:
+            return
+        self._stand_in_at = now + self.settings.heartbeat
+        for worker in self.workers.values():
+            if not worker.calls:
+                continue
+            if worker.about is not None:
+                for call in worker.calls.values():
+                    self._speak_for_client(worker, call, now)
+            if self._is_hindered(worker, now):
+                for call in worker.calls.values():
+                    self._beat_client(call, now)
+        if self.workers:
+            self._wake(self._stand_in_at)
+
+    def _is_hindered(self, worker: Worker, now: float) -> bool:
+        """Whether a large message is on its way to this worker or from it, as far as is known."""
+        if now - worker.last_heard > LATE * worker.interval:
+            return True  # how long it may go on is _beat_worker's
+        if not worker.laden:
+            return False
+        quiet = now - QUIET * self.settings.heartbeat
+        if not worker.fed and all(call.next_beat > quiet for call in worker.calls.values()):
+            return False
+        progress = self.progress_of(worker.address)
+        verdict = STANDS if progress is None else progress.judge(now, worker.laden, worker.interval)
+        worker.fed = verdict is MOVES
+        if progress is not None and verdict is MOVES:
+            worker.laden = progress.moved_at
+        elif verdict is UNSURE:
+            self._stand_in_soon(now)
+        elif progress is None or not progress.pending:
+            worker.laden = 0.0
+        return verdict is not STANDS
+
+    def _speak_for_client(self, worker: Worker, call: Call, now: float) -> None:
+        """A client of Majordomo never says anything: see _speak_for."""
+        heard = max(call.heard, call.given)
+        if call.style is not None or call.gone or now - heard <= SILENT * self.settings.heartbeat:
+            return
+        progress = self.progress_of(call.client)
+        verdict = STANDS if progress is None else progress.judge(now, heard, self.settings.heartbeat)
+        if verdict is UNSURE:
+            self._stand_in_soon(now)
+            return
+        # One that gives no heartbeats is not asked about at every look.
+        call.heard = now
+        if verdict is MOVES:
+            call.heard -= (SILENT - 1) * self.settings.heartbeat
+            self._follow(worker, call, control(self._ids, call.channel, wire.BEAT, 0))
+
+    def _stand_in_soon(self, now: float) -> None:
+        self._stand_in_at = min(self._stand_in_at, now + AGAIN * self.settings.heartbeat)
 
 
 def _capacity(about: dict[str, Any] | None, otherwise: int) -> int:

@@ -20,6 +20,7 @@ from hubs.sockets import Attached, open_socket, set_options
 from hubs.spec import HubSpec
 from mesh.core.registration import LOST_AFTER
 from mesh.transport.context import Context
+from mesh.transport.peers import Peers
 
 MAX_FRAMES: Final = 1_000
 MARGIN: Final = 4_096
@@ -56,7 +57,8 @@ class Router:
         self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
-        self.monitor = Monitor(context, self.socket)
+        self.peers = Peers()
+        self.monitor = Monitor(context, self.socket, self.peers.ended)
         self._most_bytes = spec.max_message + MARGIN
         self._outboxes: dict[bytes, Outbox] = {}
         self.unread: Counter[Envelope] = Counter()
@@ -83,6 +85,7 @@ class Router:
         the rest is thrown away.
         """
         recv, most_bytes = self._recv, self._most_bytes
+        peers, watched = self.peers.known, self.peers.watched
         count = 0
         while count < most:
             try:
@@ -92,6 +95,10 @@ class Router:
             # Each frame tells whether more follow: to count them blindly would let a peer write
             # frames that pass for somebody else's address.
             frame: Any = recv(NOBLOCK, False)
+            if frames[0] not in peers:
+                self.peers.meet(frames[0], frame)
+            elif watched and frames[0] in watched:
+                watched[frames[0]].came += 1
             size = len(frame)
             frames.append(frame.bytes if size <= most_bytes else b"")
             while frame.more:

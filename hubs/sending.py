@@ -15,6 +15,7 @@ from mesh.core import wire
 from mesh.core.batch import Bundle
 from mesh.core.channel import Ids, control
 from mesh.core.majordomo import Command
+from mesh.core.progress import Progress
 
 Out = tuple[Address, list[bytes]]
 
@@ -26,7 +27,7 @@ class Sending:
     """base: 24 hex digits that no other sender of events has.
 
     out: what is to be sent, without the batches: see take_out. crowded: whether a client has to read before
-    it is given more, as the driver knows.
+    it is given more, and progress_of: what moves on the connection of a peer, as the driver knows.
     """
 
     def __init__(self, base: bytes) -> None:
@@ -36,6 +37,7 @@ class Sending:
         # What goes to each client at the end of this turn.
         self._bundles: dict[Address, Bundle] = {}
         self.crowded: Callable[[Address], bool] = lambda client: False
+        self.progress_of: Callable[[Address], Progress | None] = lambda peer: None
         self._owed: list[tuple[Worker, Call, int]] = []
 
     # To workers

@@ -250,6 +250,7 @@ class Switch(Registration):
         for worker in list(self.workers.values()):
             worker.last_heard = fairly_heard(worker.last_heard, due, now, worker.interval)
             self._beat_worker(worker, now)
+        self._stand_in(now)
         for service in list(self.services.values()):
             waiting += len(service.waiting)
             self._expire(service, now)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mesh.core.progress import Progress
+
 NO_CONNECTION: Final = "no connection yet; is a server running there?"
 
 
@@ -17,9 +19,21 @@ class Peer:
     open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
     whether it understands what mesh adds to zerorpc, None until it was asked on this connection. batch:
     the same of several events in one frame, which hubs do. why: the last reason why it is not live.
+    progress: what moves on the connection, where that can be told.
     """
 
-    __slots__ = ("batch", "endpoint", "leaving", "live", "mesh", "open", "silent", "weight", "why")
+    __slots__ = (
+        "batch",
+        "endpoint",
+        "leaving",
+        "live",
+        "mesh",
+        "open",
+        "progress",
+        "silent",
+        "weight",
+        "why",
+    )
 
     def __init__(self, endpoint: str, weight: int = 1) -> None:
         self.endpoint = endpoint
@@ -31,6 +45,7 @@ class Peer:
         self.mesh: bool | None = None
         self.batch: bool | None = None
         self.why = NO_CONNECTION
+        self.progress: Progress | None = None
 
 
 def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:

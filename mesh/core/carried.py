@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mesh.core.progress import Progress
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import MAX_CHANNEL_ID
 from mesh.core.wire import BEAT, Header
@@ -13,15 +14,16 @@ class Lane:
     """One of the connections to the server.
 
     calls: those that are open on it, by their message ids. up: whether the connection stands.
-    expected_until: when it should.
+    expected_until: when it should. progress: what moves on it, where the driver can tell.
     """
 
-    __slots__ = ("calls", "expected_until", "up")
+    __slots__ = ("calls", "expected_until", "progress", "up")
 
     def __init__(self, expected_until: float) -> None:
         self.calls: dict[bytes, Carried] = {}
         self.up = False
         self.expected_until = expected_until
+        self.progress: Progress | None = None
 
     def usable(self, now: float) -> bool:
         return self.up or now < self.expected_until
@@ -31,11 +33,24 @@ class Carried:
     """A call on its way. key: its message id as bytes, whether it came as bytes or as text.
 
     sent: the server may have seen it. ended: it has had its last event. last: when either end was
-    heard last. gap: the longest silence of both so far. beats: whether either gives heartbeats. size:
-    bytes of the call until the server says anything about it, then 0.
+    heard last; told: when its caller was told anything. gap: the longest silence of both so far. beats:
+    whether either gives heartbeats. size: bytes of the call until the server says anything about it, then 0.
     """
 
-    __slots__ = ("beats", "ended", "gap", "id", "key", "lane", "last", "peer", "sent", "size", "version")
+    __slots__ = (
+        "beats",
+        "ended",
+        "gap",
+        "id",
+        "key",
+        "lane",
+        "last",
+        "peer",
+        "sent",
+        "size",
+        "told",
+        "version",
+    )
 
     def __init__(self, peer: HubCall, lane: Lane, header: Header, key: bytes, size: int, now: float) -> None:
         self.peer = peer
@@ -46,7 +61,7 @@ class Carried:
         version = header.get("v", 1)
         self.version = version if type(version) is int else 1
         self.sent = self.ended = self.beats = False
-        self.last = now
+        self.last = self.told = now
         self.gap = 0.0
 
     def heard(self, name: str, now: float) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from mesh.core import wire
+from mesh.core.progress import Progress, second_look
 from mesh.core.wire import Header
 
 FIRST_CREDIT: Final = 1
@@ -102,6 +103,14 @@ class Channel:
                 return Sign.LOST
         self.next_beat = now + interval
         return Sign.BEAT
+
+    def reconsider(self, progress: Progress | None, now: float, interval: float) -> Sign:
+        """What becomes of a channel that `beat` calls lost, by what moves on its connection.
+
+        progress: None where nobody can tell. interval: as for `beat`.
+        """
+        self.last_heard, self.next_beat = second_look(progress, now, self.last_heard, interval)
+        return Sign.BEAT if self.next_beat > now else Sign.LOST
 
 
 def fairly_heard(heard: float, due: float, now: float, interval: float) -> float:

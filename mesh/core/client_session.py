@@ -291,7 +291,13 @@ class ClientSession(Answers):
         if peer is None:
             call.next_beat = now + self._interval
             return True
+        progress = peer.progress
+        if not call.last_heard and progress is not None:
+            # Behind a large request nothing is heard of a call until it has arrived.
+            progress.note(now, self._interval)
         sign = call.beat(now, self._interval, self._interval)
+        if sign is Sign.LOST:
+            sign = call.reconsider(progress, now, self._interval)
         if sign is Sign.LOST:
             if not peer.silent:
                 peer.silent = True

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mesh.core import wire
 from mesh.core.balance import NO_CONNECTION
 from mesh.core.channel import NEVER, Ids
+from mesh.core.progress import Progress, second_look
 from mesh.core.registration import LOST_AFTER
 from mesh.core.wire import ERR, OK, PING, Header, as_text
 
@@ -28,7 +29,8 @@ class Health:
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds. well: whether
     it may be given calls. mesh: whether it understands what mesh adds to zerorpc. pong: what it has
     answered, such as ["pong", "users"]; None where it knows no ping, or answers something else. why: the
-    last reason for it not to be well. wake_at: when on_timer wants to be called.
+    last reason for it not to be well. wake_at: when on_timer wants to be called. progress: what moves on
+    the connection that the questions take, where the driver can tell.
     """
 
     def __init__(self, base: bytes, heartbeat: float) -> None:
@@ -38,6 +40,7 @@ class Health:
         self.why = NO_CONNECTION
         self.out: list[bytes] = []
         self.wake_at = NEVER
+        self.progress: Progress | None = None
         self._base = base
         self._ids = Ids(base)
         self.heartbeat = heartbeat
@@ -108,6 +111,8 @@ class Health:
                 self._ask(now)
             # Not before it has had time: this process may have stood still.
             sick_at = max(self._last_heard + LOST_AFTER * self.heartbeat, self._asked + self.heartbeat)
+            if now >= sick_at:
+                self._last_heard, sick_at = second_look(self.progress, now, self._last_heard, self.heartbeat)
             self.wake_at = sick_at
             if now >= sick_at:
                 self._sick(f"it has not answered for {now - self._last_heard:.1f} s", now, ask=False)

@@ -18,6 +18,7 @@ from mesh.core import majordomo as mdp
 from mesh.core.batch import Batch, limit_of
 from mesh.core.channel import NEVER, fairly_heard
 from mesh.core.majordomo import STANDARD, Command, FromWorker
+from mesh.core.progress import Progress, second_look
 from mesh.errors import WireError
 
 LOST_AFTER: Final = 3.0
@@ -60,7 +61,8 @@ class Registration:
     session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
     strange: a message that no hub sends, until the driver has looked at it. why: the last reason to be out.
-    connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called.
+    connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called. progress: what
+    moves on the connection, where the driver can tell.
     """
 
     def __init__(self, service: str, about: dict[str, Any], heartbeat: float, version: int = 2) -> None:
@@ -78,6 +80,7 @@ class Registration:
         self.dropped: Counter[str] = Counter()
         self.strange: Sequence[bytes] = ()
         self._misled = ""
+        self.progress: Progress | None = None
         self.connect_at = NEVER
         self.wake_at = NEVER
         self._offered = int(about["capacity"])
@@ -298,6 +301,8 @@ class Registration:
             # Brokers of 0.1 give heartbeats to workers that wait, and to no others.
             self._last_heard = now
         lost_at = self._last_heard + LOST_AFTER * max(self.heartbeat, self._theirs)
+        if now >= lost_at:
+            self._last_heard, lost_at = second_look(self.progress, now, self._last_heard, self.interval)
         if now >= lost_at:
             self.broke(self._misled or f"the hub was silent for {now - self._last_heard:.1f} s", now)
             return

@@ -16,6 +16,7 @@ from typing import Any, Final
 from mesh.core import wire
 from mesh.core.channel import BEATS_LATE, FASTEST, NEVER, OPEN, QUEUED, Sign, control
 from mesh.core.dropped import Dropped
+from mesh.core.progress import Progress
 from mesh.core.server_answers import Answers
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.wire import BEAT, MORE, PING, Header, clip
@@ -42,7 +43,7 @@ class ServerSession(Answers):
     called next. fastest: seconds, the shortest interval between heartbeats of an open call. abandoned:
     calls that were given up while their handler ran; whoever runs it counts its end. name: what a ping is
     answered with. load: how many handlers run, and how many may at once; asked in whichever thread
-    holds the lock.
+    holds the lock. progress_of: what moves on the connection of a peer, where the driver can tell.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ServerSession(Answers):
         self.abandoned = 0
         self.name = clip(name)
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._half = limits.queue // 2
         self._queued = 0
         self._queued_bytes = 0
@@ -336,7 +338,10 @@ class ServerSession(Answers):
             # A peer of version 1 knows no heartbeats until it sends one.
             call.next_beat = now + call.interval
             return Sign.QUIET
-        return call.beat(now, call.interval, call.patience)
+        sign = call.beat(now, call.interval, call.patience)
+        if sign is Sign.LOST:
+            sign = call.reconsider(self.progress_of(call.peer), now, call.interval)
+        return sign
 
 
 def _is_id(value: Any) -> bool:

@@ -19,6 +19,7 @@ from mesh.core.carried import Carried, Lane, key_of
 from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
 from mesh.core.dropped import Dropped
 from mesh.core.health import Health
+from mesh.core.progress import MOVES, UNSURE
 from mesh.core.registration import LOST_AFTER
 from mesh.core.server_call import HubCall
 from mesh.core.wire import BEAT, ERR, MORE, OK, PING, STREAM_DONE, Header
@@ -38,6 +39,12 @@ MAX_FOLLOW_UP: Final = 4096
 MAX_GONE: Final = 10_000
 GONE_FOR: Final = 60.0
 """Ids of calls that nobody waits for, and seconds for which the server may still answer them."""
+
+QUIET: Final = 2.25
+"""Heartbeats of ours without a word of the server on a call, after which it is asked why. The server's are
+longer, and callers wait for three of those."""
+AGAIN: Final = 0.25
+"""The share of a heartbeat after which it is asked again where that is not sure."""
 
 _FINAL: Final = frozenset((OK, ERR, STREAM_DONE))
 _LOST: Final = "LostRemote"
@@ -222,6 +229,7 @@ class SidecarSession:
             self._forget(call)
         else:
             call.heard(name, now)
+            call.told = now
         self.out.append((call.peer, payload))
 
     def _other(self, lane: Lane, key: bytes, header: Header, name: str, payload: bytes, now: float) -> None:
@@ -290,8 +298,26 @@ class SidecarSession:
         for lane in self.lanes:
             if lane.calls and not lane.usable(now):
                 self.lane_broke(lane, "it takes no further connection")
+        self._stand_in(now)
         if self.health.well:
             self._end_silent(now)
+
+    def _stand_in(self, now: float) -> None:
+        """Give the heartbeats of the server that wait behind a large message, in either direction.
+
+        The connection to the hub is at rest meanwhile: the caller would give its call up.
+        """
+        beat = self.health.heartbeat
+        for call in self.channels.values():
+            progress = call.lane.progress
+            if progress is None or call.version < 2 or now - call.told <= QUIET * beat:
+                continue
+            verdict = progress.judge(now, call.told, beat)
+            if verdict is UNSURE:
+                self._look_at = min(self._look_at, now + AGAIN * beat)
+            if verdict is MOVES:
+                call.told = now - (QUIET - 1) * beat
+                self.out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
 
     def _end_silent(self, now: float) -> None:
         """End the calls that both ends have given up, each by itself.

@@ -17,6 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER, Ids
 from mesh.core.hub_calls import HubCalls, Session
+from mesh.core.progress import Progress
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
@@ -25,13 +26,14 @@ from mesh.green import process, sockets
 from mesh.green.lookup import Hosts
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport.connection import Connection
 
 RETRY: Final = 0.01
 NOTICE: Final = 3.0
 """Seconds after which a hub that never was there is reported."""
 MAX_FRAMES: Final = 16
 
-_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_EVENTS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 log = logging.getLogger("mesh.server")
 
@@ -123,6 +125,8 @@ class HubLink:
             if registration.state is not State.REGISTERED:
                 self._ended(registration.why)
                 break
+        if registration.progress is not None:
+            registration.progress.came += count
         if registration.welcome != self._welcome:
             self._welcome = registration.welcome
             if self._welcome:
@@ -232,10 +236,13 @@ class HubLink:
         """Take in what the monitor has to tell."""
         while True:
             try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                told = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            event = told["event"]
+            if event == zmq.EVENT_CONNECTED:
+                self.registration.progress = Progress(Connection(told["value"]).counters)
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 # libzmq connects again by itself, also where a new socket is to take over.
                 if self.registration.connect_at == NEVER:
                     self.registration.connected(now, self._taken())

@@ -11,6 +11,7 @@ from typing import Any
 
 from mesh.core.channel import NEVER
 from mesh.core.hub_calls import Session
+from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
@@ -135,6 +136,10 @@ class HubLinks:
             self.held_since = NEVER
             for link in self._links.values():
                 link.release()
+
+    def progress(self, hub: int) -> Progress | None:
+        """What moves on the connection to the hub of that number."""
+        return self._links[hub].registration.progress
 
     @property
     def crowded(self) -> bool:

@@ -20,10 +20,12 @@ from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
+from mesh.core.progress import Progress
 from mesh.errors import WireError
 from mesh.green import sockets
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.green.spin import Spin
+from mesh.transport.connection import Connection
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""
@@ -31,7 +33,8 @@ MAX_OUTBOX: Final = 1_000
 """Messages that wait while the connection takes no more."""
 
 _EVENTS: Final = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -204,6 +207,8 @@ class Link(Peer):
                     break
             count += 1
             receive(self, frame, now)
+        if self.progress is not None:
+            self.progress.came += count
         if self._session.asked:
             asked, self._session.asked = self._session.asked, []
             for frame in asked:
@@ -272,7 +277,7 @@ class Link(Peer):
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            self._happened(event["event"], now)
+            self._happened(event["event"], event["value"], now)
 
     def look(self, now: float) -> bool:
         """Do what there is to do on the connection; whether there was anything. Costs little where not."""
@@ -287,8 +292,10 @@ class Link(Peer):
             self.flush()
         return told or waiting or count > 0
 
-    def _happened(self, event: int, now: float) -> None:
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+    def _happened(self, event: int, value: int, now: float) -> None:
+        if event == zmq.EVENT_CONNECTED:
+            self.progress = Progress(Connection(value).counters)
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._session.peer_up(self)
             # Else the service has moved, and this one has its old calls alone.
             if self in self._session.peers:
@@ -298,6 +305,7 @@ class Link(Peer):
             # What had arrived before the connection broke still counts.
             while self.receive(now) >= BATCH:
                 pass
+            self.progress = None
             self._session.put_back(call for call, _ in self._outbox if call is not None)
             self._outbox.clear()
             self._session.peer_down(self, "the connection broke")

@@ -16,6 +16,7 @@ from gevent.hub import Hub
 
 from mesh.core.channel import NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
+from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
@@ -79,6 +80,7 @@ class Port:
         self._attached = False
         self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: self.session.abandoned)
         self._has_hubs = False
+        self.session.progress_of = self._progress_of
         process.remember(self)
 
     # Life
@@ -206,6 +208,12 @@ class Port:
         """Take in what has arrived, at most `most` messages of each socket; how many there were."""
         count = self.router.receive(now, most) if self._attached else 0
         return count + self.hubs.receive(now, most) if self._has_hubs else count
+
+    def _progress_of(self, peer: Peer) -> Progress | None:
+        """What moves on the connection that a peer's messages come by."""
+        if type(peer) is HubCall:
+            return self.hubs.progress(peer.hub)
+        return self.router.peers.progress(peer if type(peer) is bytes else peer[0])  # type: ignore[arg-type]
 
     # The loop
 

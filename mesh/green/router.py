@@ -10,11 +10,13 @@ from time import monotonic
 from typing import Any, Final
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core.server_session import Peer, ServerSession
 from mesh.green import sockets
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport.peers import Peers
 
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
@@ -24,11 +26,12 @@ LARGE: Final = 65_536
 
 
 class Router:
-    """max_message: bytes."""
+    """max_message: bytes. peers: which connection each of them has."""
 
     def __init__(self, session: ServerSession, max_message: int) -> None:
         self._session = session
         self._outboxes: dict[Peer, Outbox[bytes]] = {}
+        self.peers = Peers()
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         self.monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -45,7 +48,8 @@ class Router:
         broke = False
         while True:
             try:
-                self.monitor.recv_multipart(zmq.NOBLOCK)
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+                self.peers.ended(event["value"])
                 broke = True
             except zmq.Again:
                 return broke
@@ -122,6 +126,7 @@ class Router:
         if not self.readable():
             return 0
         recv, receive, dropped = self._recv, self._session.receive, self._session.dropped
+        peers, watched = self.peers.known, self.peers.watched
         count = 0
         while count < most:
             try:
@@ -132,6 +137,10 @@ class Router:
             # Each frame tells whether more follow: to count them blindly would let a peer
             # write frames that pass for somebody else's address.
             second = recv(NOBLOCK, False)
+            if peer not in peers:
+                self.peers.meet(peer, second)
+            elif watched and peer in watched:
+                watched[peer].came += 1
             if second.more:
                 frame = recv(NOBLOCK, False)
                 if frame.more or len(second):

@@ -23,7 +23,8 @@ SENT: Final = 100
 """Events for the server that libzmq may hold: what it does not read waits here, where it is counted."""
 
 _EVENTS: Final = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -83,6 +84,8 @@ class ServerLink:
                 continue
             answer(lane, frame.bytes, now)
             hand()
+        if lane.progress is not None:
+            lane.progress.came += count
         return count
 
     # Out
@@ -133,12 +136,13 @@ class ServerLink:
 
     # The connection
 
-    def watch(self) -> list[int]:
-        """What the monitor has to tell, in order."""
+    def watch(self) -> list[tuple[int, int]]:
+        """What the monitor has to tell, in order: events and their values."""
         events = []
         while True:
             try:
-                events.append(parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"])
+                told = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+                events.append((int(told["event"]), told["value"]))
             except zmq.Again:
                 return events
 

@@ -13,10 +13,12 @@ import zmq
 
 from mesh.core.carried import Lane
 from mesh.core.channel import NEVER
+from mesh.core.progress import Progress
 from mesh.core.sidecar import MAX_UNHEARD, SidecarSession
 from mesh.green import sockets
 from mesh.green.outbox import MAX_BYTES
 from mesh.green.server_link import ServerLink
+from mesh.transport.connection import Connection
 
 RETRY: Final = 0.01
 MAX_KEPT: Final = MAX_UNHEARD + MAX_BYTES
@@ -149,8 +151,11 @@ class ServerLinks:
             return
         now = monotonic()
         with self._lock:
-            for event in link.watch():
-                self._happened(event, lane, link, now)
+            for event, value in link.watch():
+                if event == zmq.EVENT_CONNECTED:
+                    lane.progress = Progress(Connection(value).counters)
+                else:
+                    self._happened(event, lane, link, now)
         self._work()
 
     def _happened(self, event: int, lane: Lane, link: ServerLink, now: float) -> None:
@@ -159,6 +164,7 @@ class ServerLinks:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             lane.up = True
             if first:
+                session.health.progress = lane.progress
                 session.connected(now)
             return
         why = "the connection broke" if event == zmq.EVENT_DISCONNECTED else _FAILED

@@ -1,0 +1,110 @@
+"""Large values through hubs on slow links: each end hears of the other, though both wait behind them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import mesh
+from tests.e2e.commands import environment
+from tests.helpers.peers import old_server
+from tests.helpers.processes import Process, eventually, python
+from tests.helpers.slow_link import RATE, SlowLink
+from tests.hubs.cluster import Hub, connected
+
+BEAT = 0.2
+HUB_BEAT = 0.1
+"""As with the usual ones, 5 and 2.5 s."""
+SIZE = int(1.2 * RATE)
+"""On its way for twice as long as anybody waits for a heartbeat."""
+WORKER = Path(__file__).with_name("slow_worker.py")
+KINDS = {"queue": {}, "majordomo": {"default": "users"}}
+
+
+class Stand:
+    """A hub, with what comes and goes there."""
+
+    def __init__(self, folder: Path, kind: str, stack: ExitStack, *, usual: bool = False) -> None:
+        self._folder, self._stack = folder, stack
+        self.beat, self.hub_beat = (5.0, 2.5) if usual else (BEAT, HUB_BEAT)
+        self.hub = Hub(folder, "one", kind, stack, heartbeat=self.hub_beat, **KINDS[kind])
+
+    def slow(self, endpoint: str, rate: int = RATE) -> SlowLink:
+        return self._stack.enter_context(SlowLink(endpoint, rate))
+
+    def client(self, endpoint: str) -> mesh.Client:
+        return self._stack.enter_context(connected(self._folder, endpoint, heartbeat=self.beat))
+
+    def worker(self, endpoint: str) -> Process:
+        beats = str(self.beat), str(min(self.beat, 2 * self.hub_beat))
+        process = self._stack.enter_context(python(WORKER, *beats, endpoint, env=environment()))
+        process.wait_for("has registered")
+        return process
+
+    def sidecar(self, server: str) -> Process:
+        command = [sys.executable, "-m", "mesh.cli.register", "users", server, "--hub", self.hub.out]
+        beats = ["--heartbeat", str(self.hub_beat)]
+        process = self._stack.enter_context(Process([*command, *beats], env=environment()))
+        process.wait_for("is well")
+        return process
+
+
+@pytest.fixture(params=["queue", "majordomo"])
+def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    with ExitStack() as stack:
+        yield Stand(tmp_path, request.param, stack)
+
+
+def test_a_large_value_crosses_slow_links_on_both_sides_and_no_other_call_is_lost(stand: Stand) -> None:
+    hub = stand.hub
+    worker = stand.worker(stand.slow(hub.out).endpoint)
+    near, far = stand.client(hub.in_), stand.client(stand.slow(hub.in_).endpoint)
+    waiting = [client.nap.future(6.0) for client in (near, far)]
+    assert near.echo(1) == far.echo(1) == 1
+    began = time.monotonic()
+    large = far.with_options(timeout=60).echo.future(b"x" * SIZE)
+    small = [client.echo.future(2) for client in (near, far)]
+    assert len(large.result()) == SIZE
+    assert time.monotonic() - began > 4 * SIZE / RATE - 0.5
+    assert [call.result() for call in small] == [2, 2]
+    assert [call.result() for call in waiting] == [worker.pid, worker.pid]
+
+
+def test_a_large_value_through_a_sidecar_of_a_slow_server(stand: Stand) -> None:
+    with old_server("python", heartbeat=4 * BEAT) as server:
+        sidecar = stand.sidecar(stand.slow(server.endpoint).endpoint)
+        client = stand.client(stand.hub.in_)
+        assert client.echo(1) == 1
+        large = client.echo.future(b"x" * SIZE)
+        assert len(large.result()) == SIZE
+        assert "is out" not in sidecar.stderr
+
+
+def test_what_stands_still_or_is_frozen_in_the_midst_is_lost(stand: Stand) -> None:
+    hub, clients = stand.hub, [stand.client(stand.hub.in_) for _ in range(2)]
+    link = stand.slow(hub.out)
+    stand.worker(link.endpoint)
+    lost(clients[0], link, link.stand_still, within=6 * BEAT + 3.0)
+    link = stand.slow(hub.out, 5 * RATE)
+    other = stand.worker(link.endpoint)
+    lost(clients[1], link, lambda: other.signal(signal.SIGSTOP), within=20.0)
+
+
+def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within: float) -> None:
+    """Both calls of the client end so, after its worker has come to its end in the midst of one."""
+    assert client.echo(1) == 1
+    calls = [client.nap.future(60.0), client.echo.future(b"x" * 20_000_000)]
+    passed = link.passed
+    eventually(lambda: link.passed > passed + SIZE // 2)
+    end()
+    began = time.monotonic()
+    for call in calls:
+        with pytest.raises(mesh.LostRemote):
+            call.result(timeout=60)
+    assert time.monotonic() - began < within
