@@ -33,7 +33,7 @@ MAX_FOLLOW_UP: Final = 4_096
 """Bytes of each, and of any other event of a client that is no call: credit, or a heartbeat."""
 MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
-LOOKED_AT: Final = 100
+LOOKED_AT: Final = 32
 """Workers among which one is chosen for a ping while none has room."""
 MAX_PINGS: Final = 100
 """Pings that a worker without room has to answer; more wait as calls do. A sidecar takes as many."""

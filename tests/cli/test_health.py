@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.health import Health, _of_hub, _of_server, _Told
+from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub, _of_server, _Told
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, TimeoutExpired
+from mesh.green.guard import PERIOD
+from mesh.green.port import MAX_PATIENCE
 from mesh.names.model import Service
 
 HUB = "tcp://127.0.0.1:1"
@@ -86,3 +88,31 @@ def test_the_state_of_a_server(pong: Pong, state: str) -> None:
 )
 def test_what_an_answer_to_a_ping_tells(answer: Any, found: Any) -> None:
     assert _read(answer) == found
+
+
+@pytest.mark.parametrize(
+    ("pongs", "state", "patiences"),
+    [
+        ([Pong(HUB, "users", 0.5)], "up", [PATIENCE]),
+        ([Pong(HUB, error=expired(sent=False))], "down", [PATIENCE]),
+        ([Pong(HUB, error=expired(sent=True)), Pong(HUB, "u", 1.0)], "up", [PATIENCE, SILENT_PATIENCE]),
+    ],
+)
+def test_one_that_is_silent_has_the_time_that_its_second_thread_needs(
+    pongs: list[Pong], state: str, patiences: list[float]
+) -> None:
+    asked: list[float] = []
+
+    class Asked:
+        def ask(self, patience: float) -> Pong:
+            asked.append(patience)
+            return pongs.pop(0)
+
+        def close(self) -> None:
+            pass
+
+    with Checker() as checker:
+        checker._pingers[HUB] = Asked()  # type: ignore[assignment]
+        assert [health.state for health in checker.check([Service("users", (HUB,))])[0]] == [state]
+    assert asked == patiences
+    assert PATIENCE + SILENT_PATIENCE > MAX_PATIENCE + PERIOD, "else the guard may come too late"

@@ -230,6 +230,13 @@ def test_a_place_is_free_again_at_once_after_a_cancel(tmp_path: Path, language: 
         assert time.monotonic() - began < 10.0
 
 
+def test_a_ping_passes_by_the_calls_of_an_old_server(tmp_path: Path) -> None:
+    with standing(tmp_path, "queue", "python", pool_size=1) as stand, stand.client() as client:
+        calls = [client.wait.future(1.0) for _ in range(2)]
+        assert client("_zerorpc_ping") == ["pong", "old"]
+        assert not any(call.done() for call in calls)
+
+
 def test_a_place_is_free_again_when_an_old_client_has_left_a_stream(tmp_path: Path) -> None:
     """It does not say so; only its heartbeats end, and with them the server's."""
     with (
