@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import islice
 from logging import WARNING
 from operator import attrgetter
+from shlex import quote
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
@@ -437,8 +438,9 @@ class Calls(Sending):
         if only is None:
             return f"hub {hub!r} has no worker of {name!r:.80}: start one, or correct the name"
         at = next(iter(self._describe().get("out", ())), "ITS-OUT-ENDPOINT")
-        advice = f"mesh-register {self._called(only)} TARGET --hub {at}"
-        return f"hub {hub!r} has no worker: start one with '{advice}'"
+        advice = f"mesh-register {quote(self._called(only))} TARGET --hub {quote(at)}"
+        mark = "`" if "'" in advice else "'"
+        return f"hub {hub!r} has no worker: start one with {mark}{advice}{mark}"
 
     def _forget(self, call: Call) -> None:
         theirs = self.clients.get(call.client)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import re
+import sys
 from typing import Any
 
 import click
 
-from mesh.cli.output import cut, from_json
+from mesh.cli.output import BYTES_KEY, cut, from_json
 
+MAX_TYPED = 100_000
+"""Bytes of an advice that repeats what was typed; Linux takes 131,072 for one argument."""
 _NEGATIVE = re.compile(r"-\.?\d")
 
 
@@ -40,20 +46,49 @@ def read_value(text: str, as_json: bool, what: str) -> Any:
         return _utf8(text, what)
     try:
         return from_json(text)
+    except json.JSONDecodeError as error:
+        _utf8(text, what)
+        raise click.UsageError(f"{what} is not JSON: {cut(text, 80)} ({error}); {_as_string(text)}") from None
     except ValueError as error:
-        shown = cut(text, 80)
-        raise click.UsageError(
-            f"{what} is not JSON: {shown} ({error}); a string needs quotes: '\"{shown}\"', or leave out -j"
-        ) from None
+        raise click.UsageError(f"{what} can't be read as JSON: {cut(text, 80)} ({error})") from None
+
+
+def _as_string(text: str) -> str:
+    """What to type for a text with -j."""
+    typed = json_word(text)
+    if typed is None:
+        return "it is too long to be repeated as a JSON string; without -j it goes as it is"
+    return f"a string needs quotes: {typed}, or leave out -j"
+
+
+def json_word(value: Any) -> str | None:
+    """A value as JSON and as one word for a shell, to be typed as the error line shows it; None if too long.
+
+    JSON has an escape for every character: so the word has no apostrophe, which would end it, and nothing
+    that the error line changes, which is blanks after blanks and what can't be shown.
+    """
+    shown = json.dumps(value, ensure_ascii=not _shows_all())
+    shown = "".join(char if char.isprintable() and char != "'" else _escaped(char) for char in shown)
+    word = f"'{shown.replace('  ', ' ' + _escaped(' '))}'"
+    return word if len(word.encode()) <= MAX_TYPED else None
+
+
+def _shows_all() -> bool:
+    """Whether standard error has all characters, so that they need not be escaped."""
+    return (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _escaped(char: str) -> str:
+    return json.dumps(char)[1:-1] if not char.isascii() else f"\\u{ord(char):04x}"
 
 
 def _utf8(text: str, what: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise click.UsageError(
-            f'{what} is not UTF-8 text; bytes go as -j \'{{"$bytes": "BASE64"}}\''
-        ) from None
+        in_base64 = base64.b64encode(os.fsencode(text)).decode()
+        typed = json_word({BYTES_KEY: in_base64}) or json_word({BYTES_KEY: "BASE64"})
+        raise click.UsageError(f"{what} is not UTF-8 text; bytes go as -j {typed}") from None
     return text
 
 

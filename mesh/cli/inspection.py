@@ -5,6 +5,7 @@ Owns how a description of a service is printed.
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 import click
@@ -126,7 +127,7 @@ def known_methods(service: str, description: Description) -> list[Method]:
     """The methods, or a MeshError where the server does not tell."""
     if description.methods is None:
         raise MeshError(
-            f"{service} answers, but does not tell its methods; call one: mesh call {service} METHOD"
+            f"{service} answers, but does not tell its methods; call one: mesh call {quote(service)} METHOD"
         )
     return description.methods
 
@@ -137,7 +138,7 @@ def _unknown_method(service: str, name: str, names: list[str], left_out: dict[st
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"see mesh inspect {service}"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"see mesh inspect {quote(service)}"
     return MeshError(f"{service} has no method {name!r}; {hint}")
 
 

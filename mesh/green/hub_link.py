@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from shlex import quote
 from time import monotonic
 from typing import Final
 
@@ -154,7 +155,7 @@ class HubLink:
         self._try_send(answer)
         why = (
             f"what is at {self.endpoint} is a queue hub for anonymous workers, or a client side: "
-            f"use `mesh serve --connect {self.endpoint}`"
+            f"use `mesh serve --connect {quote(self.endpoint)}`"
         )
         if registration.misled(why):
             self._tell(why)

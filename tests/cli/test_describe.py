@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.describe import describe
-from mesh.errors import LostRemote, RemoteError, TimeoutExpired
+from mesh.cli.describe import Description, describe
+from mesh.cli.inspection import known_methods, show_method
+from mesh.cli.output import Printer
+from mesh.errors import LostRemote, MeshError, RemoteError, TimeoutExpired
 
 
 class Peer:
@@ -115,3 +117,12 @@ def test_silence_is_reported_as_it_was() -> None:
         describe(Peer(inspect=TimeoutExpired("no answer to inspect"), ping=TimeoutExpired("no pong")))
     with pytest.raises(LostRemote):
         describe(Peer(inspect=LostRemote("gone")))
+
+
+def test_what_to_type_is_quoted_for_a_shell() -> None:
+    with pytest.raises(MeshError, match=r"call one: mesh call 'ipc:///a b' METHOD$"):
+        known_methods("ipc:///a b", Description("", None))
+    with pytest.raises(MeshError, match=r"see mesh inspect 'tcp://\[::1\]:4242'$"):
+        show_method(Printer(), "tcp://[::1]:4242", Description("users", []), "get")
+    with pytest.raises(MeshError, match=r"see mesh inspect users$"):
+        show_method(Printer(), "users", Description("users", []), "get")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, serving, start
+from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, serving, shell, start
 from tests.helpers.peers import nobody
 from tests.helpers.processes import PATIENCE, Process, eventually
 
@@ -146,6 +148,19 @@ def test_a_method_that_takes_too_long(folder: Path, served: Served) -> None:
 )
 def test_wrong_usage(folder: Path, arguments: list[str], part: str) -> None:
     assert part in failed(mesh("call", *arguments, cwd=folder), 2)
+
+
+def test_what_is_said_of_a_text_that_is_no_json_works_when_it_is_pasted(folder: Path) -> None:
+    texts = ['he said "hi"\\, it\'s', "line\nfeed  $HOME", "é", ""]
+    typed = []
+    for text in texts:
+        line = failed(mesh("call", "users", "echo", "-j", "--kw", f"text={text}", cwd=folder), 2)
+        said = re.search("a string needs quotes: (.*), or leave out -j", line)
+        assert said, line
+        typed.append(said[1])
+    command = f"exec {shlex.join(MESH)} call users echo -j {' '.join(typed)} --kw text={typed[0]}"
+    done = shell(["sh", "-c", command], "", folder)
+    assert json.loads(done.stdout) == {"args": texts, "kwargs": {"text": texts[0]}}, done
 
 
 def test_a_typo_in_the_registry(folder: Path, tmp_path: Path) -> None:

@@ -56,12 +56,11 @@ class TestInspect:
 
     def test_what_is_not_exposed(self, folder: Path) -> None:
         lines = inspect(folder, "users", "--all").splitlines()
-        assert lines[:-1] == inspect(folder, "users").splitlines()
+        assert "fail\t()" in lines
         assert lines[-1] == "Error\t\tnot exposed: it is a class"
-        assert json.loads(inspect(folder, "users", "--all", "-j")) == {
-            **json.loads(inspect(folder, "users", "-j")),
-            "left_out": {"Error": "is a class"},
-        }
+        all_of_it = json.loads(inspect(folder, "users", "--all", "-j"))
+        assert set(all_of_it) == {"name", "methods", "left_out"}
+        assert all_of_it["left_out"] == {"Error": "is a class"}
         with Terminal([*MESH, "inspect", "users", "--all"], columns=60, cwd=folder, NO_COLOR="1") as terminal:
             assert terminal.wait() == 0
         assert terminal.shown.splitlines()[-3:] == ["not exposed: 1", "Error", "    it is a class"]

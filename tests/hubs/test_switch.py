@@ -676,14 +676,20 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
 
 
 @pytest.mark.parametrize("any_name", [True, False])
-def test_a_queue_hub_without_a_worker_says_how_to_start_one(any_name: bool) -> None:
+@pytest.mark.parametrize(
+    ("out", "typed"),
+    [
+        ("tcp://b:2", "'mesh-register q TARGET --hub tcp://b:2'"),
+        ("tcp://[::1]:2", "`mesh-register q TARGET --hub 'tcp://[::1]:2'`"),
+        ("ipc:///my hub/$1's", """`mesh-register q TARGET --hub 'ipc:///my hub/$1'"'"'s'`"""),
+    ],
+)
+def test_a_queue_hub_without_a_worker_says_how_to_start_one(any_name: bool, out: str, typed: str) -> None:
     bench = Bench(hub="one", only="q", any_name=any_name)
-    bench.switch = Switch(bench.switch.settings, BASE, lambda: {"out": ["tcp://b:2", "ipc://x"]})
+    bench.switch = Switch(bench.switch.settings, BASE, lambda: {"out": [out, "ipc://x"]})
     bench.event(b"c", {"message_id": b"1"})
     bench.pass_time(2.5)
-    assert refusal(bench) == (
-        "q: hub 'one' has no worker: start one with 'mesh-register q TARGET --hub tcp://b:2'"
-    )
+    assert refusal(bench) == f"q: hub 'one' has no worker: start one with {typed}"
 
 
 def test_a_call_that_is_pushed_out_is_told_of_the_bound_that_was_reached() -> None:
