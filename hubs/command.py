@@ -106,12 +106,17 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
 
 
 def _check_paths(spec: HubSpec) -> None:
-    from hubs.paths import path_problem
+    from mesh.transport import ipc
 
     for side in (spec.in_, spec.out):
         for endpoint in side.bind:
-            if problem := path_problem(endpoint):
+            if problem := ipc.bind_problem(endpoint):
                 raise ConfigError(f"{side.at[endpoint]}: {problem}")
+        if side.access and side.access.group is not None:
+            try:
+                ipc.group_id(side.access.group)
+            except ConfigError as error:
+                raise ConfigError(f"{spec.source}: hub {spec.name}: {error}") from None
 
 
 class Signals:

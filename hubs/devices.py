@@ -272,6 +272,8 @@ class Device:
     def _close(self, linger: float) -> None:
         for socket in (self._front, self._back):
             socket.close(math.ceil(linger * 1000))
+        self._in.end()
+        self._out.end()
         self._steering.inner.close(0)
 
     # In the thread that looks after the one that carries

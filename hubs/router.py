@@ -75,6 +75,7 @@ class Router:
     def close(self, linger_ms: int) -> None:
         self.monitor.close()
         self.socket.close(linger_ms)
+        self.attached.end()
 
     # In
 

@@ -18,13 +18,14 @@ from collections.abc import Iterable, Mapping
 import zmq
 
 from hubs.claims import clash
-from hubs.paths import path_problem
 from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
 from mesh.names.hosts import host_of, problem_of
-from mesh.transport import handshake
+from mesh.transport import handshake, ipc
 from mesh.transport.context import Context
+from mesh.transport.ipc import Access
+from mesh.transport.sockets import Listener
 
 Socket = zmq.Socket[bytes]
 
@@ -34,6 +35,8 @@ BACKLOG = 4_096
 """Connections that may wait to be accepted; after a restart all peers come at once."""
 LEFT_WITHIN = 1.0
 """Seconds that libzmq may take to remove the path of an endpoint."""
+NOTICE = 3.0
+"""Seconds that a path of ipc may lack whoever binds it, before the log says so."""
 _POLL = 0.01
 
 log = logging.getLogger("hubs")
@@ -59,7 +62,7 @@ class AddressInUse(ConfigError):
         return ConfigError(f"{self._where} by {holder}; take another port")
 
 
-def open_socket(context: Context, kind: int, spec: HubSpec) -> Socket:
+def open_socket(context: Context, kind: int, spec: HubSpec) -> Listener:
     socket = context.socket(kind)
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.BACKLOG, BACKLOG)
@@ -93,18 +96,27 @@ def keep_alive(socket: Socket, heartbeat: float) -> None:
 class Attached:
     """One side's socket and its endpoints. side: "in" or "out", hub: its name, both for the errors."""
 
-    def __init__(self, socket: Socket, side: str, hub: str) -> None:
+    def __init__(self, socket: Listener, side: str, hub: str) -> None:
         self.socket = socket
         self._side = side
         self._hub = hub
         self._bound: dict[str, str] = {}
         self._connected: list[str] = []
         self._at: Mapping[str, str] = {}
+        self._access: Access | None = None
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """The socket has been closed."""
+        self._ended.set()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The real ones that are bound, then those that are connected to."""
         return (*self._bound.values(), *self._connected)
+
+    def _side_of_now(self) -> Side:
+        return Side(tuple(self._bound), tuple(self._connected), self._access)
 
     def _leaving(self, side: Side) -> list[str]:
         return [real for text, real in self._bound.items() if text not in side.bind]
@@ -112,6 +124,9 @@ class Attached:
     def _add(self, side: Side, leaving: Iterable[str] = ()) -> None:
         """Bind and connect what is new, but for what an endpoint that is left stands in the way of."""
         self._at = side.at
+        if side.access != self._access:
+            self._access = side.access
+            self._permit()
         for text in side.bind:
             if not any(clash(text, real) for real in leaving):
                 self._bind(text, text, 0)
@@ -131,18 +146,20 @@ class Attached:
         if text in self._bound:
             return
         self._allow_ipv6(endpoint)
-        if problem := path_problem(endpoint):
+        if problem := ipc.bind_problem(endpoint):
             raise ConfigError(f"{self._where(endpoint)}: {problem}")
         give_up = time.monotonic() + patience
         while True:
             try:
-                _refuse_live_path(endpoint)
-                self.socket.bind(endpoint)
-                self._bound[text] = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+                if ipc.is_used(endpoint):
+                    raise OSError(errno.EADDRINUSE, "in use")
+                self._bound[text] = self.socket.listen(endpoint, self._access)
                 return
+            except ConfigError as exc:
+                raise self._wrong("bind to", endpoint, exc) from None
             except (OSError, zmq.ZMQError) as exc:
                 if exc.errno != errno.EADDRINUSE:
-                    raise self._wrong("bind", endpoint, exc) from None
+                    raise self._wrong("bind to", endpoint, exc) from None
                 if time.monotonic() >= give_up:
                     raise AddressInUse(self._where(endpoint), endpoint) from None
                 time.sleep(_POLL)
@@ -154,24 +171,38 @@ class Attached:
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError as exc:
-            raise self._wrong("connect", endpoint, exc) from None
+            raise self._wrong("connect to", endpoint, exc) from None
         self._connected.append(endpoint)
-        if host := host_of(endpoint):
-            threading.Thread(target=self._look_up, args=(endpoint, host), daemon=True).start()
+        if host_of(endpoint) or endpoint.startswith(ipc.SCHEME):
+            threading.Thread(target=self._look_up, args=(endpoint,), daemon=True).start()
 
-    def _look_up(self, endpoint: str, host: str) -> None:
-        """In a thread of its own: a name server may keep still."""
-        if problem := problem_of(host):
+    def _look_up(self, endpoint: str) -> None:
+        """In a thread of its own: a name server may keep still, and what binds a path may be about to."""
+        if host := host_of(endpoint):
+            problem = problem_of(host)
+        else:
+            problem = "" if self._ended.wait(NOTICE) else ipc.connect_problem(endpoint)
+        if problem and endpoint in self._connected:
             where = f"{self._where(endpoint)}: {endpoint!r}"
             log.warning("%s: %s; the hub goes on trying", where, problem)
+
+    def _permit(self) -> None:
+        """Give the files that are there the mode and group of now."""
+        if self._access is None:
+            return  # they stay as they are
+        for text in filter(ipc.path_of, self._bound):
+            try:
+                ipc.permit(ipc.path_of(text), self._access)
+            except (OSError, ConfigError) as exc:
+                raise self._wrong("set the mode of", text, exc) from None
 
     def _allow_ipv6(self, endpoint: str) -> None:
         if "[" in endpoint:
             self.socket.set(zmq.IPV6, 1)
 
-    def _wrong(self, how: str, endpoint: str, exc: OSError | zmq.ZMQError) -> ConfigError:
-        reason = _HINTS.get(exc.errno or 0, str(exc))
-        return ConfigError(f"{self._where(endpoint)}: can't {how} to {endpoint!r}: {reason}")
+    def _wrong(self, how: str, endpoint: str, exc: Exception) -> ConfigError:
+        reason = _HINTS.get(getattr(exc, "errno", 0) or 0, str(exc))
+        return ConfigError(f"{self._where(endpoint)}: can't {how} {endpoint!r}: {reason}")
 
     def _where(self, endpoint: str) -> str:
         """The line of the file, where it came from one."""
@@ -186,7 +217,7 @@ def attach(sides: Iterable[tuple[Attached, Side]], patience: float = 0.0) -> Non
     ConfigError, and all have the endpoints of before then.
     """
     sides = list(sides)
-    before = [(one, dict(one._bound), Side(tuple(one._bound), tuple(one._connected))) for one, _ in sides]
+    before = [(one, dict(one._bound), one._side_of_now()) for one, _ in sides]
     leaving = [real for one, side in sides for real in one._leaving(side)]
     try:
         for one, side in sides:
@@ -229,14 +260,3 @@ def _listens(address: str) -> bool:
         except OSError as exc:
             return exc.errno == errno.EADDRINUSE
     return False
-
-
-def _refuse_live_path(endpoint: str) -> None:
-    """Raise EADDRINUSE where somebody listens at an ipc path, which libzmq would take away from him."""
-    path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path[0] in "@*":
-        return
-    with unix.socket(unix.AF_UNIX) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) in (0, errno.EAGAIN, errno.EINPROGRESS):
-            raise OSError(errno.EADDRINUSE, "in use")

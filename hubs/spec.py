@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mesh.core.majordomo import MANAGEMENT
@@ -20,11 +20,12 @@ from mesh.names.document import Place
 from mesh.names.endpoints import TRANSPORTS, endpoint_problem
 from mesh.names.model import NAME_RULE, is_service_name, nearest
 from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from mesh.transport.ipc import MODE_RULE, Access, parse_mode, path_of
 
 Type = Literal["queue", "majordomo", "forwarder", "streamer"]
 TYPES: tuple[Type, ...] = get_args(Type)
 
-_EVERY = ("in", "out", "type", "heartbeat", "max_message", "prometheus", "drain")
+_EVERY = ("in", "out", "type", "heartbeat", "max_message", "prometheus", "drain", "mode", "group")
 _WAITING = ("queue", "queue_bytes", "timeout")
 _KEYS: dict[str, tuple[str, ...]] = {
     "queue": (*_EVERY, "workers", "service", *_WAITING),
@@ -56,10 +57,15 @@ Entries = dict[str, tuple[Node, Node]]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The endpoints of one side, in the file's order; at least one. at: where each stands, for errors."""
+    """The endpoints of one side, in the file's order; at least one.
+
+    access: who may connect to those of ipc that it binds; None for whom the umask leaves in. at: where each
+    stands, for errors.
+    """
 
     bind: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
+    access: Access | None = None
     at: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
 
@@ -116,6 +122,10 @@ def read_spec(name: str, source: str, node: Node, place: Place) -> HubSpec:
     }
     if fields.get("anonymous"):
         _check_anonymous(entries, place)
+    access = Access(fields.pop("mode", None), fields.pop("group", None))
+    if access != Access():
+        _check_access(fields, entries, place)
+        fields |= {side: replace(fields[side], access=access) for side in ("in_", "out")}
     if "prometheus" in entries:
         fields["prometheus_at"] = _where(entries["prometheus"][1], place.under("prometheus"))
     return HubSpec(name=name, type=kind, source=source, **fields)
@@ -158,6 +168,14 @@ def _check_anonymous(entries: Entries, place: Place) -> None:
             )
 
 
+def _check_access(fields: Mapping[str, Any], entries: Entries, place: Place) -> None:
+    if any(path_of(endpoint) for side in ("in_", "out") for endpoint in fields[side].bind):
+        return
+    key = "mode" if "mode" in entries else "group"
+    problem = "is for the ipc:// paths that the hub binds, and it binds none: take it out"
+    raise place.under(key).wrong(entries[key][0], problem)
+
+
 def _value(key: str, node: Node, at: Place) -> Any:
     match key:
         case "in" | "out":
@@ -176,6 +194,10 @@ def _value(key: str, node: Node, at: Place) -> Any:
             return document.integer(node, at, 1, _MOST_CALLS)
         case "prometheus":
             return _prometheus(node, at)
+        case "mode":
+            return _mode(node, at)
+        case "group":
+            return _group(node, at)
         case "max_message":
             return _size(node, at, _LEAST_MESSAGE)
     return _size(node, at, 1)
@@ -195,7 +217,7 @@ def _side(node: Node, place: Place) -> Side:
         found[key] = _endpoints(value, at, right, at_line, bind=key == "bind")
     if not found:
         raise place.wrong(node, f"is an empty mapping: write {_SIDE}")
-    return Side(**found, at=at_line)
+    return Side(found.get("bind", ()), found.get("connect", ()), at=at_line)
 
 
 def _where(node: Node, place: Place) -> str:
@@ -252,6 +274,19 @@ def _seconds(node: Node, place: Place, least: float, most: float) -> float:
     if not least <= value <= most:
         raise place.wrong(node, f"must be from {least:g} to {most:g} seconds, not {document.shown(node)}")
     return value
+
+
+def _mode(node: Node, place: Place) -> int:
+    mode = parse_mode(node.value) if isinstance(node, ScalarNode) else None
+    if mode is None:
+        raise place.wrong(node, f"must be {MODE_RULE}, not {document.shown(node)}")
+    return mode
+
+
+def _group(node: Node, place: Place) -> str:
+    if not isinstance(node, ScalarNode) or not node.value or not node.value.isprintable():
+        raise place.wrong(node, f"must be the name of a group, or its number, not {document.shown(node)}")
+    return node.value
 
 
 def _size(node: Node, place: Place, least: int) -> int:

@@ -10,10 +10,11 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mesh.errors import ConfigError
 from mesh.names.endpoints import check_endpoint
+from mesh.transport.ipc import path_of
 
 DEFAULT_BIND = "tcp://127.0.0.1:4242"
 BACKLOG = 1024
@@ -56,6 +57,14 @@ def choose_binds(
     if bind or connect:
         return Binds(tuple(bind))
     return (service and _from_registry(service, services_file)) or Binds((DEFAULT_BIND,))
+
+
+def choose_access(binds: Binds, mode: int | None, group: str | None) -> dict[str, Any]:
+    """What `Server.bind` is told of who may connect. Raises ConfigError where that means nothing."""
+    given = {key: value for key, value in (("mode", mode), ("group", group)) if value is not None}
+    if given and not any(map(path_of, binds.endpoints)):
+        raise ConfigError(f"--{next(iter(given))} is for the path of a --bind ipc://PATH, and there is none")
+    return given
 
 
 def _from_registry(name: str, services_file: str | None) -> Binds | None:

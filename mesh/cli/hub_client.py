@@ -12,7 +12,7 @@ from mesh.core.wire import MAX_MESSAGE
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
 from mesh.green.connection import Connection
-from mesh.green.lookup import Hosts
+from mesh.green.lookup import Obstacles
 from mesh.names.model import Service
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
@@ -34,21 +34,21 @@ class HubClient:
 
     def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
         self._endpoint = endpoint
-        self._hosts = Hosts()
+        self._obstacles = Obstacles()
         self._connection = Connection([(endpoint, 1)], None, {"service": STATUS}, None, MAX_MESSAGE)
         service = Service(f"the hub at {endpoint}", (endpoint,), hub=True)
         self._client = Client(service, self._connection, Options(timeout=patience))
 
     def ask(self) -> Answer:
         """What the hub tells of itself. Never raises a MeshError."""
-        self._hosts.look([self._endpoint])
+        self._obstacles.look([self._endpoint])
         try:
             # No server has a method of that name.
             values = self._client(STATUS)
         except (RemoteError, ServiceNotFound):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
         except MeshError as error:
-            if problem := self._hosts.problem(self._endpoint):
+            if problem := self._obstacles.problem(self._endpoint):
                 return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {problem}"), False)
             return self._failed(TimeoutExpired("nobody answers; is a hub running there?"), is_silent(error))
         if not _is_status(values):

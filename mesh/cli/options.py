@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mesh.transport.ipc import MODE_RULE, parse_mode
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -23,6 +25,14 @@ def seconds(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise click.BadParameter(f"{text!r} is not a number of seconds above 0")
     return number
+
+
+def file_mode(text: str) -> int:
+    """A click type: the permissions of a file, as chmod takes them."""
+    mode = parse_mode(text)
+    if mode is None:
+        raise click.BadParameter(f"{text!r} is not {MODE_RULE}")
+    return mode
 
 
 def whole(least: int) -> Callable[[str], int]:

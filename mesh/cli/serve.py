@@ -7,6 +7,7 @@ import click
 from mesh.cli.options import (
     debug_option,
     each_once,
+    file_mode,
     mdp_option,
     seconds_option,
     service_name,
@@ -19,6 +20,10 @@ from mesh.cli.reporting import complain
 @click.command()
 @click.argument("target")
 @click.option("--bind", multiple=True, metavar="EP", help="Listen here, as on tcp://*:4242; may be repeated.")
+@click.option(
+    "--mode", type=file_mode, metavar="MODE", help="Who may connect to a --bind ipc://PATH, such as 0660."
+)
+@click.option("--group", metavar="NAME", help="The group of that path; with it --mode is 0660.")
 @click.option(
     "--connect",
     multiple=True,
@@ -57,6 +62,8 @@ def serve(
     ctx: click.Context,
     target: str,
     bind: tuple[str, ...],
+    mode: int | None,
+    group: str | None,
     connect: tuple[str, ...],
     service: str | None,
     hub: tuple[str, ...],
@@ -80,16 +87,18 @@ def serve(
     The standard library is patched by gevent, so that a call that waits lets others run; with
     --threads it is not.
     """
-    from mesh.cli.binding import choose_binds
+    from mesh.cli.binding import choose_access, choose_binds
     from mesh.cli.serving import Plan
     from mesh.cli.serving import serve as carry_out
 
     binds = choose_binds(bind, (*connect, *hub), service, services_file)
+    access = choose_access(binds, mode, group)
     if binds.note:
         complain("mesh", binds.note)
     plan = Plan(
         target=target,
         binds=binds,
+        access=access,
         service=service,
         connect=connect,
         hubs=hub,

@@ -10,13 +10,15 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
 from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell, tell_draining
+from mesh.transport.ipc import path_of
 
 if TYPE_CHECKING:
     from mesh import Server
@@ -33,7 +35,8 @@ class Plan:
 
     hubs: their out sides, where it registers. hub_heartbeat: seconds between signs of life to
     them. mdp: the version of Majordomo that they speak. announce: whether the hubs are told of the
-    first endpoint that is bound.
+    first endpoint that is bound. access: who may connect to paths of ipc, as `Server.bind`
+    takes it.
     """
 
     target: str
@@ -44,6 +47,7 @@ class Plan:
     hub_heartbeat: float | None = None
     mdp: str = "0.2"
     announce: bool = False
+    access: Mapping[str, Any] = field(default_factory=dict)
     pool_size: int | None = None
     heartbeat: float | None = None
     threads: int = 0
@@ -63,7 +67,7 @@ def begin_log() -> None:
 
 def _serve_here(plan: Plan) -> int:
     server = _make_server(plan)
-    endpoints = plan.binds.each(server.bind)
+    endpoints = plan.binds.each(partial(_bind, server, plan))
     _connect(server, plan, endpoints)
     stop = Stop(server.stop, tell=True)
     signal.signal(signal.SIGTERM, stop)
@@ -122,6 +126,10 @@ def _make_server(plan: Plan) -> Server:
         threads=plan.threads,
         **heartbeat,
     )
+
+
+def _bind(server: Server, plan: Plan, endpoint: str) -> str:
+    return server.bind(endpoint, **plan.access) if path_of(endpoint) else server.bind(endpoint)
 
 
 def _connect(server: Server, plan: Plan, bound: list[str]) -> None:

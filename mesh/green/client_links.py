@@ -19,10 +19,9 @@ from mesh.green import process, sockets
 from mesh.green.link import Link
 from mesh.green.lookup import LookUp
 from mesh.green.spin import Spin
-from mesh.names.hosts import host_of
 
 FOLLOW: Final = 0.25
-"""Seconds between two looks at where a service is, and whether its hosts have an address, while a call
+"""Seconds between two looks at where a service is, and why it can't be reached, while a call
 of it can't be sent."""
 RENEW: Final = 1.0
 """Seconds after which an endpoint whose server stops is connected to anew once more, at the least."""
@@ -160,9 +159,9 @@ class ClientLinks:
         else:
             self._follower.stop()
 
-    def _looked_up(self, host: str, problem: str) -> None:
+    def _looked_up(self, endpoint: str, problem: str) -> None:
         """From a native thread."""
         with self.lock:
             for link in self._links:
-                if host_of(link.endpoint) == host:
+                if link.endpoint == endpoint:
                     link.looked_up(problem)

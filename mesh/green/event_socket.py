@@ -15,12 +15,13 @@ import zmq
 
 from mesh.errors import ConfigError
 from mesh.green import process, sockets
-from mesh.green.lookup import Hosts
+from mesh.green.lookup import Obstacles
 from mesh.green.resolver import Followed
 from mesh.green.sockets import Socket
 from mesh.names.catalog import Catalog
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
+from mesh.transport.sockets import Listener
 
 log = logging.getLogger("mesh.events")
 
@@ -59,7 +60,7 @@ class EventSocket:
         self.lock = process.allocate_lock()
         self.bound: list[str] = []
         self.connected: list[str] = []
-        self.hosts = Hosts(self._unresolved)
+        self.obstacles = Obstacles(self._in_the_way)
         self.awaited = False
         self.service: Service | None = None
         self._source: Followed | None = None
@@ -75,7 +76,7 @@ class EventSocket:
             return f"the {self.role.name} of {self.service.name}"
         return f"the {self.role.name} at {', '.join([*self.bound, *self.connected]) or 'no endpoint'}"
 
-    def _open(self) -> Socket:
+    def _open(self) -> Listener:
         socket = sockets.open_socket(self.role.kind, self._max_message)
         # Both would break the connection to a receiver that is slower than its sender, with all that
         # is under way: ZMTP's heartbeat can't pass a full queue, and TCP's limit for what is not
@@ -88,9 +89,9 @@ class EventSocket:
     def forked(self) -> None:
         """In the child of a fork: the parent may have held the lock."""
         self.lock = process.allocate_lock()
-        self.hosts = Hosts(self._unresolved)
+        self.obstacles = Obstacles(self._in_the_way)
 
-    def _unresolved(self, problem: str) -> None:
+    def _in_the_way(self, problem: str) -> None:
         if not self.awaited:
             log.warning("%s: %s; it goes on trying", self.name, problem)
 
@@ -116,9 +117,9 @@ class EventSocket:
     def follow(self, now: float) -> list[str] | None:
         """Move to where the name leads now. The endpoints that were left; None where nothing changed.
 
-        To be called once a second, also where there is no name: hosts without an address are told.
+        To be called once a second, also where there is no name: what stands in the way is told.
         """
-        self.hosts.look(self.connected)
+        self.obstacles.look(self.connected)
         source = self._source
         if source is None or (version := source.refresh(now)) == self._version:
             return None

@@ -24,7 +24,7 @@ from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
 from mesh.green import process, sockets
-from mesh.green.lookup import Hosts
+from mesh.green.lookup import Obstacles
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.transport.connection import Connection
@@ -65,7 +65,7 @@ class HubLink:
         self._reminder = Reminder()
         self._told_at = monotonic() + NOTICE
         self._welcome = False
-        self._hosts = Hosts()
+        self._obstacles = Obstacles()
         ids = Ids(process.new_base())
         self._calls = HubCalls(number, registration, session, ids)
         self._refusal = Refusal(ids, "it was dealt to a worker that would register, not to a server")
@@ -86,7 +86,7 @@ class HubLink:
         except Exception:
             self.close()
             raise
-        self._hosts.look([self.endpoint])
+        self._obstacles.look([self.endpoint])
 
     def close(self, linger_ms: int = 0) -> None:
         self.socket.disable_monitor()
@@ -252,6 +252,7 @@ class HubLink:
                 self._lost("the connection broke", now)
 
     def _lost(self, why: str, now: float) -> None:
+        self._obstacles.forget(self.endpoint)
         self.registration.broke(why, now)
         self._ended(self.registration.why)
 
@@ -266,10 +267,10 @@ class HubLink:
             self._welcome = False
         if why != self._told:
             self._reminder = Reminder()
+        self._told_at = monotonic() + NOTICE if why else NEVER
         if why and not self._reminder.due(monotonic()):
             return
         self._told = why
-        self._told_at = NEVER
         name = self.registration.service
         if why:
             log.warning("%s is no worker of %s for now: %s", name, self.endpoint, why)
@@ -290,7 +291,11 @@ class HubLink:
         if now >= self._told_at and registration.state is State.CONNECTED:
             self._told_at = now + NOTICE  # the hub is there, and nothing is offered to it yet
         elif now >= self._told_at:
-            self._tell(self._hosts.problem(self.endpoint) or registration.why)
+            self._told_at = now + NOTICE
+            self._obstacles.look([self.endpoint])
+            why = self._obstacles.problem(self.endpoint) or registration.why
+            if why != self._told:
+                self._tell(why)
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
             self._ended(registration.why)

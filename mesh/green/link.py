@@ -49,11 +49,11 @@ class Link(Peer):
 
     __slots__ = (
         "_misled",
+        "_obstacle",
         "_outbox",
         "_recv",
         "_send",
         "_session",
-        "_unresolved",
         "monitor",
         "readable",
         "renewed",
@@ -65,7 +65,7 @@ class Link(Peer):
 
     def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, endpoint, weight)
-        self._unresolved: str | None = None
+        self._obstacle: str | None = None
         self._misled = False
         self.renewed = -NEVER
         self._session = session
@@ -264,10 +264,10 @@ class Link(Peer):
     # The connection
 
     def looked_up(self, problem: str) -> None:
-        """What came of looking for its host; "" where it has an address."""
+        """What was found to stand in the way to its endpoint, "" where nothing was."""
         if problem and not self.live:
-            self.why = self._unresolved = problem
-        elif self.why is self._unresolved:
+            self.why = self._obstacle = problem
+        elif self.why is self._obstacle:
             self.why = NO_CONNECTION
 
     def watch(self, now: float) -> None:

@@ -1,6 +1,7 @@
-"""Looks up the hosts that somebody waits for: see mesh/names/hosts.py.
+"""Looks why endpoints that somebody waits for can't be reached: hosts without an address, paths of ipc.
 
-In a native thread, for a name server that keeps still holds its asker for half a minute.
+libzmq's connect says nothing of either: see mesh/names/hosts.py and mesh/transport/ipc.py. In a native
+thread, for a name server that keeps still holds its asker for half a minute.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from gevent import monkey
 
 from mesh.green import process
 from mesh.names.hosts import host_of, problem_of
+from mesh.transport import ipc
 
 AGAIN: Final = 5.0
 """Seconds from the end of one look to the next."""
@@ -22,7 +24,7 @@ getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
 
 
 class LookUp:
-    """One look at a time. tell: gets a host and what is wrong with it, or "", in the native thread."""
+    """One look at a time. tell: gets an endpoint and what is wrong with it, or "", in the native thread."""
 
     __slots__ = ("_busy", "_due", "_tell")
 
@@ -32,45 +34,57 @@ class LookUp:
         self._due = 0.0
 
     def begin(self, endpoints: Iterable[str]) -> None:
-        """Look for the hosts of these endpoints, unless that was done just now."""
+        """Look at these endpoints, unless that was done just now."""
         if self._busy or monotonic() < self._due:
             return
-        hosts = {host for endpoint in endpoints if (host := host_of(endpoint))}
-        if hosts:
+        wanted = {one for one in endpoints if host_of(one) or one.startswith(ipc.SCHEME)}
+        if wanted:
             self._busy = True
-            process.start_thread(self._run, (sorted(hosts),), "mesh lookup")
+            process.start_thread(self._run, (sorted(wanted),), "mesh lookup")
 
-    def _run(self, hosts: list[str]) -> None:
+    def _run(self, endpoints: list[str]) -> None:
+        hosts: dict[str, str] = {}
         try:
-            for host in hosts:
-                self._tell(host, problem_of(host, getaddrinfo))
+            for endpoint in endpoints:
+                host = host_of(endpoint)
+                if host and host not in hosts:
+                    hosts[host] = problem_of(host, getaddrinfo)
+                self._tell(endpoint, hosts[host] if host else ipc.connect_problem(endpoint))
         finally:
             self._due = monotonic() + AGAIN
             self._busy = False
 
 
-class Hosts:
-    """What is known of the hosts of some endpoints; of each until it is found to have an address.
+class Obstacles:
+    """What stands in the way to some endpoints; each is looked at until nothing is found to.
 
-    tell: gets each problem that is new, in a native thread.
+    tell: gets each problem that is new, in a native thread; one of ipc when it is found a second time, for
+    what binds a path may be about to.
     """
 
-    __slots__ = ("_look_up", "_problems", "_tell")
+    __slots__ = ("_look_up", "_problems", "_tell", "_told")
 
     def __init__(self, tell: Callable[[str], None] = lambda problem: None) -> None:
         self._tell = tell
         self._problems: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self._look_up = LookUp(self._looked_up)
 
     def look(self, endpoints: Iterable[str]) -> None:
         """To be called now and then; returns at once."""
-        self._look_up.begin(one for one in endpoints if self._problems.get(host_of(one)) != "")
+        self._look_up.begin(one for one in endpoints if self._problems.get(one) != "")
+
+    def forget(self, endpoint: str) -> None:
+        """It was reached, and is no longer."""
+        self._problems.pop(endpoint, None)
 
     def problem(self, endpoint: str) -> str:
-        """What is wrong with its host; "" where nothing is known to be."""
-        return self._problems.get(host_of(endpoint), "")
+        """What keeps it from being reached; "" where nothing is known to."""
+        return self._problems.get(endpoint, "")
 
-    def _looked_up(self, host: str, problem: str) -> None:
-        if problem and problem != self._problems.get(host):
+    def _looked_up(self, endpoint: str, problem: str) -> None:
+        before, self._problems[endpoint] = self._problems.get(endpoint), problem
+        stays = problem == before or not endpoint.startswith(ipc.SCHEME)
+        if problem and stays and problem != self._told.get(endpoint):
+            self._told[endpoint] = problem
             self._tell(problem)
-        self._problems[host] = problem

@@ -180,7 +180,7 @@ class Outlet:
             return f"{self.connections} connected at {ends}"
         if not self.ends.connected:
             return f"nobody has come to {ends}"
-        problems = {problem for one in self.ends.connected if (problem := self.ends.hosts.problem(one))}
+        problems = {problem for one in self.ends.connected if (problem := self.ends.obstacles.problem(one))}
         return f"there is no connection to {'; '.join([ends, *sorted(problems)])}"
 
     def until(self, attempt: Callable[[], bool], timeout: float | None) -> bool:

@@ -24,6 +24,7 @@ from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.hub_links import HubLinks
 from mesh.green.router import Router
+from mesh.transport.ipc import Access
 
 BATCH: Final = 64
 FAIR: Final = 0.01
@@ -85,9 +86,9 @@ class Port:
 
     # Life
 
-    def attach(self, endpoint: str, how: str) -> str:
+    def attach(self, endpoint: str, how: str, access: Access | None = None) -> str:
         """Bind or connect the socket; gives the real endpoint. Under the lock."""
-        real = sockets.attach(self.router.socket, endpoint, how)
+        real = sockets.attach(self.router.socket, endpoint, how, access)
         self._attached = True
         return real
 

@@ -21,7 +21,7 @@ import zmq
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
-from mesh.transport.context import new_context
+from mesh.transport.context import Context, new_context
 
 # The real ones, whatever gevent has patched: these guard against native threads.
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
@@ -45,7 +45,7 @@ class _Process:
         self.generation = 0
         self.forked_in: ref[greenlet.greenlet] | None = None
         self.forkables: WeakSet[Forkable] = WeakSet()
-        self.context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self.context: Context | None = None
         self.lock = allocate_lock()
 
     def forked(self) -> None:
@@ -161,7 +161,7 @@ def remember(forkable: Forkable) -> None:
     _process.forkables.add(forkable)
 
 
-def context() -> zmq.Context[zmq.Socket[bytes]]:
+def context() -> Context:
     """The process's ZeroMQ context. It is shared, so that `inproc://` endpoints meet."""
     with _process.lock:
         if _process.context is None:

@@ -22,6 +22,7 @@ from mesh.green.port import Port
 from mesh.green.registering import check_registration
 from mesh.green.workers import Workers
 from mesh.names.endpoints import check_endpoint
+from mesh.transport.ipc import MODE_RULE, Access, is_mode, path_of
 
 log = logging.getLogger("mesh.server")
 
@@ -82,20 +83,32 @@ class Server(Life):
 
     # Endpoints
 
-    def bind(self, endpoint: str, *, fd: int | None = None) -> str:
+    def bind(
+        self,
+        endpoint: str,
+        *,
+        fd: int | None = None,
+        mode: int | None = None,
+        group: str | int | None = None,
+    ) -> str:
         """Listen on an endpoint; gives the real one, with the port that `*` became.
 
-        fd: a listening TCP socket of yours to accept connections from, in place of a new one.
+        fd: a listening TCP socket of yours to accept connections from, in place of a new one. mode, such
+        as 0o660, and group: of the file of an ipc:// path, which say who may connect; without a mode the
+        umask does, or 0o660 where there is a group. Raises ConfigError.
         """
         if self._port.closed:
             raise MeshError(f"{self.name} was stopped; make a new server")
         check_endpoint(endpoint, bind=True)
         settings.count("fd", fd, 0, none=True)
+        access = _access(endpoint, mode, group)
+        if access is not None and fd is not None:
+            raise ConfigError("give fd, or mode and group: who may connect to your socket is yours to say")
         with self._port.lock:
             if fd is not None:
                 self._port.router.socket.set(zmq.USE_FD, fd)
             try:
-                return self._port.attach(endpoint, "bind")
+                return self._port.attach(endpoint, "bind", access)
             finally:
                 if fd is not None:
                     self._port.router.socket.set(zmq.USE_FD, -1)
@@ -178,3 +191,17 @@ class Server(Life):
             self._port.answer_at_once()
         self._port.close(LINGER_MS)
         self._workers.close()
+
+
+def _access(endpoint: str, mode: int | None, group: str | int | None) -> Access | None:
+    """Who may connect, None where that is not said. Raises ConfigError."""
+    if mode is None and group is None:
+        return None
+    if not path_of(endpoint):
+        raise ConfigError(f"mode and group are for the path of an ipc:// endpoint, not for {endpoint!r}")
+    if mode is not None and (type(mode) is not int or not is_mode(mode)):
+        shown = f"{mode:#o}" if type(mode) is int else repr(mode)
+        raise ConfigError(f"mode must be {MODE_RULE}, as a number such as 0o660; not {shown:.80}")
+    if group is not None and (type(group) not in (str, int) or group in ("", -1)):
+        raise ConfigError(f"group must be the name of a group, or its number, not {group!r:.80}")
+    return Access(mode, None if group is None else str(group))

@@ -22,7 +22,7 @@ from mesh.green import process
 from mesh.green.hub_links import HubLinks
 from mesh.green.identity import myself
 from mesh.green.life import Life
-from mesh.green.lookup import Hosts
+from mesh.green.lookup import Obstacles
 from mesh.green.registering import check_registration
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
@@ -82,7 +82,7 @@ class Sidecar(Life):
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat, VERSIONS[mdp]))
-        self._hosts = Hosts()
+        self._obstacles = Obstacles()
         self._timer: Any = None
         self._later: Any = None
         self._armed = NEVER
@@ -110,7 +110,7 @@ class Sidecar(Life):
         self._patient_until = monotonic() + LOST_AFTER * self._session.health.heartbeat
         log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
         self._later = loop.timer(0.0)
-        self._hosts.look([self.endpoint])
+        self._obstacles.look([self.endpoint])
         self._server.start(loop, self._work)
         self._hubs.start(loop, self._work)
 
@@ -223,7 +223,7 @@ class Sidecar(Life):
         elif not health.well and (self._told == "well" or (not self._told and now >= self._patient_until)):
             never_well = not self._told
             self._told = "sick"
-            why = (never_well and self._hosts.problem(self.endpoint)) or health.why
+            why = (never_well and self._obstacles.problem(self.endpoint)) or health.why
             log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, why)
 
     def _arm(self) -> None:

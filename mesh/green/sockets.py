@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import socket as plain
-import stat
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -15,7 +12,9 @@ from zmq import backend
 
 from mesh.errors import ConfigError
 from mesh.green import process
-from mesh.transport import handshake
+from mesh.transport import handshake, ipc
+from mesh.transport.ipc import Access
+from mesh.transport.sockets import Listener
 
 NOBLOCK: Final = int(zmq.NOBLOCK)
 MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -29,7 +28,7 @@ Socket = zmq.Socket[bytes]
 Send = Callable[..., None]
 
 
-def open_socket(kind: int, max_message: int) -> Socket:
+def open_socket(kind: int, max_message: int) -> Listener:
     """A plain socket with the options that every socket of mesh has."""
     socket = process.context().socket(kind)
     socket.set(zmq.LINGER, 0)
@@ -72,40 +71,28 @@ def descriptor(socket: Socket) -> int:
     return int(socket.get(zmq.FD))
 
 
-def attach(socket: Socket, endpoint: str, how: str) -> str:
-    """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong."""
+def attach(socket: Listener, endpoint: str, how: str, access: Access | None = None) -> str:
+    """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong.
+
+    access: who may connect to the path of an ipc endpoint that is bound.
+    """
     if "[" in endpoint:
         socket.set(zmq.IPV6, 1)
-    if how == "bind":
-        problem = path_problem(endpoint)
-        if problem:
-            raise ConfigError(f"can't bind to {endpoint!r}: {problem}")
     try:
         if how == "bind":
-            socket.bind(endpoint)
-            return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+            if problem := ipc.bind_problem(endpoint):
+                raise ConfigError(problem)
+            if ipc.is_used(endpoint):
+                raise OSError(errno.EADDRINUSE, "in use")
+            return socket.listen(endpoint, access)
         socket.connect(endpoint)
-    except (zmq.ZMQError, TypeError, ValueError) as exc:
+    except (OSError, zmq.ZMQError, ConfigError, TypeError, ValueError) as exc:
         raise ConfigError(f"can't {how} to {endpoint!r}: {_reason(exc)}") from None
     return endpoint
 
 
-def path_problem(endpoint: str) -> str:
-    """Why an ipc path can't be bound, "" where it can: libzmq would silently take away what is there."""
-    path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path.startswith(("*", "@")):
-        return ""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return f"{path} is there already and is no socket; remove it or take another path"
-    except OSError:
-        return ""
-    with plain.socket(plain.AF_UNIX) as probe:
-        return _HINTS[errno.EADDRINUSE] if probe.connect_ex(path) == 0 else ""
-
-
 _HINTS: Final = {
-    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port",
+    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port or path",
     errno.EADDRNOTAVAIL: "no network interface has that address",
     errno.EPROTONOSUPPORT: "no such transport; an endpoint looks like tcp://host:port or ipc:///path",
     errno.EINVAL: "that is no endpoint; one looks like tcp://host:port or ipc:///path",

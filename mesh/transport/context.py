@@ -10,13 +10,19 @@ import os
 
 import zmq
 
-Context = zmq.Context[zmq.Socket[bytes]]
+from mesh.transport.sockets import Listener
+
+
+class Context(zmq.Context[Listener]):
+    """Makes sockets that look after their files."""
+
+    _socket_class = Listener
 
 
 def new_context() -> Context:
     """A context whose ROUTER sockets give routing ids that nobody can guess."""
     _scatter_routing_ids()
-    return zmq.Context()
+    return Context()
 
 
 def _scatter_routing_ids() -> None:

@@ -43,6 +43,29 @@ def test_several_endpoints_and_a_host_name(folder: Path, tmp_path: Path) -> None
             assert call(endpoint, "value", "x", cwd=folder) == "x\n"
 
 
+def test_a_path_has_its_mode_and_is_gone_at_the_end(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    arguments = ("users:Users", "--bind", f"ipc://{path}", "--bind", ANY_PORT, "--mode", "0600")
+    with start("serve", *arguments, cwd=folder) as process:
+        process.wait_for(f"on ipc://{path}$")
+        assert path.stat().st_mode & 0o777 == 0o600
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--mode", "0666"], "--mode is for the path of a --bind ipc://PATH, and there is none"),
+        (["--group", "www", "--bind", ANY_PORT], "--group is for the path of a --bind ipc://PATH"),
+        (["--mode", "rw"], "'rw' is not the permissions of a file as chmod takes them, from 0600 to 0777"),
+    ],
+)
+def test_a_mode_that_means_nothing(folder: Path, arguments: list[str], says: str) -> None:
+    assert says in failed(mesh("serve", "users:Users", *arguments, cwd=folder), 2)
+
+
 def test_the_registry_gives_each_server_its_address(folder: Path, tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
     file = tmp_path / "services.yml"

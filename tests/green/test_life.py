@@ -346,7 +346,7 @@ def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("text")
     server = mesh.Server({"f": len})
-    with pytest.raises(mesh.ConfigError, match="is there already and is no socket"):
+    with pytest.raises(mesh.ConfigError, match="precious' is a file, not a socket: take another path"):
         server.bind(f"ipc://{path}")
     server.stop()
     assert path.read_text() == "text"

@@ -148,7 +148,7 @@ def test_a_file_at_an_ipc_path_is_left_alone(tmp_path: Path, check: tuple[str, .
     precious.write_text("gold")
     (tmp_path / "hub.yml").write_text(f"in:\n  - {ANY}\n  - ipc://precious\nout: {ANY}\n")
     assert failed(tmp_path, *check, "hub.yml") == (
-        "hub.yml:3: in: 'precious' is a file, not a socket: take another path or remove it"
+        f"hub.yml:3: in: '{precious}' is a file, not a socket: take another path or remove it"
     )
     assert precious.read_text() == "gold"
 

@@ -18,11 +18,12 @@ import zmq
 from hubs.carry import Carrier
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
-from hubs.sockets import Attached, Context, attach, leave
+from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
 from mesh.core.channel import Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
+from mesh.transport.context import new_context
 from tests.helpers.processes import PATIENCE, eventually
 from tests.helpers.requirements import require_localhost
 from tests.hubs.wires import ANY, Socket, Wires, spec
@@ -479,7 +480,7 @@ def test_a_change_while_nobody_pulls(wires: Wires, tmp_path: Path) -> None:
 
 def test_what_one_socket_leaves_another_may_have_at_once(wires: Wires) -> None:
     """libzmq closes a port only a moment later."""
-    context: Context = zmq.Context()
+    context = new_context()
     try:
         ends = [Attached(context.socket(zmq.ROUTER), "in", name) for name in ("one", "two")]
         attach([(ends[0], Side((ANY,)))])
