@@ -66,11 +66,12 @@ def test_a_handler_that_blocks_the_loop_holds_up_no_ping(folder: Path) -> None:
         process.kill()
 
 
-@pytest.fixture(params=["queue", "majordomo"])
-def hub(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shown]:
-    """A hub with one worker of one place."""
-    text = f"in: {ANY_PORT}\nout: {ANY_PORT}\ntype: {request.param}\nheartbeat: 0.5\n"
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> Iterator[Shown]:
+    """A majordomo hub with one worker of one place."""
+    text = f"in: {ANY_PORT}\nout: {ANY_PORT}\ntype: majordomo\nheartbeat: 0.5\n"
     with commands.hub(text, folder) as (_, shown):
+        (folder / "hubs.yml").write_text(f"users: {{hub: {shown.in_}}}\norders: {{hub: {shown.in_}}}\n")
         arguments = ("users:Users", "--service", "users", "--hub", shown.out, "--pool-size", "1")
         with start("serve", *arguments, cwd=folder) as worker:
             worker.wait_for("^serving users")
@@ -79,8 +80,6 @@ def hub(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shown]:
 
 
 def test_through_a_hub_whose_workers_are_full(folder: Path, hub: Shown) -> None:
-    (folder / "hubs.yml").write_text(f"users: {{hub: {hub.in_}}}\n")
-
     def health() -> str:
         return mesh("services", "users", "--services", "hubs.yml", cwd=folder).stdout.split("\t")[7]
 
@@ -90,6 +89,14 @@ def test_through_a_hub_whose_workers_are_full(folder: Path, hub: Shown) -> None:
         eventually(lambda: health() == "full")
         told = json.loads(mesh("ping", "users", "-j", "--services", "hubs.yml", cwd=folder).stdout)
         assert (told["endpoint"], told["name"], told["running"], told["most"]) == (hub.in_, "users", 1, 1)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_hub_without_a_worker_of_it(folder: Path) -> None:
+    line = failed(mesh("ping", "orders", "--services", "hubs.yml", "--timeout", "1", cwd=folder), 3)
+    assert "has no worker of 'orders'" in line
+    result = mesh("services", "orders", "--services", "hubs.yml", cwd=folder)
+    assert (result.returncode, result.stderr) == (3, "mesh: not up: orders (no workers)\n")
 
 
 @pytest.mark.parametrize("language", ["python", "node"])
@@ -118,16 +125,6 @@ def test_nobody_answers(folder: Path) -> None:
     (folder / "dead.yml").write_text(f"dead: [{one}, {other}]\n")
     line = failed(mesh("ping", "dead", "--services", "dead.yml", "--timeout", "0.5", cwd=folder), 3)
     assert one in line and other in line
-
-
-def test_a_hub_without_a_worker_of_it(folder: Path) -> None:
-    text = f"in: {ANY_PORT}\nout: {ANY_PORT}\ntype: majordomo\nheartbeat: 0.5\n"
-    with commands.hub(text, folder) as (_, shown):
-        (folder / "none.yml").write_text(f"users: {{hub: {shown.in_}}}\n")
-        line = failed(mesh("ping", "users", "--services", "none.yml", "--timeout", "1", cwd=folder), 3)
-        assert "has no worker of 'users'" in line
-        result = mesh("services", "users", "--services", "none.yml", cwd=folder)
-        assert (result.returncode, result.stderr) == (3, "mesh: not up: users (no workers)\n")
 
 
 @pytest.mark.usefixtures("served")
