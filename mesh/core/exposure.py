@@ -23,6 +23,9 @@ MAX_WRAPPED: Final = 20
 """Callables within callables that are looked at."""
 _VALUES = (str, bytes, int, float, complex, list, tuple, set, frozenset, type(None))
 _NOTHING: Final = object()
+_MRO: Final[Any] = vars(type)["__mro__"]
+_VARS: Final[Any] = vars(type)["__dict__"]
+"""A class's own, whatever its metaclass makes of these names."""
 _PLAIN_DESCRIPTORS = (classmethod, staticmethod, partialmethod, singledispatchmethod, MemberDescriptorType)
 
 
@@ -158,12 +161,19 @@ def unexposed(value: Any) -> str | None:
 
 
 def _mark_of(value: Any) -> str | None:
+    kind = type(value)
+    if kind is FunctionType:
+        return None
     # What passes for another's, such as a weakref.proxy, has that one's __class__.
-    for cls in (type(value), read(value, "__class__"), value):
-        # Not asked of the value, which may have an attribute of any name.
-        mark = inspect.getattr_static(cls, UNEXPOSED, None) if isinstance(cls, type) else None
-        if isinstance(mark, str):
-            return mark
+    passes_for = read(value, "__class__")
+    kinds = [kind] if passes_for is kind else [kind, passes_for]
+    for cls in (*kinds, value):
+        if issubclass(type(cls), type):
+            # Not asked of the value or its class, which may have an attribute of any name.
+            marks = (_VARS.__get__(base).get(UNEXPOSED) for base in _MRO.__get__(cls))
+            mark = next((mark for mark in marks if isinstance(mark, str)), None)
+            if mark is not None:
+                return mark
     return None
 
 

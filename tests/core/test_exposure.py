@@ -372,6 +372,16 @@ class TestOtherServices:
             assert getattr(value, UNEXPOSED, "") != "a client of another service"
             assert unexposed(value) is None
 
+    def test_nor_is_what_raises_when_it_is_asked_for_anything(self) -> None:
+        class Closed:
+            def __getattribute__(self, name: str) -> Any:
+                raise RuntimeError(name)
+
+            def __call__(self) -> int:
+                return 1
+
+        assert MethodTable({"closed": Closed()}).exposed["closed"]() == 1
+
     def test_callables_in_each_other_without_an_end(self) -> None:
         one = functools.partial(len)
         one.__setstate__((one, (), {}, {}))
