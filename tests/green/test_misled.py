@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -23,10 +24,10 @@ ENVELOPE = [b"\0client", b"\0hub"]
 class Dealer:
     """Deals calls to whoever connects, as the out side of a queue and a client that has bound do."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: str = "tcp://127.0.0.1:*") -> None:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
-        self.socket.bind("tcp://127.0.0.1:*")
+        self.socket.bind(endpoint)
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def deal(self, envelope: list[bytes], header: dict[str, Any]) -> None:
@@ -99,6 +100,17 @@ def test_a_call_is_refused_and_told_once(
             f"till is no worker of {dealer.endpoint} for now: what is at {dealer.endpoint} is {what}: "
             f"use `mesh serve --connect {dealer.endpoint}`"
         )
+
+
+def test_what_it_says_to_type_is_quoted_for_a_shell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dealer = Dealer(f"ipc://{tmp_path}/my queue")
+    server = mesh.Server({"pay": len}, name="till")
+    server.register("till", dealer.endpoint)
+    with server:
+        dealer.deal(ENVELOPE, {"message_id": "a", "v": 3})
+        dealer.answer(ENVELOPE)
+    dealer.close()
+    assert f"use `mesh serve --connect 'ipc://{tmp_path}/my queue'`" in caplog.text
 
 
 def test_what_is_no_new_call_is_not_answered(dealer: Dealer, misled: str) -> None:
