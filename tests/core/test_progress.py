@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
+from mesh.core import majordomo as mdp
+from mesh.core import wire
 from mesh.core.channel import LOST_AFTER
+from mesh.core.health import Health
 from mesh.core.progress import (
     BACKLOG,
     MOVES,
@@ -17,9 +22,12 @@ from mesh.core.progress import (
     second_look,
     settled,
 )
+from mesh.core.registration import Registration, State
+from mesh.core.server_call import HubCall
+from mesh.core.sidecar import SidecarSession
 from mesh.errors import LostRemote
 from tests.helpers.counted import Counted
-from tests.helpers.pair import Pair, lost
+from tests.helpers.pair import START, Pair, lost
 
 BEAT = 5.0
 
@@ -161,13 +169,10 @@ class World(Pair):
         super().__init__()
         self.link = Counted()
         self.fate = lambda letter: lost(letter)
-        self.peer.progress = Progress(self._counters)
-        theirs = Progress(self._counters)
+        counters = self.link.by(lambda: self.now - START)
+        self.peer.progress = Progress(counters)
+        theirs = Progress(counters)
         self.server.session.progress_of = lambda peer: theirs
-
-    def _counters(self) -> Counters | None:
-        self.link.now = self.now - 1_000.0
-        return self.link.counters()
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -203,3 +208,67 @@ def test_a_server_waits_for_the_heartbeats_behind_a_large_request() -> None:
     assert not running.given_up
     world.advance(6 * BEAT)
     assert running.given_up
+
+
+# Whoever else judges a silence
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_worker_waits_for_a_hub_while_the_connection_moves(way: str) -> None:
+    now = 0.0
+    link = Counted(**{way: (0.0, 60.0)})
+    registration = Registration("users", {"capacity": 1}, 1.0)
+    registration.progress = Progress(link.by(lambda: now))
+    registration.connected(0.0)
+    registration.receive(mdp.heartbeat(about={"capacity": 1, "heartbeat": 1000}), 0.0)
+    ended = 0.0
+    while registration.state is State.REGISTERED:
+        now = ended = registration.wake_at
+        registration.on_timer(now)
+        assert registration.wake_at > now or registration.state is State.AWAY
+    assert 60.0 < ended <= 66.0
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_server_that_a_sidecar_asks_in_vain_is_well_while_the_connection_moves(way: str) -> None:
+    now = 0.0
+    link = Counted(**{way: (0.0, 60.0)})
+    health = Health(b"f" * 24, 1.0)
+    health.connected(0.0)
+    health.answered({}, wire.OK, [["pong", "x"]], 0.0)
+    health.heard(0.0)
+    health.progress = Progress(link.by(lambda: now))
+    while health.well:
+        now = health.wake_at
+        health.on_timer(now)
+        assert health.wake_at > now
+    assert 60.0 < now <= 66.0
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_sidecar_gives_the_heartbeats_that_wait_behind_a_large_message(way: str) -> None:
+    now = 0.0
+    link = Counted(**{way: (0.0, 60.0)})
+    session = SidecarSession(b"0" * 24, "tcp://server:1", Health(b"f" * 24, 2.5), 10)
+    session.connected(0.0)
+    session.answer(session.lanes[0], pong(session), 0.0)
+    session.lanes[0].progress = session.health.progress = Progress(link.by(lambda: now))
+    caller = HubCall(0, b"token")
+    session.receive(caller, wire.pack({"message_id": b"1", "v": 3}, "echo", [1]), 0.0)
+    theirs = wire.pack({"message_id": b"2", "response_to": b"1", "v": 3}, wire.BEAT, [0])
+    beats = [0.0]
+    while session.wake_at <= 120.0:
+        now = session.wake_at
+        session.on_timer(now)
+        beats += [now for peer, event in session.out if wire.unpack(event)[1] == wire.BEAT]
+        session.out.clear()
+        session.receive(caller, theirs, now)
+    assert max(after - before for before, after in pairwise(beats)) < 10.0
+    assert 55.0 < beats[-1] <= 70.0, "no longer than anything moves"
+
+
+def pong(session: SidecarSession) -> bytes:
+    ((ping),) = session.health.out
+    session.health.out.clear()
+    asked = wire.unpack(ping)[0]["message_id"]
+    return wire.pack({"message_id": b"p", "v": 3, "response_to": asked}, wire.OK, [["pong", "x"]])

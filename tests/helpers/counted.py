@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.core.progress import Counters
@@ -30,6 +31,15 @@ class Counted:
         pending = 100_000 if self.up[0] <= self.now < self.up[1] else 0
         idle = self.now - max(self.last_data, last)
         return Counters(self.acked + sent, self.received + came, pending, idle)
+
+    def by(self, clock: Callable[[], float]) -> Callable[[], Counters | None]:
+        """As `counters`, at whatever time it is then."""
+
+        def counters() -> Counters | None:
+            self.now = clock()
+            return self.counters()
+
+        return counters
 
     def _moved(self, span: tuple[float, float]) -> int:
         begun, ends = span

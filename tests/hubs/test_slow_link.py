@@ -13,7 +13,7 @@ import pytest
 
 import mesh
 from tests.e2e.commands import environment
-from tests.helpers.peers import old_server
+from tests.helpers.peers import OldClient, mesh_server, old_server
 from tests.helpers.processes import Process, eventually, python
 from tests.helpers.slow_link import RATE, SlowLink
 from tests.hubs.cluster import Hub, connected
@@ -108,3 +108,46 @@ def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within
         with pytest.raises(mesh.LostRemote):
             call.result(timeout=60)
     assert time.monotonic() - began < within
+
+
+# With the usual heartbeats
+
+
+@pytest.fixture(params=["queue", "majordomo"])
+def usual(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    with ExitStack() as stack:
+        yield Stand(tmp_path, request.param, stack, usual=True)
+
+
+@pytest.mark.soak
+def test_20_mb_at_1_mb_a_second_through_a_hub(usual: Stand) -> None:
+    """An old client gives up after 10 s of silence by itself, unless told otherwise."""
+    hub = usual.hub
+    worker = usual.worker(usual.slow(hub.out).endpoint)
+    near, far = usual.client(hub.in_), usual.client(usual.slow(hub.in_).endpoint)
+    waiting = [client.with_options(timeout=None).nap.future(150.0) for client in (near, far)]
+    with OldClient("python", usual.slow(hub.in_).endpoint, heartbeat=30.0, timeout=200) as old:
+        old.begin(do="call", method="echo", args=[b"y" * 20 * RATE])
+        assert len(far.with_options(timeout=200).echo(b"x" * 20 * RATE)) == 20 * RATE
+        answer = old.answer()
+        assert answer.error is None and len(answer.value) == 20 * RATE
+    assert near.echo(1) == far.echo(1) == 1
+    assert [call.result() for call in waiting] == [worker.pid, worker.pid]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["mesh", "python"])
+def test_20_mb_at_1_mb_a_second_through_a_sidecar(usual: Stand, kind: str) -> None:
+    with mesh_server(heartbeat=5.0) if kind == "mesh" else old_server("python", heartbeat=5.0) as server:
+        sidecar = usual.sidecar(usual.slow(server.endpoint).endpoint)
+        client = usual.client(usual.hub.in_).with_options(timeout=200)
+        assert len(client.echo(b"x" * 20 * RATE)) == 20 * RATE
+        assert "is out" not in sidecar.stderr
+
+
+@pytest.mark.soak
+def test_a_worker_frozen_in_the_midst_is_lost_within_a_minute(usual: Stand) -> None:
+    link = usual.slow(usual.hub.out)
+    worker = usual.worker(link.endpoint)
+    client = usual.client(usual.hub.in_).with_options(timeout=None)
+    lost(client, link, lambda: worker.signal(signal.SIGSTOP), within=60.0)
