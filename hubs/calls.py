@@ -18,7 +18,7 @@ from shlex import quote
 from typing import Any, Final
 
 from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import Head, is_answer, is_beat, is_error, is_ping, name_of
+from hubs.peek import Head, is_answer, is_beat, is_error, is_ping, leaves_open, name_of
 from hubs.sending import Sending
 from hubs.waiting import Waiting
 from mesh.core import majordomo as mdp
@@ -327,7 +327,7 @@ class Calls(Sending):
             if final:
                 worker.left.pop(token, None)
         elif call.style is None:
-            if is_answer(body[0], call.channel):
+            if is_answer(body[0], call.channel) and not (final and leaves_open(body[0])):
                 self._to_client(call, body[0])
             else:
                 self._reject(worker, call, body, final)
@@ -382,7 +382,7 @@ class Calls(Sending):
         if len(body) == 2 and body[0] == b"WireError":
             what = f"could not read the call: {body[1][:200].decode('utf-8', 'replace')}"
         else:
-            what = "gave an answer that is none to this call, or no event at all"
+            what = "gave an answer that is none to this call, does not end it, or is no event at all"
         why = f"its worker{worker.who} {what}"
         self._tell_error(call, "WireError", f"{worker.asked}: {why}", refused=False)
         if self._now >= worker.blamed:
@@ -398,6 +398,8 @@ class Calls(Sending):
         """Its worker is gone, after it has done `what`."""
         call.worker = None
         if call.idempotent and not call.answered and call.tries < MAX_TRIES:
+            # It may come back to the same worker, where the handler of before still runs for nobody.
+            call.token = self._token()
             self._wait(service, call)
         else:
             self._refuse(call, "LostRemote", f"its worker{worker.who} is gone: it {what}", seen=True)

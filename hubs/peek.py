@@ -12,6 +12,8 @@ from mesh.core import wire
 _LOOKED_AT: Final = 4096
 """Bytes at the beginning of an event in which its name has to stand."""
 _ERR: Final = b"\xa3ERR"
+_OK: Final = b"\xa2OK\x91"
+_NO_END: Final = (wire.BEAT, wire.MORE, wire.STREAM)
 _NEAR: Final = 512
 _PING_END: Final = b"\xad_zerorpc_ping\x90"
 """The name, and no arguments."""
@@ -116,6 +118,11 @@ def is_error(payload: bytes) -> bool:
 def is_ping(payload: bytes) -> bool:
     """Whether an event asks whether its service is there; costs next to nothing for one that does not."""
     return payload.endswith(_PING_END) and name_of(payload) == wire.PING
+
+
+def leaves_open(payload: bytes) -> bool:
+    """Whether its client goes on to wait after an answer; costs next to nothing for a usual OK."""
+    return payload.find(_OK, 0, _NEAR) < 0 and name_of(payload) in _NO_END
 
 
 def is_beat(payload: bytes) -> bool:

@@ -258,8 +258,11 @@ class Switch(Registration):
 
 
 def _channel_of(body: Sequence[bytes]) -> Any:
-    """The message id of the event that a Majordomo client sends; None where its body is none."""
-    head = head_of(body[0]) if len(body) == 1 else None
+    """The message id of the event that a Majordomo client sends; None where its body begins with none.
+
+    Workers of mesh look at the first frame of a body, whatever comes after it.
+    """
+    head = head_of(body[0])
     if head is None or head[1] is not None:
         return None
     channel = head[0]

@@ -134,6 +134,18 @@ def test_what_is_no_call_of_an_event_is_passed_on_and_no_more(body: bytes) -> No
     assert bench.sent() == []
 
 
+def test_the_first_frame_of_a_body_is_the_event_as_it_is_to_the_worker() -> None:
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    body = [wire.pack({"message_id": b"1", "v": 3}, "echo", []), b"more"]
+    bench.switch.receive(IN, [b"c", *mdp.request("echo", body)], bench.now)
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
+    assert follow_ups(bench)[0] == [(wire.MORE, None, WINDOW)]
+    bench.switch.unreachable((IN, (b"c",)))
+    assert follow_ups(bench)[0] == [(wire.BEAT, True, 0)]
+
+
 def test_another_make_of_worker_hears_nothing_after_the_request() -> None:
     bench = Bench()
     bench.register(b"w")

@@ -741,7 +741,7 @@ def test_a_wrong_answer_is_an_error_of_the_call_at_once(
     bench.answer(b"w", token, wrong, command)
     (client, frames), *cancel = bench.sent()
     header, name, args = wire.unpack(frames[-1])
-    why = "its worker (vm:7) gave an answer that is none to this call, or no event at all"
+    why = "its worker (vm:7) gave an answer that is none to this call, does not end it, or is no event at all"
     assert (client, header["response_to"], header["refused"], name) == (b"c", number, False, wire.ERR)
     assert args == ["WireError", f"echo: {why}", f"WireError: echo: {why}\n"]
     assert [text for _, text in bench.switch.notes] == [f"a call of echo has failed: {why}"]
@@ -752,6 +752,34 @@ def test_a_wrong_answer_is_an_error_of_the_call_at_once(
     bench.clean()
     tally = bench.switch.services["echo"].tally
     assert (tally.calls, tally.errors) == (1, 1)
+
+
+@pytest.mark.parametrize("name", [wire.BEAT, wire.MORE, wire.STREAM])
+def test_a_call_ends_with_the_last_answer_of_its_worker_whatever_that_is(name: str) -> None:
+    """Its client would wait for more, and nobody would send any."""
+    bench = Bench()
+    bench.register(b"w")
+    bench.call(b"c", b"1")
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"w", token, reply(b"1", "x", name))
+    assert bench.error() == (b"c", "WireError", False)
+    bench.clean()
+
+
+def test_a_call_that_is_given_out_again_has_a_token_of_its_own() -> None:
+    """It may come back to the same worker, where the handler of before has yet to say that it has ended."""
+    bench = Bench()
+    bench.register(b"w", capacity=1)
+    bench.call(b"c", b"1", idempotent=True)
+    ((_, before, _),) = bench.requests()
+    bench.switch.unreachable((OUT, (b"w",)))
+    bench.register(b"again", capacity=1)
+    ((_, token, _),) = bench.requests()
+    bench.answer(b"again", before, reply(b"1", "late", wire.ERR))
+    assert bench.sent() == []
+    bench.answer(b"again", token, reply(b"1"))
+    assert bench.sent() == [(b"c", [b"", reply(b"1")])]
+    bench.clean()
 
 
 def test_a_worker_that_answers_wrongly_all_the_time_does_not_fill_the_log() -> None:
