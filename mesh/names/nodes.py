@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import yaml
+from yaml import ScalarEvent
 from yaml.composer import ComposerError
 from yaml.resolver import Resolver
 
@@ -87,8 +88,9 @@ def compose(text: str, loader: Any) -> Node | None:
     does, and StructureError.
     """
     composer = _Composer()
+    add = composer.add
     for event in yaml.parse(text, loader):
-        composer.add(event)
+        add(event)
     return composer.root
 
 
@@ -107,7 +109,7 @@ class _Composer:
 
     def add(self, event: Any) -> None:
         kind = type(event)
-        if kind is yaml.ScalarEvent:
+        if kind is ScalarEvent:
             self._put(_scalar(event), event)
         elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
             self._begin(event, MappingNode if kind is yaml.MappingStartEvent else SequenceNode)
@@ -135,15 +137,14 @@ class _Composer:
         if not self._open:
             self.root, self._began = node, event.start_mark
             return
-        into = self._open[-1]
+        into, keys = self._open[-1], self._keys
         if type(into) is SequenceNode:
             into.value.append(node)
             return
-        key = self._keys[-1]
+        key = keys[-1]
+        keys[-1] = None if key else node
         if key is None:
-            self._keys[-1] = node
             return
-        self._keys[-1] = None
         into.value.append((key, node))  # type: ignore[arg-type]
         if type(key) is ScalarNode and key.value == MERGE and key.plain:
             self._merging.add(id(into))

@@ -268,8 +268,10 @@ def test_the_child_of_a_fork_removes_nothing(pull: Listener, path: Path) -> None
     pull.listen(endpoint(path))
     child = os.fork()
     if child == 0:
-        pull.close()
-        os._exit(0)
+        try:
+            pull.close()
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     send(pull, path)
 
