@@ -8,9 +8,18 @@ from typing import Any, Final
 import msgpack
 
 from mesh.core import wire
+from mesh.core.elements import MAX_ELEMENTS, within
+from mesh.errors import WireError
 
 _LOOKED_AT: Final = 4096
 """Bytes at the beginning of an event in which its name has to stand."""
+_WALKED: Final = 1024 * 1024
+"""Bytes in which the end of a header is looked for whatever they hold; a longer one holds no more than
+MAX_ELEMENTS values, all of its event counted."""
+_MAX_KEYS: Final = 1_000
+"""Keys of a header; it has some ten."""
+_CONTAINERS: Final = frozenset(bytes((code,)) for code in (*range(0x80, 0xA0), *range(0xDC, 0xE0)))
+"""What an array or a map begins with."""
 _ERR: Final = b"\xa3ERR"
 _OK: Final = b"\xa2OK\x91"
 _NO_END: Final = (wire.BEAT, wire.MORE, wire.STREAM)
@@ -61,28 +70,49 @@ def head_of(payload: bytes) -> Head | None:
 
 
 def _read_head(payload: bytes) -> Head | None:
-    """As head_of, for any form; the values of other keys, such as keyword arguments, are walked over."""
+    """As head_of, for any form; the values of other keys, such as keyword arguments, are walked over.
+
+    Of a header that holds too much to be looked through, what stands before that: whoever carries the call
+    out tells its sender.
+    """
     most = len(payload)
-    for size in (_LOOKED_AT, most) if most > _LOOKED_AT else (most,):
+    header: wire.Header = {}
+    for size in (_LOOKED_AT, _WALKED, most):
+        if size > _WALKED and not within(payload, MAX_ELEMENTS):
+            break
         reader = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=max(size, 1))
-        header: wire.Header = {}
         try:
             reader.feed(payload[:size])
             if reader.read_array_header() != 3:
                 return None
-            for _ in range(reader.read_map_header()):
-                key = reader.unpack()
-                if key in _WANTED:
-                    header[key] = reader.unpack()
-                else:
-                    reader.skip()
-            message_id, channel, deadline, service, cancel, idempotent, batch = map(header.get, _KEYS)
-            return message_id, channel, deadline, service, cancel, idempotent, batch
+            number = reader.read_map_header()
+            if number > _MAX_KEYS:
+                return None
+            header = {}
+            for _ in range(number):
+                _read_entry(reader, payload, header)
+            break
         except msgpack.OutOfData:
-            continue
+            if size >= most:
+                return None
         except wire.UNREADABLE:
             return None
-    return None
+    message_id, channel, deadline, service, cancel, idempotent, batch = map(header.get, _KEYS)
+    return message_id, channel, deadline, service, cancel, idempotent, batch
+
+
+def _read_entry(reader: Any, payload: bytes, header: wire.Header) -> None:
+    """Keep what is wanted; an array or a map, of which nothing is, is made of nothing."""
+    if payload[reader.tell() : reader.tell() + 1] in _CONTAINERS:
+        raise WireError("an array or a map can't be the key of a header")
+    key = reader.unpack()
+    if key not in _WANTED:
+        reader.skip()
+    elif payload[reader.tell() : reader.tell() + 1] in _CONTAINERS:
+        reader.skip()
+        header[key] = ()
+    else:
+        header[key] = reader.unpack()
 
 
 def name_of(payload: bytes) -> str | None:

@@ -7,11 +7,11 @@ each other's way is looked at in files.py.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from mesh.core import settings
 from mesh.core.majordomo import MANAGEMENT
 from mesh.core.wire import MAX_MESSAGE
 from mesh.errors import ConfigError
@@ -44,8 +44,6 @@ _WHO = {
 
 _ENDPOINT = 'an endpoint such as "tcp://*:1111"'
 _SIDE = f"{_ENDPOINT}, a list of them, or {{bind: …, connect: …}}"
-_SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(|KiB|MiB|GiB)")
-_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _MOST_BYTES = 2**40
 _LEAST_MESSAGE = 1024
 _MOST_CALLS = 10_000_000
@@ -290,8 +288,7 @@ def _group(node: Node, place: Place) -> str:
 
 
 def _size(node: Node, place: Place, least: int) -> int:
-    match = _SIZE.fullmatch(node.value) if isinstance(node, ScalarNode) else None
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
+    size = settings.size_of(node.value) if isinstance(node, ScalarNode) else 0
     if not least <= size <= _MOST_BYTES:
         raise place.wrong(
             node,

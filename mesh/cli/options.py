@@ -50,6 +50,29 @@ def whole(least: int) -> Callable[[str], int]:
     return convert
 
 
+def size(text: str) -> int:
+    """A number of bytes, as 65536 or 64MiB, as a click type."""
+    from mesh.core.settings import MOST_BYTES, size_of
+
+    number = size_of(text)
+    if not 0 < number <= MOST_BYTES:
+        raise click.BadParameter(f"{text!r} is no number of bytes, such as 65536 or 64MiB")
+    return number
+
+
+def size_options(command: F) -> F:
+    """Add `--max-message` and `--max-elements`, what one message may be; None where they are not given."""
+    command = click.option(
+        "--max-elements",
+        type=whole(1),
+        metavar="N",
+        help="Values in one message, each item, key and value counted; else 1,000,000.",
+    )(command)
+    return click.option(
+        "--max-message", type=size, metavar="SIZE", help="Bytes of one message, as 64MiB; else 128MiB."
+    )(command)
+
+
 def seconds_option(name: str, help_text: str) -> Callable[[F], F]:
     """Add an option that takes seconds; None where it is not given."""
     return click.option(name, type=seconds, metavar="S", help=help_text)

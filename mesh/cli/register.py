@@ -7,6 +7,7 @@ which a sidecar stands beside.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -16,14 +17,12 @@ from mesh.cli.options import (
     mdp_option,
     seconds_option,
     service_name,
+    size_options,
     version_option,
     whole,
 )
 from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
 from mesh.errors import ConfigError
-
-CAPACITY = 1_000
-"""Calls that a running server gets at once where the user does not say: the hub can't know."""
 
 
 @click.command(
@@ -52,6 +51,7 @@ CAPACITY = 1_000
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
 )
+@size_options
 @version_option("mesh-register")
 @debug_option
 @click.pass_context
@@ -66,6 +66,8 @@ def mesh_register(
     pool_size: int | None,
     processes: int | None,
     threads: int | None,
+    max_message: int | None,
+    max_elements: int | None,
 ) -> None:
     """Announce a worker of NAME to hubs, and serve.
 
@@ -90,10 +92,20 @@ def mesh_register(
             announce=address is not None,
             pool_size=pool_size,
             threads=threads or 0,
+            max_message=max_message,
+            max_elements=max_elements,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
     _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
-    ctx.exit(_stand_beside(name, target, hubs, heartbeat, mdp, pool_size))
+    given = {
+        "heartbeat": heartbeat,
+        "mdp": mdp,
+        "capacity": pool_size,
+        "max_message": max_message,
+        "max_elements": max_elements,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    ctx.exit(_stand_beside(name, target, hubs, options))
 
 
 def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
@@ -104,17 +116,14 @@ def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
         )
 
 
-def _stand_beside(
-    name: str, endpoint: str, hubs: tuple[str, ...], heartbeat: float | None, mdp: str, pool_size: int | None
-) -> int:
+def _stand_beside(name: str, endpoint: str, hubs: tuple[str, ...], options: dict[str, Any]) -> int:
     import signal
 
     from mesh.cli.serving import Stop, begin_log
     from mesh.green.sidecar import Sidecar
 
     begin_log()
-    given = {} if heartbeat is None else {"heartbeat": heartbeat}
-    sidecar = Sidecar(name, endpoint, hubs, capacity=pool_size or CAPACITY, mdp=mdp, **given)
+    sidecar = Sidecar(name, endpoint, hubs, **options)
     stop = Stop(sidecar.stop, tell=True)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -12,6 +12,7 @@ from mesh.cli.options import (
     seconds_option,
     service_name,
     services_option,
+    size_options,
     whole,
 )
 from mesh.cli.reporting import complain
@@ -55,6 +56,7 @@ from mesh.cli.reporting import complain
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge.",
 )
+@size_options
 @services_option
 @debug_option
 @click.pass_context
@@ -72,6 +74,8 @@ def serve(
     heartbeat: float | None,
     processes: int,
     threads: int | None,
+    max_message: int | None,
+    max_elements: int | None,
     services_file: str | None,
 ) -> None:
     """Serve TARGET, unmodified code: a module, a class or an object.
@@ -106,5 +110,7 @@ def serve(
         pool_size=pool_size,
         heartbeat=heartbeat,
         threads=threads or 0,
+        max_message=max_message,
+        max_elements=max_elements,
     )
     ctx.exit(carry_out(plan, processes, ctx.obj))

@@ -51,6 +51,8 @@ class Plan:
     pool_size: int | None = None
     heartbeat: float | None = None
     threads: int = 0
+    max_message: int | None = None
+    max_elements: int | None = None
 
 
 def serve(plan: Plan, processes: int, state: State) -> int:
@@ -124,6 +126,8 @@ def _make_server(plan: Plan) -> Server:
         name=plan.service or target.name,
         pool_size=plan.pool_size,
         threads=plan.threads,
+        max_message=plan.max_message,
+        max_elements=plan.max_elements,
         **heartbeat,
     )
 

@@ -31,10 +31,11 @@ class Answers:
     """The calls that wait for answers, by channel id. unsent: those of them that were not sent yet.
 
     woken: those that somebody waits for and that have something new. asked: the calls that peers have
-    sent, who take this end for a server.
+    sent, who take this end for a server. max_elements: values in one answer, at the most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_elements: int) -> None:
+        self._max_elements = max_elements
         self.calls: dict[Any, Call] = {}
         self.unsent: dict[bytes, Call] = {}
         self.woken: list[Call] = []
@@ -45,7 +46,7 @@ class Answers:
     def receive(self, peer: Peer, payload: bytes, now: float) -> None:
         """Take in one frame of a peer. Never raises: what makes no sense is counted."""
         try:
-            header, name, args = wire.unpack(payload)
+            header, name, args = wire.unpack(payload, self._max_elements)
             call = self.calls.get(header.get("response_to"))
         except (WireError, TypeError) as exc:
             self._unreadable(peer, payload, exc)

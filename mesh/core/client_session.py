@@ -15,6 +15,7 @@ from mesh.core.balance import Peer, choose
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Ids, Sign, control
 from mesh.core.client_answers import GO_ELSEWHERE, Answers
 from mesh.core.client_call import Call, PinnedCall
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.refusal import Refusal
 from mesh.core.wire import BEAT, MORE, Header
@@ -33,16 +34,18 @@ DEFAULT_HEARTBEAT: Final = 5.0
 Out = tuple[Peer, bytes]
 
 
-def check_settings(heartbeat: float | None, max_message: int) -> None:
+def check_settings(heartbeat: float | None, max_message: int, max_elements: int) -> None:
     """Raise ConfigError where a session can't keep these."""
     settings.seconds("heartbeat", heartbeat, FASTEST, none=True)
     settings.size("max_message", max_message)
+    settings.size("max_elements", max_elements)
 
 
 class ClientSession(Answers):
     """The calls of one client in one event loop.
 
-    heartbeat: seconds between heartbeats, or None for none. base: 24 hex digits that begin no
+    heartbeat: seconds between heartbeats, or None for none. max_message: bytes of one request.
+    max_elements: values in one answer. base: 24 hex digits that begin no
     other session's message ids. wake_at: when on_timer wants to be called next. refusal: answers what
     peers have asked.
 
@@ -56,9 +59,10 @@ class ClientSession(Answers):
         random: Callable[[], float],
         heartbeat: float | None = DEFAULT_HEARTBEAT,
         max_message: int = wire.MAX_MESSAGE,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
-        check_settings(heartbeat, max_message)
-        Answers.__init__(self)
+        check_settings(heartbeat, max_message, max_elements)
+        Answers.__init__(self, max_elements)
         self.peers = peers
         self.wake_at = NEVER
         self._try_at = NEVER
@@ -158,7 +162,7 @@ class ClientSession(Answers):
         if len(payload) > self._max_message:
             error = WireError(
                 f"the call of {method!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
-                "send less at once, or raise max_message at both ends"
+                f"send less at once, or {wire.RAISE_MESSAGE}"
             )
             error.refused = True
             raise error

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import Ids
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
 from mesh.core.methods import MethodTable
 from mesh.core.wire import Header
@@ -74,14 +75,14 @@ class Packer:
         if len(payload) > self._max_message:
             raise WireError(
                 f"the event {name!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
-                "send less at once, or raise max_message at both ends"
+                "send less at once, or raise max_message here, at the receiver and in a hub.yml between them"
             )
         return payload
 
 
-def unpack(frame: bytes) -> tuple[str, list[Any], dict[str, Any]]:
+def unpack(frame: bytes, max_elements: int = MAX_ELEMENTS) -> tuple[str, list[Any], dict[str, Any]]:
     """The name, arguments and keyword arguments of an event. Raises WireError."""
-    header, name, args = wire.unpack(frame)
+    header, name, args = wire.unpack(frame, max_elements)
     if type(args) is not list:
         raise WireError(f"the arguments of {name!r:.80} must be an array, not {type(args).__name__}")
     kwargs = header.get("kwargs") or {}

@@ -12,16 +12,25 @@ from typing import Any, Final
 
 import msgpack
 
+from mesh.core.elements import within
 from mesh.errors import WireError
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _HOUR: Final = timedelta(hours=1)
 _MOST: Final = timedelta(hours=24) - timedelta.resolution
 """The largest offset that there is."""
+MAX_ELEMENTS: Final = 100_000
+"""Values of an event in which such a time is looked for: it takes microseconds for each."""
 
 
 def unpack(payload: bytes) -> Any:
-    """One MessagePack value in which there is such a time. Raises WireError for one that is farther."""
+    """One MessagePack value in which there is such a time. Raises WireError for one that is farther, and
+    where there is too much to look through."""
+    if not within(payload, MAX_ELEMENTS):
+        raise WireError(
+            f"an event of {len(payload)} bytes has a time at the ends of the calendar among more than "
+            f"{MAX_ELEMENTS} values: send fewer at once"
+        )
     try:
         whole = [msgpack.unpackb(payload, raw=False, strict_map_key=False)]
         waiting: list[Any] = [whole]

@@ -240,7 +240,10 @@ def batch(items: Sequence[int | bytes]) -> bytes:
 
 
 def read_batch(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """The code, the token and the event of each. Raises WireError."""
+    """The code, the token and the event of each. Raises WireError, also for more bytes than a batch has: what
+    they hold would take many times as much."""
+    if len(frame) > MAX_BATCH:
+        raise WireError(f"a batch of {len(frame)} bytes is too large: {MAX_BATCH} at most")
     try:
         items = msgpack.unpackb(frame)
         codes, tokens, events = items[::3], items[1::3], items[2::3]
@@ -264,7 +267,7 @@ def first_item(frame: bytes) -> bytes:
 
 def size_of_batch(frame: bytes) -> int:
     """How many calls or answers are in a frame; 0 where it is no batch, which its beginning tells mostly."""
-    if len(frame) > MAX_BATCH or not _BATCHED.issuperset(first_item(frame)):
+    if not _BATCHED.issuperset(first_item(frame)):
         return 0
     try:
         return len(list(read_batch(frame)))

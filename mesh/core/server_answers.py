@@ -89,7 +89,7 @@ class Answers:
         if len(payload) > self.limits.max_message:
             raise WireError(
                 f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "
-                f"{self.limits.max_message}: return less, or raise max_message at both ends"
+                f"{self.limits.max_message}: return less, or {wire.RAISE_MESSAGE}"
             )
         return payload
 

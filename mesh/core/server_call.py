@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from mesh.core import settings, wire
 from mesh.core.channel import FASTEST, FIRST_CREDIT, NEVER, QUEUED, Channel
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.wire import Header
 
 
@@ -27,7 +28,8 @@ Out = tuple[Peer, bytes]
 class Limits:
     """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
 
-    max_message: bytes of one event. max_heartbeat: seconds, the slowest beat that a peer may ask
+    max_message: bytes of one event. max_elements: values in one event, at the most; see elements.py.
+    max_heartbeat: seconds, the slowest beat that a peer may ask
     for; one that gives no beats is treated like that too. channels: calls that one peer may have
     open. Raises ConfigError.
     """
@@ -35,6 +37,7 @@ class Limits:
     queue: int = 1_000
     queue_bytes: int = 256 * 1024 * 1024
     max_message: int = wire.MAX_MESSAGE
+    max_elements: int = MAX_ELEMENTS
     max_heartbeat: float = 300.0
     channels: int = 5_000
 
@@ -42,6 +45,7 @@ class Limits:
         settings.count("queue", self.queue)
         settings.size("queue_bytes", self.queue_bytes)
         settings.size("max_message", self.max_message)
+        settings.size("max_elements", self.max_elements)
         settings.seconds("max_heartbeat", self.max_heartbeat, FASTEST)
         settings.count("channels", self.channels)
 

@@ -62,6 +62,7 @@ class ServerSession(Answers):
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._half = limits.queue // 2
+        self._max_elements = limits.max_elements
         self._queued = 0
         self._queued_bytes = 0
         self._interval = NEVER if heartbeat is None else heartbeat
@@ -80,7 +81,7 @@ class ServerSession(Answers):
     def receive(self, peer: Peer, payload: bytes, now: float) -> None:
         """Take in one frame of a peer. Never raises: what makes no sense is answered or counted."""
         try:
-            header, name, args = wire.unpack(payload)
+            header, name, args = wire.unpack(payload, self._max_elements)
         except WireError as exc:
             self._malformed(peer, payload, exc)
             return

@@ -6,6 +6,7 @@ mistaken it for a switch.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from mesh.errors import ConfigError
@@ -15,6 +16,8 @@ LONGEST: Final = 1e9
 MANY: Final = 2**31 - 1
 """As many as libzmq can count."""
 MOST_BYTES: Final = 2**48
+_SIZE: Final = re.compile(r"([1-9][0-9]{0,11}) ?(|KiB|MiB|GiB)")
+_UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def count(name: str, value: Any, least: int = 1, *, most: int = MANY, none: bool = False) -> None:
@@ -28,6 +31,12 @@ def count(name: str, value: Any, least: int = 1, *, most: int = MANY, none: bool
 def size(name: str, value: Any) -> None:
     """As count, for bytes."""
     count(name, value, most=MOST_BYTES)
+
+
+def size_of(text: str) -> int:
+    """The bytes that are written as 65536, 64KiB or 64 MiB; 0 for what is no size."""
+    match = _SIZE.fullmatch(text)
+    return int(match[1]) * _UNITS[match[2]] if match else 0
 
 
 def seconds(

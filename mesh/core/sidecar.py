@@ -18,6 +18,7 @@ from mesh.core import wire
 from mesh.core.carried import Carried, Lane, key_of
 from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
 from mesh.core.dropped import Dropped
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.health import Health
 from mesh.core.progress import MOVES, UNSURE
 from mesh.core.registration import LOST_AFTER
@@ -59,12 +60,14 @@ class SidecarSession:
     """The calls of all hubs at one server.
 
     base: 24 hex digits that begin no other session's message ids, nor those of the pings. capacity:
-    calls at once that each hub may give. channels: the calls that have not had their last event.
-    lanes: the connections that there are to be; the first tells how the server is. loop: the server is
-    a hub, which gives us what we send it.
+    calls at once that each hub may give. max_elements: values in one event, either way. channels: the
+    calls that have not had their last event. lanes: the connections that there are to be; the first
+    tells how the server is. loop: the server is a hub, which gives us what we send it.
     """
 
-    def __init__(self, base: bytes, endpoint: str, health: Health, capacity: int) -> None:
+    def __init__(
+        self, base: bytes, endpoint: str, health: Health, capacity: int, max_elements: int = MAX_ELEMENTS
+    ) -> None:
         self.endpoint = endpoint
         self.health = health
         self.channels: dict[HubCall, Carried] = {}
@@ -75,6 +78,7 @@ class SidecarSession:
         self.loop = False
         self.lanes = [Lane(0.0)]
         self._capacity = capacity
+        self._max_elements = max_elements
         self._ids = Ids(base)
         self._now = 0.0
         self._gone: OrderedDict[tuple[Lane, bytes], float] = OrderedDict()
@@ -95,7 +99,7 @@ class SidecarSession:
         self._now = now
         call = self.channels.get(peer)
         try:
-            header, name = wire.outline(payload)
+            header, name = wire.outline(payload, self._max_elements)
         except WireError as exc:
             self.dropped.add("malformed", f"{exc}, from a hub")
             header = (call is None and wire.salvage_header(payload)) or {}
@@ -214,7 +218,7 @@ class SidecarSession:
         self._now = now
         self.health.heard(now)
         try:
-            header, name = wire.outline(payload)
+            header, name = wire.outline(payload, self._max_elements)
         except WireError as exc:
             self._unreadable(lane, payload, exc)
             return

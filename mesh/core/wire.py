@@ -15,11 +15,18 @@ from typing import Any, Final
 import msgpack
 
 from mesh.core import far_times
+from mesh.core.elements import MAX_ELEMENTS, within
 from mesh.errors import WireError, name_of, text_of
 
 VERSION: Final = 3
 MAX_MESSAGE: Final = 128 * 1024 * 1024
 """Bytes of one event, in either direction, unless a client or server is told otherwise."""
+
+RAISE_MESSAGE: Final = (
+    "raise max_message at both ends: of connect and Server, --max-message of a command, max_message of a "
+    "hub.yml between them"
+)
+"""What to do about an event of more bytes than may be."""
 
 OK: Final = "OK"
 ERR: Final = "ERR"
@@ -134,12 +141,14 @@ def plain_error(name: str, text: str) -> list[str]:
     return [name, text, f"{name}: {text}\n" if text else f"{name}\n"]
 
 
-def unpack(payload: bytes) -> Event:
+def unpack(payload: bytes, max_elements: int = MAX_ELEMENTS) -> Event:
     """The (header, name, args) of a frame.
 
     A header that is no mapping counts as empty, as in zerorpc. Raises WireError for all else
-    that is no event.
+    that is no event, and for one of more than `max_elements` values, of which nothing is made.
     """
+    if len(payload) > max_elements:
+        _check_elements(payload, max_elements)
     try:
         try:
             event = msgpack.unpackb(payload, raw=False, strict_map_key=False, timestamp=3)
@@ -159,6 +168,15 @@ def unpack(payload: bytes) -> Event:
     return header, name, args
 
 
+def _check_elements(payload: bytes, most: int) -> None:
+    if not within(payload, most):
+        raise WireError(
+            f"a message of {len(payload)} bytes holds more than {most} values, each item, key and value "
+            "counted: send less at once, or raise max_elements of whoever reads it (connect, Server, "
+            "Subscriber, Puller, --max-elements of a command)"
+        )
+
+
 def _name(name: Any) -> str:
     if type(name) is bytes:
         return name.decode("utf-8", "replace")
@@ -167,11 +185,13 @@ def _name(name: Any) -> str:
     return name
 
 
-def outline(payload: bytes) -> tuple[Header, str]:
+def outline(payload: bytes, max_elements: int = MAX_ELEMENTS) -> tuple[Header, str]:
     """The header and the name of an event that is passed on: its arguments are walked over, not decoded.
 
     Raises WireError for what unpack refuses, but for what is within the arguments.
     """
+    if len(payload) > max_elements:
+        _check_elements(payload, max_elements)
     reader = msgpack.Unpacker(raw=False, strict_map_key=False, timestamp=3, max_buffer_size=len(payload) or 1)
     try:
         reader.feed(payload)
@@ -180,7 +200,7 @@ def outline(payload: bytes) -> tuple[Header, str]:
         header, name = reader.unpack(), reader.unpack()
         reader.skip()
     except OverflowError:
-        header, name, _ = unpack(payload)
+        header, name, _ = unpack(payload, max_elements)
         return header, name
     except UNREADABLE as exc:
         if isinstance(exc, WireError):
@@ -192,17 +212,24 @@ def outline(payload: bytes) -> tuple[Header, str]:
 
 
 def salvage_header(payload: bytes) -> Header | None:
-    """The header of an event whose rest can't be read, so that its sender gets an answer."""
+    """The header of an event whose rest can't be read, so that its sender gets an answer.
+
+    Of a header that is long or can't be read, as where keyword arguments hold too much, what stands before
+    that.
+    """
     # The size also bounds the arrays that a few bytes can claim to be.
     reader = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=_SALVAGED)
+    header: Header = {}
     try:
         reader.feed(payload[:_SALVAGED])
         if reader.read_array_header() != 3:
             return None
-        header = reader.unpack()
+        for _ in range(reader.read_map_header()):
+            key = reader.unpack()
+            header[key] = reader.unpack()
     except UNREADABLE:
-        return None
-    return header if type(header) is dict else None
+        return header or None
+    return header
 
 
 def not_packed(what: str, exc: Exception) -> TypeError:

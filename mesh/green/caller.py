@@ -19,6 +19,7 @@ from gevent.hub import Hub
 from mesh.core import outcomes
 from mesh.core.channel import State
 from mesh.core.client_session import Call, ClientSession
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
 from mesh.green import process
@@ -43,9 +44,15 @@ class Caller(ClientLinks):
     """The calls of one client from the greenlets of one loop."""
 
     def __init__(
-        self, hub: Hub, endpoints: Sequence[tuple[str, int]], heartbeat: float | None, max_message: int
+        self,
+        hub: Hub,
+        endpoints: Sequence[tuple[str, int]],
+        heartbeat: float | None,
+        max_message: int,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
-        session = ClientSession([], process.new_base(), random.random, heartbeat, max_message)
+        base = process.new_base()
+        session = ClientSession([], base, random.random, heartbeat, max_message, max_elements)
         ClientLinks.__init__(self, hub, session, max_message)
         self.thread = process.get_ident()
         self.home = process.presence()

@@ -12,6 +12,7 @@ from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.wire import Header
 from mesh.errors import MeshError
 from mesh.green import process
@@ -35,7 +36,8 @@ class Source(Protocol):
 class Connection:
     """The callers of one client, one for each event loop that it is used from.
 
-    header: what every request carries besides. heartbeat: seconds or None.
+    header: what every request carries besides. heartbeat: seconds or None. max_message, max_elements:
+    bytes of one message, and values in one answer.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Connection:
         header: Header | None,
         heartbeat: float | None,
         max_message: int,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
         self._endpoints = endpoints
         self._source = source
         self.header = header
         self._heartbeat = heartbeat
         self._max_message = max_message
+        self._max_elements = max_elements
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = process.allocate_lock()
         self._callers: dict[Hub, Caller] = {}
@@ -82,7 +86,7 @@ class Connection:
         if self._closed:
             raise MeshError("this client is closed; connect again")
         with self._lock:
-            caller = Caller(hub, self._endpoints, self._heartbeat, self._max_message)
+            caller = Caller(hub, self._endpoints, self._heartbeat, self._max_message, self._max_elements)
             caller.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             self._callers[hub] = caller
             orphans = self._take_orphans()

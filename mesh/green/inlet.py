@@ -54,10 +54,13 @@ class Inlet(Life):
         queue_size: int,
         services: str | None,
         max_message: int,
+        max_elements: int,
     ) -> None:
         settings.count("pool_size", pool_size)
         settings.count("queue_size", queue_size)
         settings.size("max_message", max_message)
+        settings.size("max_elements", max_elements)
+        self._max_elements = max_elements
         try:
             self._handlers = Handlers(handler)
         except ValueError as exc:
@@ -228,7 +231,7 @@ class Inlet(Life):
 
     def _handle(self, frame: bytes) -> None:
         try:
-            name, args, kwargs = events.unpack(frame)
+            name, args, kwargs = events.unpack(frame, self._max_elements)
         except WireError as exc:
             self._drop("malformed", str(exc))
             return

@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from mesh.core import wire
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.events import Topic, prefixes_of
 from mesh.green.event_socket import PULLER, SUBSCRIBER
 from mesh.green.events import EVENTS_QUEUED, JOBS_QUEUED
@@ -25,7 +26,8 @@ class Subscriber(Inlet):
     the topics that are wanted; None for all events, with and without a topic. pool_size: handlers
     that run at once; with 1 the events are carried out in the order in which they came.
     queue_size: events that wait for the handlers; what is over is dropped at the publisher.
-    services: the registry file. max_message: bytes of one event.
+    services: the registry file. max_message: bytes of one event. max_elements: values in one event, each
+    item, key and value counted; one that holds more is dropped, and the log says so.
     """
 
     def __init__(
@@ -38,9 +40,12 @@ class Subscriber(Inlet):
         queue_size: int = EVENTS_QUEUED,
         services: str | None = None,
         max_message: int = wire.MAX_MESSAGE,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
         self._prefixes = prefixes_of(topics)
-        super().__init__(SUBSCRIBER, target, handler, pool_size, queue_size, services, max_message)
+        super().__init__(
+            SUBSCRIBER, target, handler, pool_size, queue_size, services, max_message, max_elements
+        )
 
     def _set_options(self, socket: Socket) -> None:
         super()._set_options(socket)
@@ -63,5 +68,6 @@ class Puller(Inlet):
         queue_size: int = JOBS_QUEUED,
         services: str | None = None,
         max_message: int = wire.MAX_MESSAGE,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
-        super().__init__(PULLER, target, handler, pool_size, queue_size, services, max_message)
+        super().__init__(PULLER, target, handler, pool_size, queue_size, services, max_message, max_elements)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -42,8 +43,10 @@ class Server(Life):
     target: what is exposed; a class is instantiated. name: what it calls itself, by default the
     target's name. pool_size: handlers that run at once, None for 10,000. heartbeat: seconds,
     None for none. threads: native threads in which the handlers run, 0 for greenlets of the
-    server's own loop. limits: what peers may fill. expected: exceptions that handlers raise in the
-    ordinary course of things: the log has them at level INFO, and all others at ERROR.
+    server's own loop. limits: what peers may fill. max_message, max_elements: those of `limits`, which are
+    the ones to be changed most: bytes of one request or answer, and values in one request, each item, key
+    and value counted; what holds more is refused before it is decoded. expected: exceptions that handlers
+    raise in the ordinary course of things: the log has them at level INFO, and all others at ERROR.
 
     Raises ConfigError for a target without a public method.
     """
@@ -60,6 +63,8 @@ class Server(Life):
         threads: int = 0,
         limits: Limits | None = None,
         expected: type[BaseException] | Collection[type[BaseException]] = (),
+        max_message: int | None = None,
+        max_elements: int | None = None,
     ) -> None:
         settings.count("pool_size", pool_size, none=True)
         settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
@@ -77,7 +82,9 @@ class Server(Life):
         for hidden, why in self._methods.hidden.items():
             log.warning("%s: %r is not exposed, for to look at it raised %s", self.name, hidden, why)
         tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
-        self._port = Port(self.name, heartbeat, limits or Limits())
+        given = {"max_message": max_message, "max_elements": max_elements}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self._port = Port(self.name, heartbeat, replace(limits or Limits(), **changes))
         self._workers = Workers(self._methods, pool_size, threads, expecting)
         Life.__init__(self, self.name)
 

@@ -14,6 +14,7 @@ import gevent
 
 from mesh.core import settings, wire
 from mesh.core.channel import NEVER
+from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.health import Health
 from mesh.core.registration import LOST_AFTER, VERSIONS, Registration
 from mesh.core.sidecar import SidecarSession
@@ -45,7 +46,8 @@ class Sidecar(Life):
     name: what callers call the service. endpoint: that program's, any server of zerorpc. hubs: the
     out sides of one or several. heartbeat: seconds between signs of life to the hubs, and without
     one of the server until it is asked for one. capacity: calls at once that each hub may give. mdp: the
-    version of Majordomo that the hubs speak, "0.2" or "0.1".
+    version of Majordomo that the hubs speak, "0.2" or "0.1". max_message, max_elements: bytes of one
+    event, and values in it, either way.
 
     problem: why it has stopped by itself, "" where it has not. Raises ConfigError.
     """
@@ -61,12 +63,16 @@ class Sidecar(Life):
         heartbeat: float = 2.5,
         capacity: int = DEFAULT_CAPACITY,
         mdp: str = "0.2",
+        max_message: int = wire.MAX_MESSAGE,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
         hubs = check_registration(name, hubs, heartbeat, mdp)
         check_endpoint(endpoint)
         if endpoint.startswith("inproc:"):
             raise ConfigError(f"{endpoint!r}: a sidecar's server is another process; it has tcp:// or ipc://")
         settings.count("capacity", capacity)
+        settings.size("max_message", max_message)
+        settings.size("max_elements", max_elements)
         if _address(endpoint) in map(_address, hubs):
             raise ConfigError(
                 f"{endpoint!r} is the hub's endpoint: a sidecar stands beside a server; give that one's"
@@ -75,10 +81,10 @@ class Sidecar(Life):
         self.name = name
         self.endpoint = endpoint
         health = Health(process.new_base(), heartbeat)
-        self._session = SidecarSession(process.new_base(), endpoint, health, capacity)
+        self._session = SidecarSession(process.new_base(), endpoint, health, capacity, max_elements)
         self._lock = process.allocate_lock()
-        self._server = ServerLinks(self._session, self._lock, self._answer, wire.MAX_MESSAGE)
-        self._hubs = HubLinks(self._session, self._lock, wire.MAX_MESSAGE)
+        self._server = ServerLinks(self._session, self._lock, self._answer, max_message)
+        self._hubs = HubLinks(self._session, self._lock, max_message)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat, VERSIONS[mdp]))

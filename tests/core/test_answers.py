@@ -499,3 +499,15 @@ def test_a_lost_answer_ends_with_the_deadline() -> None:
     pair.advance(2.0)
     assert isinstance(call.error, TimeoutExpired)
     assert str(call.error) == "no answer from tcp://server:1 to 'slow' after 2 s"
+
+
+def test_an_answer_that_holds_too_many_values_ends_its_call_undecoded() -> None:
+    pair = Pair()
+    call, other = pair.call("export"), pair.call("work")
+    pair.advance()
+    head = msgpack.packb({"message_id": b"1", "v": 3, "response_to": call.id})
+    maps = b"\x91\xdd" + (2_000_000).to_bytes(4, "big") + b"\x80" * 2_000_000
+    pair.client.session.receive(pair.peer, b"\x93" + head + b"\xa2OK" + maps, pair.now)
+    assert isinstance(call.error, WireError)
+    assert "to 'export' can't be read" in str(call.error) and "more than 1000000 values" in str(call.error)
+    assert other.error is None

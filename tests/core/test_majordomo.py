@@ -122,3 +122,12 @@ def test_rubbish_raises_nothing_but_wire_errors(frames: list[bytes]) -> None:
         mdp.read(frames)
     except WireError:
         pass
+
+
+def test_a_batch_is_bounded_in_bytes_on_whichever_side_it_is_read() -> None:
+    """What it holds would take many times as much."""
+    item = [mdp.REQUEST, b"token", b"x" * 1_000]
+    assert len(list(mdp.read_batch(mdp.batch(item * 60)))) == 60
+    for frame in (mdp.batch(item * 70), b"\xdd" + (1 << 20).to_bytes(4, "big") + b"\x80" * (1 << 20)):
+        with pytest.raises(WireError, match="too large: 65536 at most"):
+            mdp.read_batch(frame)

@@ -360,3 +360,27 @@ class TestResults:
         pair.server.session.give_up(served)
         pair.server.session.give_up(served)
         assert pair.server.session.woken == [served]
+
+
+MAPS = b"\xdd" + (2_000_000).to_bytes(4, "big") + b"\x80" * 2_000_000
+
+
+@pytest.mark.parametrize("where", ["arguments", "keyword arguments"])
+def test_a_call_that_holds_too_many_values_is_refused_before_it_is_decoded(where: str) -> None:
+    session = ServerSession(b"5" * 24, 5.0)
+    head = msgpack.packb({"message_id": b"1", "v": 3})
+    payload = b"\x93" + head + b"\xa1m" + MAPS
+    if where == "keyword arguments":
+        payload = b"\x93\x83" + head[1:] + b"\xa6kwargs\x81\xa1a" + MAPS + b"\xa1m\x90"
+    session.receive(b"peer", memoryview(payload), 100.0)  # type: ignore[arg-type]
+    assert not session.ready
+    ((_, sent),) = session.out
+    header, name, args = wire.unpack(sent)
+    assert (name, header["response_to"], header["refused"]) == (wire.ERR, b"1", True)
+    assert args[0] == "WireError" and "more than 1000000 values" in args[1] and "max_elements" in args[1]
+
+
+def test_how_many_values_a_call_may_hold_can_be_set() -> None:
+    session = ServerSession(b"5" * 24, 5.0, Limits(max_elements=100))
+    session.receive(b"peer", wire.pack({"message_id": b"1", "v": 3}, "m", [[0] * 200]), 100.0)
+    assert not session.ready and "more than 100 values" in str(wire.unpack(session.out[0][1])[2])

@@ -8,7 +8,7 @@ import resource
 import struct
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -338,3 +338,45 @@ def test_an_outline_of_rubbish_raises_nothing_else() -> None:
             wire.outline(payload)
         except WireError:
             pass
+
+
+MAPS = (
+    b"\x93"
+    + msgpack.packb(HEADER)
+    + b"\xa1m"
+    + b"\xdd"
+    + (2_000_000).to_bytes(4, "big")
+    + b"\x80" * 2_000_000
+)
+
+
+@pytest.mark.parametrize("read", [wire.unpack, wire.outline])
+def test_of_a_message_that_holds_too_many_values_nothing_is_made(read: Any) -> None:
+    with pytest.raises(WireError, match=r"2000026 bytes holds more than 1000000 values.* raise max_elements"):
+        read(MAPS)
+    assert wire.salvage_header(MAPS) == HEADER, "its sender gets an answer"
+
+
+def test_how_many_values_a_message_may_hold_can_be_set() -> None:
+    payload = wire.pack(HEADER, "m", [1, 2])  # itself, a header with two keys, a name, and an array of two
+    assert wire.unpack(payload, 10) == wire.unpack(payload) == (HEADER, "m", [1, 2])
+    with pytest.raises(WireError, match="more than 9 values"):
+        wire.unpack(payload, 9)
+    assert len(wire.unpack(MAPS, 3_000_000)[2]) == 2_000_000
+
+
+@pytest.mark.parametrize("value", ["x" * 3_000_000, b"x" * 3_000_000, [1.5] * 900_000])
+def test_what_is_large_and_holds_few_values_passes(value: Any) -> None:
+    assert wire.unpack(wire.pack(HEADER, "m", [value])) == (HEADER, "m", [value])
+
+
+def test_times_at_the_ends_of_the_calendar_are_not_looked_for_among_very_many_values() -> None:
+    early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+    assert wire.unpack(wire.pack(HEADER, "m", [early] * 10)) == (HEADER, "m", [early] * 10)
+    with pytest.raises(WireError, match="ends of the calendar among more than 100000 values"):
+        wire.unpack(wire.pack(HEADER, "m", [early] * 100_000))
+
+
+def test_of_a_long_header_what_stands_first_is_salvaged() -> None:
+    payload = wire.pack({**HEADER, "kwargs": {"rows": ["x" * 100] * 100}}, "m", [])
+    assert wire.salvage_header(payload) == HEADER

@@ -11,6 +11,7 @@ import pytest
 import zmq
 from zmq.devices import ThreadDevice
 
+import mesh as mesh_package
 from tests.e2e.commands import ANY_PORT, failed, mesh, serving, start
 from tests.helpers.peers import LOCAL, free_port
 from tests.helpers.processes import eventually
@@ -98,6 +99,9 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:Users", "--threads", "0"], "'--threads': '0' is not a whole number from 1 up"),
         (["users:Users", "--processes", "1.5"], "'--processes': '1.5' is not a whole number from 1 up"),
         (["users:Users", "--heartbeat", "0"], "'0' is not a number of seconds above 0"),
+        (["users:Users", "--max-message", "0"], "'0' is no number of bytes, such as 65536 or 64MiB"),
+        (["users:Users", "--max-message", "64MB"], "'64MB' is no number of bytes"),
+        (["users:Users", "--max-elements", "0"], "'0' is not a whole number from 1 up"),
         (["users:Users", "--service", ""], "'' is no name of a service: a name is 1 to 62"),
         (["users:Users", "--service", "a b"], "'a b' is no name of a service: a name is 1 to 62"),
         (["users:Users", "--service", "mmi.service"], "belong to the hubs themselves"),
@@ -172,6 +176,19 @@ def test_threads_run_handlers_in_native_threads(folder: Path) -> None:
     ):
         server.wait_for("burning")
         assert call(endpoint, "thread", cwd=folder).strip() != "MainThread"
+
+
+def test_what_one_message_may_be(folder: Path) -> None:
+    options = ("--max-message", "64KiB", "--max-elements", "1000")
+    with (
+        serving("users:Users", "--bind", ANY_PORT, *options, cwd=folder) as (_, endpoint),
+        mesh_package.connect(endpoint, timeout=10) as client,
+    ):
+        assert client.value("x" * 60_000) == "x" * 60_000
+        with pytest.raises(ValueError, match="the limit is 65536"):
+            client.value("x" * 65_530)
+        with pytest.raises(ValueError, match="holds more than 1000 values"):
+            client.value([0] * 1_000)
 
 
 def pids(endpoint: str, folder: Path, most: int) -> set[str]:

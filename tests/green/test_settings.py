@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.core.server_session import Limits
 from mesh.green.sidecar import Sidecar
 from tests.green.conftest import Serve
 
@@ -62,6 +63,11 @@ CASES: list[tuple[Make, str, list[Any]]] = [
     (connect, "timeout", [0, *NO_TIMES]),
     (connect, "heartbeat", [0, 0.01, *NO_TIMES]),
     (connect, "max_message", NO_NUMBERS),
+    (connect, "max_elements", NO_NUMBERS),
+    (server, "max_message", NO_NUMBERS),
+    (server, "max_elements", NO_NUMBERS),
+    (sidecar, "max_message", NO_NUMBERS),
+    (sidecar, "max_elements", NO_NUMBERS),
     (view, "timeout", [0, *NO_TIMES]),
     (view, "retries", [-1, 1.5, "a", True, None]),
     (view, "idempotent", [1, "yes", None]),
@@ -79,6 +85,7 @@ CASES: list[tuple[Make, str, list[Any]]] = [
     (subscriber, "pool_size", [None, *NO_NUMBERS]),
     (subscriber, "queue_size", NO_NUMBERS),
     (puller, "max_message", NO_NUMBERS),
+    (puller, "max_elements", NO_NUMBERS),
     (sidecar, "capacity", NO_NUMBERS),
 ]
 
@@ -136,3 +143,19 @@ def test_what_is_no_name_or_address() -> None:
         client(5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="topics must be"):
         mesh.Subscriber(None, print, topics=5)  # type: ignore[arg-type]
+
+
+def test_what_one_message_may_be_is_said_of_the_server_or_in_its_limits(serve: Serve) -> None:
+    def large() -> bytes:
+        return b"x" * 50_000
+
+    for options in (
+        {"max_message": 20_000},
+        {"limits": Limits(max_message=20_000)},
+        {"limits": Limits(max_message=2_000_000), "max_message": 20_000},
+    ):
+        with (
+            mesh.connect(serve({"large": large}, **options)) as client,
+            pytest.raises(mesh.WireError, match=r"the limit is 20000.* of connect and Server, --max-message"),
+        ):
+            client.large()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from typing import Any
 
 import pytest
@@ -73,3 +75,40 @@ def test_what_is_an_answer_to_a_call(channel: bytes | str) -> None:
     assert peek.is_answer(event(trace="z" * 400, response_to=channel), channel)
     for wrong in (b"", b"x" * 10, event(), event(response_to=b"2"), event(response_to=5)):
         assert not peek.is_answer(wrong, channel)
+
+
+def event(*entries: bytes, args: bytes = b"\x90") -> bytes:
+    head = b"\xaamessage_id\xc4\x20" + b"i" * 32
+    return b"\x93" + bytes((0x80 + 1 + len(entries),)) + head + b"".join(entries) + b"\xa1m" + args
+
+
+MAPS = b"\xdd" + (32 << 20).to_bytes(4, "big") + b"\x80" * (32 << 20)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        event(b"\xa7service" + MAPS),
+        event(b"\xa8deadline" + MAPS, b"\xa7service\xa5users"),
+        event(b"\xa6kwargs" + MAPS),
+        event(b"\xa6kwargs\x80", args=MAPS),
+        event(MAPS + b"\xc0"),
+        b"\x93\xdf" + (16 << 20).to_bytes(4, "big") + b"\xc0\xc0" * (16 << 20),
+    ],
+    ids=["as a service", "as a deadline", "keyword arguments", "arguments", "a key", "keys"],
+)
+def test_an_event_full_of_values_costs_a_hub_little(payload: bytes) -> None:
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    head = head_of(payload)
+    assert time.process_time() - began < 0.5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 * 1024
+    assert head is None or head[0] == b"i" * 32, "so that who carries it out can answer"
+
+
+def test_a_value_that_is_no_name_is_no_name_whatever_it_holds() -> None:
+    assert head_of(event(b"\xa7service\x91\xa1x")) == (b"i" * 32, None, None, (), None, None, None)
+
+
+def test_keyword_arguments_may_be_large() -> None:
+    header = {"message_id": b"1", "v": 3, "kwargs": {"rows": ["x" * 100] * 30_000}, "service": "users"}
+    assert head_of(wire.pack(header, "m", [])) == (b"1", None, None, "users", None, None, None)
