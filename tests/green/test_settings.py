@@ -156,6 +156,6 @@ def test_what_one_message_may_be_is_said_of_the_server_or_in_its_limits(serve: S
     ):
         with (
             mesh.connect(serve({"large": large}, **options)) as client,
-            pytest.raises(mesh.WireError, match=r"the limit is 20000.* of connect and Server, --max-message"),
+            pytest.raises(ValueError, match=r"the limit is 20000.* of connect and Server, --max-message"),
         ):
             client.large()
