@@ -27,8 +27,13 @@ def stream(function: F) -> F:
 
     Generators and iterators are streamed without it; a list is not.
     """
-    setattr(function, _STREAM_MARK, True)
+    setattr(_marked(function), _STREAM_MARK, True)
     return function
+
+
+def _marked(function: Function) -> Function:
+    """What carries a mark: the function itself where a staticmethod or classmethod is around it."""
+    return function.__func__ if isinstance(function, (staticmethod, classmethod)) else function
 
 
 def is_stream(function: Function) -> bool:
@@ -47,7 +52,8 @@ def expected(*classes: type[BaseException]) -> Callable[[F], F]:
     checked = settings.exceptions("expected", classes)
 
     def mark(function: F) -> F:
-        setattr(function, _EXPECTED_MARK, (*expected_of(function), *checked))
+        marked = _marked(function)
+        setattr(marked, _EXPECTED_MARK, (*expected_of(marked), *checked))
         return function
 
     return mark

@@ -216,6 +216,23 @@ class TestExpected:
         )
         assert expected_of(methods["plain"]) == expected_of(len) == ()
 
+    def test_around_a_static_or_class_method_it_counts_too(self) -> None:
+        class Service:
+            @expected(KeyError)
+            @stream
+            @staticmethod
+            def static() -> list[int]:
+                return [1]
+
+            @stream
+            @expected(KeyError)
+            @classmethod
+            def of_class(cls) -> list[int]:
+                return [1]
+
+        for function in MethodTable(Service()).exposed.values():
+            assert expected_of(function) == (KeyError,) and is_stream(function)
+
     def test_only_exceptions_are_expected(self) -> None:
         for wrong in (int, "KeyError", KeyError("a"), lambda: 1):
             with pytest.raises(ConfigError, match="expected must be an exception class"):
