@@ -24,8 +24,11 @@ BEATS_EARLY: Final = 0.04
 """The share of an interval by which beats may be early, so that one look gives those of many workers."""
 SLOWEST: Final = 3600.0
 """Seconds, the longest interval between heartbeats that a worker may ask for."""
-LATE: Final = 1.5
-"""Heartbeats of a worker without one after which the clients of its calls hear from the hub."""
+STAND_IN: Final = 0.5
+"""The share of a heartbeat between two looks at who has to be stood in for."""
+LATE: Final = 1.2
+"""Heartbeats of a worker without one after which the clients of its calls hear from the hub. The worker's of
+a call may have been due just then: a client that has heard nothing for 5 seconds waits for 5 more."""
 QUIET: Final = 1.25
 """Heartbeats that a client hears nothing of a call beyond the first, after which the hub looks why."""
 SILENT: Final = 2.5
@@ -248,14 +251,14 @@ class Registration(Calls):
     # What waits behind a large message
 
     def _stand_in(self, now: float) -> None:
-        """Once a heartbeat: give the signs of life that can't get through to the far end of a call.
+        """Twice a heartbeat: give the signs of life that can't get through to the far end of a call.
 
         They wait behind a large message, between us and its worker or between us and its client, while the
         other of the two connections is at rest: whoever listens there would give the call up.
         """
         if now < self._stand_in_at:
             return
-        self._stand_in_at = now + self.settings.heartbeat
+        self._stand_in_at = now + STAND_IN * self.settings.heartbeat
         for worker in self.workers.values():
             if not worker.calls:
                 continue

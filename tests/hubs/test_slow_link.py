@@ -76,6 +76,7 @@ def test_a_large_value_crosses_slow_links_on_both_sides_and_no_other_call_is_los
     assert [call.result() for call in waiting] == [worker.pid, worker.pid]
 
 
+@pytest.mark.parametrize("stand", ["queue"], indirect=True)
 def test_a_large_value_through_a_sidecar_of_a_slow_server(stand: Stand) -> None:
     with old_server("python", heartbeat=4 * BEAT) as server:
         sidecar = stand.sidecar(stand.slow(server.endpoint).endpoint)
@@ -86,6 +87,7 @@ def test_a_large_value_through_a_sidecar_of_a_slow_server(stand: Stand) -> None:
         assert "is out" not in sidecar.stderr
 
 
+@pytest.mark.parametrize("stand", ["queue"], indirect=True)
 def test_what_stands_still_or_is_frozen_in_the_midst_is_lost(stand: Stand) -> None:
     hub, clients = stand.hub, [stand.client(stand.hub.in_) for _ in range(2)]
     link = stand.slow(hub.out)

@@ -102,6 +102,23 @@ def test_the_caller_hears_while_answers_are_on_their_way_from_the_worker() -> No
     assert not links.switch.workers, "it stands still"
 
 
+@pytest.mark.parametrize("phase", [step * STEP for step in range(round(CALLS_BEAT / STEP))])
+def test_an_answer_that_comes_in_the_way_of_a_heartbeat_at_any_moment(phase: float) -> None:
+    links = Links()
+    links.call(b"c", b"1")
+    ((_, token, _),) = links.requests()
+    links.live(phase)
+    beat = control(links.switch._ids, b"1", wire.BEAT, 0)
+    links.worker_says(b"w", mdp.carried(STANDARD[2], Command.PARTIAL, token, [beat]))
+    began = links.now
+    links.live(CALLS_BEAT)
+    links.worker_says(b"w", mdp.heartbeat())
+    links.worker_beats = False
+    links.moves(links.worker, "down", 30.0)
+    links.live(30.0)
+    assert links.longest([one for one in links.to_client if one > began], began) < 2 * CALLS_BEAT
+
+
 def test_the_worker_hears_while_its_client_sends_something_large() -> None:
     links = Links()
     began = links.now
