@@ -62,6 +62,42 @@ def test_all_are_served_also_after_a_restart(number: int, services: int, tmp_pat
             hub.process.kill()
 
 
+CROWD = Path(__file__).with_name("crowd.py")
+RATE = 2_000
+"""Calls a second of all clients together."""
+PACED_SECONDS = 30
+MOST_PACED_MIB = 120
+MOST_MS = 10.0
+
+
+@pytest.mark.soak
+def test_two_thousand_calls_a_second_of_a_thousand_clients(tmp_path: Path) -> None:
+    """To a thousand workers. A machine that does something else beside it is slower than this asks."""
+    each, services = str(1_000 // PROCESSES), "100"
+    with ExitStack() as stack:
+        hub = Hub(tmp_path, "one", "majordomo", stack, heartbeat=2.5)
+
+        def crowd(*arguments: str) -> list[Process]:
+            started = [python(CROWD, *arguments, env=environment()) for _ in range(PROCESSES)]
+            for one in started:
+                stack.enter_context(one)
+            return started
+
+        all_say(crowd("workers", each, services, hub.out), "^registered$")
+        callers = crowd("clients", each, services, hub.in_, str(RATE / PROCESSES), str(PACED_SECONDS))
+        told = [
+            one.wait_for(r"^made (\d+), errors (\d+), .*99 % below (\S+) ms.*$", timeout=PACED_SECONDS + 60)
+            for one in callers
+        ]
+        peak = usage.peak_rss(hub.process.pid) / usage.MIB
+        print(*(line[0] for line in told), f"the hub had {peak:.0f} MiB", sep="\n")
+        for line in told:
+            assert int(line[1]) > 0.99 * RATE / PROCESSES * PACED_SECONDS
+            assert int(line[2]) == 0
+            assert float(line[3]) < MOST_MS
+        assert peak < MOST_PACED_MIB
+
+
 def all_say(processes: list[Process], what: str) -> None:
     for one in processes:
         one.wait_for(what)
