@@ -8,7 +8,7 @@ PEERS := .peers/node
 PEER_FILES := tests/peers/node/package.json tests/peers/node/zeromq/package.json tests/peers/node/zeromq/index.js
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak matrix peers clean
+.PHONY: help demo test check bench soak busy matrix peers clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,13 +33,16 @@ bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak
 
+busy: $(STAMP) ## the tests ten times in a row, beside busy loops
+	tests/busy.sh
+
 matrix: ## the tests with Python 3.11, 3.13 and 3.14, and with the lowest versions that pyproject.toml allows
 	tests/matrix.sh
 
 peers: $(STAMP) $(PEERS)/.installed ## the old zerorpc, for Python and for Node, that the tests talk to
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .peers .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peers .matrix .busy .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml

@@ -11,7 +11,7 @@ import pytest
 import zmq
 from zmq.devices import ThreadDevice
 
-import mesh as mesh_package
+from mesh import connect
 from tests.e2e.commands import ANY_PORT, failed, mesh, serving, start
 from tests.helpers.peers import LOCAL, free_port
 from tests.helpers.processes import eventually
@@ -182,7 +182,7 @@ def test_what_one_message_may_be(folder: Path) -> None:
     options = ("--max-message", "64KiB", "--max-elements", "1000")
     with (
         serving("users:Users", "--bind", ANY_PORT, *options, cwd=folder) as (_, endpoint),
-        mesh_package.connect(endpoint, timeout=10) as client,
+        connect(endpoint, timeout=10) as client,
     ):
         assert client.value("x" * 60_000) == "x" * 60_000
         with pytest.raises(ValueError, match="the limit is 65536"):
@@ -191,12 +191,13 @@ def test_what_one_message_may_be(folder: Path) -> None:
             client.value([0] * 1_000)
 
 
-def pids(endpoint: str, folder: Path, most: int) -> set[str]:
-    """The processes that answer, seen until there are `most` of them."""
-    seen: set[str] = set()
+def pids(endpoint: str, most: int) -> set[int]:
+    """The processes that answer, seen until there are `most` of them, by a new connection each time."""
+    seen: set[int] = set()
 
     def look() -> bool:
-        seen.add(call(endpoint, "pid", cwd=folder))
+        with connect(endpoint, timeout=20) as client:
+            seen.add(client.pid())
         return len(seen) >= most
 
     eventually(look, what=f"{most} processes that answer")
@@ -207,11 +208,10 @@ def test_processes_share_the_connections_and_are_replaced(folder: Path) -> None:
     arguments = ("users:Users", "--bind", ANY_PORT, "--processes", "2")
     with serving(*arguments, cwd=folder) as (server, endpoint):
         assert server.stdout == f"serving Users on {endpoint}\n"
-        before = pids(endpoint, folder, most=2)
-        victim = before.pop()
-        os.kill(int(victim), signal.SIGKILL)
-        assert victim not in pids(endpoint, folder, most=2)
-        assert f"process {victim.strip()} was killed by SIGKILL" in server.stderr
+        victim = pids(endpoint, most=2).pop()
+        os.kill(victim, signal.SIGKILL)
+        assert victim not in pids(endpoint, most=2)
+        assert f"process {victim} was killed by SIGKILL" in server.stderr
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
 

@@ -15,11 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self, TypeVar
 
 import gevent
+
+from tests.helpers import prefork
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -45,8 +48,16 @@ def eventually(
         gevent.sleep(0.01)
 
 
+@cache
+def _forks() -> prefork.Forks:
+    return prefork.Forks()
+
+
 class Process:
-    """A program that runs beside the test. A context manager; also ended by `close()`."""
+    """A program that runs beside the test. A context manager; also ended by `close()`.
+
+    fresh: an interpreter of its own, also where a fork would be the same, as helpers/prefork.py tells.
+    """
 
     def __init__(
         self,
@@ -55,18 +66,24 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdin: bool = False,
+        fresh: bool = False,
     ) -> None:
         self.command = [str(part) for part in command]
         self._files = [_unnamed_file(), _unnamed_file()]
-        self._popen = subprocess.Popen(
-            [*_DIES_WITH_PARENT, *self.command],
-            cwd=cwd or ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=self._files[0],
-            stderr=self._files[1],
-            start_new_session=True,
-        )
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._popen: prefork.Program | subprocess.Popen[bytes]
+        if not fresh and prefork.forkable(self.command, environment):
+            self._popen = _forks().start(self.command, cwd or ROOT, environment, stdin, self._files)
+        else:
+            self._popen = subprocess.Popen(
+                [*_DIES_WITH_PARENT, *self.command],
+                cwd=cwd or ROOT,
+                env=environment,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=self._files[0],
+                stderr=self._files[1],
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:
@@ -162,10 +179,14 @@ class Result(NamedTuple):
 
 
 def run(
-    command: Sequence[str | Path], *, timeout: float = PATIENCE, env: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    timeout: float = PATIENCE,
+    env: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> Result:
-    """Run a command to its end."""
-    with Process(command, env=env) as process:
+    """Run a command to its end. The options are those of Process."""
+    with Process(command, env=env, fresh=fresh) as process:
         return Result(process.wait(timeout=timeout), process.stdout, process.stderr)
 
 

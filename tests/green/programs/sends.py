@@ -16,12 +16,13 @@ if WAY == "patched":
 import mesh  # noqa: E402
 
 COUNT = 500
+LARGE = 200
 
 
 def ends() -> None:
     """The program ends without another word right after it has sent what no system's buffer holds."""
-    many = mesh.Pusher(ENDPOINT, queue_size=COUNT)
-    for number in range(COUNT):
+    many = mesh.Pusher(ENDPOINT, queue_size=LARGE)
+    for number in range(LARGE):
         many.job(number, b"x" * 50_000)
     print("sent", flush=True)
 
