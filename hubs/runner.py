@@ -28,6 +28,9 @@ log = logging.getLogger("hubs")
 TELL_WITHIN = 1.0
 """Seconds that a hub has to tell its numbers."""
 TELL_ALL_WITHIN = 5.0
+SIGNAL_WITHIN = 0.2
+"""Seconds that the end of the hubs waits in one piece: a signal that comes just when Python begins to wait is
+seen only when it waits anew."""
 
 Make = Callable[[HubSpec], Hub]
 Announce = Callable[[HubSpec, Endpoints], None]
@@ -165,7 +168,8 @@ class Runner:
         for name in list(self._hubs):
             self._end(self._hubs.pop(name), drain)
         for one in self._ending:
-            one.thread.join()
+            while one.thread.is_alive():
+                one.thread.join(SIGNAL_WITHIN)
         self._ending.clear()
         self._exporters.close_others([])
 

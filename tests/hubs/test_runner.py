@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -485,3 +486,23 @@ def test_the_end_cuts_a_reload_short(held: threading.Event) -> None:
     end.join(10)
     assert sorted(machine.done[2:]) == ["stop a in 30", "stop b in 30"]
     assert machine.bound == {}
+
+
+def test_the_end_sees_a_signal_that_woke_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that comes in the moment before the wait for the hubs begins."""
+    machine, came = Machine(spec("a", 1)), threading.Event()
+    seen: list[bool] = []
+
+    def stop(self: FakeHub, drain: float) -> None:
+        time.sleep(0.05)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        seen.append(came.wait(5))
+
+    monkeypatch.setattr(FakeHub, "stop", stop)
+    before = signal.signal(signal.SIGUSR1, lambda *_: came.set())
+    try:
+        machine.runner.start()
+        machine.runner.stop()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [True]
