@@ -30,13 +30,18 @@ from tests.hubs.rubbish import Rubbish
 
 IN, OUT = 0, 1
 SERVICES = ("echo", "other")
-METHODS = ("echo", "echo", "echo", "slow", "fail", "count", "count", "hang", "nothing")
+METHODS = ("echo", "echo", "echo", "slow", "fail", "count", "count", "hang", "nothing", wire.PING)
 FINALS = (wire.OK, wire.ERR, wire.STREAM_DONE)
 QUIET = 120.0
 """Seconds after which all that was open has ended, whatever it was."""
 MAX_WAIT = 0.05
 
 Frames = list[bytes]
+
+
+def arguments(method: str, number: int) -> list[int]:
+    """A ping has none."""
+    return [] if method == wire.PING else [number]
 
 
 class Wire:
@@ -152,7 +157,8 @@ class MajordomoClient:
 
     def _call(self) -> bytes:
         header = {"message_id": self.model.identity(), "v": 3}
-        return wire.pack(header, self.model.chance.choice(METHODS), [self.model.chance.randrange(300)])
+        method = self.model.chance.choice(METHODS)
+        return wire.pack(header, method, arguments(method, self.model.chance.randrange(300)))
 
     def _take(self, frames: Frames) -> None:
         if self.version == 1:
@@ -267,7 +273,8 @@ class Model(World):
         timeout = self.chance.choice((0.05, 2.0, 10.0, None))
         number = self.chance.choice((0, 1, 5, 300))
         method = self.chance.choice(METHODS)
-        self.calls.append((client, client.call(method, number, timeout=timeout, extra=extra)))
+        args = arguments(method, number)
+        self.calls.append((client, client.call(method, *args, timeout=timeout, extra=extra)))
         self.seen["calls"] += 1
 
     def _ask(self) -> None:
@@ -319,7 +326,9 @@ class Model(World):
         assert len(switch.dropped) < 15 and len(switch.refused) < 10
         for worker in switch.workers.values():
             service = switch.services[worker.service]
-            assert service.pool.busy(worker) == len(worker.calls) >= len(worker.left)
+            assert service.pool.busy(worker) == len(worker.calls) - len(worker.pings)
+            assert len(worker.calls) >= len(worker.left)
+            self.seen["pings"] += len(worker.pings)
         for one in self.workers:
             one.still_bounded()
 
@@ -355,6 +364,7 @@ class Model(World):
             assert not len(service.waiting) and not service.waiting.size
         for (side, envelope), worker in switch.workers.items():
             assert (side, envelope[0]) in self.hub.wires, "a worker that is gone is one still"
+            assert not worker.pings
             assert not worker.calls and not worker.left, f"{len(worker.calls)} places of a worker are taken"
         assert not switch._owed and not switch._bundles and not switch._laden
         for one in self.workers:
