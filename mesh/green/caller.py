@@ -317,15 +317,21 @@ class Caller(ClientLinks):
                 link.watch(monotonic())
         self._wake()
         self._drain(link)
+        self._arm()
         self._check_soon()  # calls of a broken link may have gone out by others
 
+    @property
+    def _wake_at(self) -> float:
+        return min(self.session.wake_at, self.redial_at)
+
     def _arm(self) -> None:
-        if self.closed:
+        wake_at = self._wake_at
+        if self.closed or wake_at >= self._armed:
             return
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()
-        self._armed = self.session.wake_at
+        self._armed = wake_at
         self._timer = self.hub.loop.timer(max(self._armed - monotonic(), 0.0))
         self._timer.start(self._on_timer)
 
@@ -339,15 +345,17 @@ class Caller(ClientLinks):
         self._check_soon()
         self._wake()
         self._drop_retired()
-        if self.session.wake_at < self._armed:
-            self._arm()
+        self._arm()
 
     def tick(self, now: float) -> None:
-        """Deadlines and heartbeats; under the lock, from the loop or from the guard."""
+        """Deadlines, heartbeats and connections that are to be tried again; under the lock, from the loop or
+        from the guard.
+        """
         for link, payload in self.session.on_timer(now):
             link.transmit(payload)  # type: ignore[attr-defined]
         for link in list(self._watchers):  # the loop may be adding one
             link.flush()
+            link.redial(now)
         self.turn = now
 
     # The guard's side: another thread, under the lock
@@ -355,7 +363,7 @@ class Caller(ClientLinks):
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, send what waits, give the heartbeats."""
         self._looked = now
-        due = self.session.wake_at <= now
+        due = self._wake_at <= now
         busy = due or bool(self._dropped or self._holding)
         self._cancel_dropped()
         for link in list(self._watchers):

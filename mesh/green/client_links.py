@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from gevent.hub import Hub
 
+from mesh.core.channel import NEVER
 from mesh.core.client_session import ClientSession
 from mesh.errors import LostRemote
 from mesh.green import process, sockets
 from mesh.green.link import Link
 from mesh.green.lookup import LookUp
+from mesh.green.monitoring import MonitorWatcher
 from mesh.green.spin import Spin
 
 FOLLOW: Final = 0.25
@@ -28,7 +30,7 @@ RENEW: Final = 1.0
 
 
 class ClientLinks:
-    """Who inherits gives `_connection_changed`, `_drain` and `_wake`.
+    """Who inherits gives `_connection_changed`, `_drain`, `_wake` and `_arm`.
 
     follow: looks whether the service is elsewhere by now.
     """
@@ -56,6 +58,9 @@ class ClientLinks:
     def _wake(self) -> None:
         raise NotImplementedError
 
+    def _arm(self) -> None:
+        raise NotImplementedError
+
     @property
     def links(self) -> Sequence[Link]:
         return self._links
@@ -80,13 +85,10 @@ class ClientLinks:
         link.spin = Spin(loop, partial(self._readable, link), partial(self._drain, link))
         data = loop.io(sockets.descriptor(link.socket), 1)
         data.start(self._drain, link)
-        watchers = [data]
-        if link.monitor is not None:
-            monitor = loop.io(sockets.descriptor(link.monitor), 1)
-            monitor.start(self._connection_changed, link)
-            watchers.append(monitor)
+        watchers: list[Any] = [data]
+        if link.dialer is not None:
+            watchers.append(MonitorWatcher(loop, link.dialer.monitor, self._connection_changed, link))
         self._watchers[link] = watchers
-        loop.run_callback(self._connection_changed, link)
 
     def _readable(self, link: Link) -> Any:
         with self.lock:  # the guard may be at the same socket
@@ -150,11 +152,26 @@ class ClientLinks:
     def _follow_later(self) -> None:
         """A call that waits for a connection goes where its service has moved meanwhile."""
         if not self._follower.active and not self.closed:
+            self._redial(wanted=True)
             self._follower.start(self._follow)
+
+    def _redial(self, *, wanted: bool = False) -> None:
+        """Try the connections again whose handshake failed, where it is time to. wanted: a call waits."""
+        now = monotonic()
+        with self.lock:
+            for link in self._links:
+                link.redial(now, wanted=wanted and not link.live)
+        self._arm()
+
+    @property
+    def redial_at(self) -> float:
+        """When that is to be done next."""
+        return min([link.redial_at for link in self._links], default=NEVER)
 
     def _follow(self) -> None:
         if self.session.unsent and not self.closed:
             self.follow()
+            self._redial(wanted=True)
             self._look_up.begin(link.endpoint for link in self._links if not link.live)
         else:
             self._follower.stop()

@@ -15,12 +15,14 @@ import zmq
 
 from mesh.errors import ConfigError
 from mesh.green import process, sockets
-from mesh.green.lookup import Obstacles
+from mesh.green.lookup import Obstacles, getaddrinfo
 from mesh.green.resolver import Followed
 from mesh.green.sockets import Socket
 from mesh.names.catalog import Catalog
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
+from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.redialling import Redialling
 from mesh.transport.sockets import Listener
 
 log = logging.getLogger("mesh.events")
@@ -61,6 +63,7 @@ class EventSocket:
         self.bound: list[str] = []
         self.connected: list[str] = []
         self.obstacles = Obstacles(self._in_the_way)
+        self._begin_redialling()
         self.awaited = False
         self.service: Service | None = None
         self._source: Followed | None = None
@@ -90,6 +93,21 @@ class EventSocket:
         """In the child of a fork: the parent may have held the lock."""
         self.lock = process.allocate_lock()
         self.obstacles = Obstacles(self._in_the_way)
+        self._begin_redialling()
+
+    def _begin_redialling(self) -> None:
+        def in_thread(function: Callable[[], None]) -> None:
+            process.start_thread(function, (), "mesh lookup")
+
+        self._redialling = Redialling(in_thread, self._refused, getaddrinfo)
+
+    def _refused(self, endpoint: str, why: str) -> None:
+        if not self.awaited:
+            log.warning("%s: %s: %s; it goes on trying", self.name, endpoint, why)
+
+    def problem(self, endpoint: str) -> str:
+        """Why there is no connection to it, as far as is known; "" where nothing is."""
+        return self._redialling.refused.get(endpoint) or self.obstacles.problem(endpoint)
 
     def _in_the_way(self, problem: str) -> None:
         if not self.awaited:
@@ -120,6 +138,7 @@ class EventSocket:
         To be called once a second, also where there is no name: what stands in the way is told.
         """
         self.obstacles.look(self.connected)
+        self._redial(now)
         source = self._source
         if source is None or (version := source.refresh(now)) == self._version:
             return None
@@ -136,6 +155,21 @@ class EventSocket:
             if endpoint not in self.connected:
                 self.connect(endpoint)
         return left
+
+    def happened(self, event: ConnectionEvent, now: float) -> None:
+        """The socket's monitor has told this."""
+        self._leave(self._redialling.happened(event, self.connected, now))
+        self._redial(now)
+
+    def _redial(self, now: float) -> None:
+        """Try the connections again that were refused, where it is time to; once a second is enough."""
+        self._leave(self._redialling.unclear(self.connected, now))
+        for endpoint in self._redialling.due(self.connected, now):
+            self.socket.connect(endpoint)
+
+    def _leave(self, endpoints: list[str]) -> None:
+        for endpoint in endpoints:
+            self.socket.disconnect(endpoint)
 
     # The target
 

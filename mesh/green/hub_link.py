@@ -13,12 +13,11 @@ from time import monotonic
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER, Ids
 from mesh.core.hub_calls import HubCalls, Session
-from mesh.core.progress import Progress
+from mesh.core.redial import Redial
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
@@ -27,14 +26,12 @@ from mesh.green import process, sockets
 from mesh.green.lookup import Obstacles
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
-from mesh.transport.connection import Connection
+from mesh.transport.dialer import Change, Dialer
 
 RETRY: Final = 0.01
 NOTICE: Final = 3.0
 """Seconds after which a hub that never was there is reported."""
 MAX_FRAMES: Final = 16
-
-_EVENTS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 log = logging.getLogger("mesh.server")
 
@@ -66,6 +63,7 @@ class HubLink:
         self._told_at = monotonic() + NOTICE
         self._welcome = False
         self._obstacles = Obstacles()
+        self._redial = Redial()
         ids = Ids(process.new_base())
         self._calls = HubCalls(number, registration, session, ids)
         self._refusal = Refusal(ids, "it was dealt to a worker that would register, not to a server")
@@ -77,7 +75,7 @@ class HubLink:
         self.socket = socket = sockets.open_socket(zmq.DEALER, self._max_message)
         # READY goes to a hub that is there, not into a queue for the one that comes.
         socket.set(zmq.IMMEDIATE, 1)
-        self.monitor = socket.get_monitor_socket(_EVENTS)
+        self.dialer = Dialer(socket, process.monitors(), self.endpoint, self._redial)
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self._readable = sockets.readable(socket)
@@ -89,7 +87,7 @@ class HubLink:
         self._obstacles.look([self.endpoint])
 
     def close(self, linger_ms: int = 0) -> None:
-        self.socket.disable_monitor()
+        self.dialer.close()
         self.socket.close(linger_ms)
 
     def connect_anew(self) -> None:
@@ -234,22 +232,29 @@ class HubLink:
     # The connection
 
     def watch(self, now: float) -> None:
-        """Take in what the monitor has to tell."""
-        while True:
-            try:
-                told = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            event = told["event"]
-            if event == zmq.EVENT_CONNECTED:
-                self.registration.progress = Progress(Connection(told["value"]).counters)
-            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        """Take in what has happened to the connection."""
+        for change in self.dialer.take(now):
+            if change is Change.UP:
+                self.registration.progress = self.dialer.progress
                 # libzmq connects again by itself, also where a new socket is to take over.
                 if self.registration.connect_at == NEVER:
                     self.registration.connected(now, self._taken())
                     self.flush()
+            elif change is Change.FAILED:
+                self._refused(self.dialer.why, now)
             elif self.registration.state is not State.AWAY:
                 self._lost("the connection broke", now)
+
+    def _refused(self, why: str, now: float) -> None:
+        """The handshake has failed. A worker always waits for its hub, so it is tried again soon."""
+        self.dialer.wanted(now)
+        if self.registration.state is not State.AWAY:
+            return
+        self.registration.why = why
+        if why == self._told:
+            self._tell(why)
+        elif self._told_at == NEVER:
+            self._told_at = now + NOTICE  # it may have been caught at its start or end
 
     def _lost(self, why: str, now: float) -> None:
         self._obstacles.forget(self.endpoint)
@@ -283,7 +288,7 @@ class HubLink:
     def wake_at(self) -> float:
         """When on_timer is to be called, and whoever owns the loop is to look at `connect_at`."""
         soon = NEVER if self._outbox is None else monotonic() + RETRY
-        return min(self.registration.wake_at, soon, self._told_at)
+        return min(self.registration.wake_at, soon, self._told_at, self.dialer.wake_at)
 
     def on_timer(self, now: float) -> None:
         registration = self.registration
@@ -299,4 +304,5 @@ class HubLink:
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
             self._ended(registration.why)
+        self.dialer.dial_if_due(now)
         self.flush()

@@ -16,6 +16,7 @@ from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.green import sockets
 from mesh.green.hub_link import HubLink
+from mesh.green.monitoring import MonitorWatcher
 
 
 class HubLinks:
@@ -65,11 +66,8 @@ class HubLinks:
     def _watch(self, link: HubLink) -> None:
         data = self._loop.io(sockets.descriptor(link.socket), 1)
         data.start(self._drain)
-        monitor = self._loop.io(sockets.descriptor(link.monitor), 1)
-        monitor.start(self._connection_changed, link)
+        monitor = MonitorWatcher(self._loop, link.dialer.monitor, self._connection_changed, link)
         self._watchers[link] = [data, monitor]
-        # The descriptor tells of nothing before somebody has once found the monitor empty.
-        self._loop.run_callback(self._connection_changed, link)
 
     def _connection_changed(self, link: HubLink) -> None:
         if link not in self._watchers:

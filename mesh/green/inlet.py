@@ -27,8 +27,10 @@ from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
 from mesh.green.life import Life
 from mesh.green.log import Limiter, in_short, tell_left_out, trace_of
+from mesh.green.monitoring import MonitorWatcher
 from mesh.green.sockets import NOBLOCK, Socket
 from mesh.names.resolver import Target
+from mesh.transport import redialling
 
 FAIR: Final = 0.01
 """Seconds of handlers after which the rest of the loop gets its turn."""
@@ -70,10 +72,11 @@ class Inlet(Life):
         tell_left_out(log, "handles no events", self._handlers.left_out)
         self._queue_size = queue_size
         self._ends = EventSocket(role, self._set_options, max_message)
+        self._monitor = process.monitors().monitor(self._ends.socket, redialling.KINDS)
         try:
             self._ends.attach(target, services)
         except Exception:
-            self._ends.socket.close(0)
+            self._close()
             raise
         self._recv = sockets.receiver(self._ends.socket)
         self._dropped = Dropped()
@@ -130,12 +133,17 @@ class Inlet(Life):
         loop = self._hub.loop
         self._pool = Pool(self._pool_size) if self._pool_size > 1 else None
         readable = loop.io(sockets.descriptor(self._ends.socket), 1)
+        monitor = MonitorWatcher(loop, self._monitor, self._connection_changed)
         pulse = loop.timer(PULSE, PULSE)
         pulse.start(self._pulse)
-        self._watchers = [readable, pulse]
+        self._watchers = [readable, pulse, monitor]
         self._reader = gevent.spawn(self._read)
 
     def _abandon(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._monitor.close()
         self._ends.socket.close(0)
 
     def _drain(self, timeout: float | None) -> None:
@@ -155,7 +163,7 @@ class Inlet(Life):
         if self._pool is not None:
             self._pool.kill(block=False)
         with self._ends.lock:
-            self._ends.socket.close(0)
+            self._close()
         self._tell(float("inf"))
 
     def _stop_watchers(self) -> None:
@@ -185,6 +193,14 @@ class Inlet(Life):
         news = self._dropped.news(now)
         if news:
             log.warning("%s: dropped %s", self._ends.name, news)
+
+    def _connection_changed(self) -> None:
+        now = monotonic()
+        with self._ends.lock:
+            for event in self._monitor.take():
+                if not self._ends.socket.closed:
+                    self._ends.happened(event, now)
+        self._look()
 
     # In the greenlet that reads
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core import outcomes
 from mesh.core.balance import NO_CONNECTION, Peer
@@ -20,32 +19,26 @@ from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
-from mesh.core.progress import Progress
+from mesh.core.redial import Redial
 from mesh.errors import WireError
-from mesh.green import sockets
+from mesh.green import process, sockets
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.green.spin import Spin
-from mesh.transport.connection import Connection
+from mesh.transport.dialer import Change, Dialer
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""
 MAX_OUTBOX: Final = 1_000
 """Messages that wait while the connection takes no more."""
 
-_EVENTS: Final = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
-
 log = logging.getLogger("mesh.client")
 
 
 class Link(Peer):
-    """The connection to one endpoint. renewed: when it was made in place of one whose server stops."""
+    """The connection to one endpoint. renewed: when it was made in place of one whose server stops.
+
+    dialer: None within a process, where nothing tells of connections and none of them breaks.
+    """
 
     __slots__ = (
         "_misled",
@@ -54,7 +47,7 @@ class Link(Peer):
         "_recv",
         "_send",
         "_session",
-        "monitor",
+        "dialer",
         "readable",
         "renewed",
         "socket",
@@ -77,22 +70,21 @@ class Link(Peer):
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)
-        self.monitor: sockets.Socket | None = None
-        if not endpoint.startswith("inproc:"):
-            self.monitor = socket.get_monitor_socket(_EVENTS)
+        self.dialer: Dialer | None = None
         try:
+            if not endpoint.startswith("inproc:"):
+                self.dialer = Dialer(socket, process.monitors(), endpoint, Redial())
             sockets.attach(socket, endpoint, "connect")
         except Exception:
             self.close()
             raise
-        if self.monitor is None:
-            # Nothing tells of connections inside a process, and none of them breaks.
+        if self.dialer is None:
             session.peer_up(self)
 
     def close(self, linger_ms: int = 0) -> None:
-        if self.monitor is not None:
-            self.socket.disable_monitor()
-            self.monitor = None
+        if self.dialer is not None:
+            self.dialer.close()
+            self.dialer = None
         self.socket.close(linger_ms)
 
     # Out
@@ -270,20 +262,24 @@ class Link(Peer):
         elif self.why is self._obstacle:
             self.why = NO_CONNECTION
 
-    def watch(self, now: float) -> None:
-        """Take in what the monitor has to tell."""
-        while self.monitor is not None:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            self._happened(event["event"], event["value"], now)
+    def watch(self, now: float) -> bool:
+        """Take in what has happened to the connection; whether there was anything."""
+        if self.dialer is None:
+            return False
+        changes = self.dialer.take(now)
+        for change in changes:
+            if change is Change.UP:
+                self.progress = self.dialer.progress
+                self._stands(now)
+            elif change is Change.DOWN:
+                self._broke(now)
+            else:
+                self.why = self.dialer.why
+        return bool(changes)
 
     def look(self, now: float) -> bool:
         """Do what there is to do on the connection; whether there was anything. Costs little where not."""
-        told = self.monitor is not None and bool(int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN)
-        if told:
-            self.watch(now)
+        told = self.watch(now)
         count = received = self.receive(now)
         while received >= BATCH:
             received = self.receive(now)
@@ -292,24 +288,32 @@ class Link(Peer):
             self.flush()
         return told or waiting or count > 0
 
-    def _happened(self, event: int, value: int, now: float) -> None:
-        if event == zmq.EVENT_CONNECTED:
-            self.progress = Progress(Connection(value).counters)
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._session.peer_up(self)
-            # Else the service has moved, and this one has its old calls alone.
-            if self in self._session.peers:
-                for call in self._session.take_unsent(self, now):
-                    self.post(call)
-        elif event == zmq.EVENT_DISCONNECTED:
-            # What had arrived before the connection broke still counts.
-            while self.receive(now) >= BATCH:
-                pass
-            self.progress = None
-            self._session.put_back(call for call, _ in self._outbox if call is not None)
-            self._outbox.clear()
-            self._session.peer_down(self, "the connection broke")
-            for call in self._session.take_stranded(now):
-                call.peer.post(call)  # type: ignore[union-attr]
-        else:
-            self.why = "the handshake failed: what listens there may be no ZeroMQ program"
+    def _stands(self, now: float) -> None:
+        self._session.peer_up(self)
+        # Else the service has moved, and this one has its old calls alone.
+        if self in self._session.peers:
+            for call in self._session.take_unsent(self, now):
+                self.post(call)
+
+    def _broke(self, now: float) -> None:
+        # What had arrived before the connection broke still counts.
+        while self.receive(now) >= BATCH:
+            pass
+        self.progress = None
+        self._session.put_back(call for call, _ in self._outbox if call is not None)
+        self._outbox.clear()
+        self._session.peer_down(self, "the connection broke")
+        for call in self._session.take_stranded(now):
+            call.peer.post(call)  # type: ignore[union-attr]
+
+    @property
+    def redial_at(self) -> float:
+        """When `redial` is to be called."""
+        return NEVER if self.dialer is None else self.dialer.wake_at
+
+    def redial(self, now: float, *, wanted: bool = False) -> None:
+        """Try the connection again whose handshake failed, if it is time to. wanted: a call waits for it."""
+        if self.dialer is not None:
+            if wanted:
+                self.dialer.wanted(now)
+            self.dialer.dial_if_due(now)

@@ -27,6 +27,7 @@ from mesh.green.sockets import NOBLOCK, Socket
 from mesh.green.threads import loop_thread
 from mesh.green.watch import LINGER, Waiter, Watch
 from mesh.names.resolver import Target
+from mesh.transport.monitors import ConnectionEvent
 
 MAX_INCOMING: Final = 4_096
 """Bytes of what a receiver may send, which are subscriptions."""
@@ -143,6 +144,12 @@ class Outlet:
         if news:
             log.warning("%s: %s", self.ends.name, news)
 
+    def on_connection(self, event: ConnectionEvent, now: float) -> None:
+        with self.ends.lock:
+            if not self.closed:
+                self.ends.happened(event, now)
+                self.look()
+
     # For whoever sends
 
     def bind(self, endpoint: str) -> str:
@@ -180,7 +187,7 @@ class Outlet:
             return f"{self.connections} connected at {ends}"
         if not self.ends.connected:
             return f"nobody has come to {ends}"
-        problems = {problem for one in self.ends.connected if (problem := self.ends.obstacles.problem(one))}
+        problems = {problem for one in self.ends.connected if (problem := self.ends.problem(one))}
         return f"there is no connection to {'; '.join([ends, *sorted(problems)])}"
 
     def until(self, attempt: Callable[[], bool], timeout: float | None) -> bool:

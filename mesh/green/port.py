@@ -23,6 +23,7 @@ from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSessio
 from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.hub_links import HubLinks
+from mesh.green.monitoring import MonitorWatcher
 from mesh.green.router import Router
 from mesh.transport.ipc import Access
 
@@ -118,14 +119,11 @@ class Port:
         loop = hub.loop
         data = loop.io(sockets.descriptor(self.router.socket), 1)
         data.start(self._drain)
-        monitor = loop.io(sockets.descriptor(self.router.monitor), 1)
-        monitor.start(self._connection_broke)
+        monitor = MonitorWatcher(loop, self.router.monitor, self._connection_broke)
         self._set_pace()
         self._later = loop.timer(0.0)
         self._watchers += [data, monitor, self._later]
         loop.run_callback(self._drain)
-        # The descriptor tells of nothing before somebody has once found the monitor empty.
-        loop.run_callback(self._connection_broke)
         self.hubs.start(loop, self._drain)
         guard.watch(self)
 

@@ -22,6 +22,7 @@ from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
 from mesh.transport.context import Context, new_context
+from mesh.transport.monitors import Monitors
 
 # The real ones, whatever gevent has patched: these guard against native threads.
 allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
@@ -46,12 +47,13 @@ class _Process:
         self.forked_in: ref[greenlet.greenlet] | None = None
         self.forkables: WeakSet[Forkable] = WeakSet()
         self.context: Context | None = None
+        self.monitors: Monitors | None = None
         self.lock = allocate_lock()
 
     def forked(self) -> None:
         self.generation += 1
         self.forked_in = ref(greenlet.getcurrent())
-        self.context = None
+        self.context = self.monitors = None
         self.lock = allocate_lock()
         for forkable in list(self.forkables):
             try:
@@ -168,6 +170,15 @@ def context() -> Context:
             _process.context = new_context()
             _process.context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         return _process.context
+
+
+def monitors() -> Monitors:
+    """Those of all sockets in that context."""
+    shared = context()
+    with _process.lock:
+        if _process.monitors is None:
+            _process.monitors = Monitors(shared, allocate_lock)
+        return _process.monitors
 
 
 def new_base() -> bytes:

@@ -10,10 +10,9 @@ from time import monotonic
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core.server_session import Peer, ServerSession
-from mesh.green import sockets
+from mesh.green import process, sockets
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
 from mesh.transport.peers import Peers
@@ -34,25 +33,21 @@ class Router:
         self.peers = Peers()
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
         socket.set(zmq.ROUTER_MANDATORY, 1)
-        self.monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.monitor = process.monitors().monitor(socket, zmq.EVENT_DISCONNECTED)
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)
 
     def close(self, linger_ms: int) -> None:
-        self.socket.disable_monitor()
+        self.monitor.close()
         self.socket.close(linger_ms)
 
     def connection_broke(self) -> bool:
         """Whether a connection has ended since the last look."""
-        broke = False
-        while True:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-                self.peers.ended(event["value"])
-                broke = True
-            except zmq.Again:
-                return broke
+        events = self.monitor.take()
+        for event in events:
+            self.peers.ended(event.value)
+        return bool(events)
 
     # Out
 

@@ -10,26 +10,18 @@ from collections.abc import Callable
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.core.carried import Carried, Lane
+from mesh.core.redial import Redial
 from mesh.core.sidecar import SidecarSession, ToServer
-from mesh.green import sockets
+from mesh.green import process, sockets
 from mesh.green.outbox import Outbox
 from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport.dialer import Dialer
 
 BATCH: Final = 256
 SENT: Final = 100
 """Events for the server that libzmq may hold: what it does not read waits here, where it is counted."""
-
-_EVENTS: Final = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
 
 
 class ServerLink:
@@ -46,7 +38,7 @@ class ServerLink:
         # A call goes to a server that is there, not into a queue for the one that comes.
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.SNDHWM, SENT)
-        self.monitor = socket.get_monitor_socket(_EVENTS)
+        self.dialer = Dialer(socket, process.monitors(), session.endpoint, Redial())
         self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self._readable = sockets.readable(socket)
@@ -57,7 +49,7 @@ class ServerLink:
             raise
 
     def close(self, linger_ms: int) -> None:
-        self.socket.disable_monitor()
+        self.dialer.close()
         self.socket.close(linger_ms)
 
     # In
@@ -135,16 +127,6 @@ class ServerLink:
         return True
 
     # The connection
-
-    def watch(self) -> list[tuple[int, int]]:
-        """What the monitor has to tell, in order: events and their values."""
-        events = []
-        while True:
-            try:
-                told = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-                events.append((int(told["event"]), told["value"]))
-            except zmq.Again:
-                return events
 
     def broke(self, now: float) -> None:
         """What had arrived before the connection broke still counts; what waits does not."""

@@ -9,21 +9,18 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-import zmq
-
 from mesh.core.carried import Lane
 from mesh.core.channel import NEVER
-from mesh.core.progress import Progress
 from mesh.core.sidecar import MAX_UNHEARD, SidecarSession
 from mesh.green import sockets
+from mesh.green.monitoring import MonitorWatcher
 from mesh.green.outbox import MAX_BYTES
 from mesh.green.server_link import ServerLink
-from mesh.transport.connection import Connection
+from mesh.transport.dialer import Change
 
 RETRY: Final = 0.01
 MAX_KEPT: Final = MAX_UNHEARD + MAX_BYTES
 """Bytes that all connections together keep until the server reads: calls, and what follows on them."""
-_FAILED: Final = "the handshake failed: what listens there may be no ZeroMQ program"
 
 
 class ServerLinks:
@@ -56,11 +53,8 @@ class ServerLinks:
     def _watch(self, lane: Lane, link: ServerLink) -> None:
         data = self._loop.io(sockets.descriptor(link.socket), 1)
         data.start(self._readable, link)
-        monitor = self._loop.io(sockets.descriptor(link.monitor), 1)
-        monitor.start(self._connection_changed, lane, link)
+        monitor = MonitorWatcher(self._loop, link.dialer.monitor, self._connection_changed, lane, link)
         self._watchers[link] = [data, monitor]
-        # The descriptor tells of nothing before somebody has once found the monitor empty.
-        self._loop.run_callback(self._connection_changed, lane, link)
 
     def _readable(self, link: ServerLink) -> None:
         self._lively.add(link)
@@ -141,8 +135,9 @@ class ServerLinks:
 
     @property
     def wake_at(self) -> float:
-        """When `flush` is to be tried again."""
-        return monotonic() + RETRY if any(link.kept for link in self._links.values()) else NEVER
+        """When `flush` and `redial` are to be tried again."""
+        soon = monotonic() + RETRY if any(link.kept for link in self._links.values()) else NEVER
+        return min([soon, *[link.dialer.wake_at for link in self._links.values()]])
 
     # The connections
 
@@ -151,23 +146,28 @@ class ServerLinks:
             return
         now = monotonic()
         with self._lock:
-            for event, value in link.watch():
-                if event == zmq.EVENT_CONNECTED:
-                    lane.progress = Progress(Connection(value).counters)
-                else:
-                    self._happened(event, lane, link, now)
+            for change in link.dialer.take(now):
+                self._happened(change, lane, link, now)
         self._work()
 
-    def _happened(self, event: int, lane: Lane, link: ServerLink, now: float) -> None:
+    def redial(self, now: float) -> None:
+        """Try the connections again whose handshake failed, where it is time to."""
+        for link in self._links.values():
+            link.dialer.dial_if_due(now)
+
+    def _happened(self, change: Change, lane: Lane, link: ServerLink, now: float) -> None:
         session = self._session
         first = lane is session.lanes[0]
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            lane.up = True
+        if change is Change.UP:
+            lane.up, lane.progress = True, link.dialer.progress
             if first:
                 session.health.progress = lane.progress
                 session.connected(now)
             return
-        why = "the connection broke" if event == zmq.EVENT_DISCONNECTED else _FAILED
+        why = "the connection broke"
+        if change is Change.FAILED:
+            why = link.dialer.why
+            link.dialer.wanted(now)  # the hubs wait for it
         link.broke(now)
         if not first:
             session.lane_broke(lane, why)

@@ -255,6 +255,7 @@ class Sidecar(Life):
             self._session.on_timer(now)
             self._hubs.on_timer(now)
             self._hubs.connect_anew(now)
+            self._server.redial(now)
         self._tell_dropped(now)
         self._work()
 

@@ -14,24 +14,20 @@ import zmq
 from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
-from zmq.utils.monitor import parse_monitor_message
 
 from mesh.errors import MeshError
 from mesh.green import process, sockets
+from mesh.green.monitoring import MonitorWatcher
 from mesh.green.sockets import Socket
+from mesh.transport import redialling
+from mesh.transport.monitors import ConnectionEvent
 
 PULSE: Final = 1.0
 """Seconds between two looks at the registry and at what was dropped."""
 LINGER: Final = 1.0
 """Seconds that what was sent has to leave when nobody says how long."""
 
-_EVENTS: Final = (
-    zmq.EVENT_ACCEPTED
-    | zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_MONITOR_STOPPED
-)
+_KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | redialling.KINDS
 
 
 class Watched(Protocol):
@@ -42,6 +38,9 @@ class Watched(Protocol):
 
     def on_pulse(self, now: float) -> None:
         """Another second has passed."""
+
+    def on_connection(self, event: ConnectionEvent, now: float) -> None:
+        """The monitor of the socket has told this."""
 
 
 class Waiter:
@@ -114,12 +113,7 @@ class Watch:
         self._watchers: list[Any] = []
         self._loop: Any = None
         self._gone: Waiter | None = None
-        address = f"inproc://mesh.events.{id(self):x}.{self._generation}"
-        socket.monitor(address, _EVENTS)
-        self._monitor = monitor = process.context().socket(zmq.PAIR)
-        # Without a bound: a full monitor would stop libzmq's only thread, and with it all sockets.
-        monitor.set(zmq.RCVHWM, 0)
-        monitor.connect(address)
+        self._monitor = process.monitors().monitor(socket, _KINDS)
         finalize(outlet, self._abandon).atexit = False
 
     # In the loop thread
@@ -128,13 +122,11 @@ class Watch:
         self._loop = loop = get_hub().loop
         data = loop.io(sockets.descriptor(self._socket), 1)
         data.start(self._readable)
-        monitor = loop.io(sockets.descriptor(self._monitor), 1)
-        monitor.start(self._monitored)
+        monitor = MonitorWatcher(loop, self._monitor, self._monitored)
         pulse = loop.timer(PULSE, PULSE)
         pulse.start(self._pulse)
         self._watchers = [data, pulse, monitor]
         loop.run_callback(self._readable)
-        loop.run_callback(self._monitored)
         if self._outlet() is None:
             self.end(round(LINGER * 1000))
 
@@ -159,22 +151,21 @@ class Watch:
             outlet.on_pulse(monotonic())
 
     def _monitored(self) -> None:
-        while not self._monitor.closed:
-            try:
-                message = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            if message["event"] == zmq.EVENT_MONITOR_STOPPED:
+        for event in self._monitor.take():
+            if event.kind == zmq.EVENT_MONITOR_STOPPED:
                 self._stopped()
                 return
-            self.peers.happened(message["event"], message["value"], message["endpoint"].decode())
+            self.peers.happened(*event)
+            outlet = self._outlet()
+            if outlet is not None and not self._socket.closed:
+                outlet.on_connection(event, monotonic())
 
     def _stopped(self) -> None:
         for watcher in self._watchers:
             watcher.stop()
             watcher.close()
         self._watchers.clear()
-        self._monitor.close(0)
+        self._monitor.close()
         if self._gone is not None:
             self._gone.wake()
 

@@ -333,6 +333,6 @@ class TestWhatWasKept:
         session = link._session
         session.peers.remove(link)
         call = session.open("a", (), None, 0.0, None)
-        link._happened(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0.0)
+        link._stands(0.0)
         assert session.unsent == {call.id: call}
         session.peers.append(link)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from mesh.core.registration import Registration, State
 from mesh.core.server_session import ServerSession
 from mesh.errors import ConfigError
 from mesh.green.hub_link import HubLink
+from mesh.transport.monitors import ConnectionEvent
 from tests.e2e.commands import environment
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import eventually, python
@@ -433,10 +433,12 @@ class Told:
     def __init__(self, *events: int) -> None:
         self._events = list(events)
 
-    def recv_multipart(self, flags: int) -> list[bytes]:
-        if not self._events:
-            raise zmq.Again
-        return [struct.pack("=hi", self._events.pop(0), 0), b""]
+    def take(self) -> list[ConnectionEvent]:
+        events, self._events = self._events, []
+        return [ConnectionEvent(kind, 0, "") for kind in events]
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_connection_that_comes_back_by_itself_is_none_where_a_new_one_is_to_take_over() -> None:
@@ -446,14 +448,14 @@ def test_a_connection_that_comes_back_by_itself_is_none_where_a_new_one_is_to_ta
     try:
         registration.connected(1.0)
         registration.broke("the hub has sent its worker away", 2.0, pause=1.0)
-        link.monitor.close(0)
-        link.monitor = Told(zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.dialer.monitor.close()
+        link.dialer.monitor = Told(zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
         link.watch(2.1)
         assert registration.state is State.AWAY and not registration.out
         assert registration.connect_at <= 3.0
         link.connect_anew()
-        link.monitor.close(0)
-        link.monitor = Told(zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.dialer.monitor.close()
+        link.dialer.monitor = Told(zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
         link.watch(3.1)
         assert registration.state is State.REGISTERED
     finally:
