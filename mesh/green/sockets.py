@@ -20,7 +20,8 @@ NOBLOCK: Final = int(zmq.NOBLOCK)
 MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 SILENT_MS: Final = 6_000
-"""Milliseconds after which TCP gives up a host or network that says nothing."""
+"""Milliseconds after which TCP gives up a host or network that says nothing, or takes nothing: also one whose
+window stays shut for so long, which a program that reads has open again at once."""
 RECONNECT_MS: Final = 50
 RECONNECT_MAX_MS: Final = 1_000
 

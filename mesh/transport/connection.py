@@ -7,17 +7,20 @@ both ends are those that they were: nothing here ever closes, reads or changes w
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import struct
 import sys
-import termios
-from _socket import IPPROTO_TCP, TCP_INFO, socket  # not that of a program which has patched the module
+from _socket import socket  # not that of a program which has patched the module
 from contextlib import closing
 from typing import Any, Final
 
 from mesh.core.progress import Counters
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+    from _socket import IPPROTO_TCP, TCP_INFO
 
 _KNOWN: Final = sys.platform == "linux"
 """Whether the system counts as linux/tcp.h says (struct tcp_info, whose fields never move)."""

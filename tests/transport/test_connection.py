@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 from mesh.core.progress import Counters, Progress
 from mesh.transport.connection import Connection
 from mesh.transport.peers import MAX_OTHERS, Peers
-from tests.helpers.processes import eventually
+from tests.helpers.processes import eventually, run
 
 Zmq = zmq.Context[zmq.Socket[bytes]]
 
@@ -105,6 +106,21 @@ def test_a_lock_on_a_file_that_has_got_the_descriptor_is_kept(pair: Pair, tmp_pa
             except OSError:
                 os._exit(3)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+def test_another_system_tells_nothing() -> None:
+    """As one whose Python lacks what Linux has."""
+    program = """
+import sys, _socket, socket
+sys.platform = "elsewhere"
+sys.modules["fcntl"] = sys.modules["termios"] = None
+del _socket.TCP_INFO
+from mesh.transport.connection import Connection
+listener = socket.create_server(("127.0.0.1", 0))
+one = socket.create_connection(listener.getsockname())
+print(Connection(one.fileno()).counters())
+"""
+    assert run([sys.executable, "-c", program]) == (0, "None\n", "")
 
 
 def test_nothing_is_left_open(pair: Pair) -> None:
