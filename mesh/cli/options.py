@@ -78,6 +78,13 @@ def seconds_option(name: str, help_text: str) -> Callable[[F], F]:
     return click.option(name, type=seconds, metavar="S", help=help_text)
 
 
+def drain_option(command: F) -> F:
+    """Add `--drain S`."""
+    return seconds_option("--drain", "Seconds that running calls have to finish at the end; else 25.")(
+        command
+    )
+
+
 def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and ctx.obj is not None:
         ctx.obj.debug = True

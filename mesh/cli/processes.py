@@ -20,12 +20,13 @@ from typing import NoReturn
 
 from mesh.cli.lines import end_errors
 from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
+from mesh.cli.stopping import is_ignored
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 NOTE = 1000  # bytes; a pipe takes that many in one piece
 STEADY = 10.0  # seconds after which a child counts as one that had started well
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logging.getLogger("mesh.serve")
 
@@ -60,6 +61,7 @@ class _Child:
     place: int
     began: float
     ready: int | None
+    serves: bool = False
 
 
 class Supervisor:
@@ -85,16 +87,21 @@ class Supervisor:
         self._is_ready = False
         self._exit_code: int | None = None
         self._kill_at = float("inf")
+        self._cut_short = False
 
     def run(self) -> int:
-        """Supervise; gives the exit code. SIGTERM and Ctrl-C drain, a second Ctrl-C kills."""
+        """Supervise; gives the exit code, 1 where a child that served did not end well.
+
+        SIGTERM, Ctrl-C and a terminal that closes drain, a second Ctrl-C kills.
+        """
         self._leash_read, self._leash_write = os.pipe()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or not is_ignored(number):
+                signal.signal(number, self._on_signal)
         while self._children or self._exit_code is None:
             self._start_due()
             self._wait()
@@ -132,8 +139,10 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # A terminal sends Ctrl-C to all of them; the parent says what to do.
+            # A terminal sends Ctrl-C, and that it closes, to all of them; the parent says what to do.
             signal.signal(signal.SIGINT, lambda *_: None)
+            if not is_ignored(signal.SIGHUP):
+                signal.signal(signal.SIGHUP, lambda *_: None)
             os.close(self._leash_write)
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -162,6 +171,7 @@ class Supervisor:
         note = os.read(child.ready, 1 + NOTE)
         os.close(child.ready)
         child.ready = None
+        child.serves = bool(note)
         if note and not self._is_ready and self._exit_code is None:
             self._is_ready = True
             self._due.update(dict.fromkeys(range(1, self._count), 0.0))
@@ -174,6 +184,7 @@ class Supervisor:
                 self._stop(number)
             elif number == signal.SIGINT:
                 self._exit_code = EXIT_INTERRUPTED
+                self._cut_short = True
                 self._kill_at = 0.0
         if time.monotonic() >= self._kill_at:
             if self._kill_at:
@@ -205,6 +216,8 @@ class Supervisor:
         if child.ready is not None:
             self._hear(child)
         if self._exit_code is not None:
+            if code and child.serves and not self._cut_short:
+                self._exit_code = EXIT_FAILED
             return
         if not self._is_ready:
             self._exit_code = code if code > 0 else EXIT_FAILED

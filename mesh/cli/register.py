@@ -13,6 +13,7 @@ import click
 
 from mesh.cli.options import (
     debug_option,
+    drain_option,
     each_once,
     mdp_option,
     seconds_option,
@@ -21,13 +22,13 @@ from mesh.cli.options import (
     version_option,
     whole,
 )
-from mesh.cli.reporting import EXIT_INTERRUPTED, run, tell
+from mesh.cli.reporting import run, tell
 from mesh.errors import ConfigError
 
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 wrong usage or configuration, 130 ended by Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 calls were cut off, 2 wrong usage or configuration, 130 ended by Ctrl-C.",
 )
 @click.argument("name", type=service_name)
 @click.argument("target")
@@ -52,6 +53,7 @@ from mesh.errors import ConfigError
     help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
 )
 @size_options
+@drain_option
 @version_option("mesh-register")
 @debug_option
 @click.pass_context
@@ -68,6 +70,7 @@ def mesh_register(
     threads: int | None,
     max_message: int | None,
     max_elements: int | None,
+    drain: float | None,
 ) -> None:
     """Announce a worker of NAME to hubs, and serve.
 
@@ -75,12 +78,14 @@ def mesh_register(
     endpoint of a server that runs already, as tcp://127.0.0.1:4242, of any language that has
     zerorpc: then this command stands beside it, watches its health and carries its calls.
 
-    It registers as soon as a hub is there, and again whenever a hub has come back. SIGTERM and
-    Ctrl-C let the running calls finish, a second Ctrl-C does not. The log goes to standard error.
+    It registers as soon as a hub is there, and again whenever a hub has come back. SIGTERM,
+    Ctrl-C and a terminal that closes let the running calls finish, for --drain seconds; a second Ctrl-C
+    does not. The log goes to standard error.
     """
     if "://" not in target:
         from mesh.cli.binding import choose_binds
         from mesh.cli.serving import Plan, serve
+        from mesh.cli.stopping import DRAIN
 
         plan = Plan(
             target=target,
@@ -94,6 +99,7 @@ def mesh_register(
             threads=threads or 0,
             max_message=max_message,
             max_elements=max_elements,
+            drain=drain or DRAIN,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
     _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
@@ -105,7 +111,7 @@ def mesh_register(
         "max_elements": max_elements,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    ctx.exit(_stand_beside(name, target, hubs, options))
+    ctx.exit(_stand_beside(name, target, hubs, options, drain))
 
 
 def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
@@ -116,22 +122,21 @@ def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
         )
 
 
-def _stand_beside(name: str, endpoint: str, hubs: tuple[str, ...], options: dict[str, Any]) -> int:
-    import signal
-
-    from mesh.cli.serving import Stop, begin_log
+def _stand_beside(
+    name: str, endpoint: str, hubs: tuple[str, ...], options: dict[str, Any], drain: float | None
+) -> int:
+    from mesh.cli.serving import begin_log
+    from mesh.cli.stopping import DRAIN, Stop
     from mesh.green.sidecar import Sidecar
 
     begin_log()
     sidecar = Sidecar(name, endpoint, hubs, **options)
-    stop = Stop(sidecar.stop, tell=True)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop = Stop(sidecar, drain or DRAIN)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
-    sidecar.run()
+    sidecar.run(signals=False)
     if sidecar.problem:
         raise ConfigError(sidecar.problem)
-    return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
+    return stop.exit_code
 
 
 def main() -> int:

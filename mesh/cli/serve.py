@@ -6,6 +6,7 @@ import click
 
 from mesh.cli.options import (
     debug_option,
+    drain_option,
     each_once,
     file_mode,
     mdp_option,
@@ -57,6 +58,7 @@ from mesh.cli.reporting import complain
     help="Run calls in N native threads, for code that blocks without gevent's knowledge.",
 )
 @size_options
+@drain_option
 @services_option
 @debug_option
 @click.pass_context
@@ -76,6 +78,7 @@ def serve(
     threads: int | None,
     max_message: int | None,
     max_elements: int | None,
+    drain: float | None,
     services_file: str | None,
 ) -> None:
     """Serve TARGET, unmodified code: a module, a class or an object.
@@ -85,8 +88,8 @@ def serve(
 
     Without --bind, --connect and --hub it listens on an address that services.yml has for --service NAME,
     else on tcp://127.0.0.1:4242. The line "serving NAME on ENDPOINT" on standard output tells the
-    real endpoint; the log goes to standard error. SIGTERM and Ctrl-C let the running calls finish,
-    a second Ctrl-C does not.
+    real endpoint; the log goes to standard error. SIGTERM, Ctrl-C and a terminal that closes let the running
+    calls finish, for --drain seconds; a second Ctrl-C does not.
 
     The standard library is patched by gevent, so that a call that waits lets others run; with
     --threads it is not.
@@ -94,6 +97,7 @@ def serve(
     from mesh.cli.binding import choose_access, choose_binds
     from mesh.cli.serving import Plan
     from mesh.cli.serving import serve as carry_out
+    from mesh.cli.stopping import DRAIN
 
     binds = choose_binds(bind, (*connect, *hub), service, services_file)
     access = choose_access(binds, mode, group)
@@ -112,5 +116,6 @@ def serve(
         threads=threads or 0,
         max_message=max_message,
         max_elements=max_elements,
+        drain=drain or DRAIN,
     )
     ctx.exit(carry_out(plan, processes, ctx.obj))

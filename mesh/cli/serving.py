@@ -1,7 +1,7 @@
 """Code behind a server, in this process or in several: what `mesh serve` and `mesh-register` do.
 
-Owns the order of the steps, what is printed, and the signals. Loading is target.py's, endpoints
-are binding.py's, the processes are processes.py's.
+Owns the order of the steps, and what is printed. Loading is target.py's, endpoints are binding.py's,
+the processes are processes.py's, the end is stopping.py's.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
-from mesh.cli.reporting import EXIT_INTERRUPTED, State, report, tell, tell_draining
+from mesh.cli.reporting import State, report, tell
+from mesh.cli.stopping import DRAIN, PARENTS_MARGIN, Stop
 from mesh.transport.ipc import path_of
 
 if TYPE_CHECKING:
     from mesh import Server
     from mesh.cli.binding import Binds
     from mesh.cli.processes import Lifeline
-
-DRAIN = 30.0  # seconds that running calls have to finish
-DRAIN_MARGIN = 5.0  # what the parent gives its children on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,7 @@ class Plan:
     threads: int = 0
     max_message: int | None = None
     max_elements: int | None = None
+    drain: float = DRAIN
 
 
 def serve(plan: Plan, processes: int, state: State) -> int:
@@ -71,12 +69,10 @@ def _serve_here(plan: Plan) -> int:
     server = _make_server(plan)
     endpoints = plan.binds.each(partial(_bind, server, plan))
     _connect(server, plan, endpoints)
-    stop = Stop(server.stop, tell=True)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop = Stop(server, plan.drain)
     _announce(server.name, endpoints, plan)
-    server.run()
-    return EXIT_INTERRUPTED if stop.received == signal.SIGINT else 0
+    server.run(signals=False)
+    return stop.exit_code
 
 
 def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
@@ -94,7 +90,7 @@ def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
     def on_ready(name: str) -> None:
         _announce(name, [endpoint for endpoint, _ in listening], plan)
 
-    return Supervisor(count, work, on_ready, DRAIN + DRAIN_MARGIN).run()
+    return Supervisor(count, work, on_ready, plan.drain + PARENTS_MARGIN).run()
 
 
 def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], lifeline: Lifeline) -> int:
@@ -103,11 +99,10 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
         # libzmq closes the descriptor that it is given.
         server.bind(endpoint, fd=os.dup(sock.fileno()))
     _connect(server, plan, [endpoint for endpoint, _ in listening])
-    stop = Stop(server.stop, tell=False)
-    signal.signal(signal.SIGTERM, stop)
+    stop = Stop(server, plan.drain, numbers=[signal.SIGTERM], tell=False)
     lifeline.ready(server.name)
-    server.run()
-    return 0
+    server.run(signals=False)
+    return stop.exit_code
 
 
 def _make_server(plan: Plan) -> Server:
@@ -160,30 +155,3 @@ def _announce(name: str, bound: list[str], plan: Plan) -> None:
             *(f"serving {name} through {endpoint}" for endpoint in (*plan.connect, *plan.hubs)),
         ]
     )
-
-
-class Stop:
-    """The signal handler. The first signal drains, a Ctrl-C after it ends the process at once.
-
-    drain: what stops within so many seconds. received: the first signal.
-    """
-
-    def __init__(self, drain: Callable[[float], None], tell: bool) -> None:
-        self._drain_for = drain
-        self._tell = tell
-        self.received: int | None = None
-
-    def __call__(self, number: int, _frame: FrameType | None = None) -> None:
-        if self.received is None:
-            self.received = number
-            if self._tell:
-                tell_draining(number)
-            self._drain()
-        elif number == signal.SIGINT:
-            os._exit(EXIT_INTERRUPTED)
-
-    def _drain(self) -> None:
-        """Begin to drain, from wherever the signal has interrupted the program."""
-        import gevent
-
-        gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn, self._drain_for, DRAIN)

@@ -30,11 +30,12 @@ class Lane:
 
 
 class Carried:
-    """A call on its way. key: its message id as bytes, whether it came as bytes or as text.
+    """A call on its way. name: of the method. opened: when it came.
 
-    sent: the server may have seen it. ended: it has had its last event. last: when either end was
-    heard last; told: when its caller was told anything. gap: the longest silence of both so far. beats:
-    whether either gives heartbeats. size: bytes of the call until the server says anything about it, then 0.
+    key: its message id as bytes, whether it came as bytes or as text. sent: the server may have seen it.
+    ended: it has had its last event. last: when either end was heard last; told: when its caller was told
+    anything. gap: the longest silence of both so far. beats: whether either gives heartbeats. size: bytes of
+    the call until the server says anything about it, then 0.
     """
 
     __slots__ = (
@@ -45,6 +46,8 @@ class Carried:
         "key",
         "lane",
         "last",
+        "name",
+        "opened",
         "peer",
         "sent",
         "size",
@@ -52,8 +55,12 @@ class Carried:
         "version",
     )
 
-    def __init__(self, peer: HubCall, lane: Lane, header: Header, key: bytes, size: int, now: float) -> None:
+    def __init__(
+        self, peer: HubCall, lane: Lane, name: str, header: Header, key: bytes, size: int, now: float
+    ) -> None:
         self.peer = peer
+        self.name = name
+        self.opened = now
         self.lane = lane
         self.id = header["message_id"]
         self.key = key

@@ -41,8 +41,8 @@ class ServerSession(Answers):
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
     heartbeats, or None for none: then each of a peer's is answered. wake_at: when on_timer wants to be
     called next. fastest: seconds, the shortest interval between heartbeats of an open call. abandoned:
-    calls that were given up while their handler ran; whoever runs it counts its end. name: what a ping is
-    answered with. load: how many handlers run, and how many may at once; asked in whichever thread
+    calls that were given up while their handler ran; whoever runs it takes them out at its end. name: what
+    a ping is answered with. load: how many handlers run, and how many may at once; asked in whichever thread
     holds the lock. progress_of: what moves on the connection of a peer, where the driver can tell.
     """
 
@@ -57,7 +57,7 @@ class ServerSession(Answers):
         self.fastest = NEVER
         self.dropped = Dropped()
         self.draining = False
-        self.abandoned = 0
+        self.abandoned: set[ServerCall] = set()
         self.name = clip(name)
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
@@ -273,7 +273,7 @@ class ServerSession(Answers):
                 self.out.append((call.peer, self.cancelled(call)))
             self._unqueue(call)
         else:
-            self.abandoned += 1
+            self.abandoned.add(call)
             self.woken.append(call)
         self._forget(call)
 

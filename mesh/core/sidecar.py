@@ -139,7 +139,7 @@ class SidecarSession:
             problem = problem or self._taken(key)
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
             return
-        call = Carried(peer, lane, header, key, len(payload), now)
+        call = Carried(peer, lane, name, header, key, len(payload), now)
         self._unheard += call.size
         self.channels[peer] = lane.calls[key] = call
         self._of_hub[peer.hub] += 1

@@ -119,6 +119,10 @@ class HubLinks:
         elif self.held_since == NEVER:
             self.held_since = monotonic()
 
+    def endpoint(self, peer: HubCall) -> str:
+        """The hub that a call came through."""
+        return self._links[peer.hub].endpoint
+
     def hold(self) -> None:
         """Let answers wait for each other from now on: many in one message cost little more than one."""
         self.holding = bool(self._links)

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final
 
 import gevent
+import greenlet
 import zmq
 from gevent.event import Event
 from gevent.pool import Pool
@@ -29,6 +30,7 @@ from mesh.green.life import Life
 from mesh.green.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.green.monitoring import MonitorWatcher
 from mesh.green.sockets import NOBLOCK, Socket
+from mesh.green.unfinished import Running, in_words
 from mesh.names.resolver import Target
 from mesh.transport import redialling
 
@@ -85,6 +87,7 @@ class Inlet(Life):
         self._pool: Pool | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
         self._watchers: list[Any] = []
+        self._handling: dict[greenlet.greenlet, tuple[str, float]] = {}
         self._slice_end = 0.0
         self._arrived: Any = None
         Life.__init__(self, self._ends.name)
@@ -148,15 +151,24 @@ class Inlet(Life):
 
     def _drain(self, timeout: float | None) -> None:
         self._look()
-        running = [self._reader, *(self._pool or ())]
-        gevent.joinall(running, timeout)
-        left = sum(not one.ready() for one in running if one is not None)
-        if left:
+        running, name = self._running(), self._ends.name
+        if running:
+            limit = "" if timeout is None else f", for at most {timeout:g} s"
+            log.info("%s: waits for %d handlers%s: %s", name, len(running), limit, in_words(running))
+        gevent.joinall([self._reader, *(self._pool or ())], timeout)
+        running = self._running()
+        if running:
+            what = in_words(running)
             log.warning(
-                "%s: %d handlers still ran after %s s and are given up", self._ends.name, left, timeout
+                "%s: %d handlers still ran after %g s and are given up: %s", name, len(running), timeout, what
             )
 
+    def _running(self) -> list[Running]:
+        now = monotonic()
+        return [(name, now - began, "") for name, began in list(self._handling.values())]
+
     def _end(self) -> None:
+        self.cut_off = len(self._handling)
         self._stop_watchers()
         if self._reader is not None:
             self._reader.kill(block=False)
@@ -255,6 +267,8 @@ class Inlet(Life):
         if function is None:
             self._drop("that nobody handles", self._handlers.unknown(name))
             return
+        me = greenlet.getcurrent()
+        self._handling[me] = name, monotonic()
         try:
             contextvars.Context().run(_carry_out, name, function, args, kwargs)
         except BaseException as exc:
@@ -270,6 +284,8 @@ class Inlet(Life):
                 level = logging.INFO if issubclass(type(exc), expected_of(function)) else logging.ERROR
                 log.log(level, "%s: the handler of %.80r raised %s%s", self._ends.name, name, trace, more)
             return
+        finally:
+            del self._handling[me]
         if process.generation() != self._generation:
             process.handler_ended(None, self._in_main)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import Any, Self, cast
@@ -22,16 +23,22 @@ from mesh.core import settings
 from mesh.errors import MeshError
 from mesh.green import process
 from mesh.green.threads import Box, in_own_loop
+from mesh.green.unfinished import Running, in_words
+from mesh.transport.signals import signals as process_signals
 
 STOP: float = 30.0
 """Seconds that what runs has to finish where nobody says otherwise."""
+DRAIN: float = 25.0
+"""The same at a signal: what looks after containers kills them 30 seconds after a SIGTERM."""
 
 
 class Life:
-    """What lives in an event loop. subject: what errors call it.
+    """What lives in an event loop. subject: what errors call it. cut_off: how many calls or handlers still
+    ran at its end, and were cut off.
 
     Who inherits gives `_begin`, which is called in the loop; `_drain`, which lets what runs finish, in a
-    greenlet; `_end`, which frees everything; and `_abandon`, for one that was never started.
+    greenlet; `_end`, which counts what is cut off and frees everything; `_abandon`, for one that was never
+    started; and `_running`, what still runs.
     """
 
     def __init__(self, subject: str) -> None:
@@ -39,6 +46,7 @@ class Life:
         self._hub: Any = None
         self._claimed = False
         self._stopping = False
+        self.cut_off = 0
         self._stopped: Any = None
         self._ended = Box()
         process.remember(self)
@@ -61,18 +69,36 @@ class Life:
     def _abandon(self) -> None:
         raise NotImplementedError
 
-    def run(self) -> None:
-        """Run until `stop`, in this thread or greenlet."""
+    def _running(self) -> list[Running]:
+        raise NotImplementedError
+
+    def run(self, *, signals: bool = True, drain: float | None = DRAIN) -> None:
+        """Run until `stop`, in this thread or greenlet.
+
+        In the program's main thread SIGTERM and SIGINT (Ctrl-C) stop it, too, unless the program handles
+        them: what runs may finish for `drain` seconds, then this returns. A second one does what it would
+        do without. From a greenlet that is not the main one the signal is raised again at the end, for the
+        program that goes on. signals: whether to do so.
+        """
+        settings.flag("signals", signals)
+        settings.seconds("drain", drain, none=True)
         self._claim()
         ended, live = self._ended, cast(list[Callable[[], object]], [self._live])
         if get_hub_if_exists() is not None or process.in_main_thread():
             try:
-                self._live()
+                with self._heed(signals, drain):
+                    self._live()
             finally:
                 ended.release()
         else:
             del self  # see in_own_loop
             in_own_loop(live, ended)
+
+    def _heed(self, signals: bool, drain: float | None) -> AbstractContextManager[None]:
+        if not signals or not process.in_main_thread():
+            return nullcontext()
+        later = get_hub().loop.run_callback if greenlet.getcurrent().parent is not None else None
+        return process_signals.drain(partial(self.begin_to_stop, drain), later)
 
     def start(self) -> None:
         """Run in the background.
@@ -124,21 +150,37 @@ class Life:
         where the rest could not.
         """
         settings.seconds("timeout", timeout, none=True)
-        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
-        # looks at `_stopping` after it has set `_hub`.
-        first, self._stopping = not self._stopping, True
-        here, hub = get_hub_if_exists(), self._hub
         if not self._claimed:
+            self._stopping = True
             self._abandon()
             return
-        if first and hub is not None:
-            hub.loop.run_callback_threadsafe(gevent.spawn, self._finish, timeout)
+        self.begin_to_stop(timeout)
+        here = get_hub_if_exists()
         if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
             return
         if here is None:
             self._ended.wait()
         while not self._ended.wait(0.0):
-            gevent.sleep(0.005)
+            gevent.sleep(0.002)
+
+    def begin_to_stop(self, timeout: float | None = STOP) -> None:
+        """As `stop` of something that runs, but waits for nothing: for signal handlers."""
+        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
+        # looks at `_stopping` after it has set `_hub`.
+        first, self._stopping = not self._stopping, True
+        hub = self._hub
+        if first and hub is not None:
+            hub.loop.run_callback_threadsafe(gevent.spawn, self._finish, timeout)
+
+    def unfinished(self) -> str:
+        """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
+        if self._ended.wait(0.0):
+            return ""
+        try:
+            running = self._running()
+        except RuntimeError:  # another thread was at it
+            running = []
+        return f"{len(running)} calls: {in_words(running)}" if running else "its own end"
 
     def _finish(self, timeout: float | None) -> None:
         try:

@@ -40,6 +40,9 @@ MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the guard stands in for it."""
 STUCK: Final = 0.05
 """Seconds after which the guard sends what waits behind a handler."""
+READ: Final = 0.25
+"""Seconds for callers to read the last answers: libzmq throws away what a client has received and not
+read yet when the connection ends."""
 PROBES: Final = (0.1, 0.02, 0.0)
 """Pauses, the last first, before the open peers are probed when a connection broke; libzmq tells
 of the break a moment before its routing table knows."""
@@ -48,10 +51,7 @@ log = logging.getLogger("mesh.server")
 
 
 class Port:
-    """A ROUTER socket, bound or connected, and its session.
-
-    sent_at: when the last answers had been sent, on the clock of time.monotonic.
-    """
+    """A ROUTER socket, bound or connected, and its session."""
 
     def __init__(self, name: str, heartbeat: float | None, limits: Limits) -> None:
         self.session = ServerSession(process.new_base(), heartbeat, limits, name)
@@ -72,7 +72,7 @@ class Port:
         self._armed = float("inf")
         self._draining = False
         self._sent = False
-        self.sent_at = 0.0
+        self._sent_at = 0.0
         self._standing_in = False
         self._check_due = False
         self._probes: list[float] = []
@@ -80,7 +80,7 @@ class Port:
         self._later: Any = None
         self.router = Router(self.session, limits.max_message)
         self._attached = False
-        self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: self.session.abandoned)
+        self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: len(self.session.abandoned))
         self._has_hubs = False
         self.session.progress_of = self._progress_of
         process.remember(self)
@@ -178,11 +178,27 @@ class Port:
         if not self._draining:
             self._check_soon()
 
+    @property
+    def read_by(self) -> float:
+        """When all that are connected have had the time to read the last answers; of time.monotonic."""
+        read_by = (monotonic() if self._sent else self._sent_at) + READ
+        if read_by < monotonic() or not (self._has_hubs or self.router.peers.connected):
+            return 0.0
+        return read_by
+
     def send_held(self, age: float = 0.0) -> None:
         """Send the answers that wait for others to hubs, if they have waited for `age` seconds."""
         if monotonic() - self.hubs.held_since >= age:
             with self.lock:
                 self.hubs.send_held()
+
+    def caller(self, call: ServerCall) -> str:
+        """Where a call came from, in words; "" where that is not known."""
+        peer = call.peer
+        if isinstance(peer, HubCall):
+            return f"through {self.hubs.endpoint(peer)}"
+        address = self.router.peers.address(peer if isinstance(peer, bytes) else peer[0])
+        return f"from {address}" if address else ""
 
     def crowded(self, call: ServerCall) -> bool:
         """Whether the hub that this call came through has to read before it is given more."""
@@ -190,7 +206,7 @@ class Port:
 
     def freed(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended: its hub may give another; under the lock."""
-        self.session.abandoned -= 1
+        self.session.abandoned.discard(call)
         if self._has_hubs and not self.closed:
             if type(call.peer) is HubCall:
                 self.hubs.send(call.peer, self.session.cancelled(call))
@@ -248,7 +264,7 @@ class Port:
                 self.turn = now = monotonic()
                 end = end or now + FAIR
                 if self._sent:
-                    self._sent, self.sent_at = False, now
+                    self._sent, self._sent_at = False, now
                 with self.lock:
                     count = self._receive(now, most)
                     self.hubs.hold()

@@ -12,6 +12,7 @@ import gevent
 import zmq
 
 from mesh.core import settings
+from mesh.core.channel import NEVER
 from mesh.core.methods import MethodTable
 from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_session import Limits
@@ -21,6 +22,7 @@ from mesh.green.life import Life
 from mesh.green.log import tell_left_out
 from mesh.green.port import Port
 from mesh.green.registering import check_registration
+from mesh.green.unfinished import Running, in_words
 from mesh.green.workers import Workers
 from mesh.names.endpoints import check_endpoint
 from mesh.transport.ipc import MODE_RULE, Access, is_mode, path_of
@@ -29,10 +31,9 @@ log = logging.getLogger("mesh.server")
 
 LINGER_MS = 1_000
 GRACE = 0.25
-"""Seconds for callers to read the last answers: libzmq throws away what a client has received and not
-read yet when the connection ends."""
-LEAST_GRACE = 0.05
-"""Seconds for refusals to leave through libzmq's own thread."""
+"""Seconds that callers are given at the most to read the last answers, and refusals."""
+MOMENT = 0.002
+"""Seconds between two looks; and for calls that are in libzmq's hands already, to be refused in words."""
 LEAVE = 1.0
 """Seconds that a hub has to take in that its worker wants no more calls."""
 
@@ -170,28 +171,47 @@ class Server(Life):
         self._port.close(0)
 
     def _drain(self, timeout: float | None) -> None:
-        self._leave_hubs()
+        give_up_at = NEVER if timeout is None else monotonic() + timeout
+        running = self._running()
+        if running:
+            limit = "" if timeout is None else f", for at most {timeout:g} s"
+            log.info("%s: waits for %d calls%s: %s", self.name, len(running), limit, in_words(running))
+        self._leave_hubs(min(monotonic() + LEAVE, give_up_at))
         with self._port.lock:
             # To unbind now would break the connections that were accepted, not only refuse new ones.
             self._port.session.draining = True
-        if not self._workers.wait_idle(timeout):
+        if not self._workers.wait_idle(None if timeout is None else max(0.0, give_up_at - monotonic())):
+            running = self._running()
             log.warning(
-                "%s: %d calls still ran after %s s and are given up",
+                "%s: %d calls still ran after %g s and are given up: %s",
                 self.name,
-                self._workers.running,
+                len(running),
                 timeout,
+                in_words(running),
             )
-        grace = GRACE if timeout is None else min(GRACE, timeout)
-        gevent.sleep(max(LEAST_GRACE, self._port.sent_at + grace - monotonic()))
+        self._let_read(min(monotonic() + GRACE, max(give_up_at, monotonic() + MOMENT)))
 
-    def _leave_hubs(self) -> None:
+    def _let_read(self, give_up_at: float) -> None:
+        gevent.sleep(MOMENT)
+        while monotonic() < min(self._port.read_by, give_up_at):
+            gevent.sleep(MOMENT)
+
+    def _leave_hubs(self, give_up_at: float) -> None:
         """Let the hubs give new calls to others, before this server refuses them."""
-        hubs, give_up_at = self._port.hubs, monotonic() + LEAVE
+        hubs = self._port.hubs
         self._workers.leave()
         while not hubs.settled and monotonic() < give_up_at:
-            gevent.sleep(0.005)
+            gevent.sleep(MOMENT)
+
+    def _running(self) -> list[Running]:
+        """The calls that wait, run or stream, and those that run for nobody any more."""
+        session, now = self._port.session, monotonic()
+        calls = [(call, self._port.caller(call)) for call in session.open_calls()]
+        calls += [(call, "for a caller that has gone") for call in list(session.abandoned)]
+        return [(call.method, now - call.opened, caller) for call, caller in calls]
 
     def _end(self) -> None:
+        self.cut_off = len(self._running())
         with self._port.lock:
             for call in list(self._port.session.calls.values()):
                 self._port.session.give_up(call)

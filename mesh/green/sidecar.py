@@ -27,6 +27,7 @@ from mesh.green.lookup import Obstacles
 from mesh.green.registering import check_registration
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
+from mesh.green.unfinished import Running, in_words
 from mesh.names.endpoints import check_endpoint
 
 DEFAULT_CAPACITY: Final = 1_000
@@ -125,22 +126,39 @@ class Sidecar(Life):
 
     def _drain(self, timeout: float | None) -> None:
         give_up_at = NEVER if timeout is None else monotonic() + timeout
+        running = self._running()
+        if running:
+            limit = "" if timeout is None else f", for at most {timeout:g} s"
+            log.info("%s: waits for %d calls%s: %s", self.name, len(running), limit, in_words(running))
         with self._lock:
             self._hubs.offer(0, monotonic())
         self._offered = 0
         self._work()
-        leave_at = monotonic() + LEAVE
+        leave_at = min(monotonic() + LEAVE, give_up_at)
         while not self._hubs.settled and monotonic() < leave_at:
             gevent.sleep(0.005)
         self._session.draining = True
         while self._session.channels and monotonic() < give_up_at:
             gevent.sleep(0.005)
-        if self._session.channels:
-            log.warning("%s: %d calls are given up", self.name, len(self._session.channels))
+        running = self._running()
+        self.cut_off = len(running)
+        if running:
+            log.warning(
+                "%s: %d calls still ran after %g s and are given up: %s",
+                self.name,
+                len(running),
+                timeout,
+                in_words(running),
+            )
         with self._lock:
             self._session.give_up("the sidecar has stopped")
         self._work()
         gevent.sleep(0.05)  # what was sent leaves through libzmq's own thread
+
+    def _running(self) -> list[Running]:
+        now, hubs = monotonic(), self._hubs
+        calls = list(self._session.channels.values())
+        return [(call.name, now - call.opened, f"through {hubs.endpoint(call.peer)}") for call in calls]
 
     def _end(self) -> None:
         if self._closed:

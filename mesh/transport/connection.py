@@ -47,6 +47,11 @@ class Connection:
                 self.ends = _ends(copy)
 
     @property
+    def host(self) -> str:
+        """The address of the far end, without its port; "" where it is not one of TCP, or not known."""
+        return "" if self.ends is None else str(self.ends[0][0])
+
+    @property
     def stands(self) -> bool:
         """Whether the descriptor is still that of this connection."""
         copy = None if self.ends is None else _copy(self.descriptor)

@@ -63,6 +63,16 @@ class Peers:
             del self.known[peer]
             self.watched.pop(peer, None)
 
+    @property
+    def connected(self) -> bool:
+        """Whether any of them is there, or may be: the monitor tells late of some that are not."""
+        return any(one is None or one.ends is None or one.stands for one in list(self.known.values()))
+
+    def address(self, peer: bytes) -> str:
+        """The host that a peer is at; "" where nobody can tell."""
+        connection = self.known.get(peer)
+        return "" if connection is None else connection.host
+
     def progress(self, peer: bytes) -> Progress | None:
         """What moves on the connection of a peer; None where nobody can tell."""
         connection = self.known.get(peer)

@@ -20,6 +20,8 @@ from mesh.cli.processes import Supervisor
 def work(lifeline):
     if MODE == "stubborn":
         signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+    elif MODE != "default":
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0 if MODE != "cuts" else 1))
     if MODE == "drains":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("asked", flush=True)))
     print(f"child {os.getpid()}", flush=True)
@@ -121,11 +123,30 @@ def test_a_first_child_that_fails_ends_it_all(supervised) -> None:
     assert len(children(process)) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("mode", ["cuts", "default"])
+def test_the_exit_code_tells_that_a_child_did_not_end_well(
+    supervised, mode: str, number: signal.Signals
+) -> None:
+    process = supervised(mode)
+    both(process)
+    process.signal(number)
+    assert process.wait() == 1
+
+
+def test_a_terminal_that_closes_ends_all_with_0(supervised) -> None:
+    process = supervised("serves")
+    pids = both(process)
+    os.killpg(process.pid, signal.SIGHUP)  # as the kernel does, to all of them
+    assert process.wait() == 0
+    assert not any(map(alive, pids))
+
+
 def test_a_stubborn_child_is_killed_after_the_drain(supervised) -> None:
     process = supervised("stubborn", drain=0.3)
     both(process)
     process.signal(signal.SIGTERM)
-    assert process.wait() == 0
+    assert process.wait() == 1
     assert "did not end in 0.3 s and are killed" in process.stderr
 
 

@@ -174,6 +174,22 @@ class Terminal:
             assert time.monotonic() < deadline, f"still running: {self.shown!r}"
         return self._popen.wait(PATIENCE)
 
+    def close(self) -> None:
+        """As its window is closed: who runs in it gets SIGHUP."""
+        os.close(self._screen)
+        self._screen = -1
+
+    def kill(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def end(self) -> int:
+        """The exit code of a command whose terminal is closed."""
+        deadline = time.monotonic() + PATIENCE
+        while (code := self._popen.poll()) is None:
+            assert time.monotonic() < deadline, f"still running: {self.shown!r}"
+            gevent.sleep(0.01)
+        return code
+
     def _read(self) -> bool:
         """Take in what has come; False at the end."""
         try:
@@ -195,4 +211,5 @@ class Terminal:
         if self._popen.poll() is None:
             self._popen.kill()
             self._popen.wait(PATIENCE)
-        os.close(self._screen)
+        if self._screen >= 0:
+            os.close(self._screen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import signal
 import threading
 import time
@@ -152,7 +153,36 @@ def test_stop_leaves_callers_the_time_to_read_the_last_answers(connect: Connect)
     assert time.monotonic() - began > 0.2
 
 
+@pytest.mark.parametrize("caller", ["none", "has gone", "has read long ago"])
+@pytest.mark.parametrize("threads", [0, 2])
+def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None:
+    """The best of several: a busy machine may hold up any one."""
+
+    def seconds() -> float:
+        server = mesh.Server({"hello": lambda: "world"}, threads=threads)
+        endpoint = server.bind("tcp://127.0.0.1:*")
+        server.start()
+        client = None
+        if caller != "none":
+            client = mesh.connect(endpoint, timeout=20)
+            assert client.hello() == "world"
+        if client and caller == "has gone":
+            client.close()
+            eventually(lambda: not server._port.router.peers.connected)
+        elif client:
+            eventually(lambda: not server._port.read_by)
+        began = time.monotonic()
+        server.stop()
+        took = time.monotonic() - began
+        if client:
+            client.close()
+        return took
+
+    assert min(seconds() for _ in range(5)) < 0.02
+
+
 def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mesh.server")
     service, server, endpoint = made()
     server.start()
     client = connect(endpoint)
@@ -163,7 +193,48 @@ def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.L
     assert time.monotonic() - began < 10, "not as long as the call"
     with pytest.raises(mesh.LostRemote):
         pending.result(timeout=20)
-    assert "1 calls still ran after 0.2 s and are given up" in caplog.text
+    assert re.search(
+        r"Service: waits for 1 calls, for at most 0.2 s: 'slow' for \d\.\d s from 127\.0\.0\.1$",
+        caplog.text,
+        re.MULTILINE,
+    )
+    assert "1 calls still ran after 0.2 s and are given up: 'slow' for " in caplog.text
+    assert server.cut_off == 1
+
+
+def test_the_log_of_a_drain_counts_what_it_does_not_name(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, server, endpoint = made()
+    server.start()
+    client = connect(endpoint)
+    calls = [client.slow.future(30) for _ in range(13)]
+    gone = connect(endpoint)
+    left = gone.slow.future(31)
+    eventually(lambda: len(service.begun) == 14)
+    left.cancel()
+    eventually(lambda: server._port.session.abandoned)
+    server.stop(timeout=0.1)
+    (line,) = (line for line in caplog.text.splitlines() if "still ran" in line)
+    assert "14 calls" in line and line.endswith("; and 4 more") and line.count("'slow' for") == 10
+    assert len(line) < 1_500 and server.cut_off == 14
+    for call in calls:
+        with pytest.raises(mesh.LostRemote):
+            call.result(timeout=20)
+
+
+def test_a_handler_that_runs_for_nobody_is_waited_for_and_named(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, server, endpoint = made()
+    server.start()
+    left = connect(endpoint).slow.future(30)
+    eventually(lambda: service.begun)
+    left.cancel()
+    eventually(lambda: server._port.session.abandoned)
+    server.stop(timeout=0.1)
+    assert re.search(r"given up: 'slow' for \d\.\d s for a caller that has gone$", caplog.text, re.MULTILINE)
+    assert server.cut_off == 1
 
 
 def test_stop_gives_up_handlers_in_threads_that_take_too_long(connect: Connect) -> None:

@@ -1,0 +1,138 @@
+"""How a command that serves ends: at SIGTERM, Ctrl-C or a closed terminal it drains, and ends in any case.
+
+Owns those signals, the exit code, and the end of a process that does not come to its own. Processes that
+have a parent of ours get their signals from that: processes.py.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import threading
+from _thread import start_new_thread
+from collections.abc import Sequence
+from select import poll
+from time import monotonic
+from types import FrameType
+from typing import Final, Protocol
+
+from mesh.cli.lines import end_errors
+from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
+from mesh.transport.signals import leave_to_children
+
+DRAIN: Final = 25.0
+"""Seconds that running calls have to finish where the user does not say: what looks after containers kills
+them 30 seconds after a SIGTERM."""
+MARGIN: Final = 2.0
+"""Seconds on top, after which a process that has not ended by itself is ended."""
+PARENTS_MARGIN: Final = 3.5
+"""Seconds on top, after which the parent of several kills those that are left."""
+LAST: Final = 1.0
+"""Seconds that the last line of a process has to be written."""
+LONGEST_WAIT: Final = 3_600.0
+STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_DRAIN_BEGAN: Final = 0
+"""No signal has this number."""
+
+log = logging.getLogger("mesh.serve")
+
+
+class Stoppable(Protocol):
+    """A server, or a sidecar. cut_off: how many calls its end has cut off."""
+
+    cut_off: int
+
+    def begin_to_stop(self, timeout: float | None) -> None: ...
+    def unfinished(self) -> str: ...
+
+
+def is_ignored(number: int) -> bool:
+    """Whether this process was started so that it ignores the signal, as nohup has it with SIGHUP."""
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+class Stop:
+    """The signal handler. The first signal drains, a Ctrl-C after it ends the process at once.
+
+    life: what is stopped. drain: seconds that it has. numbers: the signals. tell: whether to say on standard
+    error that it drains. received: the first signal.
+
+    A native thread counts the seconds, and hears of signals from the system itself: the main thread runs no
+    signal handler while it is in a C function.
+    """
+
+    def __init__(
+        self, life: Stoppable, drain: float, *, numbers: Sequence[int] = STOPS, tell: bool = True
+    ) -> None:
+        self._life = life
+        self._drain = drain
+        self._tell = tell
+        self.received: int | None = None
+        self._numbers = [number for number in numbers if number != signal.SIGHUP or not is_ignored(number)]
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        start_new_thread(self._watch, ())
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, self) for number in self._numbers}
+        leave_to_children(lambda: self._numbers, self._forked)
+
+    @property
+    def exit_code(self) -> int:
+        """What the process is to end with."""
+        if self._life.cut_off:
+            return EXIT_FAILED
+        return EXIT_INTERRUPTED if self.received == signal.SIGINT else 0
+
+    def __call__(self, number: int, _frame: FrameType | None = None) -> None:
+        if self.received is None:
+            self.received = number
+            self._life.begin_to_stop(self._drain)
+            try:
+                # For the case that TARGET has taken the wake-up descriptor, as asyncio does.
+                os.write(self._write, bytes([_DRAIN_BEGAN]))
+            except OSError:
+                pass
+            if self._tell:
+                tell_draining(number)
+        elif number == signal.SIGINT:
+            os._exit(EXIT_INTERRUPTED)
+
+    def _forked(self) -> None:
+        """In a process that TARGET forks: it ends by these signals as others do."""
+        if signal.getsignal(signal.SIGTERM) == self:
+            signal.set_wakeup_fd(-1)
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self:
+                signal.signal(number, before)
+
+    # In the thread
+
+    def _watch(self) -> None:
+        ready = poll()
+        ready.register(self._read)
+        end = float("inf")
+        while (left := end - monotonic()) > 0:
+            if not ready.poll(min(left, LONGEST_WAIT) * 1000):
+                continue
+            for number in os.read(self._read, 4096):
+                if number == signal.SIGINT and number in self._numbers and end < float("inf"):
+                    os._exit(EXIT_INTERRUPTED)
+                if end == float("inf") and (number in self._numbers or number == _DRAIN_BEGAN):
+                    end = monotonic() + self._drain + MARGIN
+        self._end_process()
+
+    def _end_process(self) -> None:
+        """It should have ended by now. Here nothing may wait for a lock that others hold."""
+        faulthandler.dump_traceback_later(LAST, exit=True)
+        code, unfinished = self.exit_code, self._life.unfinished()
+        if unfinished:
+            code = EXIT_FAILED
+            log.error("ended %g s after the signal, in the midst of %s", self._drain + MARGIN, unfinished)
+        else:
+            main = threading.main_thread()
+            own = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
+            log.warning("ended though threads of the program's own still run: %.1000s", ", ".join(own))
+        end_errors()
+        os._exit(code)
