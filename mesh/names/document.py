@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import yaml
 from yaml import YAMLError
@@ -31,16 +30,22 @@ _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _LONGEST_SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A key in a file; `key` is dotted, and empty for the file as a whole."""
+class Place(NamedTuple):
+    """A key in a file. name: the key itself, "" for the file as a whole; above: what it stands under."""
 
     path: str
-    key: str = ""
+    name: str = ""
+    above: Place | None = None
 
-    def under(self, key: str) -> Place:
-        key = _short(key if key.isprintable() else repr(key))
-        return Place(self.path, f"{self.key}.{key}" if self.key else key)
+    def under(self, name: str) -> Place:
+        return Place(self.path, name, self)
+
+    @property
+    def key(self) -> str:
+        """With all that are above it, dotted; put together for an error alone."""
+        shown = _short(self.name if self.name.isprintable() else repr(self.name))
+        above = self.above.key if self.above else ""
+        return f"{above}.{shown}" if above else shown
 
     def source(self, node: Node) -> str:
         return f"{self.path}:{node.line}"

@@ -15,7 +15,7 @@ from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import NAME_RULE, SOCKET_TYPES, Service, is_service_name, nearest
-from mesh.names.nodes import MappingNode, Node, SequenceNode
+from mesh.names.nodes import MappingNode, Node, SequenceNode, collector_paused
 
 MOST_RETRIES = 100
 MOST_WEIGHT = 65535  # as in an SRV record
@@ -27,6 +27,11 @@ _FORMS = "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping 
 
 def parse_services(text: str, path: str, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
     """The services in the file's order; {} for an empty text. path: for the errors, all ConfigError."""
+    with collector_paused():
+        return _services(text, path, variables)
+
+
+def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, Service]:
     root = document.compose(text, path, variables)
     if root is None:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -196,6 +197,18 @@ def test_any_text_means_the_same_to_both_parsers(text: str) -> None:
         assert outcome(text) == fast
     finally:
         document._FAST = kept  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_is_as_it_was(collecting: bool) -> None:
+    if not collecting:
+        gc.disable()
+    try:
+        parse_services("a: tcp://a:1", PATH)
+        said("a: nowhere")
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
 
 
 def test_twenty_thousand_names_take_less_than_the_parser_in_python_alone() -> None:
