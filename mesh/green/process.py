@@ -125,7 +125,8 @@ def start_thread(function: Callable[..., object], args: tuple[Any, ...], name: s
 def in_main_thread() -> bool:
     """Whether this native thread is the program's main one, also where gevent has patched."""
     main = threading.main_thread()
-    return bool(get_ident() == main.ident or threading.get_native_id() == main.native_id)
+    # Linux numbers the first thread as its process; of a fork Python (3.11) does not renew `native_id`.
+    return bool(get_ident() == main.ident or threading.get_native_id() in (main.native_id, os.getpid()))
 
 
 def loop_here(hub: Any) -> bool:

@@ -40,6 +40,27 @@ def test_one_that_can_not_take_a_fork_keeps_no_other_from_hearing_of_it(tmp_path
         assert program.stderr.count("ValueError: one") == program.stderr.count("KeyboardInterrupt: two") == 5
 
 
+PATCHED_CHILD = """
+import os, threading
+if os.fork() == 0:
+    from gevent import monkey
+    monkey.patch_all()
+    import gevent
+    from mesh.green import process
+    elsewhere = gevent.get_hub().threadpool.apply(process.in_main_thread)
+    os._exit(process.in_main_thread() and not elsewhere)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_the_main_thread_of_a_child_that_is_patched_after_the_fork(tmp_path: object) -> None:
+    script = f"{tmp_path}/program.py"
+    with open(script, "w") as file:
+        file.write(PATCHED_CHILD)
+    with python(script, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}) as program:
+        assert (program.wait(), program.stdout) == (0, "1\n"), program.describe()
+
+
 def test_the_loop_of_another_thread_is_not_here() -> None:
     import gevent
 
