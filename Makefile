@@ -28,7 +28,8 @@ check: $(STAMP) ## style, types and the layers
 bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.memory --write benchmarks/results/memory.md
 	$(BIN)/python -m benchmarks.names --write benchmarks/results/names.md
-	$(BIN)/python -m benchmarks --write-docs --sections benchmarks/results/memory.md benchmarks/results/names.md
+	$(BIN)/python -m benchmarks.values --write benchmarks/results/values.md
+	$(BIN)/python -m benchmarks --write-docs --sections benchmarks/results/memory.md benchmarks/results/names.md benchmarks/results/values.md
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from benchmarks import harness, memory, names, report, usage
+from benchmarks import harness, memory, names, report, usage, values
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
 from benchmarks.peers import PEERS, Peer, relays
@@ -183,6 +183,14 @@ def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert names.as_text(names.Cost([1.0, 2.0, 1.0], [1.6, 2.1, 1.5]), 9).endswith(
         "0.50 s more, below 0.5 wanted: OVER"
     )
+
+
+def test_what_values_that_are_known_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "values.md"
+    assert values.main(["--rounds", "1", "--write", str(section)]) in (0, 1)  # one round is no measurement
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert section.read_text().startswith("## Values that MessagePack knows\n\n- a row, packed: ")
+    assert values.as_text(values.Cost("a row", [1.0], [1.2])).endswith("1.1 at most: OVER")
 
 
 def test_usage_is_read_of_a_live_process() -> None:

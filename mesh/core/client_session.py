@@ -18,6 +18,7 @@ from mesh.core.client_call import Call, PinnedCall
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.refusal import Refusal
+from mesh.core.values import Encode
 from mesh.core.wire import BEAT, MORE, Header
 from mesh.errors import LostRemote, MeshError, WireError
 
@@ -45,9 +46,9 @@ class ClientSession(Answers):
     """The calls of one client in one event loop.
 
     heartbeat: seconds between heartbeats, or None for none. max_message: bytes of one request.
-    max_elements: values in one answer. base: 24 hex digits that begin no
-    other session's message ids. wake_at: when on_timer wants to be called next. refusal: answers what
-    peers have asked.
+    max_elements: values in one answer. encode: for values that can't travel. base: 24 hex digits that
+    begin no other session's message ids. wake_at: when on_timer wants to be called next. refusal: answers
+    what peers have asked.
 
     Raises as check_settings does.
     """
@@ -60,6 +61,7 @@ class ClientSession(Answers):
         heartbeat: float | None = DEFAULT_HEARTBEAT,
         max_message: int = wire.MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
+        encode: Encode | None = None,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
         Answers.__init__(self, max_elements)
@@ -75,7 +77,8 @@ class ClientSession(Answers):
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
         self._max_message = max_message
         self._batches = max_message >= MAX_BATCH
-        self._pack, self._tuples = wire.packer()
+        self._pack, self._plain = wire.packer(encode)
+        self._arrays = self._plain.arrays
 
     # Requests
 
@@ -153,11 +156,12 @@ class ClientSession(Answers):
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
             payload = self._pack([header, method, [*args]])
-            if self._tuples:
-                wire.check_keys(self._tuples, [header, args])
+            if self._arrays:
+                wire.check_keys(self._plain, [header, args])
         except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
             kwargs = header.get("kwargs")
-            found = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
+            plain = self._plain
+            found = wire.cannot_travel(args, "args", plain) or wire.cannot_travel(kwargs, "kwargs", plain)
             raise found or wire.not_packed(f"the call of {method!r:.80}", exc) from None
         if len(payload) > self._max_message:
             error = WireError(

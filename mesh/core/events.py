@@ -17,6 +17,7 @@ from mesh.core.channel import Ids
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
 from mesh.core.methods import MethodTable
+from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import WireError
 
@@ -55,9 +56,9 @@ def prefixes_of(topics: Topic | Iterable[Topic] | None) -> list[bytes]:
 class Packer:
     """Makes events of one sender; not to be shared by threads. base: as for Ids."""
 
-    def __init__(self, base: bytes, max_message: int) -> None:
+    def __init__(self, base: bytes, max_message: int, encode: Encode | None = None) -> None:
         self._ids = Ids(base)
-        self._pack, self._tuples = wire.packer()
+        self._pack, self._plain = wire.packer(encode)
         self._max_message = max_message
 
     def pack(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
@@ -67,10 +68,11 @@ class Packer:
             header["kwargs"] = kwargs
         try:
             payload = self._pack([header, name, [*args]])
-            if self._tuples:
-                wire.check_keys(self._tuples, [header, args])
+            if self._plain.arrays:
+                wire.check_keys(self._plain, [header, args])
         except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
-            error = wire.cannot_travel(args, "args") or wire.cannot_travel(kwargs, "kwargs")
+            plain = self._plain
+            error = wire.cannot_travel(args, "args", plain) or wire.cannot_travel(kwargs, "kwargs", plain)
             raise error or wire.not_packed(f"the event {name!r:.80}", exc) from None
         if len(payload) > self._max_message:
             raise WireError(

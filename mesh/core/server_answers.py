@@ -10,6 +10,7 @@ from typing import Any
 from mesh.core import wire
 from mesh.core.channel import DONE, OPEN, STREAMING, Ids
 from mesh.core.server_call import Limits, Peer, ServerCall
+from mesh.core.values import Encode
 from mesh.core.wire import ERR, OK, STREAM, STREAM_DONE, Header, clip
 from mesh.errors import WireError, builtin_name, name_of, text_of
 
@@ -17,11 +18,12 @@ from mesh.errors import WireError, builtin_name, name_of, text_of
 class Answers:
     """The calls that have not had their last answer: peer -> channel id -> call."""
 
-    def __init__(self, base: bytes, limits: Limits) -> None:
+    def __init__(self, base: bytes, limits: Limits, encode: Encode | None) -> None:
         self.channels: dict[Peer, dict[Any, ServerCall]] = {}
         self.limits = limits
         self._ids = Ids(base)
-        self._pack, self._tuples = wire.packer()
+        self._pack, self._plain = wire.packer(encode)
+        self._arrays = self._plain.arrays
 
     def answer(self, call: ServerCall, value: Any) -> bytes:
         """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
@@ -80,12 +82,12 @@ class Answers:
             header["mesh"] = 1
         try:
             payload = self._pack([header, name, args])
-            if self._tuples:
-                wire.check_keys(self._tuples, args)
+            if self._arrays:
+                wire.check_keys(self._plain, args)
         except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
-            raise wire.cannot_travel(value, place) or wire.not_packed(place, exc) from None
+            raise wire.cannot_travel(value, place, self._plain) or wire.not_packed(place, exc) from None
         if len(payload) > self.limits.max_message:
             raise WireError(
                 f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "

@@ -19,6 +19,7 @@ from mesh.core.dropped import Dropped
 from mesh.core.progress import Progress
 from mesh.core.server_answers import Answers
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
+from mesh.core.values import Encode
 from mesh.core.wire import BEAT, MORE, PING, Header, clip
 from mesh.errors import WireError
 
@@ -47,9 +48,14 @@ class ServerSession(Answers):
     """
 
     def __init__(
-        self, base: bytes, heartbeat: float | None, limits: Limits = DEFAULT_LIMITS, name: str = ""
+        self,
+        base: bytes,
+        heartbeat: float | None,
+        limits: Limits = DEFAULT_LIMITS,
+        name: str = "",
+        encode: Encode | None = None,
     ) -> None:
-        Answers.__init__(self, base, limits)
+        Answers.__init__(self, base, limits, encode)
         self.ready: deque[ServerCall] = deque()
         self.out: list[Out] = []
         self.woken: list[ServerCall] = []

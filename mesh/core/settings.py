@@ -57,6 +57,12 @@ def seconds(
         raise _wrong(name, f"{begin} {most:.10g} seconds", value, none)
 
 
+def function(name: str, value: Any) -> None:
+    """Raise ConfigError unless `value` can be called, or is None."""
+    if value is not None and not callable(value):
+        raise _wrong(name, "a function", value, True)
+
+
 def flag(name: str, value: Any) -> None:
     """Raise ConfigError unless `value` is True or False."""
     if not isinstance(value, bool):

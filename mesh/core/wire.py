@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
 from reprlib import Repr
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import msgpack
 
 from mesh.core import far_times
 from mesh.core.elements import MAX_ELEMENTS, within
+from mesh.core.values import NATIVE, CannotTravel, Encode, Plain, has_odd_key
 from mesh.errors import WireError, name_of, text_of
 
 VERSION: Final = 3
@@ -43,11 +43,16 @@ Header = dict[str, Any]
 Event = tuple[Header, str, Any]
 Pack = Callable[[Any], bytes]
 
-TRAVELS: Final = "None, bool, int of 64 bits, float, str, bytes, list, tuple, dict and datetime travel"
+TRAVELS: Final = (
+    "None, bool, int of 64 bits, float, str, bytes, list, tuple, dict, datetime and what docs/calls.md lists "
+    "travel, other types by encode="
+)
 _DEPTH: Final = 1_000
 """Levels of nesting, about as many as MessagePack implementations take."""
 _SALVAGED: Final = 4096
 """Bytes at the beginning of an unreadable event in which its header is looked for."""
+_LONG_INT: Final = 1_000
+"""Bits of an integer that is not written out."""
 MAX_TEXT: Final = 64 * 1024
 """Characters of a name, message or traceback that an error carries, at the most."""
 _short: Final = Repr()
@@ -63,74 +68,35 @@ UNREADABLE: Final = (
 """What msgpack raises for bytes that are none of its own."""
 
 
-def packer() -> tuple[Pack, list[None]]:
-    """A function that packs one value, and a list that is not empty after it has packed a tuple.
+def packer(encode: Encode | None = None) -> tuple[Pack, Plain]:
+    """A function that packs one value, and what gives it the plain form of those that MessagePack lacks.
 
-    Not to be shared by threads. Whoever packs calls `check_keys` where there was a tuple.
+    Not to be shared by threads. Whoever packs calls `check_keys` where `arrays` is not empty after it.
     """
-    tuples: list[None] = []
-    default = partial(_plain, tuples)
-    pack = msgpack.Packer(use_bin_type=True, datetime=True, strict_types=True, default=default).pack
-    return pack, tuples
+    plain = Plain(encode)
+    pack = msgpack.Packer(use_bin_type=True, datetime=True, strict_types=True, default=plain).pack
+    return pack, plain
 
 
-def check_keys(tuples: list[None], value: Any) -> None:
-    """Raise TypeError for a dict with a tuple among its keys, which no receiver could read."""
-    tuples.clear()
-    if _has_tuple_key(value):
-        raise TypeError("a dict has a tuple for a key")
-
-
-def _has_tuple_key(value: Any) -> bool:
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if any(type(key) is tuple for key in one):
-                return True
-            waiting.extend(one.values())
-        elif isinstance(one, (list, tuple)):
-            waiting.extend(one)
-    return False
-
-
-def _plain(tuples: list[None], value: Any) -> Any:
-    """What is packed in place of a tuple, or of an object of a subclass."""
-    if isinstance(value, tuple):
-        tuples.append(None)
-        return list(value)
-    for kind, plain in _PLAIN:
-        if isinstance(value, kind) and type(value) is not kind:
-            return plain(value)
-    raise TypeError(f"can't pack {type(value).__name__}")
-
-
-def _plain_time(value: datetime) -> datetime:
-    return datetime.combine(datetime.date(value), datetime.timetz(value))
-
-
-_PLAIN: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
-    (dict, dict),
-    (list, list),
-    (str, str.__str__),
-    (int, int.__int__),
-    (float, float.__float__),
-    (bytes, bytes),
-    (bytearray, bytearray),
-    (datetime, _plain_time),
-)
+def check_keys(plain: Plain, value: Any) -> None:
+    """Raise TypeError for a dict with a tuple or the like among its keys, which no receiver could read."""
+    plain.arrays.clear()
+    odd = has_odd_key(value, plain)
+    plain.arrays.clear()
+    if odd:
+        raise TypeError("a dict has a tuple or the like for a key")
 
 
 def pack(header: Header, name: str, args: Any) -> bytes:
     """One event as bytes. Raises TypeError, with the place, for a value that can't travel."""
-    pack, tuples = packer()
+    pack, plain = packer()
     try:
         payload = pack([header, name, args])
-        if tuples:
-            check_keys(tuples, [header, args])
+        if plain.arrays:
+            check_keys(plain, [header, args])
         return payload
     except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
-        raise cannot_travel(args, "args") or not_packed("args", exc) from None
+        raise cannot_travel(args, "args", plain) or not_packed("args", exc) from None
 
 
 def plain_error(name: str, text: str) -> list[str]:
@@ -237,34 +203,53 @@ def not_packed(what: str, exc: Exception) -> TypeError:
     return TypeError(f"{what} can't be packed: {_said(exc)}")
 
 
-def cannot_travel(value: Any, place: str) -> TypeError | None:
-    """The error that names the place of the first value in `value` that can't be packed."""
+def cannot_travel(value: Any, place: str, plain: Plain | None = None) -> TypeError | None:
+    """The error that names the place of the first value in `value` that can't be packed. plain: of the
+    packer that has failed, where it has an `encode`."""
+    plain = plain or Plain()
     path = [place]
     open_containers: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
     while open_containers:
-        try:
-            step = next(open_containers[-1], None)
-        except Exception as exc:  # noqa: BLE001 - of a list's own __iter__
-            return TypeError(f"{''.join(path)} can't be looked at: {_said(exc)}; {TRAVELS}")
+        step = next(open_containers[-1], None)
         if step is None:
             open_containers.pop()
             path.pop()
             continue
         label, item = step
-        fault = _KEY if type(item) is tuple and label.startswith("[the key ") else _any_fault(item)
+        form, fault = _look(item, plain, is_key=label.startswith("[the key "))
         if len(open_containers) > _DEPTH:
             return TypeError(f"{place} is nested more than {_DEPTH} levels deep")
         if fault is not None:
             return TypeError(f"{''.join(path)}{label} {fault}; {TRAVELS}")
-        if isinstance(item, (dict, list, tuple)):
-            open_containers.append(_items(item))
+        if isinstance(form, (dict, list)):
+            open_containers.append(_items(form))
             path.append(label)
     return None
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
+def _look(value: Any, plain: Plain, *, is_key: bool) -> tuple[Any, str | None]:
+    """What travels of a value, and what keeps it, but not what it contains, from travelling."""
+    try:
+        form = value
+        if type(value) not in NATIVE or not _has_form(value):
+            form = plain(value)
+        if is_key and type(form) in (list, dict):
+            return form, f"is a {type(value).__name__}, which can't be a key where it arrives"
+        return form, _fault(form)
+    except CannotTravel as exc:
+        return None, (type(value) in NATIVE and _fault(value)) or text_of(exc)[:200]
+    except Exception as exc:  # noqa: BLE001 - of a class of the program's own
+        return None, f"can't be looked at: {_said(exc)}"
+
+
+def _has_form(value: Any) -> bool:
+    """Whether MessagePack packs this value of a type that it knows, or asks for another in its place."""
+    return not (type(value) is int or type(value) is datetime) or _fault(value) is None
+
+
+def _items(value: dict[Any, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
-        for key, item in dict.items(value):
+        for key, item in value.items():
             shown = _shown(key)
             yield f"[the key {shown}]", key
             yield f"[{shown}]", item
@@ -273,43 +258,32 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             yield f"[{number}]", item
 
 
-_KEY: Final = "is a tuple, which can't be a key where it arrives"
-
-
 def _shown(key: Any) -> str:
     try:
+        if isinstance(key, int) and key.bit_length() > _LONG_INT:
+            return f"a large {type(key).__name__}"
         return _short.repr(key)[:60]
-    except ValueError:  # an integer with thousands of digits
+    except ValueError:  # of an integer with thousands of digits within it
         return f"a large {type(key).__name__}"
     except Exception:  # noqa: BLE001 - of a class of the program's own
         return "…"
 
 
-def _any_fault(value: Any) -> str | None:
-    try:
-        return _fault(value)
-    except Exception as exc:  # noqa: BLE001 - of a class of the program's own
-        return f"can't be looked at: {_said(exc)}"
-
-
 def _fault(value: Any) -> str | None:
-    """What keeps this one value, not what it contains, from travelling."""
-    if isinstance(value, int):
+    """What keeps this one value, of a type that MessagePack has a form for, from travelling."""
+    kind = type(value)
+    if kind is int:
         return None if -(2**63) <= value < 2**64 else "is an integer of more than 64 bits"
-    if isinstance(value, str):
+    if kind is str:
         try:
             value.encode()
         except UnicodeEncodeError:
             return "is a text with lone surrogates, which has no UTF-8"
-        return None
-    if isinstance(value, datetime):
+    elif kind is datetime:
         return _fault_of_time(value)
-    if isinstance(value, memoryview):
-        return None if value.c_contiguous else "is a memoryview with gaps; bytes(…) of it travels"
-    if value is None or isinstance(value, (float, bytes, bytearray, dict, list, tuple)):
-        return None
-    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    return f"is of type {name}"
+    elif kind is memoryview and not value.c_contiguous:
+        return "is a memoryview with gaps; bytes(…) of it travels"
+    return None
 
 
 def _fault_of_time(value: datetime) -> str | None:

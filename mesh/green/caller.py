@@ -20,6 +20,7 @@ from mesh.core import outcomes
 from mesh.core.channel import State
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
 from mesh.green import process
@@ -50,9 +51,10 @@ class Caller(ClientLinks):
         heartbeat: float | None,
         max_message: int,
         max_elements: int = MAX_ELEMENTS,
+        encode: Encode | None = None,
     ) -> None:
         base = process.new_base()
-        session = ClientSession([], base, random.random, heartbeat, max_message, max_elements)
+        session = ClientSession([], base, random.random, heartbeat, max_message, max_elements, encode)
         ClientLinks.__init__(self, hub, session, max_message)
         self.thread = process.get_ident()
         self.home = process.presence()

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import gevent
 
-from mesh.core import outcomes, wire
+from mesh.core import outcomes, settings, wire
 from mesh.core.call import Options, may_retry, outcome, pause
 from mesh.core.channel import State
 from mesh.core.client_answers import GO_ELSEWHERE
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError
 from mesh.green.caller import Caller
@@ -121,6 +122,7 @@ def connect(
     services: str | None = None,
     max_message: int = wire.MAX_MESSAGE,
     max_elements: int = MAX_ELEMENTS,
+    encode: Encode | None = None,
 ) -> Client:
     """A client of a service.
 
@@ -129,17 +131,21 @@ def connect(
     default. heartbeat: seconds between heartbeats, the same as the server's where that is an
     old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
     max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
+    encode: gives what is to travel in place of an argument, or a part of one, that can't.
 
     Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
     """
     check_settings(heartbeat, max_message, max_elements)
+    settings.function("encode", encode)
     service, source = _find(target, services)
     check_takes_calls(service)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries or 0)
     header: Header | None = {"service": service.name} if service.hub else None
-    connection = Connection(endpoints_of(service), source, header, heartbeat, max_message, max_elements)
+    connection = Connection(
+        endpoints_of(service), source, header, heartbeat, max_message, max_elements, encode
+    )
     client = Client(service, connection, options)
     connection.caller()
     return client

@@ -13,6 +13,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import MeshError
 from mesh.green import process
@@ -38,6 +39,7 @@ class Connection:
 
     header: what every request carries besides. heartbeat: seconds or None. max_message, max_elements:
     bytes of one message, and values in one answer.
+    encode: for values that can't travel.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Connection:
         heartbeat: float | None,
         max_message: int,
         max_elements: int = MAX_ELEMENTS,
+        encode: Encode | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._source = source
@@ -55,6 +58,7 @@ class Connection:
         self._heartbeat = heartbeat
         self._max_message = max_message
         self._max_elements = max_elements
+        self._encode = encode
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = process.allocate_lock()
         self._callers: dict[Hub, Caller] = {}
@@ -86,7 +90,9 @@ class Connection:
         if self._closed:
             raise MeshError("this client is closed; connect again")
         with self._lock:
-            caller = Caller(hub, self._endpoints, self._heartbeat, self._max_message, self._max_elements)
+            caller = Caller(
+                hub, self._endpoints, self._heartbeat, self._max_message, self._max_elements, self._encode
+            )
             caller.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             self._callers[hub] = caller
             orphans = self._take_orphans()

@@ -16,6 +16,7 @@ import zmq
 
 from mesh.core import settings, wire
 from mesh.core.events import Subscribed, Topic, topic_bytes
+from mesh.core.values import Encode
 from mesh.errors import MeshError, Overloaded, TimeoutExpired
 from mesh.green.event_socket import PUBLISHER, PUSHER
 from mesh.green.outlet import Outlet
@@ -127,7 +128,7 @@ class Publisher(_Emitter):
     target: a name from the registry, an endpoint or a list of them; None to `bind` or `connect`
     yourself. topic, keywords: see PublisherOptions. queue_size: events that wait for a subscriber
     that reads too slowly; what is over is dropped for it. services: the registry file.
-    max_message: bytes of one event.
+    max_message: bytes of one event. encode: gives what is to travel in place of what can't.
 
     Nobody confirms anything: who has not subscribed yet, or is away, gets nothing.
     """
@@ -146,9 +147,10 @@ class Publisher(_Emitter):
         queue_size: int = EVENTS_QUEUED,
         services: str | None = None,
         max_message: int = wire.MAX_MESSAGE,
+        encode: Encode | None = None,
     ) -> None:
         self._options = PublisherOptions(topic, keywords)
-        self._outlet = _PublisherOutlet(PUBLISHER, target, services, queue_size, max_message)
+        self._outlet = _PublisherOutlet(PUBLISHER, target, services, queue_size, max_message, encode)
 
     def __call__(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Send the event of that name. Never waits."""
@@ -180,7 +182,7 @@ class Pusher(_Emitter):
     target: a name from the registry, an endpoint or a list of them; None to `bind` or `connect`
     yourself. timeout, keywords: see PusherOptions; a service's own timeout in the registry goes
     before the default. queue_size: jobs that wait for each puller. services: the registry file.
-    max_message: bytes of one job.
+    max_message: bytes of one job. encode: gives what is to travel in place of what can't.
 
     A job that was handed to a puller which then dies is lost, as nobody confirms anything.
     """
@@ -198,9 +200,10 @@ class Pusher(_Emitter):
         queue_size: int = JOBS_QUEUED,
         services: str | None = None,
         max_message: int = wire.MAX_MESSAGE,
+        encode: Encode | None = None,
     ) -> None:
         self._options = PusherOptions(timeout, keywords)
-        self._outlet = outlet = Outlet(PUSHER, target, services, queue_size, max_message)
+        self._outlet = outlet = Outlet(PUSHER, target, services, queue_size, max_message, encode)
         service = outlet.ends.service
         if timeout is DEFAULT_TIMEOUT and service is not None and service.timeout is not None:
             self._options = PusherOptions(service.timeout, keywords)

@@ -20,6 +20,7 @@ import zmq
 from mesh.core import settings
 from mesh.core.dropped import Dropped
 from mesh.core.events import Packer
+from mesh.core.values import Encode
 from mesh.errors import MeshError
 from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
@@ -46,14 +47,17 @@ class Outlet:
         services: str | None,
         queue_size: int,
         max_message: int,
+        encode: Encode | None = None,
     ) -> None:
         settings.count("queue_size", queue_size)
         settings.size("max_message", max_message)
+        settings.function("encode", encode)
         self._queue_size = queue_size
         self.dropped = Dropped()
         self.closed = False
-        self._packer = Packer(process.new_base(), max_message)
+        self._packer = Packer(process.new_base(), max_message, encode)
         self._max_message = max_message
+        self._encode = encode
         self._waiters: list[Waiter] = []
         self._watch: Watch | None = None
         self.ends = EventSocket(role, self._set_options, MAX_INCOMING)
@@ -83,7 +87,7 @@ class Outlet:
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone, and let go who waits for it."""
         self.ends.forked()
-        self._packer = Packer(process.new_base(), self._max_message)
+        self._packer = Packer(process.new_base(), self._max_message, self._encode)
         self._watch = None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:

@@ -20,6 +20,7 @@ from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
+from mesh.core.values import Encode
 from mesh.green import process, sockets
 from mesh.green.guard import guard
 from mesh.green.hub_links import HubLinks
@@ -53,8 +54,10 @@ log = logging.getLogger("mesh.server")
 class Port:
     """A ROUTER socket, bound or connected, and its session."""
 
-    def __init__(self, name: str, heartbeat: float | None, limits: Limits) -> None:
-        self.session = ServerSession(process.new_base(), heartbeat, limits, name)
+    def __init__(
+        self, name: str, heartbeat: float | None, limits: Limits, encode: Encode | None = None
+    ) -> None:
+        self.session = ServerSession(process.new_base(), heartbeat, limits, name, encode)
         self.lock = process.allocate_lock()
         self.thread = 0
         self.turn = monotonic()

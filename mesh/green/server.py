@@ -16,6 +16,7 @@ from mesh.core.channel import NEVER
 from mesh.core.methods import MethodTable
 from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_session import Limits
+from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
 from mesh.green.identity import myself
 from mesh.green.life import Life
@@ -46,7 +47,8 @@ class Server(Life):
     None for none. threads: native threads in which the handlers run, 0 for greenlets of the
     server's own loop. limits: what peers may fill. max_message, max_elements: those of `limits`, which are
     the ones to be changed most: bytes of one request or answer, and values in one request, each item, key
-    and value counted; what holds more is refused before it is decoded. expected: exceptions that handlers
+    and value counted; what holds more is refused before it is decoded. encode: gives what is to
+    travel in place of a result, or a part of one, that can't. expected: exceptions that handlers
     raise in the ordinary course of things: the log has them at level INFO, and all others at ERROR.
 
     Raises ConfigError for a target without a public method.
@@ -66,10 +68,12 @@ class Server(Life):
         expected: type[BaseException] | Collection[type[BaseException]] = (),
         max_message: int | None = None,
         max_elements: int | None = None,
+        encode: Encode | None = None,
     ) -> None:
         settings.count("pool_size", pool_size, none=True)
         settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
         settings.count("threads", threads, 0)
+        settings.function("encode", encode)
         expecting = settings.exceptions("expected", expected)
         if not isinstance(name, str | None):
             raise ConfigError(f"name must be text, not {name!r:.80}")
@@ -85,7 +89,7 @@ class Server(Life):
         tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
         given = {"max_message": max_message, "max_elements": max_elements}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self._port = Port(self.name, heartbeat, replace(limits or Limits(), **changes))
+        self._port = Port(self.name, heartbeat, replace(limits or Limits(), **changes), encode)
         self._workers = Workers(self._methods, pool_size, threads, expecting)
         Life.__init__(self, self.name)
 
