@@ -46,6 +46,7 @@ class Life:
         self._hub: Any = None
         self._claimed = False
         self._stopping = False
+        self._ends_at_once = False
         self.cut_off = 0
         self._stopped: Any = None
         self._ended = Box()
@@ -140,7 +141,8 @@ class Life:
         self._stopped = Event()
         self._hub = get_hub()
         self._begin()
-        if self._stopping:
+        if self._stopping or self._ends_at_once:
+            self._stopping = True
             gevent.spawn(self._finish, 0.0)
 
     def stop(self, timeout: float | None = STOP) -> None:
@@ -164,7 +166,10 @@ class Life:
             gevent.sleep(0.002)
 
     def begin_to_stop(self, timeout: float | None = STOP) -> None:
-        """As `stop` of something that runs, but waits for nothing: for signal handlers."""
+        """As `stop` of what runs, or will in a moment, but waits for nothing: for signal handlers."""
+        if not self._claimed:
+            self._ends_at_once = True
+            return
         # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
         # looks at `_stopping` after it has set `_hub`.
         first, self._stopping = not self._stopping, True

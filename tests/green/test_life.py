@@ -153,6 +153,20 @@ def test_stop_leaves_callers_the_time_to_read_the_last_answers(connect: Connect)
     assert time.monotonic() - began > 0.2
 
 
+def test_one_that_is_told_to_stop_a_moment_before_it_runs_ends_at_once() -> None:
+    """As by a signal that comes while a program starts."""
+    _, server, endpoint = made()
+    server.begin_to_stop()
+    began = time.monotonic()
+    server.run()
+    assert time.monotonic() - began < 10
+    with pytest.raises(mesh.MeshError, match="make a new one"):
+        server.run()
+    again = mesh.Server(Service())
+    eventually(lambda: bound(again, endpoint), what="the port")
+    again.stop()
+
+
 @pytest.mark.parametrize("caller", ["none", "has gone", "has read long ago"])
 @pytest.mark.parametrize("threads", [0, 2])
 def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -33,11 +34,13 @@ OUT = "is out for now"
 KINDS = {"queue": "", "majordomo": "default: users\n"}
 
 
-def register(endpoint: str, *hubs: str, pool_size: int | None = None) -> Process:
+def register(endpoint: str, *hubs: str, pool_size: int | None = None, drain: float | None = None) -> Process:
     """The command beside that server."""
     options = [part for one in hubs for part in ("--hub", one)]
     if pool_size is not None:
         options += ["--pool-size", str(pool_size)]
+    if drain is not None:
+        options += ["--drain", str(drain)]
     command = [*MESH_REGISTER, "users", endpoint, "--heartbeat", str(HEARTBEAT), *options]
     return Process(command, env=environment())
 
@@ -82,13 +85,18 @@ class Stand:
 
 @contextmanager
 def standing(
-    folder: Path, kind: str, language: str, pool_size: int | None = None, endpoint: str | None = None
+    folder: Path,
+    kind: str,
+    language: str,
+    pool_size: int | None = None,
+    endpoint: str | None = None,
+    drain: float | None = None,
 ) -> Iterator[Stand]:
     with ExitStack() as stack:
         _, shown = stack.enter_context(a_hub(folder, kind))
         server = a_server(language, endpoint)
         stack.callback(lambda: stand.server.close())
-        sidecar = stack.enter_context(register(server.endpoint, shown.out, pool_size=pool_size))
+        sidecar = stack.enter_context(register(server.endpoint, shown.out, pool_size=pool_size, drain=drain))
         stand = Stand(shown.in_, shown.out, language, server, sidecar)
         says(sidecar, "has registered with")
         yield stand
@@ -462,6 +470,21 @@ def test_sigterm_lets_the_calls_finish(tmp_path: Path, language: str) -> None:
         waiting = client.add.future(1, 2)
         with register(stand.server.endpoint, stand.workers):
             assert waiting.result() == 3
+
+
+def test_calls_that_outlast_the_drain_are_named_and_tell_in_the_exit_code(tmp_path: Path) -> None:
+    with standing(tmp_path, "queue", "mesh", drain=0.4) as stand, stand.client() as client:
+        slow = client.wait.future(30)
+        eventually(lambda: client.calls() == 1)
+        stand.sidecar.signal(signal.SIGTERM)
+        with pytest.raises(mesh.LostRemote):
+            slow.result()
+        assert stand.sidecar.wait() == 1
+        log = stand.sidecar.stderr
+        assert re.search(
+            rf"users: waits for 1 calls, for at most 0.4 s: 'wait' .* through {stand.workers}", log
+        )
+        assert "users: 1 calls still ran after 0.4 s and are given up: 'wait' for" in log
 
 
 # What the command refuses
