@@ -31,11 +31,10 @@ BACKLOG: Final = 8_192
 of a sender on Linux holds more of one."""
 SMALL: Final = 4_096
 """Bytes; messages that have no more are no large ones on the average."""
-SHARE: Final = 0.25
 SETTLE: Final = 0.5
-"""The share of a heartbeat, and seconds at least, without a byte that moves after which a connection stands
-still: TCP itself may wait for 0.2 s and more before it asks whether a window has opened."""
-_LONG_AGO: Final = float("-inf")
+"""Seconds without a byte that moves, at least, after which a connection stands still: TCP itself may wait for
+0.2 s and more before it asks whether a window has opened."""
+_LONG: Final = float("inf")
 
 
 class Counters(NamedTuple):
@@ -66,8 +65,11 @@ STANDS: Final = Verdict.STANDS
 
 
 def settled(interval: float) -> float:
-    """Seconds without a byte after which a connection stands still, where heartbeats are `interval` apart."""
-    return max(SHARE * interval, SETTLE)
+    """Seconds without a byte after which a connection stands still, where heartbeats are `interval` apart.
+
+    A whole one: a link that loses packets, or a busy machine, stops for a second or two.
+    """
+    return max(interval, SETTLE)
 
 
 class Progress:
@@ -78,17 +80,17 @@ class Progress:
     to move last.
     """
 
-    __slots__ = ("_base", "_moved_from", "_pending", "_read", "_since", "came", "moved_at")
+    __slots__ = ("_base", "_moved_from", "_pending", "_read", "_since", "_still", "came", "moved_at")
 
     def __init__(self, read: Callable[[], Counters | None]) -> None:
         self.came = 0
-        self.moved_at = _LONG_AGO
-        self._moved_from = _LONG_AGO
+        self.moved_at = -_LONG
+        self._moved_from = -_LONG
         self._pending = 0
         self._read = read
-        # What there was at `_since`; nothing has been seen to move from there on.
+        # What there was at `_since`, for the next look to compare with. Nothing has moved since `_still`.
         self._base: Counters | None = None
-        self._since = 0.0
+        self._since = self._still = 0.0
 
     @property
     def pending(self) -> bool:
@@ -100,11 +102,12 @@ class Progress:
 
         A large message that has arrived a moment before its peer is given up left nothing else behind.
         """
-        if self._base is None or now - self._since >= interval:
-            counters = self._read()
-            if counters is not None:
-                self._look(counters, now)
-                self._begin(counters, now)
+        age = _LONG if self._base is None else now - self._since
+        counters = self._read() if age >= interval else None
+        if counters is not None:
+            self._look(counters, now)
+            # Notes that follow each other don't put off the verdict.
+            self._begin(counters, now, self._still if age < 2 * interval else now)
 
     def judge(self, now: float, heard: float, interval: float) -> Verdict:
         """What to make of a peer that was heard last at `heard`, where its heartbeats are `interval` apart.
@@ -119,12 +122,12 @@ class Progress:
         early = heard - interval
         self._look(counters, now)
         if self._since < early or self._base is None:
-            self._begin(counters, now)
+            self._begin(counters, now, now)
         if self.moved_at > heard and self._moved_from >= early:
             return MOVES
         if counters.pending < BACKLOG and counters.idle >= interval:
             return STANDS
-        return STANDS if now - self._since >= settled(interval) else UNSURE
+        return STANDS if now - self._still >= settled(interval) else UNSURE
 
     def _look(self, counters: Counters, now: float) -> None:
         base = self._base
@@ -137,11 +140,12 @@ class Progress:
         else:
             return
         self.moved_at, self._moved_from = moved_at, self._since
-        self._begin(counters, now)
+        self._begin(counters, now, now)
 
-    def _begin(self, counters: Counters, now: float) -> None:
+    def _begin(self, counters: Counters, now: float, still: float) -> None:
         self._base = counters
         self._since = now
+        self._still = still
         self.came = 0
 
 
@@ -156,5 +160,4 @@ def second_look(progress: Progress | None, now: float, heard: float, interval: f
     verdict = progress.judge(now, heard, interval)
     if verdict is STANDS:
         return heard, now
-    # No later than the next heartbeat, for some give theirs with it.
-    return progress.moved_at if verdict is MOVES else heard, now + min(settled(interval), interval)
+    return progress.moved_at if verdict is MOVES else heard, now + interval

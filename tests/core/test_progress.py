@@ -75,8 +75,8 @@ def test_a_kernel_that_acknowledges_heartbeats_is_no_life(link: Counted, progres
     link.last_data = 14.9
     assert judged(link, progress, 15.0, 5.0) is UNSURE, "something has come, and may be part of a large one"
     link.acked += 500
-    link.last_data = 16.9
-    assert judged(link, progress, 17.0, 5.0) is STANDS
+    link.last_data = 19.9
+    assert judged(link, progress, 20.0, 5.0) is STANDS
 
 
 def test_a_message_that_the_kernel_holds_and_nobody_takes_is_no_life(

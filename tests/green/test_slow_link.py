@@ -35,8 +35,12 @@ def slow() -> Iterator[Slow]:
         yield lambda *arguments: stack.enter_context(SlowLink(*arguments))
 
 
-def lost_after(began: float, *calls: Any) -> float:
-    """Seconds until all of these calls had ended with LostRemote."""
+def lost_after(end: Callable[[], None], *calls: Any) -> float:
+    """Seconds from `end` until all of these calls had ended with LostRemote, of which none had before."""
+    for call in calls:
+        assert not call.done(), call.result()
+    end()
+    began = time.monotonic()
     for call in calls:
         with pytest.raises(mesh.LostRemote):
             call.result(timeout=60)
@@ -75,8 +79,7 @@ def test_a_link_that_stands_still_in_the_midst_is_lost(
         calls = [client.slow.future(60.0), getattr(client, method).future(value)]
         passed = link.passed
         eventually(lambda: link.passed > passed + SIZE // 2)  # noqa: B023 - called within the turn
-        link.stand_still()
-        assert lost_after(time.monotonic(), *calls) < SIX_BEATS + SLACK
+        assert lost_after(link.stand_still, *calls) < SIX_BEATS + SLACK
 
 
 def test_a_server_frozen_in_the_midst_is_lost(service: Service, connect: Connect, slow: Slow) -> None:
@@ -86,8 +89,7 @@ def test_a_server_frozen_in_the_midst_is_lost(service: Service, connect: Connect
     calls = [up.slow.future(60.0), down.slow.future(60.0)]
     calls += [up.echo.future(b"x" * 20_000_000), down.blob.future(20_000_000)]
     eventually(lambda: link.passed > FAST // 2)
-    process.signal(signal.SIGSTOP)
-    assert lost_after(time.monotonic(), *calls) < 30
+    assert lost_after(lambda: process.signal(signal.SIGSTOP), *calls) < 30
 
 
 def test_a_client_frozen_in_the_midst_is_given_up(
@@ -141,5 +143,4 @@ def test_the_usual_heartbeats_find_a_frozen_server_within_a_minute(
     calls = [client.hold.future(1) for client in clients]
     calls += [clients[0].echo.future(b"x" * 60 * RATE), clients[1].blob.future(60 * RATE)]
     gevent.sleep(25)
-    process.signal(signal.SIGSTOP)
-    assert lost_after(time.monotonic(), *calls) < 60
+    assert lost_after(lambda: process.signal(signal.SIGSTOP), *calls) < 60

@@ -104,6 +104,8 @@ def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within
     calls = [client.nap.future(60.0), client.echo.future(b"x" * 20_000_000)]
     passed = link.passed
     eventually(lambda: link.passed > passed + SIZE // 2)
+    for call in calls:
+        assert not call.done(), call.result()
     end()
     began = time.monotonic()
     for call in calls:
