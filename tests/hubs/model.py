@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hubs.model import Settings
@@ -93,8 +94,12 @@ class HubEnd:
         return self.switch.wake_at
 
     def tick(self) -> None:
-        self.switch.on_timer(self.model.now)
-        self.settle()
+        """Once more where what was sent has shown that a worker is gone, whose calls have a beat due."""
+        for _ in range(3):
+            self.switch.on_timer(self.model.now)
+            self.settle()
+            if self.switch.wake_at > self.model.now:
+                return
 
     def lost(self, identities: Any) -> None:
         """A connection of a client of mesh broke."""
@@ -227,6 +232,7 @@ class Model(World):
             (self._say, 25 if self.strange else 0),
             (self._leave, 4),
             (self._break, 3),
+            (self._reload, 1),
             (self._read, 10),
         ]
         happen = [action for action, weight in actions for _ in range(weight)]
@@ -259,7 +265,10 @@ class Model(World):
         number = len(self.clients)
         beat = self.chance.choice((None, BEAT))
         client = ClientEnd(self, b"%024x" % number, heartbeat=beat, random=self.chance.random)
-        Connection(self, client, self.hub, f"c{number}").up()  # type: ignore[arg-type]
+        direct = [one for one in self.workers if isinstance(one, MeshWorker)]
+        # Some call a server without the hub, which has calls of both then.
+        server = self.chance.choice(direct) if direct and self.chance.random() < 0.3 else self.hub
+        Connection(self, client, server, f"c{number}").up()  # type: ignore[arg-type]
         self.clients.append(client)
 
     def _call(self) -> None:
@@ -307,7 +316,16 @@ class Model(World):
         elif dice < 0.7 and self.strangers:
             self.strangers.pop(self.chance.randrange(len(self.strangers))).wire.close()
         elif self.workers:
-            self.workers.pop(self.chance.randrange(len(self.workers))).end()
+            worker = self.workers.pop(self.chance.randrange(len(self.workers)))
+            if isinstance(worker, MeshWorker) and dice < 0.85:
+                worker.drain()
+            else:
+                worker.end()
+
+    def leave_server(self, server: MeshWorker) -> None:
+        """Those that have called it without the hub go with it."""
+        for connection in list(server.connections.values()):
+            self._die(connection.client)
 
     def _die(self, client: ClientEnd) -> None:
         """Its connection breaks, and it does not come again."""
@@ -318,6 +336,18 @@ class Model(World):
     def _break(self) -> None:
         if self.workers:
             self.chance.choice(self.workers).break_connection()
+
+    def _reload(self) -> None:
+        """The hub's file has other limits and heartbeats now."""
+        chance, settings = self.chance, self.hub.switch.settings
+        settings = replace(
+            settings,
+            heartbeat=chance.choice((BEAT / 2, BEAT, 2 * BEAT)),
+            queue=chance.choice((3, 10_000)),
+            timeout=chance.choice((1.0, 30.0)),
+        )
+        self.hub.switch.configure(settings)
+        self.hub.settle()
 
     # What must hold
 

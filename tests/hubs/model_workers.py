@@ -165,7 +165,7 @@ class MeshWorker(ServerEnd):
         self.link = Link(model, self, {"capacity": chance.choice((pool, 2 * pool))})
 
     def taken(self) -> int:
-        return self.session.abandoned
+        return len(self.session.abandoned)
 
     def _begin(self, call: ServerCall) -> None:
         if call.method not in self.handlers:
@@ -174,13 +174,17 @@ class MeshWorker(ServerEnd):
 
     def _send(self, out: Iterable[tuple[Any, bytes]]) -> None:
         for peer, payload in out:
-            self.link.send(peer, payload)
+            if type(peer) is HubCall:
+                self.link.send(peer, payload)
+            else:
+                super()._send([(peer, payload)])
 
     def _finish(self, call: ServerCall) -> None:
         if call in self.running and call.given_up:
-            self.session.abandoned -= 1
-            self.link.send(call.peer, self.session.cancelled(call))  # type: ignore[arg-type]
-            self.link.registration.free(self.session.abandoned, self.model.now)
+            self.session.abandoned.discard(call)
+            if type(call.peer) is HubCall:
+                self.link.send(call.peer, self.session.cancelled(call))
+            self.link.registration.free(self.taken(), self.model.now)
             self.link.flush()
         super()._finish(call)
 
@@ -190,7 +194,24 @@ class MeshWorker(ServerEnd):
     def hurry(self) -> None:
         self.quick = True
 
+    def drain(self) -> None:
+        """Take no more calls, end those that there are, and leave: no call of this worker is lost."""
+        self.link.registration.offer(0, self.model.now)
+        self.link.flush()
+        self.model.after(0.5, self._leave_when_done)
+
+    def _leave_when_done(self) -> None:
+        self.session.draining = True
+        if self.session.channels or self.running:
+            self.model.after(0.5, self._leave_when_done)
+            return
+        self.link.registration.leave()
+        self.link.flush()
+        assert not self.link.handed, "a worker that left in peace has left a request"
+        self.model.after(0.3, self.end)
+
     def end(self) -> None:
+        self.model.leave_server(self)
         self.link.end()
         self.model.ends.remove(self)
         self.running.clear()
@@ -199,7 +220,7 @@ class MeshWorker(ServerEnd):
         session = self.session
         assert len(session.open_calls()) <= session.limits.queue + self.pool
         assert 0 <= session._queued <= session.limits.queue and session._queued_bytes >= 0
-        assert 0 <= session.abandoned <= len(self.running) <= self.pool
+        assert len(session.abandoned) <= len(self.running) <= self.pool
         assert len(session.dropped) < MAX_KINDS
 
     def at_rest(self) -> None:
@@ -228,7 +249,7 @@ class Server(ServerEnd):
 
     def _finish(self, call: ServerCall) -> None:
         if call in self.running and call.given_up:
-            self.session.abandoned -= 1
+            self.session.abandoned.discard(call)
         super()._finish(call)
 
     def _send(self, out: Iterable[tuple[Any, bytes]]) -> None:
@@ -399,7 +420,8 @@ class OtherWorker:
         if dice < 0.15:
             token = b"of nobody"
         if dice < 0.3:
-            event = chance.choice((b"", b"no event", event[:-2]))
+            beat = {"message_id": b"w", "v": 3, "response_to": header.get("message_id")}
+            event = chance.choice((b"", b"no event", event[:-2], wire.pack(beat, wire.BEAT, [0])))
         finals = 2 if dice > 0.9 else 1
         if self.style.version == 2 and dice > 0.8:
             beat = wire.pack(

@@ -30,7 +30,7 @@ def test_the_model_finds_a_worker_that_drops_a_request(monkeypatch: pytest.Monke
             return opened(self, key, token, event, now)
 
     monkeypatch.setattr(HubCalls, "_open", drop_strays)
-    with pytest.raises(AssertionError, match=r"no end|places of a worker are taken"):
+    with pytest.raises(AssertionError):
         for seed in range(SEEDS):
             Model(seed, NO_CALLS).run()
 
