@@ -259,12 +259,14 @@ class Registration(Calls):
         if now < self._stand_in_at:
             return
         self._stand_in_at = now + STAND_IN * self.settings.heartbeat
+        silent = now - SILENT * self.settings.heartbeat
         for worker in self.workers.values():
             if not worker.calls:
                 continue
             if worker.about is not None:
                 for call in worker.calls.values():
-                    self._speak_for_client(worker, call, now)
+                    if call.heard < silent and call.given < silent:
+                        self._speak_for_client(worker, call, now)
             if self._is_hindered(worker, now):
                 for call in worker.calls.values():
                     self._beat_client(call, now)
@@ -293,10 +295,9 @@ class Registration(Calls):
 
     def _speak_for_client(self, worker: Worker, call: Call, now: float) -> None:
         """A client of Majordomo never says anything: see _speak_for."""
-        heard = max(call.heard, call.given)
-        if call.style is not None or call.gone or now - heard <= SILENT * self.settings.heartbeat:
+        if call.style is not None or call.gone:
             return
-        progress = self.progress_of(call.client)
+        heard, progress = max(call.heard, call.given), self.progress_of(call.client)
         verdict = STANDS if progress is None else progress.judge(now, heard, self.settings.heartbeat)
         if verdict is UNSURE:
             self._stand_in_soon(now)
