@@ -12,6 +12,8 @@ from typing import Final
 
 MAX_ELEMENTS: Final = 1_000_000
 """Values in one message, unless whoever reads it is told otherwise."""
+VALUE_BYTES: Final = 64
+"""Bytes that a value takes in memory besides those in its message, as an empty map does."""
 
 _FIXED: Final = {
     1: "ccd0",
@@ -62,12 +64,27 @@ def within(message: bytes | memoryview, most: int) -> bool:
 
     Takes no memory, and time for at most `most` values; none for a message of fewer bytes.
     """
+    size = len(message)
+    return size <= most or _walk(message, most, size) <= most
+
+
+def weight(message: bytes | memoryview) -> int:
+    """Bytes, about, that a message takes in memory once it is decoded. It has to be one MessagePack value."""
+    size = len(message)
+    return size + VALUE_BYTES * _walk(message, size, 2 * size)
+
+
+def _walk(message: bytes | memoryview, most: int, enough: int) -> int:
+    """How many values there are before the end, or before it is clear that no more than `most` will be; with
+    more than `most` it is one more than that.
+
+    enough: bytes of `message` in which `most` values end, if each of those to come takes one byte.
+    """
     size, at, end = len(message), 0, most
     last = -1
-    # `end` is where as many values end as are allowed, if each of those to come takes one byte.
-    while end < size:
+    while at < size and end < enough:
         if at >= end:
-            return False
+            return most + 1
         code = message[at]
         if code == last and (run := _RUN(message, at, end)) is not None:
             length = run.end() - at
@@ -86,4 +103,4 @@ def within(message: bytes | memoryview, most: int) -> bool:
             last = code
         at += 1 + more
         end += more
-    return True
+    return at - (end - most)

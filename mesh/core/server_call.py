@@ -26,7 +26,8 @@ Out = tuple[Peer, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests.
+    """What peers may fill. queue: calls that wait for a handler. queue_bytes: their requests, and
+    from the first MiB on what they take in memory.
 
     max_message: bytes of one event. max_elements: values in one event, at the most; see elements.py.
     max_heartbeat: seconds, the slowest beat that a peer may ask

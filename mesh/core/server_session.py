@@ -16,6 +16,7 @@ from typing import Any, Final
 from mesh.core import wire
 from mesh.core.channel import BEATS_LATE, FASTEST, NEVER, OPEN, QUEUED, Sign, control
 from mesh.core.dropped import Dropped
+from mesh.core.elements import weight
 from mesh.core.progress import Progress
 from mesh.core.server_answers import Answers
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
@@ -29,6 +30,8 @@ _NONE: Final[dict[Any, Any]] = {}
 """The channels of a peer that has none; never filled."""
 _WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, PING))
 MAX_CHANNEL_ID: Final = 256
+UNWEIGHED: Final = 1024 * 1024
+"""Bytes of requests that wait before each further one counts with what it takes in memory."""
 MAX_METHOD: Final = 1_000
 """Characters of a method's name."""
 MAX_CREDIT: Final = 2**32
@@ -93,7 +96,8 @@ class ServerSession(Answers):
             return
         channel_id = header.get("response_to")
         if channel_id is None:
-            self._request(peer, header, name, args, len(payload), now)
+            size = len(payload) if self._queued_bytes < UNWEIGHED else weight(payload)
+            self._request(peer, header, name, args, size, now)
         elif _is_id(channel_id):
             call = self.channels.get(peer, _NONE).get(channel_id)
             self._follow_up(call, header, name, args, now)

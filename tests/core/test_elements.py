@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.elements import within
+from mesh.core.elements import VALUE_BYTES, weight, within
 
 MANY = 1_000_000
 NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(), st.integers(-200, 300))
@@ -46,6 +46,7 @@ def test_each_item_key_and_value_counts_once(value: Any) -> None:
     message, number = msgpack.packb(value), count(value)
     assert within(message, number) and within(memoryview(message), number)
     assert not within(message, number - 1)
+    assert weight(message) == len(message) + VALUE_BYTES * number
 
 
 @given(st.binary(max_size=100), st.integers(1, 100))

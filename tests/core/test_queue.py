@@ -384,3 +384,21 @@ def test_how_many_values_a_call_may_hold_can_be_set() -> None:
     session = ServerSession(b"5" * 24, 5.0, Limits(max_elements=100))
     session.receive(b"peer", wire.pack({"message_id": b"1", "v": 3}, "m", [[0] * 200]), 100.0)
     assert not session.ready and "more than 100 values" in str(wire.unpack(session.out[0][1])[2])
+
+
+@pytest.mark.parametrize(
+    ("value", "most"), [(b"\x80", 60), (b"\xc4\x64" + b"x" * 100, 300)], ids=["maps", "bytes"]
+)
+def test_calls_that_wait_are_bounded_by_what_they_take_in_memory(value: bytes, most: int) -> None:
+    """Each is small enough; a thousand of them would take as much as one that is not."""
+    session = ServerSession(b"5" * 24, 5.0, Limits(queue_bytes=32 * 1024 * 1024))
+    number = 100_000 // len(value)
+    for one in range(400):
+        head = msgpack.packb({"message_id": b"%d" % one, "v": 3})
+        args = b"\xdd" + number.to_bytes(4, "big") + value * number
+        session.receive(b"peer", b"\x93" + head + b"\xa1m" + args, 100.0)
+    assert most / 5 < len(session.ready) < most
+    assert "bytes of calls wait already" in str(wire.unpack(session.out[0][1])[2])
+    for call in list(session.ready):
+        assert session.begin(call, 100.0)
+    assert session._queued_bytes == 0
