@@ -10,6 +10,7 @@ part of what is tested. What is in PRELOADED does not care.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -27,12 +28,16 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = """
-    argparse ast asyncio base64 concurrent.futures contextvars dataclasses datetime decimal difflib hashlib
-    http.server inspect ipaddress json logging pickle queue random selectors shutil ssl subprocess tempfile
+    argparse ast asyncio base64 concurrent.futures contextvars ctypes dataclasses datetime decimal
+    difflib hashlib hmac http.server importlib.metadata importlib.resources inspect ipaddress json
+    logging pickle queue random resource secrets selectors shlex shutil ssl subprocess tempfile termios
     textwrap threading traceback typing urllib.parse uuid
 """
-GEVENT = "gevent gevent.monkey gevent.socket gevent.subprocess gevent.threadpool"
-PRELOADED = f"{STANDARD} {GEVENT} click click.shell_completion msgpack yaml zmq"
+GEVENT = """
+    gevent gevent.events gevent.local gevent.monkey gevent.select gevent.selectors gevent.socket gevent.ssl
+    gevent.subprocess gevent.thread gevent.threading gevent.threadpool gevent.time
+"""
+PRELOADED = f"{STANDARD} {GEVENT} click click.shell_completion msgpack yaml zmq zmq.utils.monitor"
 LARGEST = 1 << 18  # bytes of an order
 
 
@@ -142,6 +147,8 @@ def serve() -> Callable[[], None]:
     orders = socket.socket(fileno=int(sys.argv[1]))
     for name in PRELOADED.split():
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the collector of a fork, and its end, need not look at all that
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
