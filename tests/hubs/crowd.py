@@ -48,24 +48,28 @@ def be_workers(number: int, services: int, endpoint: str) -> None:
     start, beats, taken = time.monotonic(), 0, 0
     while True:
         # One worker after the other, as programs that were started at different times.
-        while socket.poll(max(0.0, (start + beats * BEAT / number - time.monotonic()) * 1000)):
-            name, *frames = socket.recv_multipart()
-            message = mdp.read(frames)
-            assert isinstance(message, FromWorker)
-            if message.command is Command.REQUEST:
-                header, _, args = wire.unpack(message.body[0])
-                answer: wire.Header = {"message_id": b"w", "v": 3, "response_to": header["message_id"]}
-                event = wire.pack(answer, wire.OK, args)
-                socket.send_multipart(
-                    [name, *mdp.carried(STANDARD[2], Command.FINAL, message.address, [event])]
-                )
-            elif message.about is not None:
+        due = start + beats * BEAT / number - time.monotonic()
+        if due <= 0:
+            socket.send_multipart([names[beats % number], *mdp.heartbeat()])
+            beats += 1
+        elif socket.poll(due * 1000):
+            taken += answer(socket)
+            if taken == number:
                 taken += 1
-                if taken == number:
-                    print("registered", flush=True)
-            assert message.command is not Command.DISCONNECT, message.reason
-        socket.send_multipart([names[beats % number], *mdp.heartbeat()])
-        beats += 1
+                print("registered", flush=True)
+
+
+def answer(socket: zmq.Socket[bytes]) -> bool:
+    """Take a message; whether it was the hub's word that it has taken a worker."""
+    name, *frames = socket.recv_multipart()
+    message = mdp.read(frames)
+    assert isinstance(message, FromWorker) and message.command is not Command.DISCONNECT, frames
+    if message.command is Command.REQUEST:
+        header, _, args = wire.unpack(message.body[0])
+        reply: wire.Header = {"message_id": b"w", "v": 3, "response_to": header["message_id"]}
+        event = wire.pack(reply, wire.OK, args)
+        socket.send_multipart([name, *mdp.carried(STANDARD[2], Command.FINAL, message.address, [event])])
+    return message.about is not None
 
 
 def be_clients(number: int, services: int, endpoint: str, rate: float, seconds: float) -> None:

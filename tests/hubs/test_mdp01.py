@@ -15,7 +15,7 @@ import zmq
 import mesh
 from mesh.core import wire
 from mesh.green.sidecar import Sidecar
-from tests.e2e.commands import environment
+from tests.e2e.commands import MESH, environment
 from tests.helpers.peers import old_server
 from tests.helpers.processes import Process, eventually
 from tests.hubs.broker01 import DISCONNECT, HEARTBEAT, READY, REPLY, Broker01
@@ -191,9 +191,8 @@ def test_other_versions_are_refused(make: Callable[..., Any]) -> None:
         make(*names, mdp="0.3")
 
 
-@pytest.mark.parametrize("command", ["code", "endpoint"])
+@pytest.mark.parametrize("command", ["serve", "code", "endpoint"])
 def test_the_commands(wires: Wires, command: str) -> None:
-    """`mesh serve` passes it on as `mesh-register` does, by the same plan."""
     with ExitStack() as stack:
         broker = stack.enter_context(Broker01(1.0))
         target = "urllib.parse"
@@ -202,10 +201,13 @@ def test_the_commands(wires: Wires, command: str) -> None:
             target = server.bind("tcp://127.0.0.1:*")
             server.start()
             stack.callback(server.stop, 0.2)
-        arguments = [*MESH_REGISTER, "shop", target, "--hub", broker.endpoint, "--mdp", "0.1"]
+        what = [*MESH, "serve", target, "--service"] if command == "serve" else [*MESH_REGISTER]
+        arguments = [*what, "shop", "--hub", broker.endpoint, "--mdp", "0.1"]
+        if command != "serve":
+            arguments.insert(len(what) + 1, target)
         stack.enter_context(Process(arguments, env=environment()))
         client = wires(zmq.DEALER, broker.endpoint)
         ask(client, "quote", "a b")
         began = time.monotonic()
-        assert answer(client)[2] == (["a%20b"] if command == "code" else ["A B"])
+        assert answer(client)[2] == (["A B"] if command == "endpoint" else ["a%20b"])
         assert time.monotonic() - began < 20
