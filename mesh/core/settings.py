@@ -79,4 +79,8 @@ def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
 
 
 def _wrong(name: str, wanted: str, value: Any, none: bool) -> ConfigError:
-    return ConfigError(f"{name} must be {wanted}{', or None' if none else ''}; not {value!r:.80}")
+    try:
+        shown = f"{value!r:.80}"
+    except ValueError:  # an integer with thousands of digits
+        shown = f"so large an {type(value).__name__}"
+    return ConfigError(f"{name} must be {wanted}{', or None' if none else ''}; not {shown}")

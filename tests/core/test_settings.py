@@ -67,3 +67,10 @@ def test_exceptions(value: Any) -> None:
 def test_what_is_no_exception(value: Any) -> None:
     with pytest.raises(ConfigError, match="expected must be an exception class or several in a tuple; not "):
         settings.exceptions("expected", value)
+
+
+def test_an_integer_of_thousands_of_digits_is_told_as_a_wrong_setting_too() -> None:
+    with pytest.raises(
+        ConfigError, match="queue must be a whole number from 1 to 2147483647; not so large an int"
+    ):
+        settings.count("queue", 10**5000)
