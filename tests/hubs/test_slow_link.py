@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -137,6 +138,19 @@ def test_20_mb_at_1_mb_a_second_through_a_hub(usual: Stand) -> None:
         assert answer.error is None and len(answer.value) == 20 * RATE
     assert near.echo(1) == far.echo(1) == 1
     assert [call.result() for call in waiting] == [worker.pid, worker.pid]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_an_old_client_with_its_usual_heartbeat_waits_for_a_worker_that_is_slow_to_reach(
+    usual: Stand, language: Literal["python", "node"]
+) -> None:
+    """It hears the hub meanwhile."""
+    worker = usual.worker(usual.slow(usual.hub.out).endpoint)
+    with OldClient(language, usual.hub.in_, heartbeat=5.0, timeout=200) as old:
+        assert old.call("pid").value == worker.pid
+        answer = old.call("echo", b"x" * 20 * RATE)
+        assert answer.error is None and len(answer.value) == 20 * RATE
 
 
 @pytest.mark.soak
