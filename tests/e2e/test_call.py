@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, serving, shell, start
 from tests.helpers.peers import nobody
-from tests.helpers.processes import PATIENCE, Process, eventually
+from tests.helpers.processes import DIES_WITH_PARENT, PATIENCE, Process, eventually
 
 pytestmark = pytest.mark.usefixtures("served")
 Served = tuple[Process, str]
@@ -201,7 +201,9 @@ def test_ctrl_c_while_waiting(folder: Path, served: Served) -> None:
 def test_a_closed_pipe_ends_the_stream_at_the_server(folder: Path, served: Served) -> None:
     before = closed(served[0])
     env = {**os.environ, **environment()}
-    with Popen([*MESH, "call", "users", "ticks"], cwd=folder, env=env, stdout=PIPE, stderr=PIPE) as process:
+    with Popen(
+        [*DIES_WITH_PARENT, *MESH, "call", "users", "ticks"], cwd=folder, env=env, stdout=PIPE, stderr=PIPE
+    ) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline() == b"0\n"
         process.stdout.close()
@@ -214,7 +216,7 @@ def test_a_closed_pipe_ends_a_stream_that_is_silent(folder: Path, served: Served
     before = closed(served[0])
     env = {**os.environ, **environment()}
     command = [*MESH, "call", "users", "ticks", "--timeout", "60", "9", "50"]
-    with Popen(command, cwd=folder, env=env, stdout=PIPE, stderr=PIPE) as process:
+    with Popen([*DIES_WITH_PARENT, *command], cwd=folder, env=env, stdout=PIPE, stderr=PIPE) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline() == b"0\n"
         process.stdout.close()
@@ -226,7 +228,7 @@ def test_a_closed_pipe_ends_a_stream_that_is_silent(folder: Path, served: Served
 def test_items_come_one_by_one_into_a_pipe(folder: Path) -> None:
     env = {**os.environ, **environment()}
     command = [*MESH, "call", "users", "ticks", "--timeout", "60", "2", "30"]
-    with Popen(command, cwd=folder, env=env, stdout=PIPE) as process:
+    with Popen([*DIES_WITH_PARENT, *command], cwd=folder, env=env, stdout=PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"0\n"
         process.kill()

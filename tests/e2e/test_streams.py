@@ -15,7 +15,7 @@ import pytest
 from mesh import connect
 from tests.e2e.commands import BROKEN, MESH, UNREAD, environment, mesh, shell
 from tests.helpers.peers import LOCAL, free_port, nobody
-from tests.helpers.processes import PATIENCE, Process, Result, eventually
+from tests.helpers.processes import DIES_WITH_PARENT, PATIENCE, Process, Result, eventually
 from tests.hubs.commands import full_pipe
 
 NOBODY_READS = "mesh: nobody reads standard output any more; serving without it"
@@ -86,7 +86,7 @@ def full(command: list[str], folder: Path) -> Iterator[Popen[bytes]]:
     """A server both of whose outputs take nothing any more."""
     reader, writer = full_pipe()
     env = {**os.environ, **environment()}
-    with Popen(command, cwd=folder, env=env, stdout=writer, stderr=writer) as process:
+    with Popen([*DIES_WITH_PARENT, *command], cwd=folder, env=env, stdout=writer, stderr=writer) as process:
         os.close(writer)
         try:
             yield process

@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 """Seconds that a test waits for something that should happen at once, on a busy machine."""
 
-# Also where the run itself is killed and nobody is left to close anything.
-_DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+# What a command begins with so that it ends also where the run itself is killed, and nobody closes anything.
+DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Process:
             self._popen = _forks().start(self.command, cwd or ROOT, environment, stdin, self._files)
         else:
             self._popen = subprocess.Popen(
-                [*_DIES_WITH_PARENT, *self.command],
+                [*DIES_WITH_PARENT, *self.command],
                 cwd=cwd or ROOT,
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,

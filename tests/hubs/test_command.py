@@ -20,7 +20,7 @@ from hubs.spec import HubSpec
 from mesh.errors import ConfigError
 from tests.e2e.commands import BROKEN, Terminal, environment, shell
 from tests.helpers.peers import free_port, nobody
-from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, python, run
+from tests.helpers.processes import DIES_WITH_PARENT, PATIENCE, ROOT, Process, eventually, python, run
 from tests.hubs.commands import MESH_HUB, full_pipe, hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, Wires
 
@@ -411,7 +411,9 @@ def test_it_goes_on_when_nobody_reads_its_output_any_more(tmp_path: Path) -> Non
     file = tmp_path / "hub.yml"
     file.write_text(STREAMER)
     env = {**os.environ, **environment()}
-    with Popen([*MESH_HUB, "hub.yml"], cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True) as process:
+    with Popen(
+        [*DIES_WITH_PARENT, *MESH_HUB, "hub.yml"], cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline().startswith("hub hub (streamer)")
         process.stdout.close()
@@ -435,7 +437,9 @@ def unread(text: str, folder: Path) -> Iterator[tuple[Popen[bytes], int]]:
     (folder / "hub.yml").write_text(text)
     reader, writer = full_pipe()
     env = {**os.environ, **environment()}
-    with Popen([*MESH_HUB, "hub.yml"], cwd=folder, env=env, stdout=writer, stderr=writer) as process:
+    with Popen(
+        [*DIES_WITH_PARENT, *MESH_HUB, "hub.yml"], cwd=folder, env=env, stdout=writer, stderr=writer
+    ) as process:
         os.close(writer)
         try:
             yield process, reader
