@@ -23,8 +23,8 @@ from benchmarks.usage import MIB
 from mesh.core import wire
 from mesh.errors import WireError
 
-AT_MOST: Final = 1.1
-"""Times as long as msgpack alone takes; a tenth is what rounds differ by."""
+AT_MOST: Final = 1.2
+"""Times as long as msgpack alone takes; on a busy machine a large copy differs by a seventh."""
 ROUNDS: Final = 15
 SECONDS: Final = 0.05
 """Seconds of each measurement, about."""

@@ -190,7 +190,7 @@ def test_what_values_that_are_known_cost(tmp_path: Path, capsys: pytest.CaptureF
     assert values.main(["--rounds", "1", "--write", str(section)]) in (0, 1)  # one round is no measurement
     assert len(capsys.readouterr().out.splitlines()) == 6
     assert section.read_text().startswith("## Values that MessagePack knows\n\n- a row, packed: ")
-    assert values.as_text(values.Cost("a row", [1.0], [1.2])).endswith("1.1 at most: OVER")
+    assert values.as_text(values.Cost("a row", [1.0], [1.3])).endswith("1.2 at most: OVER")
 
 
 def test_usage_is_read_of_a_live_process() -> None:
