@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from hubs.hub import Endpoints
     from hubs.spec import HubSpec
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.2
+"""Seconds between two looks whether file descriptors run short."""
+TEND_EVERY = 1.0
 """Seconds between two looks for hubs that have failed."""
 SOON = 0.05
 """Seconds between two looks whether hubs that drain have done so."""
@@ -82,6 +85,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     from hubs.memory import of_this_process
     from hubs.runner import Runner, make_hub
+    from mesh.transport.accepting import Accepting, describe
 
     def announce(spec: HubSpec, real: Endpoints) -> None:
         say(_line(spec, real.in_, real.out))
@@ -94,12 +98,16 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     except ConfigError:
         signals.give_back()
         raise
-    memory = of_this_process()
+    memory, accepting, tend_at = of_this_process(), Accepting(), 0.0
     while (number := signals.wait(SOON if runner.reloading else LOOK_EVERY)) in (None, signal.SIGHUP):
         if number:
             runner.reload()
-        runner.tend()
-        memory.look()
+        if accepting.look():
+            log.warning("%s", describe(accepting.stopped))
+        if number or runner.reloading or time.monotonic() >= tend_at:
+            tend_at = time.monotonic() + TEND_EVERY
+            runner.tend()
+            memory.look()
     log.info("finishing what is under way; Ctrl-C stops at once")
     runner.stop()
     return EXIT_INTERRUPTED if number == signal.SIGINT else 0

@@ -20,6 +20,8 @@ from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from mesh.green import process
+from mesh.transport import accepting
+from mesh.transport.accepting import Accepting
 
 PERIOD: Final = 0.1
 SHORTEST: Final = 0.02
@@ -64,6 +66,7 @@ class Guard:
         self._stood: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
         self._woke: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
         self._reported: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
+        self._accepting = Accepting()
 
     def watch(self, guarded: Guarded) -> None:
         with self._lock:
@@ -87,6 +90,7 @@ class Guard:
                 if not guarded:
                     self._running = False
                     return
+            self._look_at_descriptors()
             for one in guarded:
                 # Once for each time that the loop has turned: a busy machine may make every look late.
                 if now - due > one.patience / 2 and one.turn >= self._stood.get(one, 0.0):
@@ -95,6 +99,10 @@ class Guard:
                     self._look(one, now)
             pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in guarded)))
             del guarded
+
+    def _look_at_descriptors(self) -> None:
+        if self._accepting.look():
+            log.warning("%s", accepting.describe(self._accepting.stopped))
 
     def _look(self, one: Guarded, now: float) -> None:
         """now: from before, for the process may have been stopped since."""

@@ -260,7 +260,7 @@ class Link(Peer):
         if problem and not self.live:
             self.why = self._obstacle = problem
         elif self.why is self._obstacle:
-            self.why = NO_CONNECTION
+            self.why, self._obstacle = NO_CONNECTION, None
 
     def watch(self, now: float) -> bool:
         """Take in what has happened to the connection; whether there was anything."""
@@ -273,7 +273,7 @@ class Link(Peer):
                 self._stands(now)
             elif change is Change.DOWN:
                 self._broke(now)
-            else:
+            elif self.why is not self._obstacle:  # that is the cause
                 self.why = self.dialer.why
         return bool(changes)
 

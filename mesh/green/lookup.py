@@ -14,7 +14,7 @@ from gevent import monkey
 
 from mesh.green import process
 from mesh.names.hosts import host_of, problem_of
-from mesh.transport import ipc
+from mesh.transport import descriptors, ipc
 
 AGAIN: Final = 5.0
 """Seconds from the end of one look to the next."""
@@ -24,17 +24,27 @@ getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
 
 
 class LookUp:
-    """One look at a time. tell: gets an endpoint and what is wrong with it, or "", in the native thread."""
+    """One look at a time. tell: gets an endpoint and what is wrong with it, or "", in any thread."""
 
-    __slots__ = ("_busy", "_due", "_tell")
+    __slots__ = ("_busy", "_due", "_short", "_tell")
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         self._tell = tell
+        self._short: set[str] = set()
+        """The endpoints of which it was told that there are no descriptors left to reach them."""
         self._busy = False
         self._due = 0.0
 
     def begin(self, endpoints: Iterable[str]) -> None:
         """Look at these endpoints, unless that was done just now."""
+        if short := descriptors.problem():
+            endpoints = set(endpoints)
+            self._short |= endpoints
+            for endpoint in endpoints:
+                self._tell(endpoint, short)
+            return
+        while self._short:
+            self._tell(self._short.pop(), "")
         if self._busy or monotonic() < self._due:
             return
         wanted = {one for one in endpoints if host_of(one) or one.startswith(ipc.SCHEME)}

@@ -13,6 +13,7 @@ import gevent
 from gevent.hub import Hub, get_hub
 
 from mesh.green import process
+from mesh.transport import descriptors
 
 T = TypeVar("T")
 
@@ -112,15 +113,21 @@ class LoopThread:
             if self._hub is None:
                 started = Box()
                 process.start_thread(self._main, (started,), "mesh loop")
-                self._hub = started.outcome()
+                with descriptors.told():
+                    self._hub = started.outcome()
             return self._hub
 
     def _main(self, started: Box) -> None:
+        started.fill(self._kept_hub, ())
+        if started.error is None:
+            get_hub().switch()
+
+    @staticmethod
+    def _kept_hub() -> Hub:
+        """That of this thread, with something in its loop that keeps it turning."""
         hub = get_hub()
-        keep = hub.loop.async_()
-        keep.start(lambda: None)
-        started.fill(lambda: hub, ())
-        hub.switch()
+        hub.loop.async_().start(lambda: None)
+        return hub
 
 
 loop_thread: Final = LoopThread()

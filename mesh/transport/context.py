@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+from typing import Any
 
 import zmq
 
+from mesh.transport import descriptors
 from mesh.transport.sockets import Listener
 
 
 class Context(zmq.Context[Listener]):
-    """Makes sockets that look after their files."""
+    """Makes sockets that look after their files. Raises MeshError where file descriptors have run out."""
 
     _socket_class = Listener
+
+    def socket(self, socket_type: int, **options: Any) -> Listener:  # type: ignore[override]
+        with descriptors.told():
+            return super().socket(socket_type, **options)
 
 
 def new_context() -> Context:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import zmq
 
+from mesh.transport import descriptors
 from mesh.transport.context import Context
 
 _EVENT: Final = struct.Struct("=Hi")
@@ -83,11 +84,19 @@ class Monitors:
         """Tells that there is something to read; edge-triggered, and silent until somebody has read."""
 
     def monitor(self, socket: zmq.Socket[bytes], kinds: int) -> Monitor:
-        """Be told of these kinds of events from now on; only in the socket's own thread."""
+        """Be told of these kinds of events from now on; only in the socket's own thread.
+
+        Raises MeshError where file descriptors have run out, and closes the socket then.
+        """
         with self._lock:
             key = b"%d" % next(self._keys)
             address = f"inproc://mesh.monitor.{os.getpid()}.{key.decode()}"
-            socket.monitor(address, kinds)
+            try:
+                with descriptors.told():
+                    socket.monitor(address, kinds)
+            except BaseException:
+                socket.close(0)
+                raise
             # libzmq aborts where two connections have one number, so none is used twice.
             self._socket.set(zmq.CONNECT_ROUTING_ID, key)
             self._socket.connect(address)

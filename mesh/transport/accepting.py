@@ -1,0 +1,128 @@
+"""Has libzmq accept no connections where file descriptors run short.
+
+At the limit libzmq (4.3.5) can't accept a connection that waits, and tries again at once for as long as it
+waits: a whole core for nothing, while the program can't even open its log. So before that, what listens is
+taken out of the events that libzmq's thread waits for, and given back when there is room. Connections wait
+meanwhile, and their clients try again.
+
+libzmq has no call for it. But its thread waits by epoll, and Linux tells in /proc which descriptors an epoll
+waits for and what its owner keeps with each: so the events of one can be changed, and all else stays as it
+is. Where the system does not tell that, nothing is done.
+
+By ipc it is worse: there libzmq aborts the process at the limit (ipc_listener.cpp, `errno_assert`), which
+this keeps from happening where connections come no faster than somebody looks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import struct
+from _socket import SO_ACCEPTCONN, SOL_SOCKET, socket  # not that of a program which has patched the module
+from contextlib import closing, suppress
+from typing import Any, Final, NamedTuple
+
+from mesh.transport import descriptors, sockets
+
+ROOM: Final = 32
+"""As many must be free before connections are accepted again."""
+
+_EPOLL_CTL_MOD: Final = 3
+_EPOLLIN: Final = 1
+_EVENT: Final = struct.Struct("=IQ" if platform.machine() in ("x86_64", "AMD64") else "@IQ")
+"""struct epoll_event, which has no padding on x86-64 alone."""
+_WATCHED: Final = re.compile(rb"^tfd: +(\d+) events: +[0-9a-f]+ data: +([0-9a-f]+)", re.MULTILINE)
+
+
+class _Watched(NamedTuple):
+    """What listens: an epoll that waits for it, its descriptor, and what libzmq keeps with that."""
+
+    epoll: int
+    descriptor: int
+    data: int
+
+
+class Accepting:
+    """Stops, and goes on, for all sockets of this process that listen; for one thread.
+
+    stopped: whether none accepts connections now.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._watched: list[_Watched] = []
+        self._version = -1
+        """That of the sockets that listen of which all that is known."""
+
+    def look(self) -> bool:
+        """Stop, or go on, where it is time to; whether that has changed. To be called ten times a second."""
+        free = descriptors.free()
+        if self._version != sockets.version and free:
+            self._find()
+        stopped = free < ROOM if self.stopped else free <= descriptors.MARGIN
+        if not stopped and not self.stopped:
+            return False
+        changed = self._set_events(0 if stopped else _EPOLLIN) and stopped is not self.stopped
+        if changed:
+            self.stopped = stopped
+        return changed
+
+    def _find(self) -> None:
+        """While there are descriptors for it: at the limit it is too late."""
+        with sockets.lock:
+            version, addresses = sockets.version, sockets.addresses()
+        self._watched = _watched(addresses)
+        # libzmq's thread begins to wait for what listens a moment after it was bound.
+        if len(self._watched) >= len(addresses):
+            self._version = version
+
+    def _set_events(self, events: int) -> bool:
+        """Have libzmq wait for these at whatever of ours listens; whether anything does."""
+        control = getattr(ctypes.CDLL(None), "epoll_ctl", None)
+        found = False
+        with sockets.lock:
+            # Under the lock none leaves its endpoint; what was known before one did may be another's.
+            if control is None or self._version != sockets.version:
+                return False
+            for one in self._watched:
+                event = ctypes.create_string_buffer(_EVENT.pack(events, one.data))
+                found = control(one.epoll, _EPOLL_CTL_MOD, one.descriptor, event) == 0 or found
+        return found
+
+
+def describe(stopped: bool) -> str:
+    """That it stops or goes on, for the log."""
+    if not stopped:
+        return "there are file descriptors again: connections are accepted"
+    return (
+        f"the {descriptors.limit()} file descriptors of this process are all but used: no more connections "
+        "are accepted until some are free; raise the limit (`ulimit -n`)"
+    )
+
+
+def _watched(addresses: set[Any]) -> list[_Watched]:
+    found = []
+    with suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
+                    with open(f"/proc/self/fdinfo/{name}", "rb") as info:
+                        told = _WATCHED.findall(info.read())
+                    found += [_Watched(int(name), int(fd), int(data, 16)) for fd, data in told]
+    return [one for one in found if _listens(one.descriptor, addresses)]
+
+
+def _listens(descriptor: int, addresses: set[Any]) -> bool:
+    try:
+        copy = socket(fileno=os.dup(descriptor))
+    except OSError:
+        return False  # no socket
+    with closing(copy):
+        try:
+            name = copy.getsockname()
+            name = name[:2] if type(name) is tuple else name
+            return name in addresses and bool(copy.getsockopt(SOL_SOCKET, SO_ACCEPTCONN))
+        except OSError:
+            return False

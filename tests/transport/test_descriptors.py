@@ -1,0 +1,136 @@
+"""A process that has no file descriptors left: what it says, and that what is open goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+import zmq
+
+import mesh
+from mesh.errors import MeshError
+from mesh.transport import descriptors
+from tests.helpers.processes import Process, eventually
+
+LIMIT = 100
+PROGRAM = f"""
+import logging, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({LIMIT}, {LIMIT}))
+import mesh
+logging.basicConfig()
+server = mesh.Server({{"double": lambda number: 2 * number}})
+endpoint = server.bind(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:*")
+"""
+SERVES = f"{PROGRAM}print('serving', endpoint, flush=True)\nserver.run()"
+CALLS = f"""{PROGRAM}
+server.start()
+ends, wrong = [], None
+make = [
+    lambda: mesh.connect(endpoint, timeout=2),
+    lambda: mesh.Publisher("tcp://127.0.0.1:9"),
+    lambda: mesh.Subscriber("tcp://127.0.0.1:9", {{"a": print}}),
+    lambda: mesh.Server({{"a": print}}),
+]
+first = mesh.connect(endpoint, timeout=5)
+assert first.double(1) == 2
+for number in range(200):
+    try:
+        end = make[number % 4]()
+        ends.append(end)
+        if number % 4 == 0:
+            end.double(1)
+    except mesh.MeshError as exc:
+        wrong = exc
+        break
+print("after", len(ends), str(wrong), flush=True)
+assert first.double(2) == 4
+for end in ends:
+    end.close() if isinstance(end, (mesh.Client, mesh.Publisher)) else end.stop(0)
+with mesh.connect(endpoint, timeout=20) as client:
+    print(client.double(21), flush=True)
+"""
+OUT = f"file descriptors left, its limit is {LIMIT}: raise it (`ulimit -n`)"
+
+
+def test_it_is_told_and_what_is_open_goes_on() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CALLS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert OUT in ran.stdout and ran.stdout.endswith("42\n"), ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_command_says_it_in_a_line() -> None:
+    mesh_command = Path(sys.executable).parent / "mesh"
+    bare = f"ulimit -n 12; exec {mesh_command} call tcp://127.0.0.1:9 double 1 --timeout 1"
+    ran = subprocess.run(["sh", "-c", bare], capture_output=True, text=True, timeout=60, check=False)
+    assert "no file descriptors left, its limit is 12" in ran.stderr, ran.stderr
+    assert len(ran.stderr.splitlines()) == 1 and ran.returncode in (1, 3)
+
+
+@pytest.fixture(params=["tcp", "ipc"])
+def full_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Process, str]]:
+    at = "tcp://127.0.0.1:*" if request.param == "tcp" else f"ipc://{tmp_path}/s.ipc"
+    with Process([sys.executable, "-c", SERVES, at]) as process:
+        yield process, process.wait_for(r"^serving (\S+)$")[1]
+
+
+def test_a_server_at_its_limit_accepts_no_more_until_it_can(full_server: tuple[Process, str]) -> None:
+    process, endpoint = full_server
+    with mesh.connect(endpoint, timeout=20) as client:
+        assert client.double(1) == 2
+        with zmq.Context() as context:
+            crowd = [context.socket(zmq.DEALER) for _ in range(2 * LIMIT)]
+            for number, one in enumerate(crowd):
+                one.connect(endpoint)
+                if number % 5 == 0:
+                    # libzmq ends the process where they come faster by ipc than anybody can look.
+                    gevent.sleep(0.03)
+            process.wait_for(f"the {LIMIT} file descriptors of this process are all but used")
+            # Else libzmq's thread would try to accept again and again.
+            eventually(lambda: _events_of_listeners(process.pid) == {0x18}, what="rest")
+            assert client.double(21) == 42
+            context.destroy(0)
+        process.wait_for("connections are accepted")
+        eventually(lambda: 0x19 in _events_of_listeners(process.pid), what="the events of before")
+        with mesh.connect(endpoint, timeout=20) as other:
+            assert other.double(4) == 8
+
+
+def _events_of_listeners(pid: int) -> set[int]:
+    """What the epolls of a process wait for at its listening sockets."""
+    listening = set()
+    for line in [*Path("/proc/net/tcp").read_text().splitlines()[1:]]:
+        fields = line.split()
+        if fields[3] == "0A":
+            listening.add(fields[9])
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "00010000":
+            listening.add(fields[6])
+    folder = Path(f"/proc/{pid}")
+    of = {one.name: os.readlink(one) for one in (folder / "fd").iterdir() if one.is_symlink()}
+    events = set()
+    for name, what in of.items():
+        if what == "anon_inode:[eventpoll]":
+            for line in (folder / "fdinfo" / name).read_text().splitlines():
+                words = line.split()
+                if words and words[0] == "tfd:" and of.get(words[1], "")[8:-1] in listening:
+                    events.add(int(words[3], 16))
+    return events
+
+
+def test_only_what_says_so_is_told_as_that() -> None:
+    with pytest.raises(zmq.ZMQError), descriptors.told():
+        raise zmq.ZMQError(errno.EINVAL)
+    with pytest.raises(MeshError, match="the system has no file descriptors left"), descriptors.told():
+        raise zmq.ZMQError(errno.ENFILE)
+    with pytest.raises(SystemError), descriptors.told():
+        raise SystemError("something else")
+    assert descriptors.problem() == "" and descriptors.free() > 0
