@@ -20,11 +20,12 @@ import os
 import platform
 import re
 import struct
-from _socket import SO_ACCEPTCONN, SOL_SOCKET, socket  # not that of a program which has patched the module
+from _socket import SO_ACCEPTCONN, SOL_SOCKET
 from contextlib import closing, suppress
 from typing import Any, Final, NamedTuple
 
 from mesh.transport import descriptors, sockets
+from mesh.transport.connection import copy_of
 
 ROOM: Final = 32
 """As many must be free before connections are accepted again."""
@@ -115,10 +116,9 @@ def _watched(addresses: set[Any]) -> list[_Watched]:
 
 
 def _listens(descriptor: int, addresses: set[Any]) -> bool:
-    try:
-        copy = socket(fileno=os.dup(descriptor))
-    except OSError:
-        return False  # no socket
+    copy = copy_of(descriptor)
+    if copy is None:
+        return False
     with closing(copy):
         try:
             name = copy.getsockname()

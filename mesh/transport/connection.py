@@ -41,7 +41,7 @@ class Connection:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.ends: Any = None
-        copy = _copy(descriptor)
+        copy = copy_of(descriptor)
         if copy is not None:
             with closing(copy):
                 self.ends = _ends(copy)
@@ -54,7 +54,7 @@ class Connection:
     @property
     def stands(self) -> bool:
         """Whether the descriptor is still that of this connection."""
-        copy = None if self.ends is None else _copy(self.descriptor)
+        copy = None if self.ends is None else copy_of(self.descriptor)
         if copy is None:
             return False
         with closing(copy):
@@ -62,7 +62,7 @@ class Connection:
 
     def counters(self) -> Counters | None:
         """None where the connection is another by now, or the system tells nothing of it."""
-        copy = None if self.ends is None else _copy(self.descriptor)
+        copy = None if self.ends is None else copy_of(self.descriptor)
         if copy is None:
             return None
         with closing(copy):
@@ -78,8 +78,8 @@ class Connection:
         return Counters(acked, received, pending, idle / _MILLISECONDS)
 
 
-def _copy(descriptor: int) -> socket | None:
-    """A descriptor of our own for the same socket; None where that is none of TCP, or there is no room."""
+def copy_of(descriptor: int) -> socket | None:
+    """A descriptor of our own for the same socket; None where it is none, or there is no room."""
     if not _KNOWN:
         return None
     copy = -1
