@@ -78,7 +78,7 @@ class Failing:
         raise SystemExit(1)
 
     def no_value(self) -> Any:
-        return {1, 2}
+        return object()
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> dict[str, str]:

@@ -28,7 +28,7 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = """
-    argparse ast asyncio base64 concurrent.futures contextvars ctypes dataclasses datetime decimal
+    argparse ast asyncio base64 concurrent.futures contextvars dataclasses datetime decimal
     difflib hashlib hmac http.server importlib.metadata importlib.resources inspect ipaddress json
     logging pickle queue random resource secrets selectors shlex shutil ssl subprocess tempfile termios
     textwrap threading traceback typing urllib.parse uuid
