@@ -158,6 +158,9 @@ class Broker:
             self._prodded = now
             self._wake()
 
+    def tend(self, now: float) -> None:
+        pass  # its thread sees to all by itself
+
     def stuck(self, now: float) -> bool:
         return now - self._prodded >= STUCK_AFTER
 
@@ -259,7 +262,8 @@ class Broker:
     def _wake_at(self) -> float:
         probes = [times[0] for times in self._probes if times]
         draining = time.monotonic() + LOOK_EVERY if self._stop_at != NEVER else NEVER
-        return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes)
+        redials = [router.attached.redial_at for router in self._routers]
+        return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes, *redials)
 
     def _send_all(self) -> None:
         switch, routers = self.switch, self._routers
@@ -321,6 +325,7 @@ class Broker:
                 # In a storm of them one look in a while is enough.
                 last = now + PROBES[-1]
                 times[:] = [times[0], last] if times else [now + pause for pause in PROBES]
+            router.attached.redial(now)
             if times and times[0] <= now:
                 times.pop(0)
                 self.switch.probe(router.side)

@@ -26,10 +26,12 @@ from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
 from hubs.status import Values
 from hubs.steering import Counters, Steering
-from mesh.core.channel import Ids
+from mesh.core.channel import NEVER, Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
+from mesh.transport import redialling
 from mesh.transport.context import Context, new_context
+from mesh.transport.monitors import ConnectionEvent, Monitors
 
 log = logging.getLogger("hubs")
 
@@ -97,6 +99,11 @@ class Device:
             self._back.set(zmq.SNDHWM, WAITING)
         self._in = Attached(self._front, "in", spec.name)
         self._out = Attached(self._back, "out", spec.name)
+        monitors = self._monitors = Monitors(self._context, threading.Lock)
+        self._connections = [
+            (one, monitors.monitor(one.socket, redialling.KINDS)) for one in (self._in, self._out)
+        ]
+        self._redial_at = NEVER
         self._carrier = Carrier(self._front, self._back, self._steering.inner, both_ways=self._kind.both_ways)
         self._orders: SimpleQueue[Order] = SimpleQueue()
         self._in_python = False
@@ -175,6 +182,14 @@ class Device:
     def prod(self, now: float) -> None:
         pass
 
+    def tend(self, now: float) -> None:
+        """See to the connections whose handshake was refused; only the thread that carries changes them."""
+        told = [(one, monitor.take()) for one, monitor in self._connections]
+        happened = [(one, event) for one, events in told if one.connects for event in events]
+        if happened or now >= self._redial_at:
+            self._redial_at = NEVER
+            self._order(partial(self._redial, happened, now))
+
     def stuck(self, now: float) -> bool:
         """Never: where it takes no turn its far side has no room, which is no fault of its own."""
         return False
@@ -236,6 +251,14 @@ class Device:
                 return False
         return True
 
+    def _redial(self, happened: list[tuple[Attached, ConnectionEvent]], now: float) -> bool:
+        for one, event in happened:
+            one.happened(event, now)
+        for one in (self._in, self._out):
+            one.redial(now)
+        self._redial_at = min(one.redial_at for one in (self._in, self._out))
+        return True
+
     def _ease(self) -> bool:
         self._in_python = True
         return True
@@ -272,8 +295,10 @@ class Device:
     def _close(self, linger: float) -> None:
         for socket in (self._front, self._back):
             socket.close(math.ceil(linger * 1000))
-        self._in.end()
-        self._out.end()
+        for one, monitor in self._connections:
+            monitor.close()
+            one.end()
+        self._monitors.close()
         self._steering.inner.close(0)
 
     # In the thread that looks after the one that carries

@@ -13,12 +13,11 @@ from typing import Final
 import zmq
 
 from hubs.sockets import Socket
-from mesh.transport import handshake
+from mesh.transport import handshake, redialling
 from mesh.transport.context import Context
+from mesh.transport.monitors import ConnectionEvent
 
-_EVENTS: Final = (
-    zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-)
+_EVENTS: Final = zmq.EVENT_ACCEPTED | redialling.KINDS
 _BEGUN: Final = (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED)
 
 
@@ -40,7 +39,7 @@ class Connections:
             self._handshakes += 1  # whose is not told
         elif event in _BEGUN:
             self._open[descriptor] = now, self._handshakes
-        else:
+        elif event == zmq.EVENT_DISCONNECTED:
             begun, handshakes = self._open.pop(descriptor, (0.0, -1))
             # That of a peer from before ZMTP 3 is never told, but without one nobody stays.
             return handshakes != self._handshakes or now - begun >= self._handshake
@@ -48,18 +47,16 @@ class Connections:
 
 
 class Monitor:
-    """fd: the descriptor that tells when there is something to look at. ended: called with the descriptor of
-    each connection that has ended.
-    """
+    """fd: the descriptor that tells when there is something to look at. happened: called with each event."""
 
     def __init__(
-        self, context: Context, socket: Socket, ended: Callable[[int], None] = lambda descriptor: None
+        self, context: Context, socket: Socket, happened: Callable[[ConnectionEvent, float], None]
     ) -> None:
         address = f"inproc://monitor.{id(self):x}"
         socket.monitor(address, _EVENTS)
         self._connections = Connections(handshake.timeout())
         self._watched = socket
-        self._ended = ended
+        self._happened = happened
         self._events: Socket = context.socket(zmq.PAIR)
         # Without a bound: a full one would stop libzmq's only thread.
         self._events.set(zmq.RCVHWM, 0)
@@ -73,12 +70,11 @@ class Monitor:
         broke, now = False, monotonic()
         while True:
             try:
-                told, _ = self._events.recv_multipart(zmq.NOBLOCK)
+                told, address = self._events.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return broke
             event, value = struct.unpack("=Hi", told)
-            if event == zmq.EVENT_DISCONNECTED:
-                self._ended(value)
+            self._happened(ConnectionEvent(event, value, address.decode()), now)
             broke |= self._connections.happened(event, value, now)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from hubs.sockets import Attached, open_socket, set_options
 from hubs.spec import HubSpec
 from mesh.core.registration import LOST_AFTER
 from mesh.transport.context import Context
+from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.peers import Peers
 
 MAX_FRAMES: Final = 1_000
@@ -58,13 +59,18 @@ class Router:
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name)
         self.peers = Peers()
-        self.monitor = Monitor(context, self.socket, self.peers.ended)
+        self.monitor = Monitor(context, self.socket, self._happened)
         self._most_bytes = spec.max_message + MARGIN
         self._outboxes: dict[bytes, Outbox] = {}
         self.unread: Counter[Envelope] = Counter()
         # Past the wrapper that costs half of it.
         self._send = partial(backend.Socket.send, self.socket)
         self._recv = partial(backend.Socket.recv, self.socket)
+
+    def _happened(self, event: ConnectionEvent, now: float) -> None:
+        if event.kind == zmq.EVENT_DISCONNECTED:
+            self.peers.ended(event.value)
+        self.attached.happened(event, now)
 
     def configure(self, spec: HubSpec) -> None:
         set_options(self.socket, spec)

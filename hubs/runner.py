@@ -142,6 +142,7 @@ class Runner:
         self.revive()
         now = time.monotonic()
         for running in self._hubs.values():
+            running.hub.tend(now)
             if running.spec.prometheus:
                 running.hub.prod(now)
 

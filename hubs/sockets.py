@@ -13,7 +13,7 @@ import os
 import socket as unix
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import zmq
 
@@ -25,6 +25,8 @@ from mesh.names.hosts import host_of, problem_of
 from mesh.transport import handshake, ipc
 from mesh.transport.context import Context
 from mesh.transport.ipc import Access
+from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.redialling import Redialling
 from mesh.transport.sockets import Listener
 
 Socket = zmq.Socket[bytes]
@@ -105,6 +107,7 @@ class Attached:
         self._at: Mapping[str, str] = {}
         self._access: Access | None = None
         self._ended = threading.Event()
+        self._redialling = Redialling(self._in_thread, self._refused)
 
     def end(self) -> None:
         """The socket has been closed."""
@@ -140,7 +143,39 @@ class Attached:
             _until_left(real)
         for endpoint in [one for one in self._connected if one not in side.connect]:
             self._connected.remove(endpoint)
+            if not self._redialling.has_left(endpoint):
+                self.socket.disconnect(endpoint)
+
+    # Endpoints that refuse the handshake; in the thread of the socket
+
+    def happened(self, event: ConnectionEvent, now: float) -> None:
+        """The socket's monitor has told this."""
+        for endpoint in self._redialling.happened(event, self._connected, now):
             self.socket.disconnect(endpoint)
+
+    @property
+    def connects(self) -> bool:
+        """Whether it has endpoints that it is connected to."""
+        return bool(self._connected)
+
+    @property
+    def redial_at(self) -> float:
+        """When `redial` is to be called."""
+        return self._redialling.wake_at
+
+    def redial(self, now: float) -> None:
+        """Try the connections again that were refused, where it is time to."""
+        for endpoint in self._redialling.unclear(self._connected, now):
+            self.socket.disconnect(endpoint)
+        for endpoint in self._redialling.due(self._connected, now):
+            self.socket.connect(endpoint)
+
+    def _refused(self, endpoint: str, why: str) -> None:
+        log.warning("%s: %r: %s; the hub goes on trying", self._where(endpoint), endpoint, why)
+
+    @staticmethod
+    def _in_thread(function: Callable[[], None]) -> None:
+        threading.Thread(target=function, daemon=True).start()
 
     def _bind(self, text: str, endpoint: str, patience: float) -> None:
         if text in self._bound:

@@ -150,7 +150,8 @@ class EventSocket:
         left = [endpoint for endpoint in self.connected if endpoint not in wanted]
         for endpoint in left:
             self.connected.remove(endpoint)
-            self.socket.disconnect(endpoint)
+            if not self._redialling.has_left(endpoint):
+                self.socket.disconnect(endpoint)
         for endpoint in wanted:
             if endpoint not in self.connected:
                 self.connect(endpoint)

@@ -100,6 +100,10 @@ class Redialling:
                 return
         self._clear.append((address, ""))
 
+    def has_left(self, endpoint: str) -> bool:
+        """Whether the socket is not connected to it at the moment."""
+        return endpoint in self._left
+
     def unclear(self, endpoints: Collection[str], now: float) -> list[str]:
         """Those of the endpoints that are to be left, where that had to be found out."""
         leave = []

@@ -57,7 +57,7 @@ def test_a_descriptor_that_is_used_again_is_another_connection() -> None:
 def watched() -> Iterator[tuple[Monitor, str]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     router = context.socket(zmq.ROUTER)
-    monitor = Monitor(context, router)
+    monitor = Monitor(context, router, lambda event, now: None)
     router.bind(ANY)
     yield monitor, router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
     monitor.close()

@@ -106,6 +106,9 @@ class FakeHub:
             return None
         return {one: f"{self.spec.name} lacks {one}" for one in services if one != self.spec.service}
 
+    def tend(self, now: float) -> None:
+        pass
+
     def prod(self, now: float) -> None:
         self.prodded += 1
 
