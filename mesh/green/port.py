@@ -12,6 +12,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
+import zmq
 from gevent.hub import Hub
 
 from mesh.core.channel import NEVER
@@ -81,8 +82,9 @@ class Port:
         self._probes: list[float] = []
         self._prober: Any = None
         self._later: Any = None
-        self.router = Router(self.session, limits.max_message)
-        self._attached = False
+        self.router: Router | None = None
+        """Made for the first endpoint: a server that only registers with hubs needs none."""
+        self._max_message = limits.max_message
         self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: len(self.session.abandoned))
         self._has_hubs = False
         self.session.progress_of = self._progress_of
@@ -90,11 +92,20 @@ class Port:
 
     # Life
 
-    def attach(self, endpoint: str, how: str, access: Access | None = None) -> str:
-        """Bind or connect the socket; gives the real endpoint. Under the lock."""
-        real = sockets.attach(self.router.socket, endpoint, how, access)
-        self._attached = True
-        return real
+    def attach(self, endpoint: str, how: str, access: Access | None = None, fd: int | None = None) -> str:
+        """Bind or connect the socket; gives the real endpoint. fd: what listens already. Under the lock."""
+        if self.router is None:
+            self.router = Router(self.session, self._max_message)
+            if self._hub is not None:
+                self._hub.loop.run_callback_threadsafe(self._watch_router)
+        socket = self.router.socket
+        if fd is not None:
+            socket.set(zmq.USE_FD, fd)
+        try:
+            return sockets.attach(socket, endpoint, how, access)
+        finally:
+            if fd is not None:
+                socket.set(zmq.USE_FD, -1)
 
     def register(self, endpoint: str, registration: Registration) -> None:
         """Be a worker of a hub, too. From any thread, under the lock."""
@@ -120,15 +131,23 @@ class Port:
         self.thread = process.get_ident()
         self.turn = monotonic()
         loop = hub.loop
-        data = loop.io(sockets.descriptor(self.router.socket), 1)
-        data.start(self._drain)
-        monitor = MonitorWatcher(loop, self.router.monitor, self._connection_broke)
         self._set_pace()
         self._later = loop.timer(0.0)
-        self._watchers += [data, monitor, self._later]
+        self._watchers.append(self._later)
+        if self.router is not None:
+            self._watch_router()
         loop.run_callback(self._drain)
         self.hubs.start(loop, self._drain)
         guard.watch(self)
+
+    def _watch_router(self) -> None:
+        router, hub = self.router, self._hub
+        if self.closed or router is None or hub is None:
+            return
+        data = hub.loop.io(sockets.descriptor(router.socket), 1)
+        data.start(self._drain)
+        self._watchers += [data, MonitorWatcher(hub.loop, router.monitor, self._connection_broke)]
+        self._check_soon()
 
     def close(self, linger_ms: int) -> None:
         """Close the socket; what was sent may still go out for `linger_ms`."""
@@ -139,7 +158,8 @@ class Port:
         self._stop_watchers()
         with self.lock:
             self.hubs.close(linger_ms)
-            self.router.close(linger_ms)
+            if self.router is not None:
+                self.router.close(linger_ms)
 
     def _stop_watchers(self) -> None:
         self.hubs.stop_watchers()
@@ -175,7 +195,7 @@ class Port:
             return
         if type(peer) is HubCall:
             self.hubs.send(peer, payload)
-        else:
+        elif self.router is not None:
             self.router.send(peer, payload)
         self._sent = True
         if not self._draining:
@@ -185,9 +205,8 @@ class Port:
     def read_by(self) -> float:
         """When all that are connected have had the time to read the last answers; of time.monotonic."""
         read_by = (monotonic() if self._sent else self._sent_at) + READ
-        if read_by < monotonic() or not (self._has_hubs or self.router.peers.connected):
-            return 0.0
-        return read_by
+        connected = self.router is not None and self.router.peers.connected
+        return read_by if read_by >= monotonic() and (self._has_hubs or connected) else 0.0
 
     def send_held(self, age: float = 0.0) -> None:
         """Send the answers that wait for others to hubs, if they have waited for `age` seconds."""
@@ -200,6 +219,8 @@ class Port:
         peer = call.peer
         if isinstance(peer, HubCall):
             return f"through {self.hubs.endpoint(peer)}"
+        if self.router is None:
+            return ""
         address = self.router.peers.address(peer if isinstance(peer, bytes) else peer[0])
         return f"from {address}" if address else ""
 
@@ -224,13 +245,15 @@ class Port:
 
     def _receive(self, now: float, most: int = BATCH) -> int:
         """Take in what has arrived, at most `most` messages of each socket; how many there were."""
-        count = self.router.receive(now, most) if self._attached else 0
+        count = self.router.receive(now, most) if self.router is not None else 0
         return count + self.hubs.receive(now, most) if self._has_hubs else count
 
     def _progress_of(self, peer: Peer) -> Progress | None:
         """What moves on the connection that a peer's messages come by."""
         if type(peer) is HubCall:
             return self.hubs.progress(peer.hub)
+        if self.router is None:
+            return None
         return self.router.peers.progress(peer if type(peer) is bytes else peer[0])  # type: ignore[arg-type]
 
     # The loop
@@ -310,7 +333,7 @@ class Port:
                 self._resume(call)
 
     def _connection_broke(self) -> None:
-        if self.closed or not self.router.connection_broke():
+        if self.closed or self.router is None or not self.router.connection_broke():
             return
         if self._probes:
             self._probes = list(PROBES[:-1])  # a storm of them is probed for now and then
@@ -328,7 +351,8 @@ class Port:
         self._prober.close()
         self._probes.pop()
         with self.lock:
-            self.router.readable()  # makes libzmq look at its pipes
+            if self.router is not None:
+                self.router.readable()  # makes libzmq look at its pipes
             self._send_all(self.session.probes())
         self._tell()
         self._check_soon()
@@ -383,7 +407,8 @@ class Port:
         self._send_all(self.session.on_timer(now))
         if self._has_hubs:
             self.hubs.on_timer(now)
-        self.router.flush()
+        if self.router is not None:
+            self.router.flush()
         self._check_soon()
 
     def _pulse(self) -> None:

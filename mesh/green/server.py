@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 import gevent
-import zmq
 
 from mesh.core import settings
 from mesh.core.channel import NEVER
@@ -117,13 +116,7 @@ class Server(Life):
         if access is not None and fd is not None:
             raise ConfigError("give fd, or mode and group: who may connect to your socket is yours to say")
         with self._port.lock:
-            if fd is not None:
-                self._port.router.socket.set(zmq.USE_FD, fd)
-            try:
-                return self._port.attach(endpoint, "bind", access)
-            finally:
-                if fd is not None:
-                    self._port.router.socket.set(zmq.USE_FD, -1)
+            return self._port.attach(endpoint, "bind", access, fd)
 
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""

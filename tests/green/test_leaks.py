@@ -150,7 +150,7 @@ def test_a_server_keeps_nothing_of_clients_that_went() -> None:
     settles(before, spare=3)
     assert not port.session.calls
     assert not port.session.ready
-    assert not port.router._outboxes
+    assert port.router is not None and not port.router._outboxes
     eventually(lambda: not port._probes)
     assert len(port._watchers) == 3
     server.stop(timeout=0.2)

@@ -182,7 +182,9 @@ def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None
             assert client.hello() == "world"
         if client and caller == "has gone":
             client.close()
-            eventually(lambda: not server._port.router.peers.connected)
+            router = server._port.router
+            assert router is not None
+            eventually(lambda: not router.peers.connected)
         elif client:
             eventually(lambda: not server._port.read_by)
         began = time.monotonic()

@@ -31,6 +31,7 @@ def peer() -> Iterator[zmq.Socket[bytes]]:
 
 def send_until_the_edge_is_gone(port: Port, peer: bytes) -> None:
     """Something has arrived, and to send takes away what the descriptor has to tell of it."""
+    assert port.router is not None
     descriptor = sockets.descriptor(port.router.socket)
     give_up = monotonic() + PATIENCE
     assert select.select([descriptor], [], [], PATIENCE)[0]

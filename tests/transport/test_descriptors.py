@@ -16,6 +16,7 @@ import zmq
 import mesh
 from mesh.errors import MeshError
 from mesh.transport import descriptors
+from tests.helpers import peers
 from tests.helpers.processes import Process, eventually
 
 LIMIT = 100
@@ -135,3 +136,52 @@ def test_only_what_says_so_is_told_as_that() -> None:
     with pytest.raises(SystemError), descriptors.told():
         raise SystemError("something else")
     assert descriptors.problem() == "" and descriptors.free() > 0
+
+
+COSTS = """
+import os, sys, time
+from gevent import monkey
+monkey.patch_all()
+import mesh
+endpoint, hub = sys.argv[1:]
+
+def cost(make):
+    before = len(os.listdir("/proc/self/fd"))
+    one = make()
+    give_up, last = time.monotonic() + 20, []
+    while time.monotonic() < give_up and (len(last) < 20 or len(set(last)) > 1):
+        last = [*last[-19:], len(os.listdir("/proc/self/fd")) - before]
+        time.sleep(0.02)
+    return one, last[-1]
+
+def client():
+    one = mesh.connect(endpoint, timeout=20)
+    one.add(1, 1)
+    return one
+
+def worker():
+    one = mesh.Server({"double": lambda number: 2 * number})
+    one.register("double", hub)
+    one.start()
+    return one
+
+kept = [client(), worker()]
+time.sleep(0.3)
+for make in (client, worker):
+    one, number = cost(make)
+    kept.append(one)
+    print(make.__name__, number, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_client_and_a_registered_worker_need_three_beside_others() -> None:
+    with peers.mesh_server() as server, zmq.Context() as context:
+        hub = context.socket(zmq.ROUTER)
+        hub.linger = 0
+        hub.bind("tcp://127.0.0.1:*")
+        at = hub.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        command = [sys.executable, "-c", COSTS, server.endpoint, at]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        hub.close()
+    assert ran.stdout.splitlines() == ["client 3", "worker 3"], ran.stdout + ran.stderr
