@@ -177,8 +177,12 @@ def test_growth_over_the_limit_is_said() -> None:
 
 def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     section = tmp_path / "names.md"
-    assert names.main(["--names", "10", "--rounds", "1", "--write", str(section)]) == 0
-    assert capsys.readouterr().out.endswith("below 0.5 wanted: within\n")
+    code = names.main(["--names", "10", "--rounds", "1", "--write", str(section)])
+    said = (
+        capsys.readouterr().out
+    )  # one round is no measurement, and a busy machine may have it over the limit
+    assert said.endswith(("below 0.5 wanted: within\n", "below 0.5 wanted: OVER\n")[code]), said
+    assert names.Cost([1.0], [1.4]).within and not names.Cost([1.0], [1.6]).within
     assert section.read_text().startswith("## Names\n\n- mesh call with one name ")
     assert names.as_text(names.Cost([1.0, 2.0, 1.0], [1.6, 2.1, 1.5]), 9).endswith(
         "0.50 s more, below 0.5 wanted: OVER"
