@@ -40,11 +40,16 @@ ENDS = [
     "import not_there",
 ]
 STARTS = """
-import os, signal
-from tests.helpers.processes import Process
+import os, signal, subprocess
+from tests.helpers.processes import Process, _forks
 
-with Process({command}, fresh={fresh}) as process:
+with Process({command}, fresh={fresh}) as process, Process({command}, fresh={fresh}) as other:
     print(process.pid, process.wait_for("^begun$")[0])
+    if not {fresh}:  # the end of the other is heard of when nobody is left to be told
+        forks = _forks()._process.pid
+        os.kill(forks, signal.SIGSTOP)
+        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -CONT {{forks}}"], start_new_session=True)
+    os.killpg(other.pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -160,9 +160,12 @@ def serve() -> Callable[[], None]:
             os.read(wake, 1024)
             for pid, code in _ended():
                 running.discard(pid)
-                orders.send(json.dumps([pid, code]).encode())
+                _tell(orders, pid, code)
         if orders in ready:
-            order, fds, _, _ = socket.recv_fds(orders, LARGEST, 3)
+            try:
+                order, fds, _, _ = socket.recv_fds(orders, LARGEST, 3)
+            except ConnectionResetError:
+                break
             if not order:
                 break
             pid = _fork()
@@ -170,13 +173,19 @@ def serve() -> Callable[[], None]:
                 _leave(orders, wake, woken)
                 return _become(*json.loads(order), fds)
             running.add(pid)
-            orders.send(json.dumps([pid, None]).encode())
+            _tell(orders, pid, None)
             for fd in fds:
                 os.close(fd)
     for pid in running:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     os._exit(0)
+
+
+def _tell(orders: socket.socket, pid: int, code: int | None) -> None:
+    """code: with which the program has ended, None where it has just begun."""
+    with suppress(BrokenPipeError, ConnectionResetError):  # nobody is there any more, as the next look tells
+        orders.send(json.dumps([pid, code]).encode())
 
 
 def _ended() -> list[tuple[int, int]]:
