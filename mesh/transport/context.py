@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import zmq
@@ -16,13 +18,20 @@ from mesh.transport.sockets import Listener
 
 
 class Context(zmq.Context[Listener]):
-    """Makes sockets that look after their files. Raises MeshError where file descriptors have run out."""
+    """Makes sockets that look after their files. Raises MeshError where file descriptors have run out.
 
+    reclaim: has libzmq give back the descriptors of sockets that have been closed.
+    """
+
+    reclaim: Callable[[], object] | None = None
     _socket_class = Listener
 
     def socket(self, socket_type: int, **options: Any) -> Listener:  # type: ignore[override]
-        with descriptors.told():
-            return super().socket(socket_type, **options)
+        return descriptors.patiently(partial(super().socket, socket_type, **options), self._reclaim)
+
+    def _reclaim(self) -> None:
+        if self.reclaim is not None:
+            self.reclaim()
 
 
 def new_context() -> Context:

@@ -6,14 +6,21 @@ import errno
 import os
 import resource
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import zmq
 
 from mesh.errors import MeshError
+from mesh.transport import native
 
+T = TypeVar("T")
+
+PATIENCE: Final = 0.2
+PAUSE: Final = 0.005
+"""Seconds for which what has been closed is waited for, and between two attempts."""
 _ALL_USED: Final = (errno.EMFILE, errno.ENFILE)
 MARGIN: Final = 16
 """Descriptors that are left to the program, and not used for connections that come."""
@@ -62,6 +69,23 @@ def _describe(number: int, left: int = 0) -> str:
         f"this process has {left or 'no'} file descriptors left, its limit is {limit()}: raise it "
         "(`ulimit -n`), or keep fewer clients and connections open"
     )
+
+
+def patiently(make: Callable[[], T], reclaim: Callable[[], object]) -> T:
+    """What `make` gives. Raises MeshError where descriptors have run out, and stay so for a moment.
+
+    libzmq gives those of a closed socket back a little later. reclaim: has it do so.
+    """
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with told():
+                return make()
+        except MeshError:
+            if time.monotonic() >= give_up:
+                raise
+            reclaim()
+            native.sleep(PAUSE)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -76,8 +77,11 @@ class Monitors:
         self._lock = allocate_lock()
         self._keys = count(1)
         self._monitors: dict[bytes, Monitor] = {}
+        self._untold: set[Monitor] = set()
+        """Those with events that nobody has been notified of."""
         self._socket = context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
+        context.reclaim = self.read
         # Without a bound: libzmq's only thread would wait where there is no room, and with it all sockets.
         self._socket.set(zmq.RCVHWM, 0)
         self.fd = int(self._socket.get(zmq.FD))
@@ -92,8 +96,7 @@ class Monitors:
             key = b"%d" % next(self._keys)
             address = f"inproc://mesh.monitor.{os.getpid()}.{key.decode()}"
             try:
-                with descriptors.told():
-                    socket.monitor(address, kinds)
+                descriptors.patiently(partial(socket.monitor, address, kinds), self._take_in)
             except BaseException:
                 socket.close(0)
                 raise
@@ -101,7 +104,9 @@ class Monitors:
             self._socket.set(zmq.CONNECT_ROUTING_ID, key)
             self._socket.connect(address)
             monitor = self._monitors[key] = Monitor(self, socket, key)
-            return monitor
+        if self._untold:
+            self.read()
+        return monitor
 
     def forget(self, key: bytes) -> None:
         with self._lock:
@@ -109,21 +114,25 @@ class Monitors:
 
     def read(self, reader: Monitor | None = None) -> None:
         """Take in what has come, and notify whom it is for. reader: looks by itself."""
-        told: set[Monitor] = set()
         with self._lock:
-            while not self._socket.closed:
-                try:
-                    key, event, address = self._socket.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                monitor = self._monitors.get(key)
-                if monitor is not None:
-                    kind, value = _EVENT.unpack(event)
-                    monitor._events.append(ConnectionEvent(kind, value, address.decode()))
-                    told.add(monitor)
+            self._take_in()
+            told, self._untold = self._untold, set()
         for monitor in told:
             if monitor is not reader:
                 monitor.notify()
+
+    def _take_in(self) -> None:
+        """Under the lock."""
+        while not self._socket.closed:
+            try:
+                key, event, address = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            monitor = self._monitors.get(key)
+            if monitor is not None:
+                kind, value = _EVENT.unpack(event)
+                monitor._events.append(ConnectionEvent(kind, value, address.decode()))
+                self._untold.add(monitor)
 
     def close(self) -> None:
         with self._lock:

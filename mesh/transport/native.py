@@ -1,9 +1,10 @@
-"""Locks for native threads, whatever gevent has patched."""
+"""What native threads wait by, whatever gevent has patched."""
 
 from __future__ import annotations
 
 import _thread
 import sys
+import time
 from typing import Any
 
 
@@ -15,3 +16,9 @@ def reentrant_lock() -> Any:
     monkey = sys.modules.get("gevent.monkey")
     make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
     return make()
+
+
+def sleep(seconds: float) -> None:
+    """Keep this native thread still, and switch to no other greenlet."""
+    monkey = sys.modules.get("gevent.monkey")
+    (time.sleep if monkey is None else monkey.get_original("time", "sleep"))(seconds)
