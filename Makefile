@@ -17,7 +17,7 @@ demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker
 	$(BIN)/python configs/demo/run.py
 
 test: $(STAMP) ## the tests, without those that take minutes
-	$(BIN)/python -m pytest -m "not soak" -n 4 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak" -n 6 --dist worksteal
 
 check: $(STAMP) ## style, types and the layers
 	$(BIN)/ruff check .
