@@ -52,11 +52,12 @@ _MORE: Final = tuple(map(_more, range(256)))
 """The bytes that follow the first byte of a value, without the items of an array or a map, which are values
 of their own; -1 where a length tells."""
 _RUN: Final = re.compile(
-    rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]{8,}"
-    rb"|(?:\xcb.{8}){4,}|(?:[\xca\xce\xd2].{4}){4,}|(?:[\xcf\xd3].{8}){4,}|(?:[\xcd\xd1].{2}){4,}",
+    rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]{8,}+"
+    rb"|(?:\xcb.{8}){4,}+|(?:[\xca\xce\xd2].{4}){4,}+|(?:[\xcf\xd3].{8}){4,}+|(?:[\xcd\xd1].{2}){4,}+",
     re.DOTALL,
 ).match
-"""Values of one size that follow each other, which as numbers they often do."""
+"""Values of one size that follow each other, which as numbers they often do. Possessive, as to be able to go
+back from each would take memory for it."""
 
 
 def within(message: bytes | memoryview, most: int) -> bool:
