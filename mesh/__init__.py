@@ -69,6 +69,9 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
     def __getattr__(name: str) -> Any:
         if name not in _LAZY:
             raise AttributeError(f"module 'mesh' has no attribute {name!r}")
-        value = getattr(import_module(_LAZY[name]), name)
+        try:
+            value = getattr(import_module(_LAZY[name]), name)
+        except OSError as exc:  # no file descriptor was left to read the module's file
+            raise MeshError(f"mesh.{name} can't be loaded: {exc}; see `ulimit -n`") from exc
         globals()[name] = value
         return value

@@ -16,6 +16,7 @@ import click
 from mesh.cli.lines import takes_more
 from mesh.cli.streams import OutputError, discard_output, prepare
 from mesh.errors import MeshError, MethodNotFound, RemoteError
+from mesh.transport import descriptors
 
 PATIENCE = 1.0
 """Seconds that whoever reads a server's lines has to make room for them."""
@@ -42,6 +43,7 @@ def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
     state = State()
     prepare()
     try:
+        descriptors.require(descriptors.COMMAND)
         with command.make_context(prog, list(args), obj=state) as context:
             command.invoke(context)
         sys.stdout.flush()

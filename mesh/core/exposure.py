@@ -149,6 +149,7 @@ def unexposed(value: Any) -> str | None:
     That is also what calls such a one: a method of it, be it in a partial or behind a cache.
     """
     waiting = [value]
+    own = False
     for _ in range(MAX_WRAPPED):
         if not waiting:
             break
@@ -156,8 +157,15 @@ def unexposed(value: Any) -> str | None:
         what = _mark_of(one)
         if what is not None:
             return f"is {what}" if one is value else f"calls {what}"
+        own = own or _is_of_mesh(one)
         waiting += _wrapped_in(one)
-    return None
+    return "is a function of mesh itself" if own else None
+
+
+def _is_of_mesh(value: Any) -> bool:
+    """Whether it is a function of mesh's own, such as `connect`, or a client's method by itself."""
+    home = read(value, "__module__") if type(value) is FunctionType else None
+    return isinstance(home, str) and (home == "mesh" or home.startswith("mesh."))
 
 
 def _mark_of(value: Any) -> str | None:

@@ -18,6 +18,7 @@ from mesh.core.wire import Header
 from mesh.errors import MeshError
 from mesh.green import process
 from mesh.green.caller import Caller
+from mesh.transport import descriptors
 
 Endpoints = Sequence[tuple[str, int]]
 
@@ -76,6 +77,7 @@ class Connection:
         if hub is None:
             if not process.in_main_thread():
                 return None
+            descriptors.require(descriptors.LOOP)
             hub = get_hub()
             # Ctrl-C is no error to print: the main greenlet gets it, as in every program.
             hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)

@@ -24,6 +24,7 @@ from mesh.errors import MeshError
 from mesh.green import process
 from mesh.green.threads import Box, in_own_loop
 from mesh.green.unfinished import Running, in_words
+from mesh.transport import descriptors
 from mesh.transport.signals import signals as process_signals
 
 STOP: float = 30.0
@@ -83,6 +84,7 @@ class Life:
         """
         settings.flag("signals", signals)
         settings.seconds("drain", drain, none=True)
+        self._require_loop()
         self._claim()
         ended, live = self._ended, cast(list[Callable[[], object]], [self._live])
         if get_hub_if_exists() is not None or process.in_main_thread():
@@ -107,6 +109,7 @@ class Life:
         In greenlets of this loop where the program lives in gevent (it has patched the standard
         library, or this is a greenlet), else in a native thread of its own.
         """
+        self._require_loop()
         self._claim()
         started = Box()
         if process.in_gevent():
@@ -117,6 +120,12 @@ class Life:
                 in_own_loop, ([partial(self._live, started)], self._ended), f"mesh {self._subject}"
             )
         started.outcome()
+
+    @staticmethod
+    def _require_loop() -> None:
+        """Raise MeshError where the event loop that this is to live in can't be made."""
+        if get_hub_if_exists() is None or not process.in_gevent():
+            descriptors.require(descriptors.LOOP)
 
     def _claim(self) -> None:
         if self._claimed or self._stopping:

@@ -317,3 +317,5 @@ class Link(Peer):
             if wanted:
                 self.dialer.wanted(now)
             self.dialer.dial_if_due(now)
+            if self.dialer.why and not self.live and self.why is not self._obstacle:
+                self.why = self.dialer.why

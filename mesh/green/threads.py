@@ -111,6 +111,7 @@ class LoopThread:
     def _running(self) -> Hub:
         with self._lock:
             if self._hub is None:
+                descriptors.require(descriptors.LOOP)
                 started = Box()
                 process.start_thread(self._main, (started,), "mesh loop")
                 with descriptors.told():

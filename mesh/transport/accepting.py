@@ -59,10 +59,10 @@ class Accepting:
 
     def look(self) -> bool:
         """Stop, or go on, where it is time to; whether that has changed. To be called ten times a second."""
-        free = descriptors.free()
+        free = descriptors.free(ROOM if self.stopped else descriptors.MARGIN)
         if self._version != sockets.version and free:
             self._find()
-        stopped = free < ROOM if self.stopped else free <= descriptors.MARGIN
+        stopped = free < (ROOM if self.stopped else descriptors.MARGIN)
         if not stopped and not self.stopped:
             return False
         changed = self._set_events(0 if stopped else _EPOLLIN) and stopped is not self.stopped

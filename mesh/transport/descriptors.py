@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-import zmq
-
 from mesh.errors import MeshError
 from mesh.transport import native
 
@@ -24,28 +22,47 @@ PAUSE: Final = 0.005
 _ALL_USED: Final = (errno.EMFILE, errno.ENFILE)
 MARGIN: Final = 16
 """Descriptors that are left to the program, and not used for connections that come."""
+LOOP: Final = 8
+"""Descriptors that an event loop may take as it begins, and more."""
+BIND: Final = 4
+"""Those that libzmq may take as it binds."""
+COMMAND: Final = 20
+"""Those without which no command can do anything."""
 
 
 def exhausted() -> int:
     """The error that the next descriptor would cost: EMFILE, ENFILE, or 0."""
+    return _look(1)[1]
+
+
+def free(most: int) -> int:
+    """How many descriptors are left, of at most that many. Costs a microsecond or two for each."""
+    return _look(most)[0]
+
+
+def _look(most: int) -> tuple[int, int]:
+    """How many can be had, of at most `most`, and the error that the next would cost."""
+    taken: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        while len(taken) < most:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as exc:
-        return exc.errno if exc.errno in _ALL_USED else 0
-    return 0
+        return len(taken), exc.errno if exc.errno in _ALL_USED else 0
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    return most, 0
 
 
-def free() -> int:
-    """How many descriptors are left, as far as it is known: at least as many, or none.
+def require(number: int) -> None:
+    """Raise MeshError unless that many descriptors are left.
 
-    Costs a few microseconds: the next descriptor is the lowest that is free, so all below it are used.
+    For what ends the whole process where they run out in its midst: an event loop of libev, and libzmq where
+    it looks up the address that it binds.
     """
-    try:
-        lowest = os.open(os.devnull, os.O_RDONLY)
-    except OSError:
-        return 0
-    os.close(lowest)
-    return limit() - lowest
+    left, error = _look(number)
+    if left < number:
+        raise MeshError(_describe(error, left))
 
 
 def limit() -> int:
@@ -56,18 +73,17 @@ def limit() -> int:
 
 def problem() -> str:
     """Why next to nothing more can be opened, and what to do; "" where there is room."""
-    left = free()
-    if left > MARGIN:
-        return ""
-    return _describe(exhausted(), left)
+    left, error = _look(MARGIN)
+    return "" if left >= MARGIN else _describe(error, left)
 
 
 def _describe(number: int, left: int = 0) -> str:
     if number == errno.ENFILE:
         return "the system has no file descriptors left"
+    what = "1 file descriptor" if left == 1 else f"{left or 'no'} file descriptors"
     return (
-        f"this process has {left or 'no'} file descriptors left, its limit is {limit()}: raise it "
-        "(`ulimit -n`), or keep fewer clients and connections open"
+        f"this process has {what} left, its limit is {limit()}: raise it (`ulimit -n`), or keep fewer "
+        "clients and connections open"
     )
 
 
@@ -93,7 +109,7 @@ def told() -> Iterator[None]:
     """Raise MeshError in place of libzmq's or the system's error where descriptors have run out."""
     try:
         yield
-    except (zmq.ZMQError, OSError, SystemError) as exc:  # a SystemError of the event loop
+    except Exception as exc:
         number = getattr(exc, "errno", None)
         if number not in _ALL_USED and not (isinstance(exc, SystemError) and (number := exhausted())):
             raise

@@ -127,6 +127,14 @@ class Dialer:
         self._redial.wanted(now)
 
     def dial_if_due(self, now: float) -> None:
+        """Dial anew where it is time to, and leave what neither ends its handshake well nor fails in it.
+
+        That is what has answered and is taken for a ZeroMQ of before version 3, which has no handshake.
+        """
+        pending = self.progress is not None and not self._up and not self._left
+        if pending and now - self._taken_at > 2 * handshake.timeout():
+            self.why = NO_REASON
+            self._leave(now)
         if self._left and self._redial.at <= now:
             self._redial.dialled(now)
             self.monitor.take()

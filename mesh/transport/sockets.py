@@ -36,6 +36,7 @@ class Listener(zmq.Socket[bytes]):
         access: who may connect to the path of an endpoint that has one. Raises OSError, zmq.ZMQError, and
         ConfigError that says what stands in the way.
         """
+        descriptors.require(descriptors.BIND)
         with descriptors.told():
             real = self._listen(endpoint, access)
         with lock:

@@ -16,6 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
+import mesh
 from mesh.core.exposure import UNEXPOSED, LeftOut, unexposed
 from mesh.core.methods import MethodTable
 from tests.helpers.ids import shown
@@ -498,3 +499,18 @@ class TestWhatIsTold:
         table = MethodTable(Odd())
         assert "\\udcff" in table.hidden["odd"]
         table.hidden["odd"].encode()
+
+
+def test_no_function_of_mesh_itself_is_exposed() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.connect = mesh.connect
+            self.call = mesh.Client.__call__
+            self.later = functools.partial(mesh.connect, timeout=1)
+
+        def get(self) -> int:
+            return 1
+
+    assert list(MethodTable(Holder()).exposed) == ["get"]
+    with pytest.raises(ValueError, match="is a function of mesh itself"):
+        MethodTable({"connect": mesh.connect})
