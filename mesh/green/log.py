@@ -58,6 +58,15 @@ def tell_left_out(log: logging.Logger, subject: str, left_out: Mapping[str, Left
         log.info("%s: %s%s", subject, "; ".join(told[:MAX_LEFT_OUT]), more)
 
 
+def raised_in(exc: BaseException, file: str) -> str:
+    """The name of the function that has raised it, where that is one of `file`; else ""."""
+    last: TracebackType | None = _TRACEBACK.__get__(exc)
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    code = None if last is None else last.tb_frame.f_code
+    return code.co_name if code is not None and code.co_filename == file else ""
+
+
 def trace_of(exc: BaseException, file: str) -> str:
     """The traceback of what a handler raised, without the frames of `file`, which has called it."""
     inner: TracebackType | None = _TRACEBACK.__get__(exc)

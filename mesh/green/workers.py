@@ -24,7 +24,7 @@ from mesh.core.methods import MethodTable, expected_of, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.errors import name_of
 from mesh.green import process
-from mesh.green.log import Limiter, in_short, trace_of
+from mesh.green.log import Limiter, in_short, raised_in, trace_of
 from mesh.green.port import FAIR, Port
 from mesh.green.thread_pool import Outcome, ThreadPool
 
@@ -50,6 +50,8 @@ Run = Callable[..., Any]
 """Calls a function with arguments, here or in a native thread."""
 _QUIET: Final = (gevent.GreenletExit, GeneratorExit, gevent.Timeout)
 """What a handler ends with when its caller has gone."""
+_CALLING: Final = ("_carry_out", "_here", "_outcome", "_keywords")
+"""The functions of this file that call a handler: what is raised in them has not come to it."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """What is known to be no stream without asking."""
 
@@ -307,11 +309,15 @@ class Workers:
             )
 
     def _level(self, method: str, exc: BaseException) -> int:
-        """ERROR, but INFO for what the program expects, and where a built-in method was asked nonsense."""
+        """ERROR, but INFO for what the program expects, and for the caller's own mistakes.
+
+        Those are nonsense that a built-in method was asked, and arguments that a handler does not take.
+        """
         function = self._methods.exposed.get(method)
         if function is None or issubclass(type(exc), (*self._expected, *expected_of(function))):
             return logging.INFO
-        return logging.ERROR
+        misfits = issubclass(type(exc), TypeError) and hasattr(function, "__code__")
+        return logging.INFO if misfits and raised_in(exc, __file__) in _CALLING else logging.ERROR
 
     # Streams
 

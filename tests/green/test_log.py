@@ -109,12 +109,13 @@ def test_what_a_handler_raises_is_an_error_but_for_what_is_expected(
         client.no_value,
         client.unknown,
         lambda: client._zerorpc_help("unknown"),
+        lambda: client.items(1, 2, 3),
     ):
         with pytest.raises(mesh.RemoteError):
             call()
     assert levels(caplog) == {
         **dict.fromkeys(["key KeyError", "value ValueError", "value ZeroDivisionError"], "INFO"),
-        **dict.fromkeys(["items Odd", "_zerorpc_help NameError"], "INFO"),
+        **dict.fromkeys(["items Odd", "items items raised TypeError", "_zerorpc_help NameError"], "INFO"),
         **dict.fromkeys(["odd Odd", "value TypeError", "items LookupError"], "ERROR"),
         **dict.fromkeys(["exits SystemExit", "no_value TypeError"], "ERROR"),
     }
