@@ -22,6 +22,8 @@ MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 SILENT_MS: Final = 6_000
 """Milliseconds after which TCP gives up a host or network that says nothing, or takes nothing: also one whose
 window stays shut for so long, which a program that reads has open again at once."""
+BACKLOG: Final = 4_096
+"""Connections that may wait to be accepted; after a restart all peers come at once."""
 RECONNECT_MS: Final = 50
 RECONNECT_MAX_MS: Final = 1_000
 
@@ -40,6 +42,7 @@ def open_socket(kind: int, max_message: int) -> Listener:
     socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
     socket.set(zmq.TCP_KEEPALIVE_CNT, 2)
     socket.set(zmq.TCP_MAXRT, SILENT_MS)
+    socket.set(zmq.BACKLOG, BACKLOG)
     handshake.bound(socket)
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
