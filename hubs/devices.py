@@ -29,7 +29,7 @@ from hubs.steering import Counters, Steering
 from mesh.core.channel import NEVER, Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
-from mesh.transport import redialling
+from mesh.transport import dialer
 from mesh.transport.context import Context, new_context
 from mesh.transport.monitors import ConnectionEvent, Monitors
 
@@ -101,7 +101,7 @@ class Device:
         self._out = Attached(self._back, "out", spec.name)
         monitors = self._monitors = Monitors(self._context, threading.Lock)
         self._connections = [
-            (one, monitors.monitor(one.socket, redialling.KINDS)) for one in (self._in, self._out)
+            (one, monitors.monitor(one.socket, dialer.KINDS)) for one in (self._in, self._out)
         ]
         self._redial_at = NEVER
         self._carrier = Carrier(self._front, self._back, self._steering.inner, both_ways=self._kind.both_ways)

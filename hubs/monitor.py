@@ -13,11 +13,11 @@ from typing import Final
 import zmq
 
 from hubs.sockets import Socket
-from mesh.transport import handshake, redialling
+from mesh.transport import dialer, handshake
 from mesh.transport.context import Context
 from mesh.transport.monitors import ConnectionEvent
 
-_EVENTS: Final = zmq.EVENT_ACCEPTED | redialling.KINDS
+_EVENTS: Final = zmq.EVENT_ACCEPTED | dialer.KINDS
 _BEGUN: Final = (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED)
 
 

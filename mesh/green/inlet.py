@@ -32,7 +32,7 @@ from mesh.green.monitoring import MonitorWatcher
 from mesh.green.sockets import NOBLOCK, Socket
 from mesh.green.unfinished import Running, in_words
 from mesh.names.resolver import Target
-from mesh.transport import redialling
+from mesh.transport import dialer
 
 FAIR: Final = 0.01
 """Seconds of handlers after which the rest of the loop gets its turn."""
@@ -74,7 +74,7 @@ class Inlet(Life):
         tell_left_out(log, "handles no events", self._handlers.left_out)
         self._queue_size = queue_size
         self._ends = EventSocket(role, self._set_options, max_message)
-        self._monitor = process.monitors().monitor(self._ends.socket, redialling.KINDS)
+        self._monitor = process.monitors().monitor(self._ends.socket, dialer.KINDS)
         try:
             self._ends.attach(target, services)
         except Exception:

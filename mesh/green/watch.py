@@ -19,7 +19,7 @@ from mesh.errors import MeshError
 from mesh.green import process, sockets
 from mesh.green.monitoring import MonitorWatcher
 from mesh.green.sockets import Socket
-from mesh.transport import redialling
+from mesh.transport import dialer
 from mesh.transport.monitors import ConnectionEvent
 
 PULSE: Final = 1.0
@@ -27,7 +27,7 @@ PULSE: Final = 1.0
 LINGER: Final = 1.0
 """Seconds that what was sent has to leave when nobody says how long."""
 
-_KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | redialling.KINDS
+_KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | dialer.KINDS
 
 
 class Watched(Protocol):

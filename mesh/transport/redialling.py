@@ -18,14 +18,6 @@ from mesh.names.hosts import host_of
 from mesh.transport.dialer import FAILURES, NO_REASON, reason
 from mesh.transport.monitors import ConnectionEvent
 
-KINDS: Final = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
 MAX_UNCLEAR: Final = 64
 """Addresses of which it is being found out which endpoint they belong to."""
 
