@@ -25,9 +25,9 @@ from mesh.names.hosts import host_of, problem_of
 from mesh.transport import handshake, ipc
 from mesh.transport.context import Context
 from mesh.transport.ipc import Access
+from mesh.transport.listener import Listener
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.redialling import Redialling
-from mesh.transport.sockets import Listener
 
 Socket = zmq.Socket[bytes]
 

@@ -12,8 +12,8 @@ from mesh.core.wire import MAX_MESSAGE
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
 from mesh.green.connection import Connection
-from mesh.green.lookup import Obstacles
 from mesh.names.model import Service
+from mesh.transport.lookup import Obstacles
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
 _SILENT = "forwarders, streamers and anonymous queues can't be asked, see 'prometheus' in docs/hubs.md"

@@ -1,6 +1,6 @@
 """One client in one event loop: its session, one timer, and the greenlets that wait.
 
-The lock lets a native thread (see guard) do the same while the loop is blocked; greenlets are
+The lock lets a native thread (see watchdog) do the same while the loop is blocked; greenlets are
 switched to only from the loop itself, and never under the lock.
 """
 
@@ -23,11 +23,12 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
-from mesh.green import process
 from mesh.green.client_links import ClientLinks
-from mesh.green.guard import guard
 from mesh.green.holding import Holding
 from mesh.green.link import BATCH, Link
+from mesh.green.loop import loop_here
+from mesh.transport import native, process
+from mesh.transport.watchdog import watchdog
 
 FAIR: Final = 0.01
 """Seconds of messages and their callers after which the rest of the loop gets its turn."""
@@ -38,7 +39,7 @@ GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
 LOOK: Final = 0.09
-"""Seconds between two looks of the guard, at the least, at a loop that is blocked, or waits."""
+"""Seconds between two looks of the watchdog, at the least, at a loop that is blocked, or waits."""
 
 
 class Caller(ClientLinks):
@@ -56,7 +57,7 @@ class Caller(ClientLinks):
         base = process.new_base()
         session = ClientSession([], base, random.random, heartbeat, max_message, max_elements, encode)
         ClientLinks.__init__(self, hub, session, max_message)
-        self.thread = process.get_ident()
+        self.thread = native.get_ident()
         self.home = process.presence()
         self.turn = monotonic()
         self.patience = GRACE if heartbeat is None else min(GRACE, heartbeat / 4)
@@ -70,7 +71,7 @@ class Caller(ClientLinks):
         self._check_due = False
         process.remember(self)
         if heartbeat is not None:
-            guard.watch(self)
+            watchdog.watch(self)
         try:
             self.set_endpoints(endpoints)
         except Exception:
@@ -87,7 +88,7 @@ class Caller(ClientLinks):
         if self.closed:
             return
         self.closed = True
-        guard.forget(self)
+        watchdog.forget(self)
         for timer in (self._timer, self._later, self._follower):
             if timer is not None and self._loop_lives():
                 timer.stop()
@@ -157,7 +158,7 @@ class Caller(ClientLinks):
 
     def next_items(self, call: Call, timeout: float | None) -> bool:
         """Wait until a stream has an item, or its end; False at the end."""
-        if process.get_ident() != self.thread:
+        if native.get_ident() != self.thread:
             raise RuntimeError("this stream belongs to another thread; call the method in the one that reads")
         while True:
             with self.lock:
@@ -184,7 +185,7 @@ class Caller(ClientLinks):
 
     def give_up(self, call: Call) -> None:
         """Nobody wants the answer of this call; its server is told. From any greenlet or thread."""
-        if process.get_ident() != self.thread:
+        if native.get_ident() != self.thread:
             self.drop(call)
             return
         with self.lock:
@@ -196,7 +197,7 @@ class Caller(ClientLinks):
         if self.closed or not self._loop_lives():
             return
         # A finalizer may have interrupted whoever holds the lock.
-        if process.get_ident() == self.thread and self.lock.acquire(False):
+        if native.get_ident() == self.thread and self.lock.acquire(False):
             try:
                 self._cancel(call)
             finally:
@@ -214,7 +215,7 @@ class Caller(ClientLinks):
             out[0].transmit(out[1])  # type: ignore[attr-defined]
 
     def _cancel_dropped(self) -> None:
-        """Under the lock, from the loop or from the guard."""
+        """Under the lock, from the loop or from the watchdog."""
         while self._dropped:
             self._cancel(self._dropped.pop())
 
@@ -253,7 +254,7 @@ class Caller(ClientLinks):
                         count = count or link.receive(now, most)
                 if count:
                     link.spin.came()
-                # Whom the guard or a broken connection has woken may send, too.
+                # Whom the watchdog or a broken connection has woken may send, too.
                 woken = len(self.session.woken)
                 count += woken
                 self._wake_holding(woken, now)
@@ -294,7 +295,7 @@ class Caller(ClientLinks):
         """Switch to whom an answer has come."""
         session, holding = self.session, self._holding
         while session.woken:
-            with self.lock:  # the guard may be adding to them
+            with self.lock:  # the watchdog may be adding to them
                 woken, session.woken = session.woken, []
             for call in woken:
                 waiter = call.waiter
@@ -351,7 +352,7 @@ class Caller(ClientLinks):
 
     def tick(self, now: float) -> None:
         """Deadlines, heartbeats and connections that are to be tried again; under the lock, from the loop or
-        from the guard.
+        from the watchdog.
         """
         for link, payload in self.session.on_timer(now):
             link.transmit(payload)  # type: ignore[attr-defined]
@@ -360,7 +361,7 @@ class Caller(ClientLinks):
             link.redial(now)
         self.turn = now
 
-    # The guard's side: another thread, under the lock
+    # The watchdog's side: another thread, under the lock
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, send what waits, give the heartbeats."""
@@ -392,15 +393,15 @@ class Caller(ClientLinks):
         for link, watchers in self._watchers.items():
             link.spin.stop()
             for watcher in watchers:
-                watcher.stop()
+                watcher.close()
         for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
 
     def forked(self) -> None:
         """In the child of a fork: leave the parent's sockets and calls alone."""
-        self.lock = process.allocate_lock()  # the guard may have held it
-        if not self.closed and process.loop_here(self.hub):
+        self.lock = native.allocate_lock()  # the watchdog may have held it
+        if not self.closed and loop_here(self.hub):
             self._stop_watchers()
         self.closed = True
         self._watchers.clear()

@@ -16,11 +16,12 @@ from gevent.hub import Hub
 from mesh.core.channel import NEVER
 from mesh.core.client_session import ClientSession
 from mesh.errors import LostRemote
-from mesh.green import process, sockets
 from mesh.green.link import Link
-from mesh.green.lookup import LookUp
-from mesh.green.monitoring import MonitorWatcher
-from mesh.green.spin import Spin
+from mesh.green.loop import GeventLoop
+from mesh.transport import native, sockets
+from mesh.transport.lookup import LookUp
+from mesh.transport.monitoring import MonitorWatcher
+from mesh.transport.spin import Spin
 
 FOLLOW: Final = 0.25
 """Seconds between two looks at where a service is, and why it can't be reached, while a call
@@ -38,7 +39,7 @@ class ClientLinks:
     def __init__(self, hub: Hub, session: ClientSession, max_message: int) -> None:
         self.hub = hub
         self.session = session
-        self.lock = process.allocate_lock()
+        self.lock = native.allocate_lock()
         self.closed = False
         self.follow: Callable[[], None] = lambda: None
         self._max_message = max_message
@@ -81,17 +82,16 @@ class ClientLinks:
         with self.lock:
             link = Link(endpoint, weight, self.session, self._max_message)
             self._links.append(link)
-        loop = self.hub.loop
+        loop = GeventLoop(self.hub)
         link.spin = Spin(loop, partial(self._readable, link), partial(self._drain, link))
-        data = loop.io(sockets.descriptor(link.socket), 1)
-        data.start(self._drain, link)
+        data = loop.reader(sockets.descriptor(link.socket), self._drain, link)
         watchers: list[Any] = [data]
         if link.dialer is not None:
             watchers.append(MonitorWatcher(loop, link.dialer.monitor, self._connection_changed, link))
         self._watchers[link] = watchers
 
     def _readable(self, link: Link) -> Any:
-        with self.lock:  # the guard may be at the same socket
+        with self.lock:  # the watchdog may be at the same socket
             return link.readable()
 
     def _retire(self, link: Link) -> None:
@@ -132,7 +132,6 @@ class ClientLinks:
         watchers = self._watchers.pop(link, [])
         if self._loop_lives():
             for watcher in watchers:
-                watcher.stop()
                 watcher.close()
             link.spin.close()
         with self.lock:

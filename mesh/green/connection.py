@@ -16,9 +16,8 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import MeshError
-from mesh.green import process
 from mesh.green.caller import Caller
-from mesh.transport import descriptors
+from mesh.transport import descriptors, native, process
 
 Endpoints = Sequence[tuple[str, int]]
 
@@ -61,14 +60,14 @@ class Connection:
         self._max_elements = max_elements
         self._encode = encode
         self._version = source.refresh(monotonic()) if source else 0
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._callers: dict[Hub, Caller] = {}
         self._closed = False
         process.remember(self)
         finalize(self, _abandon, self._callers).atexit = False
 
     def forked(self) -> None:
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._callers.clear()
 
     def caller(self) -> Caller | None:

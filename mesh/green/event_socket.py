@@ -14,16 +14,16 @@ from typing import Final
 import zmq
 
 from mesh.errors import ConfigError
-from mesh.green import process, sockets
-from mesh.green.lookup import Obstacles, getaddrinfo
 from mesh.green.resolver import Followed
-from mesh.green.sockets import Socket
 from mesh.names.catalog import Catalog
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
+from mesh.transport import native, process, sockets
+from mesh.transport.listener import Listener
+from mesh.transport.lookup import Obstacles, getaddrinfo
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.redialling import Redialling
-from mesh.transport.sockets import Listener
+from mesh.transport.sockets import Socket
 
 log = logging.getLogger("mesh.events")
 
@@ -59,7 +59,7 @@ class EventSocket:
 
     def __init__(self, role: Role, options: Callable[[Socket], None], max_message: int) -> None:
         self.role = role
-        self.lock = process.allocate_lock()
+        self.lock = native.allocate_lock()
         self.bound: list[str] = []
         self.connected: list[str] = []
         self.obstacles = Obstacles(self._in_the_way)
@@ -91,7 +91,7 @@ class EventSocket:
 
     def forked(self) -> None:
         """In the child of a fork: the parent may have held the lock."""
-        self.lock = process.allocate_lock()
+        self.lock = native.allocate_lock()
         self.obstacles = Obstacles(self._in_the_way)
         self._begin_redialling()
 

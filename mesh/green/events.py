@@ -20,9 +20,9 @@ from mesh.core.values import Encode
 from mesh.errors import MeshError, Overloaded, TimeoutExpired
 from mesh.green.event_socket import PUBLISHER, PUSHER
 from mesh.green.outlet import Outlet
-from mesh.green.sockets import MORE, NOBLOCK, Socket
 from mesh.green.watch import LINGER
 from mesh.names.resolver import Target
+from mesh.transport.sockets import MORE, NOBLOCK, Socket
 
 DEFAULT_TIMEOUT: Final = 30.0
 EVENTS_QUEUED: Final = 1_000

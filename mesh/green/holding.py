@@ -21,12 +21,12 @@ REST: Final = 1.0
 """Seconds for which no call waits for any other, where greenlets that were not known were slow, so many
 times after each other."""
 STUCK: Final = 0.05
-"""Seconds after which the guard sends what waits."""
+"""Seconds after which the watchdog sends what waits."""
 
 
 class Holding:
-    """guarded: the guard looks after what is held; without it nothing is. on: calls wait now. since: when the
-    oldest of them came.
+    """guarded: the watchdog looks after what is held; without it nothing is. on: calls wait now. since: when
+    the oldest of them came.
     """
 
     __slots__ = ("_from", "_laden", "_slow", "_strikes", "on", "since")

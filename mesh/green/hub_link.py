@@ -1,6 +1,6 @@
 """A worker's connection to one hub: a DEALER that carries a registration and its calls.
 
-Every method runs under its owner's lock, from its loop or from the guard; none of them switches
+Every method runs under its owner's lock, from its loop or from the watchdog; none of them switches
 to another greenlet. What a frame means is the registration's and the session's matter.
 """
 
@@ -17,16 +17,16 @@ import zmq
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER, Ids
 from mesh.core.hub_calls import HubCalls, Session
+from mesh.core.outbox import Outbox
 from mesh.core.redial import Redial
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
-from mesh.green import process, sockets
-from mesh.green.lookup import Obstacles
-from mesh.green.outbox import Outbox
-from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport import process, sockets
 from mesh.transport.dialer import Change, Dialer
+from mesh.transport.lookup import Obstacles
+from mesh.transport.sockets import MORE, NOBLOCK
 
 RETRY: Final = 0.01
 NOTICE: Final = 3.0

@@ -14,9 +14,10 @@ from mesh.core.hub_calls import Session
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
-from mesh.green import sockets
 from mesh.green.hub_link import HubLink
-from mesh.green.monitoring import MonitorWatcher
+from mesh.transport import sockets
+from mesh.transport.loop import Loop, Watcher
+from mesh.transport.monitoring import MonitorWatcher
 
 
 class HubLinks:
@@ -33,10 +34,10 @@ class HubLinks:
         self._max_message = max_message
         self._taken = taken
         self._links: dict[int, HubLink] = {}
-        self._watchers: dict[HubLink, list[Any]] = {}
+        self._watchers: dict[HubLink, list[Watcher | MonitorWatcher]] = {}
         self.holding = False
         self.held_since = NEVER
-        self._loop: Any = None
+        self._loop: Loop | None = None
         self._drain: Callable[[], None] = lambda: None
 
     def __bool__(self) -> bool:
@@ -55,17 +56,17 @@ class HubLinks:
         link = HubLink(number, endpoint, registration, self._session, self._max_message, self._taken)
         self._links[number] = link
         if self._loop is not None:
-            self._loop.run_callback_threadsafe(self._watch, link)
+            self._loop.call_soon_threadsafe(self._watch, link)
 
-    def start(self, loop: Any, drain: Callable[[], None]) -> None:
+    def start(self, loop: Loop, drain: Callable[[], None]) -> None:
         """Serve in this loop. drain: called where something may have come."""
         self._loop, self._drain = loop, drain
         for link in self._links.values():
             self._watch(link)
 
     def _watch(self, link: HubLink) -> None:
-        data = self._loop.io(sockets.descriptor(link.socket), 1)
-        data.start(self._drain)
+        assert self._loop is not None
+        data = self._loop.reader(sockets.descriptor(link.socket), self._drain)
         monitor = MonitorWatcher(self._loop, link.dialer.monitor, self._connection_changed, link)
         self._watchers[link] = [data, monitor]
 
@@ -86,7 +87,6 @@ class HubLinks:
 
     def _unwatch(self, link: HubLink) -> None:
         for watcher in self._watchers.pop(link, ()):
-            watcher.stop()
             watcher.close()
 
     def stop_watchers(self) -> None:

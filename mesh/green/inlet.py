@@ -22,17 +22,18 @@ from gevent.pool import Pool
 from mesh.core import events, settings
 from mesh.core.dropped import Dropped
 from mesh.core.events import Handlers
+from mesh.core.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.core.methods import expected_of
+from mesh.core.unfinished import Running, in_words
 from mesh.errors import ConfigError, WireError
-from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
+from mesh.green.forked_handler import handler_ended
 from mesh.green.life import Life
-from mesh.green.log import Limiter, in_short, tell_left_out, trace_of
-from mesh.green.monitoring import MonitorWatcher
-from mesh.green.sockets import NOBLOCK, Socket
-from mesh.green.unfinished import Running, in_words
+from mesh.green.loop import GeventLoop, loop_here
 from mesh.names.resolver import Target
-from mesh.transport import dialer
+from mesh.transport import dialer, process, sockets
+from mesh.transport.monitoring import MonitorWatcher
+from mesh.transport.sockets import NOBLOCK, Socket
 
 FAIR: Final = 0.01
 """Seconds of handlers after which the rest of the loop gets its turn."""
@@ -98,7 +99,7 @@ class Inlet(Life):
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._ends.forked()
-        if process.loop_here(self._hub):
+        if loop_here(self._hub):
             self._stop_watchers()
         self._watchers = []
         Life.forked(self)
@@ -136,7 +137,7 @@ class Inlet(Life):
         loop = self._hub.loop
         self._pool = Pool(self._pool_size) if self._pool_size > 1 else None
         readable = loop.io(sockets.descriptor(self._ends.socket), 1)
-        monitor = MonitorWatcher(loop, self._monitor, self._connection_changed)
+        monitor = MonitorWatcher(GeventLoop(self._hub), self._monitor, self._connection_changed)
         pulse = loop.timer(PULSE, PULSE)
         pulse.start(self._pulse)
         self._watchers = [readable, pulse, monitor]
@@ -181,7 +182,6 @@ class Inlet(Life):
     def _stop_watchers(self) -> None:
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
-            watcher.stop()
             watcher.close()
 
     def __repr__(self) -> str:
@@ -273,7 +273,7 @@ class Inlet(Life):
             contextvars.Context().run(_carry_out, name, function, args, kwargs)
         except BaseException as exc:
             if process.generation() != self._generation:
-                process.handler_ended(exc, self._in_main)
+                handler_ended(exc, self._in_main)
                 return
             given_up = self._stopping and isinstance(exc, gevent.GreenletExit)
             if given_up or (isinstance(exc, KeyboardInterrupt) and process.in_main_thread()):
@@ -287,7 +287,7 @@ class Inlet(Life):
         finally:
             del self._handling[me]
         if process.generation() != self._generation:
-            process.handler_ended(None, self._in_main)
+            handler_ended(None, self._in_main)
 
     def _drop(self, what: str, detail: str) -> None:
         self._dropped.add(what, detail)

@@ -20,11 +20,11 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from mesh.core import settings
+from mesh.core.unfinished import Running, in_words
 from mesh.errors import MeshError
-from mesh.green import process
+from mesh.green.loop import in_gevent
 from mesh.green.threads import Box, in_own_loop
-from mesh.green.unfinished import Running, in_words
-from mesh.transport import descriptors
+from mesh.transport import descriptors, process
 from mesh.transport.signals import signals as process_signals
 
 STOP: float = 30.0
@@ -112,7 +112,7 @@ class Life:
         self._require_loop()
         self._claim()
         started = Box()
-        if process.in_gevent():
+        if in_gevent():
             gevent.spawn(self._live, started).rawlink(lambda _: self._ended.release())
             gevent.sleep(0)
         else:
@@ -124,7 +124,7 @@ class Life:
     @staticmethod
     def _require_loop() -> None:
         """Raise MeshError where the event loop that this is to live in can't be made."""
-        if get_hub_if_exists() is None or not process.in_gevent():
+        if get_hub_if_exists() is None or not in_gevent():
             descriptors.require(descriptors.LOOP)
 
     def _claim(self) -> None:

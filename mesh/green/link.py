@@ -21,10 +21,10 @@ from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
 from mesh.core.redial import Redial
 from mesh.errors import WireError
-from mesh.green import process, sockets
-from mesh.green.sockets import MORE, NOBLOCK
-from mesh.green.spin import Spin
+from mesh.transport import process, sockets
 from mesh.transport.dialer import Change, Dialer
+from mesh.transport.sockets import MORE, NOBLOCK
+from mesh.transport.spin import Spin
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""

@@ -22,13 +22,13 @@ from mesh.core.dropped import Dropped
 from mesh.core.events import Packer
 from mesh.core.values import Encode
 from mesh.errors import MeshError
-from mesh.green import process, sockets
 from mesh.green.event_socket import EventSocket, Role
-from mesh.green.sockets import NOBLOCK, Socket
 from mesh.green.threads import loop_thread
 from mesh.green.watch import LINGER, Waiter, Watch
 from mesh.names.resolver import Target
+from mesh.transport import process, sockets
 from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.sockets import NOBLOCK, Socket
 
 MAX_INCOMING: Final = 4_096
 """Bytes of what a receiver may send, which are subscriptions."""

@@ -12,8 +12,8 @@ from greenlet import getcurrent
 
 from mesh.core import settings
 from mesh.errors import LostRemote, MeshError, TimeoutExpired
-from mesh.green import process
 from mesh.green.threads import Box, loop_thread
+from mesh.transport import native, process
 
 LOOK_EVERY: Final = 0.002
 LOOK_FOR: Final = 1e-6
@@ -36,7 +36,7 @@ class Pending:
     def __init__(self, greenlet: gevent.Greenlet[..., Any], limit: float | None) -> None:
         self._greenlet = greenlet
         self._limit = limit
-        self._thread = process.get_ident()
+        self._thread = native.get_ident()
         self._generation = process.generation()
 
     def done(self) -> bool:
@@ -46,7 +46,7 @@ class Pending:
         nothing but ask would never hear of the answer.
         """
         hub = get_hub_if_exists()
-        here = process.get_ident() == self._thread and hub is not None
+        here = native.get_ident() == self._thread and hub is not None
         if here and not self._greenlet.ready() and getcurrent() is not hub:
             gevent.sleep(LOOK_FOR)
         return bool(self._greenlet.ready())
@@ -58,7 +58,7 @@ class Pending:
         """
         settings.seconds("timeout", timeout, none=True)
         _check_process(self._generation)
-        if process.get_ident() != self._thread:
+        if native.get_ident() != self._thread:
             timeout = self._limit if timeout is None else timeout
             self._join_from_elsewhere(timeout)
         elif not self._greenlet.ready():
@@ -75,7 +75,7 @@ class Pending:
     def _join_from_elsewhere(self, limit: float | None) -> None:
         """Another thread waits for the one that made the call, whose loop has to turn for it."""
         end = None if limit is None else monotonic() + limit
-        pause = gevent.sleep if get_hub_if_exists() is not None else process.sleep
+        pause = gevent.sleep if get_hub_if_exists() is not None else native.sleep
         while not self._greenlet.ready() and (end is None or monotonic() < end):
             pause(LOOK_EVERY)
 

@@ -1,6 +1,6 @@
 """The ROUTER socket of a server in its event loop: frames in and out, timer, lost peers.
 
-The lock lets the guard do the same from its thread while a handler blocks the loop. Handlers
+The lock lets the watchdog do the same from its thread while a handler blocks the loop. Handlers
 are begun only from the loop, and nothing here switches greenlets under the lock.
 """
 
@@ -22,12 +22,13 @@ from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
 from mesh.core.values import Encode
-from mesh.green import process, sockets
-from mesh.green.guard import guard
 from mesh.green.hub_links import HubLinks
-from mesh.green.monitoring import MonitorWatcher
+from mesh.green.loop import GeventLoop, loop_here
 from mesh.green.router import Router
+from mesh.transport import native, process, sockets
 from mesh.transport.ipc import Access
+from mesh.transport.monitoring import MonitorWatcher
+from mesh.transport.watchdog import watchdog
 
 BATCH: Final = 64
 FAIR: Final = 0.01
@@ -39,9 +40,9 @@ STILL: Final = 0.05
 """Seconds without a turn after which the loop counts as one that stood still."""
 MIN_PATIENCE: Final = 0.05
 MAX_PATIENCE: Final = 2.5
-"""Seconds for which a loop may stand still before the guard stands in for it."""
+"""Seconds for which a loop may stand still before the watchdog stands in for it."""
 STUCK: Final = 0.05
-"""Seconds after which the guard sends what waits behind a handler."""
+"""Seconds after which the watchdog sends what waits behind a handler."""
 READ: Final = 0.25
 """Seconds for callers to read the last answers: libzmq throws away what a client has received and not
 read yet when the connection ends."""
@@ -59,7 +60,7 @@ class Port:
         self, name: str, heartbeat: float | None, limits: Limits, encode: Encode | None = None
     ) -> None:
         self.session = ServerSession(process.new_base(), heartbeat, limits, name, encode)
-        self.lock = process.allocate_lock()
+        self.lock = native.allocate_lock()
         self.thread = 0
         self.turn = monotonic()
         self.closed = False
@@ -113,7 +114,7 @@ class Port:
         self._has_hubs = True
         self._beat = min(self._beat, registration.heartbeat)
         if self._hub is not None:
-            guard.watch(self)
+            watchdog.watch(self)
 
     def offer(self, capacity: int) -> None:
         """Tell the hubs how many calls may come at once; from the loop."""
@@ -128,7 +129,7 @@ class Port:
         was given up.
         """
         self._hub, self._dispatch, self._resume = hub, dispatch, resume
-        self.thread = process.get_ident()
+        self.thread = native.get_ident()
         self.turn = monotonic()
         loop = hub.loop
         self._set_pace()
@@ -137,8 +138,8 @@ class Port:
         if self.router is not None:
             self._watch_router()
         loop.run_callback(self._drain)
-        self.hubs.start(loop, self._drain)
-        guard.watch(self)
+        self.hubs.start(GeventLoop(hub), self._drain)
+        watchdog.watch(self)
 
     def _watch_router(self) -> None:
         router, hub = self.router, self._hub
@@ -146,7 +147,7 @@ class Port:
             return
         data = hub.loop.io(sockets.descriptor(router.socket), 1)
         data.start(self._drain)
-        self._watchers += [data, MonitorWatcher(hub.loop, router.monitor, self._connection_broke)]
+        self._watchers += [data, MonitorWatcher(GeventLoop(hub), router.monitor, self._connection_broke)]
         self._check_soon()
 
     def close(self, linger_ms: int) -> None:
@@ -154,7 +155,7 @@ class Port:
         if self.closed:
             return
         self.closed = True
-        guard.forget(self)
+        watchdog.forget(self)
         self._stop_watchers()
         with self.lock:
             self.hubs.close(linger_ms)
@@ -164,7 +165,6 @@ class Port:
     def _stop_watchers(self) -> None:
         self.hubs.stop_watchers()
         for watcher in self._watchers:
-            watcher.stop()
             watcher.close()
         for timer in (self._timer, self._prober, self._pulser):
             if timer is not None:
@@ -179,10 +179,10 @@ class Port:
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone."""
         self.closed = True
-        self.lock = process.allocate_lock()  # the guard may have held it
+        self.lock = native.allocate_lock()  # the watchdog may have held it
         for call in self.session.open_calls():
             call.given_up = True  # whoever waits for it hears from the parent
-        if process.loop_here(self._hub):
+        if loop_here(self._hub):
             self._stop_watchers()
         self._forget_watchers()
         self.hubs.forked(self.lock)
@@ -412,14 +412,14 @@ class Port:
         self._check_soon()
 
     def _pulse(self) -> None:
-        """A sign of life for the guard, and at most once a second a line on what was dropped."""
+        """A sign of life for the watchdog, and at most once a second a line on what was dropped."""
         self.turn = now = monotonic()
         self._set_pace()
         news = self.session.dropped.news(now)
         if news:
             log.warning("%s: dropped %s", self._name, news)
 
-    # The guard's side: another thread, under the lock
+    # The watchdog's side: another thread, under the lock
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""

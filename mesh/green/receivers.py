@@ -13,8 +13,8 @@ from mesh.core.events import Topic, prefixes_of
 from mesh.green.event_socket import PULLER, SUBSCRIBER
 from mesh.green.events import EVENTS_QUEUED, JOBS_QUEUED
 from mesh.green.inlet import Inlet
-from mesh.green.sockets import Socket
 from mesh.names.resolver import Target
+from mesh.transport.sockets import Socket
 
 
 class Subscriber(Inlet):

@@ -1,6 +1,6 @@
 """The ROUTER socket of a server: messages in and out, and what waits for peers that do not read.
 
-Runs under the lock of its port, in its loop or from the guard; switches no greenlets. What an
+Runs under the lock of its port, in its loop or from the watchdog; switches no greenlets. What an
 event means is the session's matter.
 """
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import zmq
 
+from mesh.core.outbox import Outbox
 from mesh.core.server_session import Peer, ServerSession
-from mesh.green import process, sockets
-from mesh.green.outbox import Outbox
-from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport import process, sockets
 from mesh.transport.peers import Peers
+from mesh.transport.sockets import MORE, NOBLOCK
 
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""

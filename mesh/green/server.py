@@ -12,20 +12,20 @@ import gevent
 
 from mesh.core import settings
 from mesh.core.channel import NEVER
+from mesh.core.log import tell_left_out
 from mesh.core.methods import MethodTable
 from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_session import Limits
+from mesh.core.unfinished import Running, in_words
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
-from mesh.green.identity import myself
 from mesh.green.life import Life
-from mesh.green.log import tell_left_out
 from mesh.green.port import Port
-from mesh.green.registering import check_registration
-from mesh.green.unfinished import Running, in_words
 from mesh.green.workers import Workers
 from mesh.names.endpoints import check_endpoint
+from mesh.transport.identity import myself
 from mesh.transport.ipc import MODE_RULE, Access, is_mode, path_of
+from mesh.transport.registering import check_registration
 
 log = logging.getLogger("mesh.server")
 

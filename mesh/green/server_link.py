@@ -12,12 +12,12 @@ from typing import Final
 import zmq
 
 from mesh.core.carried import Carried, Lane
+from mesh.core.outbox import Outbox
 from mesh.core.redial import Redial
 from mesh.core.sidecar import SidecarSession, ToServer
-from mesh.green import process, sockets
-from mesh.green.outbox import Outbox
-from mesh.green.sockets import MORE, NOBLOCK
+from mesh.transport import process, sockets
 from mesh.transport.dialer import Dialer
+from mesh.transport.sockets import MORE, NOBLOCK
 
 BATCH: Final = 256
 SENT: Final = 100

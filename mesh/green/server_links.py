@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from mesh.core.carried import Lane
 from mesh.core.channel import NEVER
+from mesh.core.outbox import MAX_BYTES
 from mesh.core.sidecar import MAX_UNHEARD, SidecarSession
-from mesh.green import sockets
-from mesh.green.monitoring import MonitorWatcher
-from mesh.green.outbox import MAX_BYTES
 from mesh.green.server_link import ServerLink
+from mesh.transport import sockets
 from mesh.transport.dialer import Change
+from mesh.transport.loop import Loop, Watcher
+from mesh.transport.monitoring import MonitorWatcher
 
 RETRY: Final = 0.01
 MAX_KEPT: Final = MAX_UNHEARD + MAX_BYTES
@@ -33,8 +34,8 @@ class ServerLinks:
         self._lock = lock
         self._hand = hand
         self._max_message = max_message
-        self._watchers: dict[ServerLink, list[Any]] = {}
-        self._loop: Any = None
+        self._watchers: dict[ServerLink, list[Watcher | MonitorWatcher]] = {}
+        self._loop: Loop | None = None
         self._work: Callable[[], None] = lambda: None
         lane = session.lanes[0]
         first = ServerLink(session, lane, hand, max_message)
@@ -44,15 +45,15 @@ class ServerLinks:
 
     # Life
 
-    def start(self, loop: Any, work: Callable[[], None]) -> None:
+    def start(self, loop: Loop, work: Callable[[], None]) -> None:
         """Serve in this loop. work: called where something may have come."""
         self._loop, self._work = loop, work
         for lane, link in self._links.items():
             self._watch(lane, link)
 
     def _watch(self, lane: Lane, link: ServerLink) -> None:
-        data = self._loop.io(sockets.descriptor(link.socket), 1)
-        data.start(self._readable, link)
+        assert self._loop is not None
+        data = self._loop.reader(sockets.descriptor(link.socket), self._readable, link)
         monitor = MonitorWatcher(self._loop, link.dialer.monitor, self._connection_changed, lane, link)
         self._watchers[link] = [data, monitor]
 
@@ -70,7 +71,6 @@ class ServerLinks:
 
     def _unwatch(self, link: ServerLink) -> None:
         for watcher in self._watchers.pop(link, ()):
-            watcher.stop()
             watcher.close()
 
     def forked(self, lock: Any) -> None:

@@ -18,17 +18,18 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.health import Health
 from mesh.core.registration import LOST_AFTER, VERSIONS, Registration
 from mesh.core.sidecar import SidecarSession
+from mesh.core.unfinished import Running, in_words
 from mesh.errors import ConfigError
-from mesh.green import process
 from mesh.green.hub_links import HubLinks
-from mesh.green.identity import myself
 from mesh.green.life import Life
-from mesh.green.lookup import Obstacles
-from mesh.green.registering import check_registration
+from mesh.green.loop import GeventLoop, loop_here
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
-from mesh.green.unfinished import Running, in_words
 from mesh.names.endpoints import check_endpoint
+from mesh.transport import native, process
+from mesh.transport.identity import myself
+from mesh.transport.lookup import Obstacles
+from mesh.transport.registering import check_registration
 
 DEFAULT_CAPACITY: Final = 1_000
 """Calls at once that a hub may give: an old server would take any number."""
@@ -83,7 +84,7 @@ class Sidecar(Life):
         self.endpoint = endpoint
         health = Health(process.new_base(), heartbeat)
         self._session = SidecarSession(process.new_base(), endpoint, health, capacity, max_elements)
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._server = ServerLinks(self._session, self._lock, self._answer, max_message)
         self._hubs = HubLinks(self._session, self._lock, max_message)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
@@ -102,10 +103,10 @@ class Sidecar(Life):
 
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
-        if process.loop_here(self._hub):
+        if loop_here(self._hub):
             self._stop_watchers()
         self._closed = True
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._hubs.forked(self._lock)
         self._server.forked(self._lock)
         Life.forked(self)
@@ -118,8 +119,9 @@ class Sidecar(Life):
         log.info("%s: asking the server at %s whether it is well", self.name, self.endpoint)
         self._later = loop.timer(0.0)
         self._obstacles.look([self.endpoint])
-        self._server.start(loop, self._work)
-        self._hubs.start(loop, self._work)
+        ours = GeventLoop(self._hub)
+        self._server.start(ours, self._work)
+        self._hubs.start(ours, self._work)
 
     def _abandon(self) -> None:
         self._end()

@@ -16,7 +16,7 @@ from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 
-from mesh.green import process
+from mesh.transport import native, process
 
 Outcome = tuple[Any, BaseException | None]
 
@@ -47,7 +47,7 @@ class ThreadPool:
         self._waiting: set[_Task] = set()
         self._threads = 0
         self._busy = 0
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._closed = False
 
     # In the loop

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 import gevent
 from gevent.hub import Hub, get_hub
 
-from mesh.green import process
-from mesh.transport import descriptors
+from mesh.transport import descriptors, native, process
 
 T = TypeVar("T")
 
@@ -24,7 +23,7 @@ class Box:
     __slots__ = ("_done", "error", "greenlet", "value")
 
     def __init__(self) -> None:
-        self._done = process.allocate_lock()
+        self._done = native.allocate_lock()
         self._done.acquire()
         self.value: Any = None
         self.error: BaseException | None = None
@@ -75,12 +74,12 @@ class LoopThread:
     """One native thread that turns an event loop for the others."""
 
     def __init__(self) -> None:
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._hub: Hub | None = None
         process.remember(self)
 
     def forked(self) -> None:
-        self._lock = process.allocate_lock()
+        self._lock = native.allocate_lock()
         self._hub = None
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Box:

@@ -16,11 +16,11 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from mesh.errors import MeshError
-from mesh.green import process, sockets
-from mesh.green.monitoring import MonitorWatcher
-from mesh.green.sockets import Socket
-from mesh.transport import dialer
+from mesh.green.loop import GeventLoop
+from mesh.transport import dialer, native, process, sockets
+from mesh.transport.monitoring import MonitorWatcher
 from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.sockets import Socket
 
 PULSE: Final = 1.0
 """Seconds between two looks at the registry and at what was dropped."""
@@ -53,7 +53,7 @@ class Waiter:
         self.succeeded = False
         self.error: MeshError | None = None
         self._hub = get_hub_if_exists()
-        self._done: Any = process.allocate_lock()
+        self._done: Any = native.allocate_lock()
         if self._hub is None:
             self._done.acquire()
         else:
@@ -122,7 +122,7 @@ class Watch:
         self._loop = loop = get_hub().loop
         data = loop.io(sockets.descriptor(self._socket), 1)
         data.start(self._readable)
-        monitor = MonitorWatcher(loop, self._monitor, self._monitored)
+        monitor = MonitorWatcher(GeventLoop(get_hub()), self._monitor, self._monitored)
         pulse = loop.timer(PULSE, PULSE)
         pulse.start(self._pulse)
         self._watchers = [data, pulse, monitor]
@@ -134,7 +134,6 @@ class Watch:
         """Close the socket; `gone` is woken when libzmq has let go of it."""
         self._gone = gone
         for watcher in self._watchers[:-1]:
-            watcher.stop()
             watcher.close()
         del self._watchers[:-1]
         self._socket.close(linger_ms)
@@ -162,7 +161,6 @@ class Watch:
 
     def _stopped(self) -> None:
         for watcher in self._watchers:
-            watcher.stop()
             watcher.close()
         self._watchers.clear()
         self._monitor.close()

@@ -20,13 +20,14 @@ import greenlet
 from gevent.event import Event
 from gevent.hub import Hub
 
+from mesh.core.log import Limiter, in_short, raised_in, trace_of
 from mesh.core.methods import MethodTable, expected_of, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.errors import name_of
-from mesh.green import process
-from mesh.green.log import Limiter, in_short, raised_in, trace_of
+from mesh.green.forked_handler import handler_ended
 from mesh.green.port import FAIR, Port
 from mesh.green.thread_pool import Outcome, ThreadPool
+from mesh.transport import process
 
 LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
@@ -224,7 +225,7 @@ class Workers:
                 with self._port.lock:
                     self._port.freed(call)
         if call.given_up and process.generation() != self._generation:
-            process.handler_ended(None, self._in_main)
+            handler_ended(None, self._in_main)
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
@@ -247,7 +248,7 @@ class Workers:
                 self._answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
             if process.generation() != self._generation:
-                process.handler_ended(exc, self._in_main)
+                handler_ended(exc, self._in_main)
                 return
             self._fail(call, exc)
             if _ends_process(exc):

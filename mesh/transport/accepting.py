@@ -24,7 +24,7 @@ from _socket import SO_ACCEPTCONN, SOL_SOCKET
 from contextlib import closing, suppress
 from typing import Any, Final, NamedTuple
 
-from mesh.transport import descriptors, sockets
+from mesh.transport import descriptors, listener
 from mesh.transport.connection import copy_of
 
 ROOM: Final = 32
@@ -60,7 +60,7 @@ class Accepting:
     def look(self) -> bool:
         """Stop, or go on, where it is time to; whether that has changed. To be called ten times a second."""
         free = descriptors.free(ROOM if self.stopped else descriptors.MARGIN)
-        if self._version != sockets.version and free:
+        if self._version != listener.version and free:
             self._find()
         stopped = free < (ROOM if self.stopped else descriptors.MARGIN)
         if not stopped and not self.stopped:
@@ -72,8 +72,8 @@ class Accepting:
 
     def _find(self) -> None:
         """While there are descriptors for it: at the limit it is too late."""
-        with sockets.lock:
-            version, addresses = sockets.version, sockets.addresses()
+        with listener.lock:
+            version, addresses = listener.version, listener.addresses()
         self._watched = _watched(addresses)
         # libzmq's thread begins to wait for what listens a moment after it was bound.
         if len(self._watched) >= len(addresses):
@@ -83,9 +83,9 @@ class Accepting:
         """Have libzmq wait for these at whatever of ours listens; whether anything does."""
         control = getattr(ctypes.CDLL(None), "epoll_ctl", None)
         found = False
-        with sockets.lock:
+        with listener.lock:
             # Under the lock none leaves its endpoint; what was known before one did may be another's.
-            if control is None or self._version != sockets.version:
+            if control is None or self._version != listener.version:
                 return False
             for one in self._watched:
                 event = ctypes.create_string_buffer(_EVENT.pack(events, one.data))

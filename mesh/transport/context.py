@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 
 from mesh.transport import descriptors
-from mesh.transport.sockets import Listener
+from mesh.transport.listener import Listener
 
 
 class Context(zmq.Context[Listener]):

@@ -1,24 +1,32 @@
-"""What native threads wait by, whatever gevent has patched."""
+"""What native threads wait by, and how they begin: the system's own, whatever gevent has patched."""
 
 from __future__ import annotations
 
-import _thread
+import importlib
 import sys
-import time
-from typing import Any
+from typing import Any, Final
 
 
-def reentrant_lock() -> Any:
-    """A lock of the system's own; that of a program which gevent has patched would switch greenlets.
-
-    The thread that has it may take it again, as a finalizer does that interrupts it.
-    """
+def original(module: str, name: str) -> Any:
+    """What a module of the standard library has had under a name before gevent patched it, if it has."""
     monkey = sys.modules.get("gevent.monkey")
-    make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
-    return make()
+    if monkey is not None:
+        return monkey.get_original(module, name)
+    return getattr(importlib.import_module(module), name)
 
 
-def sleep(seconds: float) -> None:
-    """Keep this native thread still, and switch to no other greenlet."""
+def is_patched(module: str) -> bool:
+    """Whether gevent has patched this module of the standard library."""
     monkey = sys.modules.get("gevent.monkey")
-    (time.sleep if monkey is None else monkey.get_original("time", "sleep"))(seconds)
+    return monkey is not None and bool(monkey.is_module_patched(module))
+
+
+# Bound when this is first imported: what gevent patches later, these stay as they are.
+allocate_lock: Final = original("_thread", "allocate_lock")
+reentrant_lock: Final = original("_thread", "RLock")
+"""A lock which the thread that has it may take again, as a finalizer does that interrupts it."""
+get_ident: Final = original("_thread", "get_ident")
+start_new_thread: Final = original("_thread", "start_new_thread")
+sleep: Final = original("time", "sleep")
+"""Keeps this native thread still, and switches to no greenlet."""
+getaddrinfo: Final = original("socket", "getaddrinfo")

@@ -1,119 +1,109 @@
-"""A ZeroMQ socket that looks after the files of the ipc paths that it binds.
-
-libzmq (4.3.5) takes away whatever is at a path when it binds, leaves its own file behind at the end, and
-lets in whomever the umask does.
-"""
+"""How the sockets of mesh are set up, and the quickest way to send and receive on them."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
-from weakref import WeakSet
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 import zmq
+from zmq import backend
 
-from mesh.transport import descriptors, ipc, native
-from mesh.transport.ipc import Access, OwnFile
+from mesh.errors import ConfigError
+from mesh.transport import handshake, ipc, process
+from mesh.transport.ipc import Access
+from mesh.transport.listener import Listener
+
+NOBLOCK: Final = int(zmq.NOBLOCK)
+MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+SILENT_MS: Final = 6_000
+"""Milliseconds after which TCP gives up a host or network that says nothing, or takes nothing: also one whose
+window stays shut for so long, which a program that reads has open again at once."""
+BACKLOG: Final = 4_096
+"""Connections that may wait to be accepted; after a restart all peers come at once."""
+RECONNECT_MS: Final = 50
+RECONNECT_MAX_MS: Final = 1_000
+
+Socket = zmq.Socket[bytes]
+Send = Callable[..., None]
 
 
-class Listener(zmq.Socket[bytes]):
-    """Bind it by `listen`. Its files are gone when it has left their endpoints, or is closed.
+def open_socket(kind: int, max_message: int) -> Listener:
+    """A plain socket with the options that every socket of mesh has."""
+    socket = process.context().socket(kind)
+    socket.set(zmq.LINGER, 0)
+    # Not ZMTP's heartbeats: when theirs falls due on a connection that ended while its messages
+    # waited to be read, libzmq 4.3.5 aborts the process (stream_engine_base.cpp, `!_io_error`).
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, 2)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, 2)
+    socket.set(zmq.TCP_MAXRT, SILENT_MS)
+    socket.set(zmq.BACKLOG, BACKLOG)
+    handshake.bound(socket)
+    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    # A margin, so that a message over the limit gets an answer and only a far larger one
+    # costs its sender the connection.
+    socket.set(zmq.MAXMSGSIZE, max_message + max_message // 4 + 65_536)
+    return socket
 
-    listening: the endpoints that it has bound, as they were given, and the real ones.
+
+def sender(socket: Socket) -> Send:
+    """`socket.send` of a plain socket, past the wrapper that costs half of it."""
+    return partial(backend.Socket.send, socket)
+
+
+def receiver(socket: Socket) -> Callable[..., Any]:
+    return partial(backend.Socket.recv, socket)
+
+
+def readable(socket: Socket) -> Callable[[], Any]:
+    """A function that tells whether a message can be received now.
+
+    It makes libzmq look at what has happened meanwhile, which the descriptor alone does not
+    tell after a send.
     """
-
-    listening: dict[str, str]
-    _files: dict[str, OwnFile]
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.listening = {}
-        self._files = {}
-        zmq.Socket.__init__(self, *args, **options)
-
-    def listen(self, endpoint: str, access: Access | None = None) -> str:
-        """Bind it, in place of a file that nobody listens at; gives the real endpoint.
-
-        access: who may connect to the path of an endpoint that has one. Raises OSError, zmq.ZMQError, and
-        ConfigError that says what stands in the way.
-        """
-        descriptors.require(descriptors.BIND)
-        with descriptors.told():
-            real = self._listen(endpoint, access)
-        with lock:
-            self.listening[endpoint] = real
-            _bound.add(self)
-            _changed()
-        return real
-
-    def _listen(self, endpoint: str, access: Access | None) -> str:
-        path = ipc.path_of(endpoint)
-        if not path:
-            self.bind(endpoint)
-            return self.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        # libzmq's own would be open to whom the umask lets in until somebody changes its mode.
-        descriptor = ipc.listen(path, access or Access(), int(self.get(zmq.BACKLOG))).detach()
-        file = OwnFile(path)
-        try:
-            self.set(zmq.USE_FD, descriptor)
-            self.bind(endpoint)
-        except BaseException:
-            os.close(descriptor)
-            file.remove()
-            raise
-        finally:
-            self.set(zmq.USE_FD, -1)
-        self._files[endpoint] = file
-        return endpoint
-
-    def unbind(self, addr: str | bytes) -> None:
-        """Leave an endpoint."""
-        with lock:
-            self.listening.pop(addr if isinstance(addr, str) else addr.decode(), None)
-            _changed()
-            zmq.Socket.unbind(self, addr)
-        if file := self._files.pop(addr if isinstance(addr, str) else addr.decode(), None):
-            file.remove()
-
-    def close(self, linger: int | None = None) -> None:
-        """Leave all endpoints, and close it when `linger` milliseconds are over or all has been sent."""
-        with lock:
-            if self.listening:
-                self.listening = {}
-                _changed()
-            zmq.Socket.close(self, linger)
-        for file in self._files.values():
-            file.remove()
-        self._files = {}
+    return partial(backend.zmq_poll, [(socket, zmq.POLLIN)], 0)
 
 
-_bound: WeakSet[Listener] = WeakSet()
-"""Those of this process that have listened somewhere."""
-lock: Any = native.reentrant_lock()
-"""Held while one leaves its endpoints, and by whoever must not have that happen."""
-version = 0
-"""Counts the changes of what listens."""
+def descriptor(socket: Socket) -> int:
+    """The file descriptor that tells of changes; it is edge-triggered."""
+    return int(socket.get(zmq.FD))
 
 
-def _changed() -> None:
-    global version
-    version += 1
+def attach(socket: Listener, endpoint: str, how: str, access: Access | None = None) -> str:
+    """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong.
+
+    access: who may connect to the path of an ipc endpoint that is bound.
+    """
+    if "[" in endpoint:
+        socket.set(zmq.IPV6, 1)
+    try:
+        if how == "bind":
+            if problem := ipc.bind_problem(endpoint):
+                raise ConfigError(problem)
+            if ipc.is_used(endpoint):
+                raise OSError(errno.EADDRINUSE, "in use")
+            return socket.listen(endpoint, access)
+        socket.connect(endpoint)
+    except (OSError, zmq.ZMQError, ConfigError, TypeError, ValueError) as exc:
+        raise ConfigError(f"can't {how} to {endpoint!r}: {_reason(exc)}") from None
+    return endpoint
 
 
-def _forked() -> None:
-    global lock
-    lock = native.reentrant_lock()
+_HINTS: Final = {
+    errno.EADDRINUSE: "the address is in use already; stop the other program or take another port or path",
+    errno.EADDRNOTAVAIL: "no network interface has that address",
+    errno.EPROTONOSUPPORT: "no such transport; an endpoint looks like tcp://host:port or ipc:///path",
+    errno.EINVAL: "that is no endpoint; one looks like tcp://host:port or ipc:///path",
+    errno.ENODEV: "no such host or network interface",
+    errno.EACCES: "permission denied",
+    errno.ENOENT: "no such directory",
+}
 
 
-os.register_at_fork(after_in_child=_forked)
-
-
-def addresses() -> set[Any]:
-    """Where the sockets of this process listen: (host, port), or the path of ipc."""
-    endpoints = [real for one in list(_bound) for real in list(one.listening.values())]
-    return {_address(real) for real in endpoints}
-
-
-def _address(endpoint: str) -> Any:
-    transport, _, address = endpoint.partition("://")
-    host, _, port = address.rpartition(":")
-    return (host.strip("[]"), int(port)) if transport == "tcp" and port.isdigit() else address
+def _reason(exc: Exception) -> str:
+    return _HINTS.get(getattr(exc, "errno", 0) or 0, str(exc))

@@ -11,9 +11,9 @@ import gevent
 import pytest
 
 from mesh.core.channel import NEVER
-from mesh.green import sockets
 from mesh.green.caller import Caller
 from mesh.green.link import Link
+from mesh.transport import sockets
 from tests.helpers.peers import nobody
 from tests.helpers.raw import RawServer
 

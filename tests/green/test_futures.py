@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 import mesh
-from mesh.green import process
+from mesh.transport import native
 from tests.green.conftest import Connect, Serve
 from tests.helpers.processes import eventually
 
@@ -171,5 +171,5 @@ def test_one_that_is_asked_again_and_again_comes_to_be_done(serve: Serve, connec
     pending = connect(serve({"nap": lambda seconds: gevent.sleep(seconds)})).nap.future(0.1)
     end = time.monotonic() + 20
     while not pending.done() and time.monotonic() < end:
-        process.sleep(0.01)
+        native.sleep(0.01)
     assert pending.done() and pending.result() is None

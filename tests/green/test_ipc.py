@@ -14,10 +14,10 @@ import pytest
 
 import mesh
 from mesh.cli.hub_client import HubClient
-from mesh.green import hub_link, lookup
-from mesh.green.identity import myself
+from mesh.green import hub_link
 from mesh.green.sidecar import Sidecar
-from mesh.transport import ipc
+from mesh.transport import ipc, lookup
+from mesh.transport.identity import myself
 from tests.green.conftest import Connect
 from tests.helpers.processes import eventually
 from tests.helpers.users import open_folder, unprivileged

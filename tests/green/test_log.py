@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import mesh
-from mesh.green.log import EVERY, MAX_STACK, MAX_TEXT
+from mesh.core.log import EVERY, MAX_STACK, MAX_TEXT
 from tests.green.conftest import Connect, Serve
 from tests.helpers.processes import eventually
 from tests.helpers.raw import RawClient

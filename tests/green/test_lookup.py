@@ -14,9 +14,9 @@ from hubs import sockets
 from hubs.devices import Device
 from hubs.spec import Side
 from mesh.cli.hub_client import HubClient
-from mesh.green import lookup
 from mesh.green.sidecar import Sidecar
 from mesh.names import hosts
+from mesh.transport import lookup
 from tests.green.conftest import Connect
 from tests.helpers.processes import eventually
 from tests.hubs.wires import spec

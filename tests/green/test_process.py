@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from mesh.green import process
 from tests.helpers.processes import python
 
 PROGRAM = """
 import os, sys
-from mesh.green import process
+from mesh.transport import process
 
 class Told:
     def __init__(self, fails):
@@ -46,7 +45,7 @@ if os.fork() == 0:
     from gevent import monkey
     monkey.patch_all()
     import gevent
-    from mesh.green import process
+    from mesh.transport import process
     elsewhere = gevent.get_hub().threadpool.apply(process.in_main_thread)
     os._exit(process.in_main_thread() and not elsewhere)
 print(os.waitstatus_to_exitcode(os.wait()[1]))
@@ -59,14 +58,3 @@ def test_the_main_thread_of_a_child_that_is_patched_after_the_fork(tmp_path: obj
         file.write(PATCHED_CHILD)
     with python(script, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}) as program:
         assert (program.wait(), program.stdout) == (0, "1\n"), program.describe()
-
-
-def test_the_loop_of_another_thread_is_not_here() -> None:
-    import gevent
-
-    hub = gevent.get_hub()
-    assert process.loop_here(hub)
-    assert not process.loop_here(None)
-    pool = gevent.get_hub().threadpool
-    assert not pool.apply(process.loop_here, (hub,))
-    assert not pool.apply(lambda: process.loop_here(hub) or (gevent.get_hub() and process.loop_here(hub)))

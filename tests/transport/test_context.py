@@ -23,7 +23,7 @@ PING = wire.pack({"message_id": b"1", "v": 3}, "_zerorpc_ping", [])
 
 IDS = """
 import os, sys, zmq
-from mesh.green import process
+from mesh.transport import process
 
 def first_id():
     context = process.context()

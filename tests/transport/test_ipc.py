@@ -17,7 +17,7 @@ from mesh.errors import ConfigError
 from mesh.transport import ipc
 from mesh.transport.context import new_context
 from mesh.transport.ipc import Access
-from mesh.transport.sockets import Listener
+from mesh.transport.listener import Listener
 from tests.helpers.users import open_folder, unprivileged
 
 

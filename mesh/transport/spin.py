@@ -11,6 +11,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
+from mesh.transport.loop import Loop
+
 SPIN: Final = 0.0002
 """Seconds for which to look."""
 
@@ -20,8 +22,8 @@ class Spin:
 
     __slots__ = ("_began", "_end", "_found", "_on", "_quick", "_readable", "_watcher")
 
-    def __init__(self, loop: Any, readable: Callable[[], Any], found: Callable[[], None]) -> None:
-        self._watcher = loop.idle()
+    def __init__(self, loop: Loop, readable: Callable[[], Any], found: Callable[[], None]) -> None:
+        self._watcher = loop.idle(self._look)
         self._readable = readable
         self._found = found
         self._quick = True
@@ -35,7 +37,7 @@ class Spin:
         if self._quick and not self._on:
             self._end = now + SPIN
             self._on = True
-            self._watcher.start(self._look)
+            self._watcher.resume()
 
     def came(self) -> None:
         """Something was received; how long it took decides about the next time."""
@@ -47,10 +49,10 @@ class Spin:
     def stop(self) -> None:
         if self._on:
             self._on = False
-            self._watcher.stop()
+            self._watcher.pause()
 
     def close(self) -> None:
-        self.stop()
+        self._on = False
         self._watcher.close()
 
     def _look(self) -> None:

@@ -16,20 +16,13 @@ from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet, ref
 
-import greenlet
 import zmq
-from gevent import monkey
-from gevent._hub_local import get_hub_if_exists
 
+from mesh.transport import native
 from mesh.transport.context import Context, new_context
 from mesh.transport.monitors import Monitors
 
-# The real ones, whatever gevent has patched: these guard against native threads.
-allocate_lock: Any = monkey.get_original("_thread", "allocate_lock")
-get_ident: Any = monkey.get_original("_thread", "get_ident")
-sleep: Any = monkey.get_original("time", "sleep")
-_start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
-_thread_local: Any = monkey.get_original("_thread", "_local")()
+_thread_local: Any = native.original("_thread", "_local")()
 
 MAX_SOCKETS = 65_536
 
@@ -44,17 +37,15 @@ class Forkable(Protocol):
 class _Process:
     def __init__(self) -> None:
         self.generation = 0
-        self.forked_in: ref[greenlet.greenlet] | None = None
         self.forkables: WeakSet[Forkable] = WeakSet()
         self.context: Context | None = None
         self.monitors: Monitors | None = None
-        self.lock = allocate_lock()
+        self.lock = native.allocate_lock()
 
     def forked(self) -> None:
         self.generation += 1
-        self.forked_in = ref(greenlet.getcurrent())
         self.context = self.monitors = None
-        self.lock = allocate_lock()
+        self.lock = native.allocate_lock()
         for forkable in list(self.forkables):
             try:
                 forkable.forked()
@@ -71,34 +62,17 @@ def generation() -> int:
     return _process.generation
 
 
-def handler_ended(error: BaseException | None, in_main: bool) -> None:
-    """End this process, which a handler of its parent's has forked, where that handler has come to its end.
-
-    There is nobody to answer here, and nothing else to do. error: what it raised. in_main: its loop is that
-    of Python's main thread, so that Python can clean up. Another handler of the parent's, which goes on
-    here, too, ends the process by SystemExit alone.
-    """
-    # Of the type: isinstance asks the exception's own __class__, which may raise.
-    if not issubclass(type(error), SystemExit):
-        forked_in = _process.forked_in
-        if forked_in is None or forked_in() is not greenlet.getcurrent():
-            return
-    if in_main:
-        raise SystemExit(_exit_code(error))
-    leave(error)
-
-
 def leave(error: BaseException | None) -> NoReturn:
     """End this process from any thread, as multiprocessing ends its children. error: what has ended it."""
-    code = _exit_code(error)
+    code = exit_code(error)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(code & 0xFF)
 
 
-def _exit_code(error: BaseException | None) -> int:
-    """As Python has it, which also says on standard error why it is not 0."""
+def exit_code(error: BaseException | None) -> int:
+    """What Python would end a process with that this has ended; as it does, says on standard error why."""
     if error is None:
         return 0
     if not isinstance(error, SystemExit):
@@ -116,8 +90,8 @@ def start_thread(function: Callable[..., object], args: tuple[Any, ...], name: s
     One that `threading` knows, so that a process which is forked from it ends as any other; where gevent
     has patched that, its threads are greenlets, and it sees to the forks itself.
     """
-    if monkey.is_module_patched("threading"):
-        _start_new_thread(function, args)
+    if native.is_patched("threading"):
+        native.start_new_thread(function, args)
     else:
         threading.Thread(target=function, args=args, name=name, daemon=True).start()
 
@@ -126,16 +100,8 @@ def in_main_thread() -> bool:
     """Whether this native thread is the program's main one, also where gevent has patched."""
     main = threading.main_thread()
     # Linux numbers the first thread as its process; of a fork Python (3.11) does not renew `native_id`.
-    return bool(get_ident() == main.ident or threading.get_native_id() in (main.native_id, os.getpid()))
-
-
-def loop_here(hub: Any) -> bool:
-    """Whether the event loop of `hub` is that of this native thread, and has not been destroyed.
-
-    In the child of a fork the loops of all other threads stand still for ever, perhaps in the midst of a
-    change: nothing in them may be touched.
-    """
-    return hub is not None and hub is get_hub_if_exists()
+    here = (main.native_id, os.getpid())
+    return bool(native.get_ident() == main.ident or threading.get_native_id() in here)
 
 
 class Presence:
@@ -152,11 +118,6 @@ def presence() -> ref[Presence]:
     if not hasattr(_thread_local, "presence"):
         _thread_local.presence = Presence()
     return ref(_thread_local.presence)
-
-
-def in_gevent() -> bool:
-    """Whether the program lives in gevent: it has patched the standard library, or this is a greenlet."""
-    return bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None
 
 
 def remember(forkable: Forkable) -> None:
@@ -178,7 +139,7 @@ def monitors() -> Monitors:
     shared = context()
     with _process.lock:
         if _process.monitors is None:
-            _process.monitors = Monitors(shared, allocate_lock)
+            _process.monitors = Monitors(shared, native.allocate_lock)
         return _process.monitors
 
 

@@ -1,11 +1,11 @@
-"""A native thread that stands in for an event loop which a handler keeps blocked.
+"""The watchdog: a native thread that stands in for an event loop which a handler keeps blocked.
 
 A handler that computes for a minute is busy, not dead: while its loop does not turn, this
 thread takes in what arrives and gives the heartbeats, under the lock of whom it stands in for,
 and reports the line that blocks. It needs the interpreter's lock now and then; a C function
 that keeps that for longer than two heartbeats can't be helped from inside the process.
 
-Where the guard itself comes late, the whole process stood still: the loop is to turn first, and is
+Where the watchdog itself comes late, the whole process stood still: the loop is to turn first, and is
 not blocked before it has had the time for that.
 """
 
@@ -19,8 +19,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
-from mesh.green import process
-from mesh.transport import accepting
+from mesh.transport import accepting, native, process
 from mesh.transport.accepting import Accepting
 
 PERIOD: Final = 0.1
@@ -32,8 +31,8 @@ REPEAT: Final = 10.0
 log = logging.getLogger("mesh.guard")
 
 
-class Guarded(Protocol):
-    """What the guard can stand in for."""
+class Watched(Protocol):
+    """What the watchdog can stand in for."""
 
     lock: Any
     thread: int
@@ -47,11 +46,11 @@ class Guarded(Protocol):
     def blocked_in(self, frame: FrameType | None) -> str: ...
 
 
-class Guard:
-    """The one guard of a process; its thread begins with the first to be guarded."""
+class Watchdog:
+    """The one watchdog of a process; its thread begins with the first to be watched."""
 
     def __init__(
-        self, clock: Callable[[], float] = monotonic, sleep: Callable[[float], None] = process.sleep
+        self, clock: Callable[[], float] = monotonic, sleep: Callable[[float], None] = native.sleep
     ) -> None:
         self._clock = clock
         self._sleep = sleep
@@ -59,25 +58,25 @@ class Guard:
         process.remember(self)
 
     def forked(self) -> None:
-        self._guarded: WeakSet[Guarded] = WeakSet()
-        self._lock = process.allocate_lock()
+        self._watched: WeakSet[Watched] = WeakSet()
+        self._lock = native.allocate_lock()
         self._running = False
         # When it was to look while the process stood still, and when it came to that.
-        self._stood: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
-        self._woke: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
-        self._reported: WeakKeyDictionary[Guarded, float] = WeakKeyDictionary()
+        self._stood: WeakKeyDictionary[Watched, float] = WeakKeyDictionary()
+        self._woke: WeakKeyDictionary[Watched, float] = WeakKeyDictionary()
+        self._reported: WeakKeyDictionary[Watched, float] = WeakKeyDictionary()
         self._accepting = Accepting()
 
-    def watch(self, guarded: Guarded) -> None:
+    def watch(self, watched: Watched) -> None:
         with self._lock:
-            self._guarded.add(guarded)
+            self._watched.add(watched)
             if not self._running:
                 self._running = True
-                process.start_thread(self._run, (), "mesh guard")
+                process.start_thread(self._run, (), "mesh watchdog")
 
-    def forget(self, guarded: Guarded) -> None:
+    def forget(self, watched: Watched) -> None:
         with self._lock:
-            self._guarded.discard(guarded)
+            self._watched.discard(watched)
 
     def _run(self) -> None:
         pause = PERIOD
@@ -86,25 +85,25 @@ class Guard:
             self._sleep(pause)
             now = self._clock()
             with self._lock:
-                guarded = list(self._guarded)
-                if not guarded:
+                watched = list(self._watched)
+                if not watched:
                     self._running = False
                     return
             self._look_at_descriptors()
-            for one in guarded:
+            for one in watched:
                 # Once for each time that the loop has turned: a busy machine may make every look late.
                 if now - due > one.patience / 2 and one.turn >= self._stood.get(one, 0.0):
                     self._stood[one], self._woke[one] = due, now
                 else:
                     self._look(one, now)
-            pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in guarded)))
-            del guarded
+            pause = max(SHORTEST, min(PERIOD, *(one.patience / 2 for one in watched)))
+            del watched
 
     def _look_at_descriptors(self) -> None:
         if self._accepting.look():
             log.warning("%s", accepting.describe(self._accepting.stopped))
 
-    def _look(self, one: Guarded, now: float) -> None:
+    def _look(self, one: Watched, now: float) -> None:
         """now: from before, for the process may have been stopped since."""
         if not one.overdue(now):
             self._reported.pop(one, None)
@@ -117,7 +116,7 @@ class Guard:
             log.exception("could not stand in for a blocked loop")
         self._report(one, self._clock())
 
-    def _report(self, one: Guarded, now: float) -> None:
+    def _report(self, one: Watched, now: float) -> None:
         blocked = now - max(one.turn, self._woke.get(one, 0.0))
         if now < self._reported.get(one, 0.0) or not one.overdue(now) or blocked <= one.patience:
             return
@@ -140,4 +139,4 @@ def _place(frame: FrameType | None) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-guard: Final = Guard()
+watchdog: Final = Watchdog()

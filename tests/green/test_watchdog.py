@@ -1,4 +1,4 @@
-"""When the guard looks at a loop, with a clock of the test's own."""
+"""When the watchdog looks at a loop, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from types import FrameType
 import pytest
 
 import mesh
-from mesh.green import process
-from mesh.green.guard import PERIOD, Guard
+from mesh.transport import native
+from mesh.transport.watchdog import PERIOD, Watchdog
 from tests.green.conftest import Connect
 from tests.helpers.processes import Process, eventually
 
@@ -24,8 +24,8 @@ class Loop:
     """Guarded: one that turns, or stands still from a time on. looks: when it was stood in for."""
 
     def __init__(self, patience: float = 0.5) -> None:
-        self.lock = process.allocate_lock()
-        self.thread = process.get_ident()
+        self.lock = native.allocate_lock()
+        self.thread = native.get_ident()
         self.turn = 0.0
         self.patience = patience
         self.looks: list[float] = []
@@ -43,20 +43,20 @@ class Loop:
 class Nights:
     """Clock and sleep: each sleep takes what was asked for and as much more as the next of `late`.
 
-    turns: at which sleeps the loop turns right after. The last sleep ends the guard.
+    turns: at which sleeps the loop turns right after. The last sleep ends the watchdog.
     """
 
     def __init__(self, loop: Loop, late: list[float], turns: set[int]) -> None:
         self.now = 0.0
-        self.guard = Guard(lambda: self.now, self.sleep)
+        self.watchdog = Watchdog(lambda: self.now, self.sleep)
         self._loop, self._late, self._turns = loop, late, turns
         self._slept = 0
-        self.guard._guarded.add(loop)
-        self.guard._running = True
+        self.watchdog._watched.add(loop)
+        self.watchdog._running = True
 
     def sleep(self, seconds: float) -> None:
         if self._slept == len(self._late):
-            self.guard.forget(self._loop)
+            self.watchdog.forget(self._loop)
             return
         if self._slept in self._turns:
             self._loop.turn = self.now
@@ -70,8 +70,8 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def looks(loop: Loop, late: list[float], turns: set[int] | None = None) -> list[float]:
     nights = Nights(loop, late, set(range(len(late))) if turns is None else turns)
-    nights.guard._run()
-    assert not nights.guard._running
+    nights.watchdog._run()
+    assert not nights.watchdog._running
     return loop.looks
 
 
@@ -97,20 +97,20 @@ def test_a_loop_that_turns_late_after_the_process_stood_still_was_not_blocked(
     assert reports(caplog) == []
 
 
-def test_a_loop_that_turned_before_the_guard_woke_has_turned(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_that_turned_before_the_watchdog_woke_has_turned(caplog: pytest.LogCaptureFixture) -> None:
     """Stopped, for an instant not, and stopped again: the loop may be the first of the two to run."""
     loop = Loop()
     nights = Nights(loop, [0.0, 1.0, 1.0, 0.0], turns={0, 3})
-    sleep = nights.guard._sleep
+    sleep = nights.watchdog._sleep
 
     def turn_first(seconds: float) -> None:
         sleep(seconds)
         if nights.now == pytest.approx(1.0 + 2 * PERIOD):
             loop.turn = nights.now - 0.001
 
-    nights.guard._sleep = turn_first
+    nights.watchdog._sleep = turn_first
     with caplog.at_level(logging.WARNING):
-        nights.guard._run()
+        nights.watchdog._run()
     assert loop.looks == []
     assert reports(caplog) == []
 
@@ -118,7 +118,7 @@ def test_a_loop_that_turned_before_the_guard_woke_has_turned(caplog: pytest.LogC
 def test_a_process_that_is_stopped_at_a_look_blocks_no_loop(caplog: pytest.LogCaptureFixture) -> None:
     loop = Loop()
     nights = Nights(loop, [0.0, 0.0, 0.0], turns={0, 1, 2})
-    clock = nights.guard._clock
+    clock = nights.watchdog._clock
     told = 0
 
     def stopped_after_the_second() -> float:
@@ -129,14 +129,14 @@ def test_a_process_that_is_stopped_at_a_look_blocks_no_loop(caplog: pytest.LogCa
             nights.now += 1.0
         return now
 
-    nights.guard._clock = stopped_after_the_second
+    nights.watchdog._clock = stopped_after_the_second
     with caplog.at_level(logging.WARNING):
-        nights.guard._run()
+        nights.watchdog._run()
     assert loop.looks == []
     assert reports(caplog) == []
 
 
-def test_a_guard_that_always_comes_late_leaves_out_one_look_only() -> None:
+def test_a_watchdog_that_always_comes_late_leaves_out_one_look_only() -> None:
     assert looks(Loop(), [1.0, 1.0, 1.0], turns={0}) == pytest.approx([2 * (1 + PERIOD), 3 * (1 + PERIOD)])
 
 

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
-from gevent import monkey
-
-from mesh.green import process
 from mesh.names.hosts import host_of, problem_of
-from mesh.transport import descriptors, ipc
+from mesh.transport import descriptors, ipc, native, process
 
 AGAIN: Final = 5.0
 """Seconds from the end of one look to the next."""
 
-# The real one: this runs outside of any loop.
-getaddrinfo: Any = monkey.get_original("socket", "getaddrinfo")
+# This runs outside of any loop.
+getaddrinfo: Any = native.getaddrinfo
 
 
 class LookUp:
