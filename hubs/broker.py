@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from functools import partial
+from functools import cache, partial
+from importlib import metadata
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -22,14 +23,14 @@ import zmq
 from zmq import backend
 
 from hubs.hub import Endpoints
-from hubs.model import Address, Settings
-from hubs.notes import Notes
-from hubs.orders import PATIENCE, have_done
-from hubs.router import Router
+from hubs.log_limiter import LogLimiter
+from hubs.router_socket import RouterSocket
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
-from hubs.status import Values, summary, unserved, version
-from hubs.switch import Switch
+from hubs.switching.model import Address, Settings
+from hubs.switching.status import Values, summary, unserved
+from hubs.switching.switch import Switch
+from hubs.thread_jobs import PATIENCE, run_in_thread
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import MAX_BATCH
 from mesh.errors import ConfigError
@@ -61,6 +62,15 @@ T = TypeVar("T")
 log = logging.getLogger("hubs")
 
 
+@cache
+def version() -> str:
+    """Of the package; "" where it runs without being installed."""
+    try:
+        return metadata.version("zeromesh")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def settings_of(spec: HubSpec) -> Settings:
     """A queue hub has one service; where its file does not name it, all names mean that one."""
     only = (spec.service or spec.name) if spec.type == "queue" else None
@@ -87,8 +97,8 @@ class Broker:
         self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), self._describe)
         self._began = self.switch.began = time.monotonic()
         self._context: Context = new_context()
-        self._in = Router(self._context, spec, 0, "in")
-        self._out = self._in if spec.one_socket else Router(self._context, spec, 1, "out")
+        self._in = RouterSocket(self._context, spec, 0, "in")
+        self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out")
         self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])
         self.switch.progress_of = lambda peer: self._routers[peer[0]].peers.progress(peer[1][0])
         self._routers = [self._in] if spec.one_socket else [self._in, self._out]
@@ -106,7 +116,7 @@ class Broker:
         self._prodded = NEVER  # when it was, while no turn has come since
         self._grace = 0.0
         self._logged = self.switch.dropped.copy()
-        self._notes = Notes(spec.name)
+        self._log_limiter = LogLimiter(spec.name)
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
@@ -167,14 +177,16 @@ class Broker:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if _identity(spec) != _identity(self.spec):
             return None
-        self._have_done(partial(self._change, spec))
+        self._run_in_thread(partial(self._change, spec))
         return self.endpoints
 
     def vacate(self, spec: HubSpec) -> None:
-        self._have_done(lambda: leave(self._sides(spec)))
+        self._run_in_thread(lambda: leave(self._sides(spec)))
 
-    def _have_done(self, work: Callable[[], None]) -> None:
-        have_done(self._order, work, f"hub {self.spec.name}: it is too busy to be changed: try again later")
+    def _run_in_thread(self, work: Callable[[], None]) -> None:
+        run_in_thread(
+            self._order, work, f"hub {self.spec.name}: it is too busy to be changed: try again later"
+        )
 
     def stop(self, drain: float) -> None:
         if self._thread.is_alive():
@@ -237,9 +249,9 @@ class Broker:
         self._look_at_connections(ready, now)
         if now >= min(switch.wake_at, self._retry_at, self._log_at):
             self._on_timer(now)
-        if switch.notes or self._notes.owes:
-            self._notes.write(switch.notes, now)
-            switch.notes.clear()
+        if switch.log_lines or self._log_limiter.owes:
+            self._log_limiter.write(switch.log_lines, now)
+            switch.log_lines.clear()
         if self._wake_in in ready:
             self._obey()
 
@@ -285,7 +297,7 @@ class Broker:
         else:
             self.switch.unreachable(address)
 
-    def _look_at_unread(self, router: Router) -> None:
+    def _look_at_unread(self, router: RouterSocket) -> None:
         """Behind a device there may be more than one that does not read."""
         unread, router.unread = router.unread, Counter()
         for envelope, number in unread.items():

@@ -72,7 +72,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
             _check_paths(spec)
             print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
         return
-    from hubs.lines import Output
+    from hubs.log_output import Output
 
     output = Output()
     try:

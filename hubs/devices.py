@@ -19,13 +19,13 @@ from queue import SimpleQueue
 
 import zmq
 
-from hubs.carry import Carrier
 from hubs.hub import Endpoints
-from hubs.orders import PATIENCE, have_done
+from hubs.proxy_control import Counters, ProxyControl
+from hubs.python_proxy import PythonProxy
 from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
-from hubs.status import Values
-from hubs.steering import Counters, Steering
+from hubs.switching.status import Values
+from hubs.thread_jobs import PATIENCE, run_in_thread
 from mesh.core.channel import NEVER, Ids
 from mesh.core.refusal import Refusal
 from mesh.errors import ConfigError
@@ -91,7 +91,7 @@ class Device:
         self.spec = spec
         self._kind = KINDS[spec.type]
         self._context: Context = new_context()
-        self._steering = Steering(self._context)
+        self._control = ProxyControl(self._context)
         self._front = open_socket(self._context, self._kind.front, spec)
         self._back = open_socket(self._context, self._kind.back, spec)
         self._front.set(zmq.SNDHWM, WAITING)
@@ -104,7 +104,9 @@ class Device:
             (one, monitors.monitor(one.socket, dialer.KINDS)) for one in (self._in, self._out)
         ]
         self._redial_at = NEVER
-        self._carrier = Carrier(self._front, self._back, self._steering.inner, both_ways=self._kind.both_ways)
+        self._python_proxy = PythonProxy(
+            self._front, self._back, self._control.inner, both_ways=self._kind.both_ways
+        )
         self._orders: SimpleQueue[Order] = SimpleQueue()
         self._in_python = False
         self._began = self._moved = self._deadline = time.monotonic()
@@ -127,7 +129,7 @@ class Device:
             self._end()
             raise
         self._thread.start()
-        if not self._steering.ask(PATIENCE):
+        if not self._control.ask(PATIENCE):
             self.stop(0)
             raise ConfigError(
                 f"hub {self.spec.name}: libzmq {zmq.zmq_version()} can't steer its proxy: install pyzmq's own"
@@ -146,21 +148,23 @@ class Device:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if (spec.type, spec.anonymous) != (self.spec.type, self.spec.anonymous):
             return None
-        self._have_done(partial(self._change, spec))
+        self._run_in_thread(partial(self._change, spec))
         self.spec = spec
         return self.endpoints
 
     def vacate(self, spec: HubSpec) -> None:
-        self._have_done(lambda: leave(self._sides(spec)))
+        self._run_in_thread(lambda: leave(self._sides(spec)))
 
-    def _have_done(self, work: Callable[[], None]) -> None:
-        have_done(self._order, work, f"hub {self.spec.name}: its out side takes no messages: try again later")
+    def _run_in_thread(self, work: Callable[[], None]) -> None:
+        run_in_thread(
+            self._order, work, f"hub {self.spec.name}: its out side takes no messages: try again later"
+        )
 
     def counters(self) -> Counters:
         """What it has carried so far; a moment old while the far side has no room."""
         if not self._in_python:
-            self._steering.ask(0.1)
-        return self._steering.carried.plus(self._carrier.carried)
+            self._control.ask(0.1)
+        return self._control.carried.plus(self._python_proxy.carried)
 
     def status(self, patience: float) -> Values | None:
         """The proxy tells no more than how much it has carried."""
@@ -206,12 +210,12 @@ class Device:
 
     def _end(self) -> None:
         """Close the rest; a thread that is still at work is told by libzmq that this is the end."""
-        self._steering.close()
+        self._control.close()
         self._context.term()
 
     def _order(self, order: Order) -> None:
         self._orders.put(order)
-        self._steering.end()
+        self._control.end()
 
     # In the thread that carries
 
@@ -237,17 +241,17 @@ class Device:
                 self._in_python = False
                 return True
         else:
-            zmq.proxy_steerable(self._front, self._back, None, self._steering.inner)
-            self._steering.ended()
+            zmq.proxy_steerable(self._front, self._back, None, self._control.inner)
+            self._control.ended()
         return self._orders.get()()
 
     def _carry(self) -> bool:
         """Carry in Python; True when there is an order, False when the proxy may carry again."""
-        carrier = self._carrier
-        carrier.blocked = time.monotonic()
-        while not self._steering.told_to_end():
-            carrier.step(FREE_AFTER)
-            if not carrier.held and time.monotonic() - carrier.blocked >= FREE_AFTER:
+        python_proxy = self._python_proxy
+        python_proxy.blocked = time.monotonic()
+        while not self._control.told_to_end():
+            python_proxy.step(FREE_AFTER)
+            if not python_proxy.held and time.monotonic() - python_proxy.blocked >= FREE_AFTER:
                 return False
         return True
 
@@ -275,16 +279,16 @@ class Device:
         """
         self._deadline = deadline
         begun = moved = time.monotonic()
-        refuse, quiet, carrier = None, self._kind.quiet, self._carrier
+        refuse, quiet, python_proxy = None, self._kind.quiet, self._python_proxy
         if quiet is None:
             refuse = Refusal(Ids(secrets.token_hex(12).encode()), f"hub {self.spec.name!r} is stopping")
-            carrier.refuse_held(refuse)
-            quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, max(self._moved, carrier.blocked)
+            python_proxy.refuse_held(refuse)
+            quiet, moved = QUIET_HEARTBEATS * self.spec.heartbeat, max(self._moved, python_proxy.blocked)
         while (now := time.monotonic()) < deadline:
-            self._steering.told_to_end()
-            if carrier.step(min(0.05, deadline - now), refuse):
+            self._control.told_to_end()
+            if python_proxy.step(min(0.05, deadline - now), refuse):
                 moved = time.monotonic()
-            elif now - moved >= quiet and (refuse or not carrier.held):
+            elif now - moved >= quiet and (refuse or not python_proxy.held):
                 # What a queue holds then is of calls that have ended: an open one has said so meanwhile.
                 self._deadline = min(deadline, now + LINGER) if refuse else deadline
                 return False
@@ -299,7 +303,7 @@ class Device:
             monitor.close()
             one.end()
         self._monitors.close()
-        self._steering.inner.close(0)
+        self._control.inner.close(0)
 
     # In the thread that looks after the one that carries
 

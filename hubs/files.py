@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from hubs.claims import Claim, Claims, reaches
+from hubs.endpoint_conflicts import BoundEndpoint, EndpointConflicts, reaches
 from hubs.spec import HubSpec, read_entries, read_spec
 from mesh.errors import ConfigError
 from mesh.names import document
@@ -38,14 +38,14 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> list[HubSpec]:
 
 def parse_all(files: Iterable[tuple[str, str]]) -> list[HubSpec]:
     """The hubs of (path, text) pairs, in order. Raises ConfigError for the first thing that is wrong."""
-    claims = Claims()
+    conflicts = EndpointConflicts()
     specs: dict[str, HubSpec] = {}
     for path, text in files:
         for read in _hubs(text, path):
             first = specs.setdefault(read.spec.name, read.spec)
             if first is not read.spec:
                 raise _same_name(read, first)
-            _claim(read, claims)
+            _note_bound(read, conflicts)
     return list(specs.values())
 
 
@@ -110,32 +110,34 @@ def _same_name(read: _Read, first: HubSpec) -> ConfigError:
     return read.place.wrong(read.key, f"{first.source} has a hub {read.spec.name!r} already: {right}")
 
 
-def _claim(read: _Read, claims: Claims) -> None:
+def _note_bound(read: _Read, conflicts: EndpointConflicts) -> None:
     """Enter what the hub binds; ConfigError where it is bound already, or where a hub connects to itself."""
     spec, entries = read.spec, read_entries(read.node, read.place)
     sides = {"in": spec.in_} if spec.one_socket else {"in": spec.in_, "out": spec.out}
     for side, endpoints in sides.items():
         at, node = read.place.under(side), entries[side][1]
         for endpoint in endpoints.bind:
-            _claim_one(claims, endpoint, f"the {side} side of hub {spec.name!r}", at, _scalar(node, endpoint))
+            _note_one(
+                conflicts, endpoint, f"the {side} side of hub {spec.name!r}", at, _scalar(node, endpoint)
+            )
         for endpoint in endpoints.connect:
             if any(reaches(endpoint, own) for own in (*spec.in_.bind, *spec.out.bind)):
                 problem = f"{endpoint!r} is bound by this hub itself: write another endpoint"
                 raise at.wrong(_scalar(node, endpoint), problem)
     if spec.prometheus:
         at, node = read.place.under("prometheus"), entries["prometheus"][1]
-        _claim_one(claims, spec.prometheus, "prometheus", at, node, shared=True)
+        _note_one(conflicts, spec.prometheus, "prometheus", at, node, shared=True)
 
 
-def _claim_one(
-    claims: Claims, endpoint: str, owner: str, at: Place, node: Node, *, shared: bool = False
+def _note_one(
+    conflicts: EndpointConflicts, endpoint: str, owner: str, at: Place, node: Node, *, shared: bool = False
 ) -> None:
-    other = claims.add(Claim(endpoint, owner, at.source(node)), shared=shared)
+    other = conflicts.add(BoundEndpoint(endpoint, owner, at.source(node)), shared=shared)
     if other:
         raise at.wrong(node, _taken(endpoint, other))
 
 
-def _taken(endpoint: str, other: Claim) -> str:
+def _taken(endpoint: str, other: BoundEndpoint) -> str:
     shown = f"as {other.endpoint!r} " if other.endpoint != endpoint else ""
     return f"{endpoint!r} is bound {shown}by {other.owner} ({other.source}): take another port or path"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from hubs.spec import HubSpec
-from hubs.status import Values
+from hubs.switching.status import Values
 
 
 class Endpoints(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from hubs.status import Values
+from hubs.switching.status import Values
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hubs.broker import Broker
-from hubs.claims import clash
 from hubs.devices import Device
+from hubs.endpoint_conflicts import clash
+from hubs.endpoint_swap import Move, swap, swappable
 from hubs.exporter import Exporters, State
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
-from hubs.places import Move, trade, traders
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
@@ -218,7 +218,7 @@ class Runner:
                 self._tell_waiting(failed)
                 return
             if stuck:
-                self._change_places(failed)
+                self._swap_endpoints(failed)
 
     def _apply(self, spec: HubSpec) -> None:
         running = self._hubs.get(spec.name)
@@ -233,12 +233,12 @@ class Runner:
         self._announce(spec, self._start(spec))
         self._replaced.pop(spec.name, None)
 
-    def _change_places(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
+    def _swap_endpoints(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
         """Nobody is left who could make room, but hubs that want each other's endpoints may do so."""
-        moves = traders(
+        moves = swappable(
             [Move(one.hub, one.spec, spec) for spec, _ in failed if (one := self._hubs.get(spec.name))]
         )
-        problems, lost = trade(moves)
+        problems, lost = swap(moves)
         for name, problem in lost.items():
             running = self._hubs[name]
             running.hub.stop(0)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import zmq
 
-from hubs.claims import clash
+from hubs.endpoint_conflicts import clash
 from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError

@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mesh.trace": {"mesh", "mesh.errors", "mesh.core", "mesh.names", "mesh.green"},
     "mesh.gateway": {"mesh", "mesh.errors", "mesh.core", "mesh.names", "mesh.green"},
     "mesh": {"mesh.errors", "mesh.core", "mesh.names", "mesh.transport", "mesh.green", "mesh.aio"},
+    "hubs.switching": {"mesh.errors", "mesh.core"},
     "hubs": {
+        "hubs.switching",
         "mesh",
         "mesh.errors",
         "mesh.core",
@@ -58,6 +60,7 @@ _TYPES = {"uuid.UUID"}
 MUST_NOT_KNOW: dict[str, set[str]] = {
     "mesh.errors": _IO | _THREADS | _CHANCE_AND_TIME | {"yaml", "dns", "msgpack", "click"},
     "mesh.core": _IO | _THREADS | _CHANCE_AND_TIME | {"yaml", "dns", "click"},
+    "hubs.switching": _IO | _THREADS | _CHANCE_AND_TIME | {"yaml", "dns", "click"},
     "mesh.names": {"zmq", "gevent", "greenlet", "asyncio", "click"},
     "mesh.transport": {"gevent", "greenlet", "asyncio", "click", "yaml", "dns"},
     "mesh.green": {"asyncio", "click", "yaml", "dns"},
@@ -110,8 +113,8 @@ def test_imports_go_down_only() -> None:
 
 
 def test_every_folder_of_the_packages_is_a_known_layer() -> None:
-    folders = {path.parent for path in ROOT.glob("mesh/*/*.py")}
-    unknown = {f"mesh.{folder.name}" for folder in folders} - set(MAY_IMPORT)
+    folders = {path.parent for package in ("mesh", "hubs") for path in ROOT.glob(f"{package}/*/*.py")}
+    unknown = {f"{folder.parent.name}.{folder.name}" for folder in folders} - set(MAY_IMPORT)
     assert not unknown, "say in MAY_IMPORT what these layers may import"
 
 
@@ -152,6 +155,10 @@ def test_the_layers_have_no_cycle() -> None:
         ("mesh/cli/main.py", "from hubs.command import main", 1),
         ("mesh/errors.py", "from mesh.core import wire", 1),
         ("mesh/trace/store.py", "from hubs import spec", 1),
+        ("hubs/switching/pool.py", "import zmq", 1),
+        ("hubs/switching/pool.py", "import time", 1),
+        ("hubs/switching/pool.py", "from hubs.spec import HubSpec", 1),
+        ("hubs/switching/pool.py", "from mesh.transport.context import Context", 1),
     ],
 )
 def test_a_planted_violation_is_seen(tmp_path: Path, path: str, source: str, line: int) -> None:
@@ -173,6 +180,7 @@ def test_what_is_allowed_is_not_reported(tmp_path: Path) -> None:
             import zmq
             from mesh.core import wire
             from hubs import spec
+            from hubs.switching.switch import Switch
             """),
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

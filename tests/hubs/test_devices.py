@@ -15,9 +15,9 @@ import msgpack
 import pytest
 import zmq
 
-from hubs.carry import Carrier
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
+from hubs.python_proxy import PythonProxy
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
 from mesh.core.channel import Ids
@@ -289,7 +289,7 @@ def test_a_call_that_nobody_takes_does_not_keep_a_queue_from_its_end(wires: Wire
         client.send_multipart([b"", request(1)])
         client.send_multipart([b"", request(2, response_to=1)])
         if out.bind:
-            eventually(lambda: device._in_python and device._carrier.held)
+            eventually(lambda: device._in_python and device._python_proxy.held)
         else:
             eventually(lambda: device.counters().frames)
         stopping = threading.Thread(target=device.stop, args=[10 * PATIENCE])
@@ -304,23 +304,23 @@ def test_a_call_that_nobody_takes_does_not_keep_a_queue_from_its_end(wires: Wire
 def test_while_calls_wait_for_a_worker_new_ones_are_refused_and_nothing_is_lost(wires: Wires) -> None:
     front, back, control = (wires(kind, bind=ANY) for kind in (zmq.ROUTER, zmq.DEALER, zmq.PULL))
     in_, out = (one.get_string(zmq.LAST_ENDPOINT).rstrip("\0") for one in (front, back))
-    carrier, refuse = (
-        Carrier(front, back, control, both_ways=True),
+    python_proxy, refuse = (
+        PythonProxy(front, back, control, both_ways=True),
         Refusal(Ids(b"0" * 24), "hub one is stopping"),
     )
     client = wires(zmq.DEALER, in_)
     for number in (1, 2):
         client.send_multipart([b"", request(number, response_to=b"open")])
     client.send_multipart([b"", request(3)])
-    eventually(lambda: carrier.step(0.05, refuse) == 0 and client.poll(0))
+    eventually(lambda: python_proxy.step(0.05, refuse) == 0 and client.poll(0))
     assert msgpack.unpackb(client.recv_multipart()[-1])[1] == "ERR"
-    assert len(carrier.held) == 2
+    assert len(python_proxy.held) == 2
     worker = wires(zmq.DEALER, out)
-    eventually(lambda: carrier.step(0.05, refuse) == 0 and not carrier.held)
+    eventually(lambda: python_proxy.step(0.05, refuse) == 0 and not python_proxy.held)
     assert [worker.recv_multipart()[-1] for _ in range(2)] == [
         request(number, response_to=b"open") for number in (1, 2)
     ]
-    assert (carrier.carried.front, carrier.held) == (6, deque())
+    assert (python_proxy.carried.front, python_proxy.held) == (6, deque())
 
 
 def test_an_idle_queue_ends_at_once(wires: Wires) -> None:

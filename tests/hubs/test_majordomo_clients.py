@@ -15,8 +15,8 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command
 from tests.helpers.processes import eventually
+from tests.hubs.switching.test_switch import IN, OUT, Bench, reply
 from tests.hubs.test_broker import majordomo, running, until_registered
-from tests.hubs.test_switch import IN, OUT, Bench, reply
 from tests.hubs.wires import Socket, Wires
 
 WINDOW = 100
@@ -172,7 +172,9 @@ def test_a_worker_that_can_not_be_told_has_its_place_back(speaks: int) -> None:
     bench.pass_time(0.6)
     ((worker, other, body),) = bench.requests()
     assert (worker, body) == (b"w", b"waits") and other != token
-    assert any("has not answered a call since its client is gone" in text for _, text in bench.switch.notes)
+    assert any(
+        "has not answered a call since its client is gone" in text for _, text in bench.switch.log_lines
+    )
     bench.answer(b"w", token, b"late")
     assert bench.switch.dropped == {"late": 1}
     bench.answer(b"w", other, b"in time")

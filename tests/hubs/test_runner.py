@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from hubs.claims import clash
+from hubs.endpoint_conflicts import clash
 from hubs.exporter import Exporters, State
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec, Side
-from hubs.status import Values
+from hubs.switching.status import Values
 from mesh.errors import ConfigError
 from tests.helpers.processes import eventually
 

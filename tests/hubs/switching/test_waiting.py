@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.waiting import Waiting
+from hubs.switching.waiting import Waiting
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hubs.lines import _log_failure
+from hubs.log_output import _log_failure
 from mesh.cli.lines import MOST, Lines
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.commands import full_pipe

@@ -9,13 +9,13 @@ from typing import Final
 MOST: Final = 20
 """Lines a second; what is beyond that is only counted."""
 
-Note = tuple[int, str]
+LogLine = tuple[int, str]
 """The level, as logging has it, and the text."""
 
 log = logging.getLogger("hubs")
 
 
-class Notes:
+class LogLimiter:
     """hub: the name of the hub that all of them are of."""
 
     def __init__(self, hub: str) -> None:
@@ -26,15 +26,15 @@ class Notes:
 
     @property
     def owes(self) -> bool:
-        """Whether there is more to tell than was written so far; to be asked for with no notes."""
+        """Whether there is more to tell than was written so far; to be asked for with no lines."""
         return self._left_out > 0
 
-    def write(self, notes: Sequence[Note], now: float) -> None:
+    def write(self, lines: Sequence[LogLine], now: float) -> None:
         if now >= self._second + 1.0:
             if self._left_out:
                 log.info("hub %s: %d more workers came or went", self._hub, self._left_out)
             self._second, self._written, self._left_out = now, 0, 0
-        for level, text in notes:
+        for level, text in lines:
             if self._written < MOST:
                 self._written += 1
                 log.log(level, "hub %s: %s", self._hub, text)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.model import Settings
-from hubs.switch import Switch
+from hubs.switching.model import Settings
+from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command, FromWorker
@@ -427,13 +427,13 @@ def test_who_does_not_read_is_given_up_and_the_log_says_so() -> None:
     bench.call(b"c", b"1")
     bench.call(b"c", b"2")
     bench.call(b"d", b"1")
-    bench.switch.notes.clear()
+    bench.switch.log_lines.clear()
     bench.switch.not_read((IN, (b"c",)), 10_001)
     assert len(bench.switch.calls) == 1
     bench.switch.not_read((OUT, (b"w",)), 5)
     assert not bench.switch.workers
     assert bench.switch.dropped["not read"] == 10_006
-    assert [text for _, text in bench.switch.notes] == [
+    assert [text for _, text in bench.switch.log_lines] == [
         "a client did not read: 10001 messages are thrown away, calls given up: 2",
         "the worker (vm:7) of echo did not read: 5 messages are thrown away, calls open: 1",
     ]
@@ -644,7 +644,7 @@ def test_a_call_that_its_client_gives_up_at_its_deadline_counts_as_refused(
     bench.now += after
     bench.event(b"c", {"message_id": b"x", "response_to": b"1", "cancel": True}, wire.BEAT, [0])
     assert bench.switch.refused["TimeoutExpired"] == refused
-    assert bench.switch.services["echo"].tally.refused == refused
+    assert bench.switch.services["echo"].stats.refused == refused
     bench.clean()
 
 
@@ -712,7 +712,7 @@ def test_a_queue_hub_says_that_its_workers_have_two_names() -> None:
     bench = Bench(only="q", any_name=True)
     for worker, name in ((b"1", "users"), (b"2", "users"), (b"3", "orders"), (b"4", "orders")):
         bench.register(worker, name, host="vm", pid=1)
-    texts = [text for _, text in bench.switch.notes]
+    texts = [text for _, text in bench.switch.log_lines]
     assert texts.pop(3).startswith(
         "workers of orders get the same calls as those of users: a queue hub has one"
     )
@@ -737,21 +737,21 @@ def test_a_wrong_answer_is_an_error_of_the_call_at_once(
     bench.register(b"w", capacity=1, host="vm", pid=7)
     bench.call(b"c", number)
     ((_, token, _),) = bench.requests()
-    bench.switch.notes.clear()
+    bench.switch.log_lines.clear()
     bench.answer(b"w", token, wrong, command)
     (client, frames), *cancel = bench.sent()
     header, name, args = wire.unpack(frames[-1])
     why = "its worker (vm:7) gave an answer that is none to this call, does not end it, or is no event at all"
     assert (client, header["response_to"], header["refused"], name) == (b"c", number, False, wire.ERR)
     assert args == ["WireError", f"echo: {why}", f"WireError: echo: {why}\n"]
-    assert [text for _, text in bench.switch.notes] == [f"a call of echo has failed: {why}"]
+    assert [text for _, text in bench.switch.log_lines] == [f"a call of echo has failed: {why}"]
     assert [to for to, _ in cancel] == ([b"w"] if command is Command.PARTIAL else [])
     if command is Command.PARTIAL:
         bench.answer(b"w", token, reply(number))
         assert bench.sent() == []
     bench.clean()
-    tally = bench.switch.services["echo"].tally
-    assert (tally.calls, tally.errors) == (1, 1)
+    stats = bench.switch.services["echo"].stats
+    assert (stats.calls, stats.errors) == (1, 1)
 
 
 @pytest.mark.parametrize("name", [wire.BEAT, wire.MORE, wire.STREAM])
@@ -785,13 +785,13 @@ def test_a_call_that_is_given_out_again_has_a_token_of_its_own() -> None:
 def test_a_worker_that_answers_wrongly_all_the_time_does_not_fill_the_log() -> None:
     bench = Bench(heartbeat=10.0)
     bench.register(b"w")
-    bench.switch.notes.clear()
+    bench.switch.log_lines.clear()
     for number in range(100):
         bench.call(b"c", b"%d" % number)
         ((_, token, _),) = bench.requests()
         bench.answer(b"w", token, b"x")
         bench.sent()
-    assert len(bench.switch.notes) == 1
+    assert len(bench.switch.log_lines) == 1
 
 
 def test_a_worker_that_could_not_read_the_call_is_heard() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import Mock
 
-from hubs.places import Move, trade
+from hubs.endpoint_swap import Move, swap
 from mesh.errors import ConfigError
 from tests.hubs.wires import spec
 
@@ -16,7 +16,7 @@ def hub(**methods: Any) -> Any:
 
 def test_a_hub_that_is_late_to_leave_and_has_its_endpoints_all_the_same_is_well() -> None:
     late = Move(hub(vacate=ConfigError("busy")), spec("queue", "late"), spec("queue", "late"))
-    assert trade([late]) == ({}, {})
+    assert swap([late]) == ({}, {})
 
 
 def test_it_is_not_given_up_on_the_way_back_either() -> None:
@@ -24,6 +24,6 @@ def test_it_is_not_given_up_on_the_way_back_either() -> None:
     other = Move(
         hub(reconfigure=[ConfigError("in use"), None]), spec("queue", "other"), spec("queue", "other")
     )
-    problems, lost = trade([late, other])
+    problems, lost = swap([late, other])
     assert list(problems) == ["other"]
     assert lost == {}

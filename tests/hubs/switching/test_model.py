@@ -7,7 +7,7 @@ import pytest
 from mesh.core.hub_calls import HubCalls
 from mesh.core.registration import Registration
 from tests.core.test_hub_calls import DROPPED
-from tests.hubs.model import Model
+from tests.hubs.switching.model import Model
 
 SEEDS = 12
 MANY = 400

@@ -13,7 +13,7 @@ _EVERY_HOST = ("*", "0.0.0.0", "::")
 _THIS_HOST = ("127.0.0.1", "::1")
 
 
-class Claim(NamedTuple):
+class BoundEndpoint(NamedTuple):
     """owner: what binds the endpoint, in words. source: where that stands, as "hub.yml:3"."""
 
     endpoint: str
@@ -21,23 +21,23 @@ class Claim(NamedTuple):
     source: str
 
 
-class Claims:
+class EndpointConflicts:
     """All that is bound so far, in all files of a process."""
 
     def __init__(self) -> None:
-        self._taken: list[Claim] = []
+        self._bound: list[BoundEndpoint] = []
 
-    def add(self, claim: Claim, *, shared: bool = False) -> Claim | None:
+    def add(self, claim: BoundEndpoint, *, shared: bool = False) -> BoundEndpoint | None:
         """Enter it; or give the one that it clashes with.
 
-        shared: claims of the same owner for the same endpoint are one.
+        shared: endpoints of the same owner for the same endpoint are one.
         """
-        for other in self._taken:
+        for other in self._bound:
             if shared and (other.owner, other.endpoint) == (claim.owner, claim.endpoint):
                 return None
             if clash(claim.endpoint, other.endpoint):
                 return other
-        self._taken.append(claim)
+        self._bound.append(claim)
         return None
 
 

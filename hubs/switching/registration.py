@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from logging import INFO, WARNING
 from typing import Any, Final
 
-from hubs.calls import FORGET_AFTER, Calls
-from hubs.model import Address, Call, Service, Settings, Worker
+from hubs.switching.calls import FORGET_AFTER, Calls
+from hubs.switching.model import Address, Call, Service, Settings, Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import Batch, limit_of
@@ -86,7 +86,7 @@ class Registration(Calls):
             self.dropped["registration refused"] += 1
             if not self.draining and self._reminds((message.service, problem), now):
                 text = f"a worker{worker.who} of {message.service} is not taken: {problem}"
-                self.notes.append((WARNING, text))
+                self.log_lines.append((WARNING, text))
             self.out.append((address, mdp.disconnect(message.style, problem if about is not None else "")))
             return
         self._told.pop(address, None)
@@ -104,7 +104,7 @@ class Registration(Calls):
         service.pool.add(worker, _capacity(about, 1))
         if about is not None:
             self._acknowledge(worker)
-        self.notes.append((INFO, f"a worker{worker.who} of {worker.asked} has registered"))
+        self.log_lines.append((INFO, f"a worker{worker.who} of {worker.asked} has registered"))
         self._compare_names(worker, service)
         self._dispatch(service, now)
 
@@ -126,7 +126,7 @@ class Registration(Calls):
                 f"here {called} as its first worker called it; name it with 'service:', or take "
                 "type: majordomo for both"
             )
-            self.notes.append((WARNING, text))
+            self.log_lines.append((WARNING, text))
 
     def _heartbeat(self, worker: Worker, about: dict[str, Any] | None, now: float) -> None:
         if worker.about is None:
@@ -141,7 +141,7 @@ class Registration(Calls):
         service.pool.resize(worker, capacity)
         if bool(before) != bool(capacity):
             change = "takes calls again" if capacity else "takes no more calls"
-            self.notes.append((INFO, f"the worker{worker.who} of {worker.asked} {change}"))
+            self.log_lines.append((INFO, f"the worker{worker.who} of {worker.asked} {change}"))
         self._acknowledge(worker)
         self._dispatch(service, now)
 
@@ -206,14 +206,14 @@ class Registration(Calls):
         style, about = sender
         self._tell_to_register(address, style, "" if about is None else problem)
         if self._reminds(("", problem), self._now):
-            self.notes.append((WARNING, f"what is no worker yet breaks the protocol: {problem}"))
+            self.log_lines.append((WARNING, f"what is no worker yet breaks the protocol: {problem}"))
 
     def _dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
         del self.workers[worker.address]
         had = f", calls open: {len(worker.calls)}" if worker.calls else ""
         text = f"the worker{worker.who} of {worker.asked} {what}{had}"
-        self.notes.append((INFO if what == LEFT else WARNING, text))
+        self.log_lines.append((INFO if what == LEFT else WARNING, text))
         service = self.services[worker.service]
         service.pool.remove(worker)
         if not len(service.pool):

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import zmq
 
+from hubs.proxy_control import NOTHING, Counters
 from hubs.sockets import Socket
-from hubs.steering import NOTHING, Counters
 
 BATCH = 1_000
 """Messages that go one way before the other way has its turn."""
@@ -25,7 +25,7 @@ Refuse = Callable[[list[bytes]], list[bytes] | None]
 """Gives the answer to a message that is not to be carried, and None for one that is."""
 
 
-class Carrier:
+class PythonProxy:
     """Takes messages from `front` to `back`, and back again where `both_ways`.
 
     control: a socket that wakes it up. held: messages that `back` had no room for; none is lost.

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from logging import WARNING
 from typing import Any, Final
 
-from hubs import status
-from hubs.model import Address, Call, Settings, Worker
-from hubs.peek import head_of
-from hubs.registration import STOPPING, Registration
+from hubs.switching import status
+from hubs.switching.event_header import head_of
+from hubs.switching.model import Address, Call, Settings, Worker
+from hubs.switching.registration import STOPPING, Registration
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
@@ -187,7 +187,7 @@ class Switch(Registration):
         if address not in self.workers:
             open_calls = len(self.clients.get(address, ()))
             text = f"a client did not read: {number} messages are thrown away, calls given up: {open_calls}"
-            self.notes.append((WARNING, text))
+            self.log_lines.append((WARNING, text))
         self.unreachable(address, f"did not read: {number} messages are thrown away")
 
     def unreachable(self, address: Address, what: str = "lost its connection") -> None:

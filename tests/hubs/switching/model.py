@@ -17,17 +17,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hubs.model import Settings
-from hubs.peek import name_of
-from hubs.switch import Switch
+from hubs.switching.event_header import name_of
+from hubs.switching.model import Settings
+from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import read_events
 from mesh.core.channel import State
 from mesh.core.majordomo import STANDARD
 from tests.helpers.pair import ClientEnd, Connection, World
-from tests.hubs.model_workers import BEAT, MeshWorker, OtherWorker, SidecarWorker
-from tests.hubs.rubbish import Rubbish
+from tests.hubs.switching.model_workers import BEAT, MeshWorker, OtherWorker, SidecarWorker
+from tests.hubs.switching.rubbish import Rubbish
 
 IN, OUT = 0, 1
 SERVICES = ("echo", "other")
@@ -126,7 +126,7 @@ class HubEnd:
             for address, frames in out:
                 self._send(address, frames)
         self.switch.grant_owed()
-        self.switch.notes.clear()
+        self.switch.log_lines.clear()
 
     def _send(self, address: Any, frames: Frames) -> None:
         side, envelope = address

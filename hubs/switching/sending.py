@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from hubs.model import Address, Call, Worker
+from hubs.switching.model import Address, Call, Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import Bundle

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hubs.switch import Switch
+from hubs.switching.switch import Switch
 from mesh.core import wire
 from mesh.core.batch import pack_events, read_events
 from mesh.core.majordomo import LONE, MAX_BATCH, STATUS
-from tests.hubs.test_switch import IN, OUT, Bench, reply
+from tests.hubs.switching.test_switch import IN, OUT, Bench, reply
 
 
 def request(number: bytes, **header: Any) -> bytes:

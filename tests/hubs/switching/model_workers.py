@@ -22,7 +22,7 @@ from mesh.errors import WireError
 from tests.helpers.pair import Handler, ServerEnd
 
 if TYPE_CHECKING:
-    from tests.hubs.model import Frames, Model, Wire
+    from tests.hubs.switching.model import Frames, Model, Wire
 
 BEAT = 1.0
 LONGEST = 20.0
@@ -66,7 +66,7 @@ class Link:
             self.connect()
 
     def connect(self) -> None:
-        from tests.hubs.model import OUT, Wire
+        from tests.hubs.switching.model import OUT, Wire
 
         if self.wire is not None:
             self.wire.close()
@@ -382,7 +382,7 @@ class OtherWorker:
         self._register()
 
     def _register(self) -> None:
-        from tests.hubs.model import OUT, Wire
+        from tests.hubs.switching.model import OUT, Wire
 
         if not self._open:
             return

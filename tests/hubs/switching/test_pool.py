@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.pool import Pool
+from hubs.switching.pool import Pool
 
 
 def test_ties_go_in_turn() -> None:

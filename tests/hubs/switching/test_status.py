@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs import peek, status
-from hubs.switch import STATUS_FOR
-from hubs.tally import WINDOW, Tally
+from hubs.switching import event_header, status
+from hubs.switching.call_stats import WINDOW, CallStats
+from hubs.switching.switch import STATUS_FOR
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command
-from tests.hubs.test_switch import IN, OUT, Bench
+from tests.hubs.switching.test_switch import IN, OUT, Bench
 
 ERROR = wire.pack({"message_id": b"x", "v": 3, "response_to": b"1"}, wire.ERR, ["KeyError", "", ""])
 
@@ -85,7 +85,7 @@ def test_the_name_that_its_first_worker_gave_a_queue_hub_stays() -> None:
     bench.worker_says(b"w", mdp.disconnect())
     bench.register(b"v", "orders")
     assert names(bench) == [("users", True, 1)]
-    assert bench.switch.notes[-1][1].startswith("workers of orders get the same calls as those of users")
+    assert bench.switch.log_lines[-1][1].startswith("workers of orders get the same calls as those of users")
     bench.worker_says(b"v", mdp.disconnect())
     bench.pass_time(60.0)
     bench.sent()
@@ -249,35 +249,35 @@ def test_it_has_an_end_with_any_number_of_workers(monkeypatch: pytest.MonkeyPatc
 # Rates
 
 
-def count(tally: Tally, now: float, calls: int) -> None:
-    if now >= tally.slice_ends:
-        tally.begin_slice(now)
-    tally.calls += calls
+def count(stats: CallStats, now: float, calls: int) -> None:
+    if now >= stats.slice_ends:
+        stats.begin_slice(now)
+    stats.calls += calls
 
 
 def test_a_steady_rate() -> None:
-    tally = Tally()
-    assert tally.rate(0.0) == 0
+    stats = CallStats()
+    assert stats.rate(0.0) == 0
     for step in range(1000):
-        count(tally, step / 100, 1)
-    assert tally.rate(10.0) == pytest.approx(100, abs=1)
-    assert tally.rate(12.5) == pytest.approx(50, abs=1)
-    assert tally.rate(16.0) == 0
+        count(stats, step / 100, 1)
+    assert stats.rate(10.0) == pytest.approx(100, abs=1)
+    assert stats.rate(12.5) == pytest.approx(50, abs=1)
+    assert stats.rate(16.0) == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 50)), max_size=60), st.floats(0, 8))
 def test_it_is_never_more_than_what_was_counted_in_the_window_and_a_slice(
     steps: list[tuple[float, int]], later: float
 ) -> None:
-    tally, now, seen = Tally(), 100.0, list[tuple[float, int]]()
+    stats, now, seen = CallStats(), 100.0, list[tuple[float, int]]()
     for pause, calls in steps:
         now += pause
-        count(tally, now, calls)
+        count(stats, now, calls)
         seen.append((now, calls))
     now += later
     inside = sum(calls for at, calls in seen if at > now - WINDOW + 1)
     around = sum(calls for at, calls in seen if at > now - WINDOW - 1)
-    assert inside - 1e-6 <= tally.rate(now) * WINDOW <= around + 1e-6
+    assert inside - 1e-6 <= stats.rate(now) * WINDOW <= around + 1e-6
 
 
 # A look at events
@@ -298,20 +298,20 @@ def test_it_is_never_more_than_what_was_counted_in_the_window_and_a_slice(
     ],
 )
 def test_the_name_of_an_event(payload: bytes, name: str | None) -> None:
-    assert peek.name_of(payload) == name
-    assert peek.is_error(payload) == (name == "ERR")
+    assert event_header.name_of(payload) == name
+    assert event_header.is_error(payload) == (name == "ERR")
 
 
 def test_the_word_for_an_error_elsewhere_is_none() -> None:
-    assert not peek.is_error(wire.pack({"trace": "ERR"}, "OK", ["ERR"]))
-    assert not peek.is_error(b"\xa3ERR")
+    assert not event_header.is_error(wire.pack({"trace": "ERR"}, "OK", ["ERR"]))
+    assert not event_header.is_error(b"\xa3ERR")
 
 
 @given(st.binary(max_size=40))
 def test_rubbish_has_no_name_and_raises_nothing(payload: bytes) -> None:
-    name = peek.name_of(payload)
+    name = event_header.name_of(payload)
     assert name is None or type(name) is str
-    peek.is_error(b"\x93\x80\xa3ERR" + payload)
+    event_header.is_error(b"\x93\x80\xa3ERR" + payload)
 
 
 def test_a_service_has_nobody_where_no_worker_takes_calls() -> None:

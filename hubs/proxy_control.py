@@ -45,7 +45,7 @@ class Counters(NamedTuple):
 NOTHING = Counters()
 
 
-class Steering:
+class ProxyControl:
     """inner: the end for the proxy. A proxy may be ended and another begun as often as one likes."""
 
     def __init__(self, context: Context) -> None:

@@ -13,7 +13,7 @@ from mesh.core.channel import control
 from mesh.core.majordomo import STANDARD, Command, FromWorker
 from mesh.core.progress import BACKLOG, Progress
 from tests.helpers.counted import Counted
-from tests.hubs.test_switch import IN, OUT, Bench, reply
+from tests.hubs.switching.test_switch import IN, OUT, Bench, reply
 
 BEAT = 2.5
 CALLS_BEAT = 5.0

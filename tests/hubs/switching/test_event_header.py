@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs import peek
-from hubs.peek import head_of
+from hubs.switching import event_header
+from hubs.switching.event_header import head_of
 from mesh.core import wire
 
 IDS = st.one_of(st.binary(max_size=40), st.binary(min_size=32, max_size=32), st.text(max_size=40))
@@ -71,10 +71,10 @@ def test_what_is_an_answer_to_a_call(channel: bytes | str) -> None:
     def event(**header: Any) -> bytes:
         return wire.pack({"message_id": b"m", "v": 3, **header}, wire.OK, ["y" * 5000])
 
-    assert peek.is_answer(event(response_to=channel), channel)
-    assert peek.is_answer(event(trace="z" * 400, response_to=channel), channel)
+    assert event_header.is_answer(event(response_to=channel), channel)
+    assert event_header.is_answer(event(trace="z" * 400, response_to=channel), channel)
     for wrong in (b"", b"x" * 10, event(), event(response_to=b"2"), event(response_to=5)):
-        assert not peek.is_answer(wrong, channel)
+        assert not event_header.is_answer(wrong, channel)
 
 
 def event(*entries: bytes, args: bytes = b"\x90") -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hubs.pool import Pool
-from hubs.tally import Tally
-from hubs.waiting import Waiting
+from hubs.switching.call_stats import CallStats
+from hubs.switching.pool import Pool
+from hubs.switching.waiting import Waiting
 from mesh.core.batch import Batch
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import MAX_BATCH, Style
@@ -161,7 +161,7 @@ class Service:
     name: str
     waiting: Waiting[Call]
     pool: Pool[Worker] = field(default_factory=Pool)
-    tally: Tally = field(default_factory=Tally)
+    stats: CallStats = field(default_factory=CallStats)
     seen: bool = False
     alone: float = NEVER
     called: str = ""

@@ -6,13 +6,11 @@ Reads the state of a switch, and changes nothing in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from hubs.model import Service, Worker
-    from hubs.switch import Switch
+    from hubs.switching.model import Service, Worker
+    from hubs.switching.switch import Switch
 
 MAX_LISTED: Final = 10_000
 """Workers that are listed one by one."""
@@ -20,15 +18,6 @@ _MAX_TEXT: Final = 255
 
 Values = dict[str, Any]
 """What is told; times are seconds."""
-
-
-@cache
-def version() -> str:
-    """Of the package; "" where it runs without being installed."""
-    try:
-        return metadata.version("zeromesh")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def services(switch: Switch, now: float) -> list[Values]:
@@ -75,7 +64,7 @@ def unserved(switch: Switch, names: Sequence[str]) -> dict[str, str]:
 
 def _service(service: Service, only: str | None, now: float) -> Values:
     """known: it has workers, or had some of late, or is the hub's one; only clients know others."""
-    pool, waiting, tally = service.pool, service.waiting, service.tally
+    pool, waiting, stats = service.pool, service.waiting, service.stats
     oldest = min((call.opened for call in waiting.first_of_each()), default=now)
     return {
         "name": service.called or service.name,
@@ -86,10 +75,10 @@ def _service(service: Service, only: str | None, now: float) -> Values:
         "waiting": len(waiting),
         "waiting_bytes": waiting.size,
         "oldest_waiting": _age(oldest, now),
-        "calls": tally.calls,
-        "errors": tally.errors,
-        "refused": tally.refused,
-        "rate": round(tally.rate(now), 2),
+        "calls": stats.calls,
+        "errors": stats.errors,
+        "refused": stats.refused,
+        "rate": round(stats.rate(now), 2),
     }
 
 

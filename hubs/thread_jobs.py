@@ -14,7 +14,7 @@ PATIENCE: Final = 5.0
 """Seconds in which the thread has to take an order."""
 
 
-def have_done(order: Callable[[Callable[[], bool]], None], work: Callable[[], None], busy: str) -> None:
+def run_in_thread(order: Callable[[Callable[[], bool]], None], work: Callable[[], None], busy: str) -> None:
     """Wait until it is done. order: hands it to the thread.
 
     Raises what the work raises, and ConfigError with the text `busy` where the thread does not come to it.

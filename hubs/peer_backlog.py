@@ -14,7 +14,7 @@ Envelope = tuple[bytes, ...]
 Message = tuple[Envelope, Sequence[bytes]]
 
 
-class Outbox:
+class PeerBacklog:
     """Messages in order, each with its routing envelope; size: bytes of their frames."""
 
     __slots__ = ("messages", "size")

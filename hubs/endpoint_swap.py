@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hubs.claims import clash
+from hubs.endpoint_conflicts import clash
 from hubs.hub import Hub
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
@@ -19,7 +19,7 @@ class Move(NamedTuple):
     after: HubSpec
 
 
-def traders(moves: Sequence[Move]) -> Sequence[Move]:
+def swappable(moves: Sequence[Move]) -> Sequence[Move]:
     """Those that wait for each other: each wants what another of them leaves, and leaves what one wants."""
     while True:
         rest = [
@@ -32,7 +32,7 @@ def traders(moves: Sequence[Move]) -> Sequence[Move]:
         moves = rest
 
 
-def trade(moves: Sequence[Move]) -> tuple[dict[str, ConfigError], dict[str, ConfigError]]:
+def swap(moves: Sequence[Move]) -> tuple[dict[str, ConfigError], dict[str, ConfigError]]:
     """Have all leave their endpoints before the first takes its new ones; where one can't, all go back.
 
     Gives the errors, by the names of the hubs, and those of hubs that could not go back.

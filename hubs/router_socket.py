@@ -15,7 +15,7 @@ import zmq
 from zmq import backend
 
 from hubs.monitor import Monitor
-from hubs.outbox import Envelope, Outbox
+from hubs.peer_backlog import Envelope, PeerBacklog
 from hubs.sockets import Attached, open_socket, set_options
 from hubs.spec import HubSpec
 from mesh.core.registration import LOST_AFTER
@@ -47,7 +47,7 @@ LATER: Final = Sent.LATER
 GONE: Final = Sent.GONE
 
 
-class Router:
+class RouterSocket:
     """side: the number that its messages are delivered with. unread: messages that were thrown away as their
     peers had not read them in time, or at all, by envelope; whoever looks takes them.
     """
@@ -61,7 +61,7 @@ class Router:
         self.peers = Peers()
         self.monitor = Monitor(context, self.socket, self._happened)
         self._most_bytes = spec.max_message + MARGIN
-        self._outboxes: dict[bytes, Outbox] = {}
+        self._backlogs: dict[bytes, PeerBacklog] = {}
         self.unread: Counter[Envelope] = Counter()
         # Past the wrapper that costs half of it.
         self._send = partial(backend.Socket.send, self.socket)
@@ -124,17 +124,17 @@ class Router:
 
     def send(self, envelope: Envelope, frames: Sequence[bytes]) -> bool:
         """Send, or keep until the peer reads; False where it is gone, or has not read for too long."""
-        outbox = self._outboxes.get(envelope[0]) if self._outboxes else None
-        if outbox is None:
+        backlog = self._backlogs.get(envelope[0]) if self._backlogs else None
+        if backlog is None:
             sent = self._try_send(envelope, frames)
             if sent is not LATER:
                 return sent is DONE
-            outbox = self._outboxes[envelope[0]] = Outbox()
-        if outbox.append((envelope, frames)):
+            backlog = self._backlogs[envelope[0]] = PeerBacklog()
+        if backlog.append((envelope, frames)):
             return True
         # It asks and does not read: nothing that it is owed can be kept for ever.
-        del self._outboxes[envelope[0]]
-        self.unread.update(kept for kept, _ in outbox.messages)
+        del self._backlogs[envelope[0]]
+        self.unread.update(kept for kept, _ in backlog.messages)
         self.unread[envelope] += 1
         return False
 
@@ -159,21 +159,21 @@ class Router:
     @property
     def owes(self) -> bool:
         """Whether something waits for its peer."""
-        return bool(self._outboxes)
+        return bool(self._backlogs)
 
     def crowded(self, envelope: Envelope) -> bool:
         """Whether this peer has to read before it is given more."""
-        return envelope[0] in self._outboxes
+        return envelope[0] in self._backlogs
 
     def retry(self) -> None:
         """Send what waits, as far as the peers take it."""
-        for peer, outbox in list(self._outboxes.items()):
+        for peer, backlog in list(self._backlogs.items()):
             sent = DONE
-            while outbox.messages and sent is DONE:
-                sent = self._try_send(*outbox.messages[0])
+            while backlog.messages and sent is DONE:
+                sent = self._try_send(*backlog.messages[0])
                 if sent is DONE:
-                    outbox.popleft()
+                    backlog.popleft()
             if sent is GONE:
-                self.unread.update(envelope for envelope, _ in outbox.messages)
+                self.unread.update(envelope for envelope, _ in backlog.messages)
             if sent is not LATER:
-                del self._outboxes[peer]
+                del self._backlogs[peer]

@@ -10,7 +10,7 @@ WINDOW: Final = 5.0
 _SLICE: Final = 1.0
 
 
-class Tally:
+class CallStats:
     """calls: that workers have ended, or were lost with. errors: those of them that came to an error.
     refused: calls that no worker has seen.
 

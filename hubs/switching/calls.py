@@ -17,10 +17,10 @@ from operator import attrgetter
 from shlex import quote
 from typing import Any, Final
 
-from hubs.model import Address, Call, Service, Settings, Worker
-from hubs.peek import Head, is_answer, is_beat, is_error, is_ping, leaves_open, name_of
-from hubs.sending import Sending
-from hubs.waiting import Waiting
+from hubs.switching.event_header import Head, is_answer, is_beat, is_error, is_ping, leaves_open, name_of
+from hubs.switching.model import Address, Call, Service, Settings, Worker
+from hubs.switching.sending import Sending
+from hubs.switching.waiting import Waiting
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.channel import NEVER, control
@@ -68,7 +68,7 @@ class Calls(Sending):
         self.settings = settings
         self._describe = describe
         self.services: dict[str, Service] = {}
-        self.notes: list[tuple[int, str]] = []
+        self.log_lines: list[tuple[int, str]] = []
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.wake_at = NEVER
@@ -197,7 +197,7 @@ class Calls(Sending):
                 del worker.left[call.token], worker.calls[call.token]
                 service.pool.give_back(worker)
             text = "has not answered a call since its client is gone, and gets others in its place"
-            self.notes.append((WARNING, f"the worker{worker.who} of {worker.asked} {text}"))
+            self.log_lines.append((WARNING, f"the worker{worker.who} of {worker.asked} {text}"))
             self._dispatch(service, now)
         self._wake(min((call.deadline for call in worker.left.values()), default=NEVER))
 
@@ -336,15 +336,15 @@ class Calls(Sending):
         if final:
             del worker.calls[token]
             service = self.services[worker.service]
-            now, tally = worker.last_heard, service.tally
-            if now >= tally.slice_ends:
-                tally.begin_slice(now)
-            tally.calls += 1
+            now, stats = worker.last_heard, service.stats
+            if now >= stats.slice_ends:
+                stats.begin_slice(now)
+            stats.calls += 1
             worker.ended += 1
             if not call.gone:
                 self._forget(call)
                 if is_error(body[0]):
-                    tally.errors += 1
+                    stats.errors += 1
                     worker.errors += 1
             if token in worker.pings:
                 worker.pings.remove(token)
@@ -376,7 +376,7 @@ class Calls(Sending):
 
     def _reject(self, worker: Worker, call: Call, body: tuple[bytes, ...], final: bool) -> None:
         """An answer that its client would wait on for ever, or take for that of another call."""
-        self.services[worker.service].tally.errors += 1
+        self.services[worker.service].stats.errors += 1
         worker.errors += 1
         # A mesh worker that could not read the call says so.
         if len(body) == 2 and body[0] == b"WireError":
@@ -387,7 +387,7 @@ class Calls(Sending):
         self._tell_error(call, "WireError", f"{worker.asked}: {why}", refused=False)
         if self._now >= worker.blamed:
             worker.blamed = self._now + self.settings.heartbeat
-            self.notes.append((WARNING, f"a call of {worker.asked} has failed: {why}"))
+            self.log_lines.append((WARNING, f"a call of {worker.asked} has failed: {why}"))
         if final:
             call.gone = True
             self._forget(call)
@@ -419,14 +419,14 @@ class Calls(Sending):
         if not seen:
             self._count_refused(service, name)
         elif service is not None:
-            service.tally.lost(self._now)
+            service.stats.lost(self._now)
         text = f"{call.asked or self._called(call.service) or 'a call'}: {why}"
         self._tell_error(call, name, text, refused=not seen)
 
     def _count_refused(self, service: Service | None, name: str) -> None:
         self.refused[name] += 1
         if service is not None:
-            service.tally.refused += 1
+            service.stats.refused += 1
 
     def _unserved(self, service: Service, call: Call) -> tuple[str, str]:
         """The error of a call that has waited in vain, and why."""

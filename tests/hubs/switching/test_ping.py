@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from hubs.calls import LOOKED_AT, MAX_PINGS
-from hubs.model import Worker
+from hubs.switching.calls import LOOKED_AT, MAX_PINGS
+from hubs.switching.model import Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD
-from tests.hubs.test_switch import IN, OUT, Bench, reply
+from tests.hubs.switching.test_switch import IN, OUT, Bench, reply
 
 
 def ping(bench: Bench, client: bytes = b"p", number: bytes = b"ping") -> bytes:
