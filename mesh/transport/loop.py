@@ -44,7 +44,7 @@ class Loop(Protocol):
     call_soon: Callable[..., object]
     """(function, *arguments): called in this turn or the next."""
     call_soon_threadsafe: Callable[..., object]
-    """The same from any thread, and from finalizers."""
+    """The same from any thread, and from finalizers; nothing happens where the loop was closed."""
     thread: int
     """The native thread that it runs in."""
 

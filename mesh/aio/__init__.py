@@ -1,0 +1,1 @@
+"""The driver for asyncio, on any loop that follows it, uvloop among them."""
