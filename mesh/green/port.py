@@ -22,10 +22,10 @@ from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
 from mesh.core.values import Encode
-from mesh.green.hub_links import HubLinks
 from mesh.green.loop import GeventLoop, loop_here
 from mesh.green.router import Router
 from mesh.transport import native, process, sockets
+from mesh.transport.hub_links import HubLinks
 from mesh.transport.ipc import Access
 from mesh.transport.monitoring import MonitorWatcher
 from mesh.transport.watchdog import watchdog

@@ -20,13 +20,13 @@ from mesh.core.registration import LOST_AFTER, VERSIONS, Registration
 from mesh.core.sidecar import SidecarSession
 from mesh.core.unfinished import Running, in_words
 from mesh.errors import ConfigError
-from mesh.green.hub_links import HubLinks
 from mesh.green.life import Life
 from mesh.green.loop import GeventLoop, loop_here
 from mesh.green.server_link import BATCH
 from mesh.green.server_links import ServerLinks
 from mesh.names.endpoints import check_endpoint
 from mesh.transport import native, process
+from mesh.transport.hub_links import HubLinks
 from mesh.transport.identity import myself
 from mesh.transport.lookup import Obstacles
 from mesh.transport.registering import check_registration

@@ -9,8 +9,8 @@ import pytest
 
 from mesh.core.registration import Registration, State
 from mesh.core.server_session import Limits, ServerSession
-from mesh.green.hub_link import NOTICE, HubLink
 from mesh.transport import process
+from mesh.transport.hub_link import NOTICE, HubLink
 from tests.helpers.processes import eventually
 from tests.helpers.raw import RawServer
 

@@ -14,9 +14,9 @@ from mesh.core.majordomo import heartbeat
 from mesh.core.registration import Registration
 from mesh.core.server_session import Limits
 from mesh.core.wire import pack
-from mesh.green.hub_links import HubLinks
 from mesh.green.port import Port
 from mesh.transport import sockets
+from mesh.transport.hub_links import HubLinks
 from tests.helpers.peers import nobody
 
 PATIENCE = 20.0

@@ -24,7 +24,7 @@ from mesh.core.majordomo import STANDARD, Command
 from mesh.core.registration import Registration, State
 from mesh.core.server_session import ServerSession
 from mesh.errors import ConfigError
-from mesh.green.hub_link import HubLink
+from mesh.transport.hub_link import HubLink
 from mesh.transport.monitors import ConnectionEvent
 from tests.e2e.commands import environment
 from tests.helpers.peers import free_port, nobody
@@ -286,7 +286,7 @@ def test_a_hub_that_stops_is_one_line_in_the_log(
 def test_a_hub_that_never_was_there_is_said_so(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.green.hub_link.NOTICE", 0.1)
+    monkeypatch.setattr("mesh.transport.hub_link.NOTICE", 0.1)
     with caplog.at_level(logging.INFO, "mesh.server"):
         serve(f"tcp://127.0.0.1:{free_port()}")
         eventually(lambda: "no connection yet; is a hub running there?" in caplog.text)

@@ -14,8 +14,8 @@ from mesh.core.hub_calls import Session
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
-from mesh.green.hub_link import HubLink
 from mesh.transport import sockets
+from mesh.transport.hub_link import HubLink
 from mesh.transport.loop import Loop, Watcher
 from mesh.transport.monitoring import MonitorWatcher
 

@@ -1,7 +1,7 @@
 """A worker's connection to one hub: a DEALER that carries a registration and its calls.
 
-Every method runs under its owner's lock, from its loop or from the watchdog; none of them switches
-to another greenlet. What a frame means is the registration's and the session's matter.
+Every method runs under its owner's lock, from its loop or from the watchdog; none of them wakes anybody.
+What a frame means is the registration's and the session's matter.
 """
 
 from __future__ import annotations
