@@ -1,0 +1,183 @@
+"""Middleware in memory: how functions are put together, and what of `call.headers` may travel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from mesh.core import wire
+from mesh.core.channel import NEVER
+from mesh.core.middleware import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    RESERVED,
+    CallContext,
+    Proceed,
+    begin_handler,
+    chained,
+    checked,
+    current_call,
+    headers_of,
+    remaining,
+    request_headers,
+)
+from mesh.errors import ConfigError
+
+
+def a_call(*args: Any) -> CallContext:
+    return CallContext("users", "get", args, {}, {}, 2.0)
+
+
+def test_the_first_is_the_outermost() -> None:
+    order: list[str] = []
+
+    def named(name: str) -> Any:
+        def middleware(call: CallContext, proceed: Proceed) -> Any:
+            order.append(f"+{name}")
+            try:
+                return proceed(call)
+            finally:
+                order.append(f"-{name}")
+
+        return middleware
+
+    through = chained([named("a"), named("b")], lambda call: order.append(call.method) or sum(call.args))
+    assert through(a_call(1, 2)) == 3
+    assert order == ["+a", "+b", "get", "-b", "-a"]
+
+
+def test_one_may_change_the_call_answer_itself_raise_and_proceed_again() -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def carry_out(call: CallContext) -> Any:
+        calls.append((call.method, call.args))
+        if len(calls) < 3:
+            raise KeyError(len(calls))
+        return "done"
+
+    def persist(call: CallContext, proceed: Proceed) -> Any:
+        for _ in range(5):
+            try:
+                return proceed(call)
+            except KeyError:
+                continue
+        raise AssertionError
+
+    def rename(call: CallContext, proceed: Proceed) -> Any:
+        call.method, call.args = "find", (*call.args, 1)
+        return proceed(call)
+
+    def cache(call: CallContext, proceed: Proceed) -> Any:
+        return "cached" if call.args == (7,) else proceed(call)
+
+    through = chained([cache, persist, rename], carry_out)
+    assert through(a_call(7)) == "cached" and calls == []
+    assert through(a_call(0)) == "done"
+    assert calls == [("find", (0, 1)), ("find", (0, 1, 1)), ("find", (0, 1, 1, 1))]
+
+
+def test_without_any_there_is_only_the_last() -> None:
+    def last(call: CallContext) -> int:
+        return 1
+
+    assert chained([], last) is last
+
+
+def test_coroutines_go_together_too() -> None:
+    async def double(call: CallContext, proceed: Proceed) -> Any:
+        return 2 * await proceed(call)
+
+    async def last(call: CallContext) -> Any:
+        await asyncio.sleep(0)
+        return call.args[0]
+
+    assert asyncio.run(chained([double, double], last)(a_call(3))) == 12
+
+
+@pytest.mark.parametrize("given", [len, "timing", b"x", {"a": len}, 7, [len, 7], [None]])
+def test_what_is_no_list_of_functions_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"middleware (is|has) .*(list of functions|no function)"):
+        checked(given)
+
+
+def test_any_iterable_of_callables_will_do() -> None:
+    assert checked(None) == checked([]) == ()
+    assert checked(iter([len, print])) == (len, print)
+
+
+def test_headers_travel_as_values_do() -> None:
+    headers = {"tenant": "acme", "locale": b"de", "ids": [1, {"a": None}], "set": {3}}
+    assert request_headers(headers) is headers
+    name, args = "get", [1]
+    header, *_ = wire.unpack(wire.pack({"message_id": b"1", "v": 3, **headers}, name, args))
+    assert headers_of(header) == {"tenant": "acme", "locale": b"de", "ids": [1, {"a": None}], "set": [3]}
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_names_of_mesh_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*mesh's own"):
+        request_headers({name: 1})
+
+
+def test_every_header_key_of_the_wire_s_page_is_reserved() -> None:
+    from pathlib import Path
+    from re import MULTILINE, findall
+
+    page = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+    tables = page[: page.index("## One-way events")]
+    keys = set(findall(r"^\| `([a-z_]+)` \| ", tables, MULTILINE)) - {"_zpc_more", "_zpc_hb"}
+    assert {"message_id", "v", "response_to", "deadline", "kwargs", "builtin"} <= keys <= RESERVED
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "told"),
+    [
+        ([("a", 1)], TypeError, "must be a dict, not list"),
+        ({1: 2}, TypeError, "has the key 1; the names of headers are str"),
+        ({"a": object()}, TypeError, r"call.headers\['a'\]"),
+        ({"a": [1, {"b": object()}]}, TypeError, r"call.headers\['a'\]\[1\]\['b'\]"),
+        ({"a": 2**70}, TypeError, "a"),
+        ({str(n): n for n in range(MAX_HEADERS + 1)}, ValueError, "has 65 keys; 64 may travel"),
+        ({"a": b"x" * MAX_HEADER_BYTES}, ValueError, "16384 may travel"),
+    ],
+)
+def test_what_may_not_travel_is_told(headers: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        request_headers(headers)
+
+
+def test_as_much_as_may_travel_travels() -> None:
+    request_headers({str(n): n for n in range(MAX_HEADERS)})
+    request_headers({"a": b"x" * (MAX_HEADER_BYTES - 6)})
+
+
+def test_a_client_s_own_form_of_values_counts() -> None:
+    class User:
+        id = 7
+
+    assert request_headers({"user": User()}, encode=lambda user: user.id)
+
+
+def test_a_server_tells_what_is_left_of_the_time() -> None:
+    assert remaining(NEVER, 5.0) == (None, None)
+    assert remaining(7.5, 5.0) == (2.5, 7.5)
+    assert remaining(4.0, 5.0) == (0.0, 4.0)
+
+
+def test_the_current_call_is_made_where_it_is_asked_for() -> None:
+    made: list[CallContext] = []
+
+    def describe() -> CallContext:
+        made.append(a_call())
+        return made[-1]
+
+    def handler() -> CallContext | None:
+        begin_handler(describe)
+        assert made == []
+        return current_call()
+
+    assert contextvars.copy_context().run(handler) is made[0]
+    assert current_call() is None
