@@ -95,7 +95,7 @@ class Caller(ClientLinks):
                 timer.close()
         with self.lock:
             self.session.fail_all(outcomes.closed)
-        for link in list(self._watchers):
+        for link in list(self._watched):
             self._drop(link)
 
     # Calls
@@ -130,7 +130,7 @@ class Caller(ClientLinks):
         Else a call would go to a server that is long gone, or be lost with the connection before.
         """
         self.turn = now
-        for link in self._watchers:
+        for link in self._watched:
             link.watch(now)
         self._check_soon()
 
@@ -232,13 +232,13 @@ class Caller(ClientLinks):
         if self._dropped:
             with self.lock:
                 self._cancel_dropped()
-        for link in list(self._watchers):
+        for link in list(self._watched):
             self._drain(link)
         self._wake()
 
     def _drain(self, link: Link) -> None:
         """Receive until nothing is left, and let each batch's callers go on, which may send."""
-        if self.closed or link not in self._watchers:
+        if self.closed or link not in self._watched:
             return
         self._draining = link
         end, most = 0.0, 1
@@ -258,7 +258,7 @@ class Caller(ClientLinks):
                 woken = len(self.session.woken)
                 count += woken
                 self._wake_holding(woken, now)
-                if self.closed or link not in self._watchers:
+                if self.closed or link not in self._watched:
                     return
                 if not count:
                     if self._retired:
@@ -316,7 +316,7 @@ class Caller(ClientLinks):
 
     def _connection_changed(self, link: Link) -> None:
         with self.lock:
-            if not self.closed and link in self._watchers:
+            if not self.closed and link in self._watched:
                 link.watch(monotonic())
         self._wake()
         self._drain(link)
@@ -340,7 +340,7 @@ class Caller(ClientLinks):
 
     def _on_timer(self) -> None:
         self._armed = float("inf")
-        for link in list(self._watchers):
+        for link in list(self._watched):
             # What has arrived meanwhile comes before the judgement that nothing has.
             self._drain(link)
         with self.lock:
@@ -356,7 +356,7 @@ class Caller(ClientLinks):
         """
         for link, payload in self.session.on_timer(now):
             link.transmit(payload)  # type: ignore[attr-defined]
-        for link in list(self._watchers):  # the loop may be adding one
+        for link in list(self._watched):  # the loop may be adding one
             link.flush()
             link.redial(now)
         self.turn = now
@@ -369,7 +369,7 @@ class Caller(ClientLinks):
         due = self._wake_at <= now
         busy = due or bool(self._dropped or self._holding)
         self._cancel_dropped()
-        for link in list(self._watchers):
+        for link in list(self._watched):
             busy = link.look(now) or busy
         if self._holding:
             self._holding.release(now)
@@ -390,10 +390,9 @@ class Caller(ClientLinks):
         return ""  # a client's loop may be blocked by its program, which is nothing to report
 
     def _stop_watchers(self) -> None:
-        for link, watchers in self._watchers.items():
+        for link in self._watched:
             link.spin.stop()
-            for watcher in watchers:
-                watcher.close()
+            link.dealer.unwatch()
         for timer in (self._timer, self._later, self._follower):
             if timer is not None:
                 timer.stop()
@@ -404,7 +403,7 @@ class Caller(ClientLinks):
         if not self.closed and loop_here(self.hub):
             self._stop_watchers()
         self.closed = True
-        self._watchers.clear()
+        self._watched.clear()
         self._timer = None
         self._holding.forget()
         self._dropped.clear()

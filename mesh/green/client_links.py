@@ -18,9 +18,8 @@ from mesh.core.client_session import ClientSession
 from mesh.errors import LostRemote
 from mesh.green.link import Link
 from mesh.green.loop import GeventLoop
-from mesh.transport import native, sockets
+from mesh.transport import native
 from mesh.transport.lookup import LookUp
-from mesh.transport.monitoring import MonitorWatcher
 from mesh.transport.spin import Spin
 
 FOLLOW: Final = 0.25
@@ -45,7 +44,7 @@ class ClientLinks:
         self._max_message = max_message
         self._links: list[Link] = session.peers  # type: ignore[assignment]
         self._retired: set[Link] = set()
-        self._watchers: dict[Link, list[Any]] = {}
+        self._watched: list[Link] = []
         # One that repeats: a timer that has ended and is started again is due at once.
         self._follower: Any = hub.loop.timer(FOLLOW, FOLLOW)
         self._look_up = LookUp(self._looked_up)
@@ -84,15 +83,12 @@ class ClientLinks:
             self._links.append(link)
         loop = GeventLoop(self.hub)
         link.spin = Spin(loop, partial(self._readable, link), partial(self._drain, link))
-        data = loop.reader(sockets.descriptor(link.socket), self._drain, link)
-        watchers: list[Any] = [data]
-        if link.dialer is not None:
-            watchers.append(MonitorWatcher(loop, link.dialer.monitor, self._connection_changed, link))
-        self._watchers[link] = watchers
+        link.dealer.watch(loop, self._drain, self._connection_changed, link)
+        self._watched.append(link)
 
     def _readable(self, link: Link) -> Any:
         with self.lock:  # the watchdog may be at the same socket
-            return link.readable()
+            return link.dealer.readable()
 
     def _retire(self, link: Link) -> None:
         """Choose it no more; it is dropped when its open calls have ended."""
@@ -129,16 +125,16 @@ class ClientLinks:
 
     def _drop(self, link: Link) -> None:
         self._retired.discard(link)
-        watchers = self._watchers.pop(link, [])
+        if link in self._watched:
+            self._watched.remove(link)
         if self._loop_lives():
-            for watcher in watchers:
-                watcher.close()
+            link.dealer.unwatch()
             link.spin.close()
         with self.lock:
             if link in self._links:
                 self._links.remove(link)
             self.session.peer_down(link, "it is no longer an address of the service")
-            link.close(linger_ms=100)
+            link.dealer.close(linger_ms=100)
         if self._loop_lives():
             self.hub.loop.run_callback(self._wake)
 
@@ -165,7 +161,7 @@ class ClientLinks:
     @property
     def redial_at(self) -> float:
         """When that is to be done next."""
-        return min([link.redial_at for link in self._links], default=NEVER)
+        return min([link.dealer.redial_at for link in self._links], default=NEVER)
 
     def _follow(self) -> None:
         if self.session.unsent and not self.closed:

@@ -63,7 +63,7 @@ class Holding:
             self.on = False
         self.since = NEVER
         for link in self._laden:
-            if not link.socket.closed:
+            if not link.dealer.closed:
                 link.flush()
         self._laden.clear()
 

@@ -1,4 +1,4 @@
-"""One socket of a client to one endpoint: sends, receives in batches, sees the connection break.
+"""One connection of a client to one endpoint: a dealer, and what goes and comes on it.
 
 Every method that touches the socket or the session runs under the caller's lock; none of them
 switches to another greenlet.
@@ -7,11 +7,8 @@ switches to another greenlet.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Sequence
+from functools import partial
 from typing import Final
-
-import zmq
 
 from mesh.core import outcomes
 from mesh.core.balance import NO_CONNECTION, Peer
@@ -19,40 +16,29 @@ from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
-from mesh.core.redial import Redial
+from mesh.core.outbox import Outbox
 from mesh.errors import WireError
-from mesh.transport import process, sockets
-from mesh.transport.dialer import Change, Dialer
-from mesh.transport.sockets import MORE, NOBLOCK
+from mesh.transport.dealer import Dealer
+from mesh.transport.dialer import Change
 from mesh.transport.spin import Spin
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""
 MAX_OUTBOX: Final = 1_000
 """Messages that wait while the connection takes no more."""
+MAX_FRAMES: Final = 16
+"""Frames of a message that are looked at."""
 
 log = logging.getLogger("mesh.client")
 
+Kept = tuple[Call | None, bytes]
+"""An event that waits, and the call that it opens, if it does."""
+
 
 class Link(Peer):
-    """The connection to one endpoint. renewed: when it was made in place of one whose server stops.
+    """The connection to one endpoint. renewed: when it was made in place of one whose server stops."""
 
-    dialer: None within a process, where nothing tells of connections and none of them breaks.
-    """
-
-    __slots__ = (
-        "_misled",
-        "_obstacle",
-        "_outbox",
-        "_recv",
-        "_send",
-        "_session",
-        "dialer",
-        "readable",
-        "renewed",
-        "socket",
-        "spin",
-    )
+    __slots__ = ("_misled", "_obstacle", "_session", "dealer", "renewed", "spin")
 
     spin: Spin
 
@@ -62,36 +48,21 @@ class Link(Peer):
         self._misled = False
         self.renewed = -NEVER
         self._session = session
-        self._outbox: deque[tuple[Call | None, bytes]] = deque()
-        self.socket = socket = sockets.open_socket(zmq.DEALER, max_message)
-        # A call is queued here, not in libzmq, until there is a connection: so it is known
-        # what a server can have seen.
-        socket.set(zmq.IMMEDIATE, 1)
-        self._send = sockets.sender(socket)
-        self._recv = sockets.receiver(socket)
-        self.readable = sockets.readable(socket)
-        self.dialer: Dialer | None = None
-        try:
-            if not endpoint.startswith("inproc:"):
-                self.dialer = Dialer(socket, process.monitors(), endpoint, Redial())
-            sockets.attach(socket, endpoint, "connect")
-        except Exception:
-            self.close()
-            raise
-        if self.dialer is None:
+        self.dealer: Dealer[Kept] = Dealer(
+            endpoint,
+            max_message,
+            self._receive_other,
+            partial(session.receive, self),
+            outbox=Outbox(MAX_OUTBOX),
+        )
+        if self.dealer.dialer is None:
             session.peer_up(self)
-
-    def close(self, linger_ms: int = 0) -> None:
-        if self.dialer is not None:
-            self.dialer.close()
-            self.dialer = None
-        self.socket.close(linger_ms)
 
     # Out
 
     def transmit(self, payload: bytes, call: Call | None = None) -> None:
         """Send, or keep until the connection takes it. Raises as `keep` does."""
-        if self._outbox or not self._try_send(payload):
+        if self.dealer.outbox or not self.dealer.send(payload):
             self.keep(payload, call)
 
     def keep(self, payload: bytes, call: Call | None = None) -> None:
@@ -99,113 +70,76 @@ class Link(Peer):
 
         What is no call, a heartbeat or a cancel, is bounded by the calls that it is about.
         """
-        if call is not None and len(self._outbox) >= MAX_OUTBOX and not self._tidy():
-            raise outcomes.not_read(call.method, MAX_OUTBOX, self)
-        self._outbox.append((call, payload))
+        outbox = self.dealer.outbox
+        if call is not None and outbox.full:
+            outbox.keep(_wanted)
+            if outbox.full:
+                raise outcomes.not_read(call.method, len(outbox), self)
+        outbox.append((call, payload), len(payload))
 
     def post(self, call: Call) -> None:
         """Send a call that has waited for a connection, where its number was bounded."""
         if call.payload is not None:
-            self._outbox.append((call, call.payload))
+            self.dealer.outbox.append((call, call.payload), len(call.payload))
             self.flush()
-
-    def _tidy(self) -> bool:
-        """Forget the calls that have ended unsent; whether that made room."""
-        kept = [(call, payload) for call, payload in self._outbox if call is None or call.payload is not None]
-        self._outbox.clear()
-        self._outbox.extend(kept)
-        return len(kept) < MAX_OUTBOX
-
-    def _try_send(self, payload: bytes) -> bool:
-        try:
-            self._send(b"", MORE)
-        except zmq.Again:
-            return False
-        self._send(payload, NOBLOCK)
-        return True
 
     def flush(self) -> None:
         """Send what was kept, as far as the connection takes it."""
-        outbox = self._outbox
-        while outbox:
-            if self.batch and len(outbox) > 1:
-                if not self._flush_batch():
-                    return
-                continue
-            call, payload = outbox[0]
-            if (call is None or call.payload is not None) and not self._try_send(payload):
+        outbox = self.dealer.outbox
+        while self.batch and len(outbox) > 1:
+            if not self._flush_batch():
                 return
-            outbox.popleft()
+        if outbox:
+            self.dealer.flush(self._send)
+
+    def _send(self, kept: Kept) -> bool:
+        return not _wanted(kept) or self.dealer.send(kept[1])
 
     def _flush_batch(self) -> bool:
         """Send the first of what was kept, as many as go in one frame; False where it takes no more."""
-        outbox, bundle, number = self._outbox, Bundle(), 0
-        for call, payload in outbox:
-            ended = call is not None and call.payload is None
-            if not ended and (len(payload) >= LONE or not bundle.add(payload)):
+        outbox, bundle, number = self.dealer.outbox, Bundle(), 0
+        for kept in outbox:
+            if _wanted(kept) and (len(kept[1]) >= LONE or not bundle.add(kept[1])):
                 break
             number += 1
         if not number:
             # One that goes by itself.
-            if not self._try_send(outbox[0][1]):
+            if not self.dealer.send(outbox.first[1]):
                 return False
             number = 1
-        elif bundle.events and not self._try_send_all(bundle.frames()):
+        elif bundle.events and not self.dealer.send_frames(bundle.frames()):
             return False
         for _ in range(number):
             outbox.popleft()
         return True
 
-    def _try_send_all(self, frames: list[bytes]) -> bool:
-        if len(frames) > 1:
-            return self._try_send(frames[-1])
-        try:
-            self._send(frames[0], NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
-
     @property
     def waiting(self) -> bool:
-        return bool(self._outbox)
+        return bool(self.dealer.outbox)
 
     # In
 
     def receive(self, now: float, most: int = BATCH) -> int:
         """Take in what has arrived, until there were `most` events or more; how many there were."""
-        if not self.readable():
-            return 0
-        recv, receive = self._recv, self._session.receive
-        count = 0
-        while count < most:
-            try:
-                frame = recv(NOBLOCK)
-            except zmq.Again:
-                break
-            if frame:
-                odd = self._odd(frame)
-                if odd is None:
-                    count += 1
-                    continue
-                if self.batch and holds_events(odd):
-                    count += self._receive_batch(odd, now)
-                    continue
-                frame = odd
-            else:
-                try:
-                    frame = recv(NOBLOCK)
-                except zmq.Again:  # the empty frame was all
-                    self._session.dropped["malformed"] += 1
-                    break
-            count += 1
-            receive(self, frame, now)
-        if self.progress is not None:
-            self.progress.came += count
+        count = self.dealer.receive(now, most)
         if self._session.asked:
             asked, self._session.asked = self._session.asked, []
             for frame in asked:
                 self._refuse([b"", frame])
         return count
+
+    def _receive_other(self, frame: bytes, now: float) -> int:
+        """A message that does not begin with an empty frame: its last frame is the event, or several."""
+        frames = [frame]
+        self.dealer.rest(frames, MAX_FRAMES)
+        if len(frames) > 2:
+            if not self._refuse(frames):
+                self._session.dropped["malformed"] += 1
+            return 1
+        if self.batch and holds_events(frames[-1]):
+            return self._receive_batch(frames[-1], now)
+        self._session.receive(self, frames[-1], now)
+        return 1
 
     def _receive_batch(self, frame: bytes, now: float) -> int:
         try:
@@ -218,18 +152,7 @@ class Link(Peer):
             receive(self, event, now)
         return len(events)
 
-    def _odd(self, frame: bytes) -> bytes | None:
-        """A message that does not begin with an empty frame: its last frame is the event."""
-        frames = [frame]
-        while self.socket.get(zmq.RCVMORE):
-            frames.append(self._recv(NOBLOCK))
-        if len(frames) <= 2:
-            return frames[-1]
-        if not self._refuse(frames):
-            self._session.dropped["malformed"] += 1
-        return None
-
-    def _refuse(self, message: Sequence[bytes]) -> bool:
+    def _refuse(self, message: list[bytes]) -> bool:
         """Tell the sender of a call that this is no server; False where it is no call.
 
         Nothing is kept for one that does not read.
@@ -244,13 +167,7 @@ class Link(Peer):
                 "client side; clients connect to the hub's in side",
                 self.endpoint,
             )
-        try:
-            self._send(answer[0], MORE)
-        except zmq.Again:
-            return True
-        for frame in answer[1:-1]:
-            self._send(frame, MORE)
-        self._send(answer[-1], NOBLOCK)
+        self.dealer.send_frames(answer)
         return True
 
     # The connection
@@ -264,17 +181,15 @@ class Link(Peer):
 
     def watch(self, now: float) -> bool:
         """Take in what has happened to the connection; whether there was anything."""
-        if self.dialer is None:
-            return False
-        changes = self.dialer.take(now)
+        changes = self.dealer.changes(now)
         for change in changes:
             if change is Change.UP:
-                self.progress = self.dialer.progress
+                self.progress = self.dealer.progress
                 self._stands(now)
             elif change is Change.DOWN:
                 self._broke(now)
             elif self.why is not self._obstacle:  # that is the cause
-                self.why = self.dialer.why
+                self.why = self.dealer.why
         return bool(changes)
 
     def look(self, now: float) -> bool:
@@ -300,22 +215,22 @@ class Link(Peer):
         while self.receive(now) >= BATCH:
             pass
         self.progress = None
-        self._session.put_back(call for call, _ in self._outbox if call is not None)
-        self._outbox.clear()
+        self._session.put_back(call for call, _ in self.dealer.outbox if call is not None)
+        self.dealer.outbox.clear()
         self._session.peer_down(self, "the connection broke")
         for call in self._session.take_stranded(now):
             call.peer.post(call)  # type: ignore[union-attr]
 
-    @property
-    def redial_at(self) -> float:
-        """When `redial` is to be called."""
-        return NEVER if self.dialer is None else self.dialer.wake_at
-
     def redial(self, now: float, *, wanted: bool = False) -> None:
         """Try the connection again whose handshake failed, if it is time to. wanted: a call waits for it."""
-        if self.dialer is not None:
-            if wanted:
-                self.dialer.wanted(now)
-            self.dialer.dial_if_due(now)
-            if self.dialer.why and not self.live and self.why is not self._obstacle:
-                self.why = self.dialer.why
+        if wanted:
+            self.dealer.wanted(now)
+        self.dealer.dial_if_due(now)
+        if self.dealer.why and not self.live and self.why is not self._obstacle:
+            self.why = self.dealer.why
+
+
+def _wanted(kept: Kept) -> bool:
+    """Whether it is to be sent still: not where it opens a call that has ended."""
+    call, _ = kept
+    return call is None or call.payload is not None

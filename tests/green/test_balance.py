@@ -232,7 +232,7 @@ def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, 
     eventually(lambda: client.who() == "second", what="the move")
     assert held.result(timeout=20) == "first", "a call that was open ends where it began"
     old: Any = client._connection.caller()
-    eventually(lambda: len(old._watchers) == 1, what="the old connection to be closed")
+    eventually(lambda: len(old._watched) == 1, what="the old connection to be closed")
     write(registry, f"users: [{first_at}, {second_at}]\n")
     eventually(lambda: {client.who() for _ in range(8)} == {"first", "second"})
     caller: Any = client._connection.caller()

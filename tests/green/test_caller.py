@@ -40,13 +40,13 @@ def link_of(caller: Caller) -> Link:
 
 def arrived(caller: Caller) -> None:
     """Wait, without a turn of the loop, until the descriptor tells of something."""
-    assert select.select([sockets.descriptor(link_of(caller).socket)], [], [], PATIENCE)[0]
+    assert select.select([sockets.descriptor(link_of(caller).dealer.socket)], [], [], PATIENCE)[0]
 
 
 def send_until_the_edge_is_gone(caller: Caller) -> None:
     """To send takes away what the descriptor has to tell."""
     link, give_up = link_of(caller), monotonic() + PATIENCE
-    while select.select([sockets.descriptor(link.socket)], [], [], 0)[0]:
+    while select.select([sockets.descriptor(link.dealer.socket)], [], [], 0)[0]:
         assert monotonic() < give_up
         link.transmit(b"a heartbeat")
 

@@ -109,7 +109,7 @@ def test_a_call_goes_to_the_other_server_at_the_same_address(
     assert draining.held.result(timeout=20) == "stopping"
     caller = draining.client._connection.caller()
     assert caller is not None
-    eventually(lambda: len(caller._watchers) == 1, what="the end of the old connection")
+    eventually(lambda: len(caller._watched) == 1, what="the end of the old connection")
 
 
 def test_calls_at_once_share_the_new_connection(connect: Connect, stack: ExitStack) -> None:

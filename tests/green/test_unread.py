@@ -28,7 +28,7 @@ def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
         link.transmit(call.payload, call)  # type: ignore[arg-type]
     with pytest.raises(mesh.Overloaded) as caught:
         link.transmit(call.payload, call)  # type: ignore[arg-type]
-    link.close()
+    link.dealer.close()
     assert caught.value.refused
     why = "tcp://127.0.0.1:9 does not read, 1000 messages wait for it already"
     assert str(caught.value) == f"'save' was not sent: {why}"
