@@ -192,7 +192,7 @@ def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_what_values_that_are_known_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     section = tmp_path / "values.md"
     assert values.main(["--rounds", "1", "--write", str(section)]) in (0, 1)  # one round is no measurement
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert len(capsys.readouterr().out.splitlines()) == 8
     assert section.read_text().startswith("## Values that MessagePack knows\n\n- a row, packed: ")
     assert values.as_text(values.Cost("a row", [1.0], [1.3])).endswith("1.2 at most: OVER")
 

@@ -3,6 +3,11 @@
 A value takes one byte in a message and some seventy in memory, so the bytes of a message don't bound
 what it costs. Whoever decodes one looks here first. Every value counts: an array or a map itself, the
 items of an array, the keys and the values of a map.
+
+To look at a value in Python takes several times as long as to decode it in C. So many are one step: values
+of one size that follow each other, and else 64 of any short ones by one pattern. It is possessive, as to be
+able to go back from each would take memory for it; and what it has tried in vain it tries less and less
+often, so that no message makes it slow.
 """
 
 from __future__ import annotations
@@ -40,6 +45,14 @@ _LENGTHS: Final = {
     for code in bytes.fromhex(codes)
 }
 """The bytes of the length of a text, of binary data or of an extension, and those of the type after it."""
+_BLOCK: Final = 64
+"""Values that are taken in one step."""
+_RUN: Final = 4096
+"""The same of values of one size, at the most: bytes that are copied for it."""
+_USUAL: Final = (0, 8, 4, 2, 1)
+_USUAL_LENGTHS: Final = (36, 32, 40, 64)
+"""Bytes after the first of the most usual values, and bytes of texts such as UUIDs and hashes. The pattern
+looks for these before others."""
 
 
 def _more(code: int) -> int:
@@ -51,13 +64,31 @@ def _more(code: int) -> int:
 _MORE: Final = tuple(map(_more, range(256)))
 """The bytes that follow the first byte of a value, without the items of an array or a map, which are values
 of their own; -1 where a length tells."""
-_RUN: Final = re.compile(
-    rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]{8,}+"
-    rb"|(?:\xcb.{8}){4,}+|(?:[\xca\xce\xd2].{4}){4,}+|(?:[\xcf\xd3].{8}){4,}+|(?:[\xcd\xd1].{2}){4,}+",
-    re.DOTALL,
-).match
-"""Values of one size that follow each other, which as numbers they often do. Possessive, as to be able to go
-back from each would take memory for it."""
+_CODES: Final = [bytes(code for code in range(256) if _MORE[code] == more) for more in range(len(_TEXTS))]
+"""The first bytes of the values after which that many follow."""
+
+
+def _block_pattern() -> bytes:
+    """Of a block of values of at most 255 bytes; of extensions that tell their length only the time."""
+    fixed = [_one_of(_CODES[size]) + _any(size) for size in _usual_first(_USUAL, len(_CODES))]
+    short = [b"\\x%02x" % size + _any(size) for size in _usual_first(_USUAL_LENGTHS, 256)]
+    values = [*fixed, rb"[\xc4\xd9](?:%s)" % b"|".join(short), rb"\xc7\x0c.{13}+"]
+    return b"(?:%s){%d}+" % (b"|".join(values), _BLOCK)
+
+
+def _usual_first(usual: tuple[int, ...], end: int) -> list[int]:
+    return [*usual, *(number for number in range(end) if number not in usual)]
+
+
+def _one_of(codes: bytes) -> bytes:
+    return b"[%s]" % b"".join(b"\\x%02x" % code for code in codes)
+
+
+def _any(number: int) -> bytes:
+    return b".{%d}+" % number if number > 8 else b"." * number
+
+
+_block: Final = re.compile(_block_pattern(), re.DOTALL).match
 
 
 def within(message: bytes | memoryview, most: int) -> bool:
@@ -82,26 +113,53 @@ def _walk(message: bytes | memoryview, most: int, enough: int) -> int:
     enough: bytes of `message` in which `most` values end, if each of those to come takes one byte.
     """
     size, at, end = len(message), 0, most
-    last = -1
+    pause = 0  # how many to look at one by one after a value that the pattern does not know
     while at < size and end < enough:
-        if at >= end:
+        room = end - at
+        if room <= 0:
             return most + 1
+        number, length = _run(message, at, room)
+        if not number:
+            block = _block(message, at) if room >= _BLOCK else None
+            if block is not None:
+                number, length, pause = _BLOCK, block.end() - at, 0
+            else:
+                number, length = _singly(message, at, room, pause)
+                pause = min(2 * pause + 1, _BLOCK)
+        at += length
+        end += length - number
+    return at - (end - most)
+
+
+def _run(message: bytes | memoryview, at: int, most: int) -> tuple[int, int]:
+    """How many values of one size follow each other, and their bytes; none where they are no block."""
+    more = _MORE[message[at]]
+    size = 1 + more
+    last = at + (_BLOCK - 1) * size
+    if not size or most < _BLOCK or last >= len(message) or _MORE[message[last]] != more:
+        return 0, 0
+    number, until = 0, _BLOCK
+    while True:
+        codes = bytes(message[at + number * size : at + until * size : size])
+        number += len(codes) - len(codes.lstrip(_CODES[more]))
+        if number < until or number == most:
+            return (number, number * size) if number >= _BLOCK else (0, 0)
+        until = min(2 * number, number + _RUN, most)
+
+
+def _singly(message: bytes | memoryview, at: int, most: int, pause: int) -> tuple[int, int]:
+    """The values up to one that the pattern does not know, and `pause` more: how many, and their bytes."""
+    size, begin, number = len(message), at, 0
+    most = min(most, 2 * _BLOCK)
+    while number < most and at < size:
         code = message[at]
-        if code == last and (run := _RUN(message, at, end)) is not None:
-            length = run.end() - at
-            more = length - length // (1 + _MORE[code])
-            at += length
-            end += more
-            last = -1
-            continue
         more = _MORE[code]
         if more < 0:
             digits, kind = _LENGTHS[code]
-            begin = at + 1
-            told = message[begin] if digits == 1 else int.from_bytes(message[begin : begin + digits], "big")
-            more = digits + kind + told
-        else:
-            last = code
+            at += 1
+            more = digits + kind - 1 + int.from_bytes(message[at : at + digits], "big")
+            if digits > 1 or kind:
+                most = min(most, number + 1 + pause)
         at += 1 + more
-        end += more
-    return at - (end - most)
+        number += 1
+    return number, at - begin
