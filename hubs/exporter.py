@@ -21,6 +21,8 @@ from mesh.errors import ConfigError
 
 METRICS: Final = "/metrics"
 READY: Final = "/ready"
+QUESTIONS: Final = "hub=NAME, service=NAME (which may be repeated) and draining=404"
+"""What READY may be asked."""
 MOST: Final = 16
 """Connections at once; for one beyond that the oldest is closed that has asked for nothing."""
 PATIENCE: Final = 10.0
@@ -172,10 +174,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, f"see {METRICS} or {READY}\n")
 
     def _answer_ready(self, asked: dict[str, list[str]]) -> None:
-        hub, services = asked.get("hub", [""])[-1] or None, asked.get("service", [])
+        if wrong := _wrong(asked):
+            # A typo would else be answered as if it had not been asked, and a load balancer send calls on.
+            self._answer(400, f"{wrong}: {READY} takes {QUESTIONS}\n")
+            return
+        hub, services = asked.get("hub", [""])[0] or None, asked.get("service", [])
         problem, drains = self.server.unready(self.server.endpoint, hub, services)
         # HAProxy takes 404 for one that keeps the connections it has, and gets no new ones.
-        unready = 404 if drains and asked.get("draining") == ["404"] else 503
+        unready = 404 if drains and "draining" in asked else 503
         self._answer(unready if problem else 200, f"{problem or 'ready'}\n")
 
     def _answer(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
@@ -191,3 +197,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """A page that is read every few seconds is not worth a line each time."""
+
+
+def _wrong(asked: dict[str, list[str]]) -> str:
+    """What of the questions can't be answered, "" where all can."""
+    for key, values in asked.items():
+        if key not in ("hub", "service", "draining"):
+            return f"no {key!r:.80} here"
+        if key != "service" and len(values) > 1:
+            return f"{key} is given twice"
+        if key == "draining" and values != ["404"]:
+            return f"draining can't be {values[0]!r:.80}"
+    return ""

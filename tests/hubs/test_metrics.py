@@ -193,6 +193,24 @@ def test_the_names_of_services_are_taken_from_the_address(exporters: Exporters) 
     assert asked(where, "/ready?service=&service=x") == (503, ",x,\n")
 
 
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("servce=users", "no 'servce' here"),
+        ("service=users&Hub=h", "no 'Hub' here"),
+        ("servce", "no 'servce' here"),
+        ("draining=yes", "draining can't be 'yes'"),
+        ("hub=a&hub=b", "hub is given twice"),
+    ],
+)
+def test_a_question_that_it_does_not_know_is_not_answered_with_ready(
+    exporters: Exporters, query: str, wrong: str
+) -> None:
+    exporters.open([at(ANY)])
+    right = "/ready takes hub=NAME, service=NAME (which may be repeated) and draining=404"
+    assert asked(address(exporters), f"/ready?{query}") == (400, f"{wrong}: {right}\n")
+
+
 def test_hubs_that_pass_messages_on_know_no_services() -> None:
     for one in (spec("queue"), spec("streamer")):
         device: Any = SimpleNamespace(spec=one)
