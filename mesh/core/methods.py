@@ -44,12 +44,13 @@ def is_stream(function: Function) -> bool:
         return False
 
 
-def expected(*classes: type[BaseException]) -> Callable[[F], F]:
+def expected(*classes: settings.Classes) -> Callable[[F], F]:
     """Mark a handler that raises such exceptions, or those of subclasses, in the ordinary course of things.
 
-    They reach the caller as any other; the log has them at level INFO, not ERROR. Raises ConfigError.
+    classes: one by one, or as `Server(expected=…)` takes them. They reach the caller as any other; the log
+    has them at level INFO, not ERROR. Raises ConfigError.
     """
-    checked = settings.exceptions("expected", classes)
+    checked = tuple(cls for value in classes for cls in settings.exceptions("expected", value))
 
     def mark(function: F) -> F:
         marked = _marked(function)

@@ -7,10 +7,13 @@ mistaken it for a switch.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from mesh.errors import ConfigError
 
+Classes = type[BaseException] | Iterable[type[BaseException]]
+"""An exception class, or several in anything that can be iterated over."""
 LONGEST: Final = 1e9
 """Seconds; more is no time that a clock could hold together with the present."""
 MANY: Final = 2**31 - 1
@@ -70,11 +73,12 @@ def flag(name: str, value: Any) -> None:
 
 
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
-    """The classes of exceptions that a class, or a sequence of them, gives. Raises ConfigError."""
-    classes = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    """The classes that `value`, which should be of Classes, gives. Raises ConfigError, with what is none."""
+    several = isinstance(value, Iterable) and not isinstance(value, (type, str, bytes))
+    classes = tuple(value) if several else (value,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise _wrong(name, "an exception class or several in a tuple", cls, False)
+            raise _wrong(name, "an exception class, or several in a list or tuple", cls, False)
     return classes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -64,7 +64,7 @@ class Server(Life):
         *,
         threads: int = 0,
         limits: Limits | None = None,
-        expected: type[BaseException] | Collection[type[BaseException]] = (),
+        expected: settings.Classes = (),
         max_message: int | None = None,
         max_elements: int | None = None,
         encode: Encode | None = None,

@@ -63,10 +63,31 @@ def test_exceptions(value: Any) -> None:
     assert type(classes) is tuple and (value is KeyError or set(classes) == set(value))
 
 
-@pytest.mark.parametrize("value", [None, "KeyError", KeyError("a"), int, (KeyError, int), len, 5])
-def test_what_is_no_exception(value: Any) -> None:
-    with pytest.raises(ConfigError, match="expected must be an exception class or several in a tuple; not "):
+def test_exceptions_in_whatever_can_be_iterated_over() -> None:
+    both = {KeyError: 1, OSError: 2}
+    for value in (iter(both), both, both.keys(), (cls for cls in both)):
+        assert settings.exceptions("expected", value) == (KeyError, OSError)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (None, "None"),
+        ("KeyError", "'KeyError'"),
+        (KeyError("a"), "KeyError('a')"),
+        (int, "<class 'int'>"),
+        ((KeyError, int), "<class 'int'>"),
+        ([KeyError, "OSError"], "'OSError'"),
+        ([[KeyError]], "[<class 'KeyError'>]"),
+        (len, "<built-in function len>"),
+        (5, "5"),
+    ],
+)
+def test_what_is_no_exception(value: Any, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         settings.exceptions("expected", value)
+    wanted = "expected must be an exception class, or several in a list or tuple"
+    assert str(caught.value) == f"{wanted}; not {what}"
 
 
 def test_an_integer_of_thousands_of_digits_is_told_as_a_wrong_setting_too() -> None:

@@ -69,7 +69,7 @@ class Failing:
     def value(self, text: str) -> float:
         return 1 / int(text)
 
-    @mesh.expected(Odd)
+    @mesh.expected([Odd])
     def items(self, number: int) -> Iterator[int]:
         yield from range(number)
         raise Odd if number == 3 else LookupError
@@ -96,7 +96,7 @@ def test_what_a_handler_raises_is_an_error_but_for_what_is_expected(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
 ) -> None:
     caplog.set_level(logging.DEBUG, "mesh.server")
-    client = connect(serve(Failing, expected=KeyError, **options))
+    client = connect(serve(Failing, expected=[KeyError], **options))
     for call in (
         client.key,
         client.odd,
@@ -133,8 +133,10 @@ def test_of_many_a_line_a_second(serve: Serve, connect: Connect, caplog: pytest.
 
 
 def test_a_wrong_class_is_told() -> None:
-    with pytest.raises(mesh.ConfigError, match="expected must be an exception class or several in a tuple"):
+    with pytest.raises(mesh.ConfigError, match="several in a list or tuple; not 'ValueError'"):
         mesh.Server({"f": len}, expected=(KeyError, "ValueError"))  # type: ignore[arg-type]
+    with pytest.raises(mesh.ConfigError, match="several in a list or tuple; not <class 'int'>"):
+        mesh.expected(KeyError, [OSError, int])  # type: ignore[list-item]
 
 
 def test_what_the_handlers_of_events_raise(caplog: pytest.LogCaptureFixture) -> None:
