@@ -4,8 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 PEERS := .peers/node
 PEER_FILES := tests/peers/node/package.json tests/peers/node/zeromq/package.json tests/peers/node/zeromq/index.js
+
+# Compiled files are kept: else every process of the tests, some thousand, compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench soak busy matrix peers clean
@@ -16,7 +20,7 @@ help: ## show the targets
 demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker killed
 	$(BIN)/python configs/demo/run.py
 
-test: $(STAMP) ## the tests, without those that take minutes
+test: $(COMPILED) ## the tests, without those that take minutes
 	$(BIN)/python -m pytest -m "not soak" -n 6 --dist worksteal
 
 check: $(STAMP) ## style, types and the layers
@@ -49,6 +53,11 @@ clean: ## remove what the other targets made
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,check,bench]"
+	touch $@
+
+# One process compiles what has changed, before six would all do it at the same time.
+$(COMPILED): $(STAMP) $(shell find mesh hubs tests benchmarks -name '*.py')
+	-$(BIN)/python -m pytest --collect-only -qq >/dev/null
 	touch $@
 
 $(PEERS)/.installed: $(PEER_FILES)
