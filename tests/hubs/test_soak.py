@@ -13,7 +13,7 @@ from tests.e2e.commands import environment
 from tests.helpers.processes import python
 from tests.hubs.cluster import Hub, connected, until_served_by, worker
 
-PROGRAM = Path(__file__).with_name("rubbish.py")
+PROGRAM = Path(__file__).parent / "switching" / "rubbish.py"
 PROCESSES = 2
 MOST_GROWTH_MIB = 10
 LOOKS = 4
