@@ -91,9 +91,9 @@ class GeventTimer:
             return
         self._drop()
         self.due = when
-        # A new one each time: gevent's timers count from when the loop has last looked at its clock.
         self._watcher = self._hub.loop.timer(max(when - monotonic(), 0.0))
-        self._watcher.start(self._fire)
+        # Else it would count from when the loop has last looked at its clock, and fire too soon.
+        self._watcher.start(self._fire, update=True)
 
     def _fire(self) -> None:
         self._drop()
