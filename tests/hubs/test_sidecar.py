@@ -46,8 +46,8 @@ def register(endpoint: str, *hubs: str, pool_size: int | None = None, drain: flo
 
 
 @contextmanager
-def a_hub(folder: Path, kind: str = "queue") -> Iterator[tuple[Process, Shown]]:
-    text = f"in: {ANY}\nout: {ANY}\ntype: {kind}\nheartbeat: {HEARTBEAT}\n{KINDS[kind]}"
+def a_hub(folder: Path, kind: str = "queue", heartbeat: float = HEARTBEAT) -> Iterator[tuple[Process, Shown]]:
+    text = f"in: {ANY}\nout: {ANY}\ntype: {kind}\nheartbeat: {heartbeat}\n{KINDS[kind]}"
     with hub(text, folder) as running:
         yield running
 
@@ -526,11 +526,11 @@ def test_a_sidecar_of_its_own_hub_ends_and_says_why(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_calls_however_they_ended(tmp_path: Path) -> None:
-    chance = random.Random(11)
+    chance, heartbeat = random.Random(11), 10.0  # 300 callers and the sidecar have one loop here
     with ExitStack() as stack:
-        _, shown = stack.enter_context(a_hub(tmp_path))
-        server = stack.enter_context(a_server("mesh"))
-        sidecar = Sidecar("users", server.endpoint, shown.out, heartbeat=HEARTBEAT, capacity=50)
+        _, shown = stack.enter_context(a_hub(tmp_path, heartbeat=heartbeat))
+        server = stack.enter_context(a_server("mesh", heartbeat=heartbeat))
+        sidecar = Sidecar("users", server.endpoint, shown.out, heartbeat=heartbeat, capacity=50)
         runner = gevent.spawn(sidecar.run)
         stack.callback(lambda: (sidecar.stop(0), runner.get()))
         clients = [stack.enter_context(mesh.connect(shown.in_, timeout=PATIENCE)) for _ in range(3)]

@@ -31,9 +31,9 @@ KINDS = {"queue": {}, "majordomo": {"default": "users"}}
 class Stand:
     """A hub, with what comes and goes there."""
 
-    def __init__(self, folder: Path, kind: str, stack: ExitStack, *, usual: bool = False) -> None:
+    def __init__(self, folder: Path, kind: str, stack: ExitStack, *, slower: float = 1.0) -> None:
         self._folder, self._stack = folder, stack
-        self.beat, self.hub_beat = (5.0, 2.5) if usual else (BEAT, HUB_BEAT)
+        self.beat, self.hub_beat = slower * BEAT, slower * HUB_BEAT
         self.hub = Hub(folder, "one", kind, stack, heartbeat=self.hub_beat, **KINDS[kind])
 
     def slow(self, endpoint: str, rate: int = RATE) -> SlowLink:
@@ -88,15 +88,18 @@ def test_a_large_value_through_a_sidecar_of_a_slow_server(stand: Stand) -> None:
         assert "is out" not in sidecar.stderr
 
 
-@pytest.mark.parametrize("stand", ["queue"], indirect=True)
-def test_what_stands_still_or_is_frozen_in_the_midst_is_lost(stand: Stand) -> None:
-    hub, clients = stand.hub, [stand.client(stand.hub.in_) for _ in range(2)]
-    link = stand.slow(hub.out)
-    stand.worker(link.endpoint)
-    lost(clients[0], link, link.stand_still, within=6 * BEAT + 3.0)
-    link = stand.slow(hub.out, 5 * RATE)
-    other = stand.worker(link.endpoint)
-    lost(clients[1], link, lambda: other.signal(signal.SIGSTOP), within=20.0)
+def test_what_stands_still_or_is_frozen_in_the_midst_is_lost(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        # What has not begun to stand still is lost too where a busy machine gives a program no processor
+        # for three heartbeats.
+        stand = Stand(tmp_path, "queue", stack, slower=2.5)
+        hub, clients = stand.hub, [stand.client(stand.hub.in_) for _ in range(2)]
+        link = stand.slow(hub.out)
+        stand.worker(link.endpoint)
+        lost(clients[0], link, link.stand_still, within=6 * stand.beat + 3.0)
+        link = stand.slow(hub.out, 5 * RATE)
+        other = stand.worker(link.endpoint)
+        lost(clients[1], link, lambda: other.signal(signal.SIGSTOP), within=20.0)
 
 
 def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within: float) -> None:
@@ -104,7 +107,7 @@ def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within
     assert client.echo(1) == 1
     calls = [client.nap.future(60.0), client.echo.future(b"x" * 20_000_000)]
     passed = link.passed
-    eventually(lambda: link.passed > passed + SIZE // 2)
+    eventually(lambda: link.passed > passed + 2 * SIZE)
     for call in calls:
         assert not call.done(), call.result()
     end()
@@ -121,7 +124,7 @@ def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within
 @pytest.fixture(params=["queue", "majordomo"])
 def usual(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
     with ExitStack() as stack:
-        yield Stand(tmp_path, request.param, stack, usual=True)
+        yield Stand(tmp_path, request.param, stack, slower=25.0)
 
 
 @pytest.mark.soak
