@@ -19,9 +19,12 @@ HEARTBEAT = 0.5
 
 
 class Hub:
-    """A `mesh-hub` of one file, on fixed ports. The processes end with the stack."""
+    """A `mesh-hub` of one file, on fixed ports. The processes end with the stack. fresh: as for Process."""
 
-    def __init__(self, folder: Path, name: str, kind: str, stack: ExitStack, **more: object) -> None:
+    def __init__(
+        self, folder: Path, name: str, kind: str, stack: ExitStack, *, fresh: bool = False, **more: object
+    ) -> None:
+        self._fresh = fresh
         self.in_, self.out = nobody(), nobody()
         self._stack, self._folder, self._file = stack, folder, f"{name}.yml"
         keys = {"in": self.in_, "out": self.out, "type": kind, "heartbeat": HEARTBEAT, **more}
@@ -29,7 +32,9 @@ class Hub:
         self.start()
 
     def start(self) -> None:
-        self.process = self._stack.enter_context(commands.start(self._file, cwd=self._folder))
+        self.process = self._stack.enter_context(
+            commands.start(self._file, cwd=self._folder, fresh=self._fresh)
+        )
         commands.shown(self.process)
 
 

@@ -26,8 +26,9 @@ class Shown(NamedTuple):
     out: str
 
 
-def start(*arguments: str | Path, cwd: Path) -> Process:
-    return Process([*MESH_HUB, *arguments], cwd=cwd, env=environment())
+def start(*arguments: str | Path, cwd: Path, fresh: bool = False) -> Process:
+    """fresh: that of Process; for who measures memory, of which a fork has that of its parent."""
+    return Process([*MESH_HUB, *arguments], cwd=cwd, env=environment(), fresh=fresh)
 
 
 def mesh_hub(*arguments: str | Path, cwd: Path) -> Result:

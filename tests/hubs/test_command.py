@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -52,6 +53,19 @@ def test_the_help_fits_and_loads_nothing(tmp_path: Path) -> None:
     )
     result = run([*MESH_HUB[:1], "-c", code], env=environment())
     assert result.stdout.endswith("\n[]\n"), result
+
+
+def test_a_full_collection_of_garbage_leaves_the_modules_out(tmp_path: Path) -> None:
+    """And no hub: one that a reload removes must be garbage."""
+    (tmp_path / "hub.yml").write_text(STREAMER)
+    code = (
+        "import gc, sys; from hubs import runner; from hubs.command import main; "
+        "told = lambda self: print(gc.get_freeze_count() > 10 * len(gc.get_objects()), gc.is_tracked(self)"
+        ", any(one is self for one in gc.get_objects())) or sys.exit(); "
+        "runner.Runner.start = told; sys.exit(main())"
+    )
+    result = run([*MESH_HUB[:1], "-c", code, str(tmp_path / "hub.yml")], env=environment())
+    assert result.stdout == "True True True\n", result
 
 
 def test_the_process_has_no_gevent(tmp_path: Path) -> None:
@@ -473,6 +487,7 @@ def test_the_signals_end_what_can_t_start_while_nobody_reads_why(monkeypatch: py
         raise ConfigError("hub.yml: is wrong")
 
     monkeypatch.setattr(command, "_raise_file_limit", lambda: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # it would keep what garbage there is of other tests
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ConfigError, match="is wrong"):
         command._run(wrong, lambda line: None)

@@ -46,10 +46,7 @@ def serving(kind: str) -> Iterator[tuple[Broker, str]]:
 def room(broker: Broker) -> int:
     """Calls that the hub would give its worker now."""
     (service,) = broker.switch.services.values()
-    return sum(
-        service.scheduler.pool.capacity(one) - service.scheduler.pool.busy(one)
-        for one in service.scheduler.pool
-    )
+    return sum(service.pool.capacity(one) - service.pool.busy(one) for one in service.pool)
 
 
 def send(client: Socket, body: bytes, speaks: int) -> None:
