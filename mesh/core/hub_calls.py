@@ -6,7 +6,7 @@ session ends; what it drops is ended here, whatever the reason was. Knows no soc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from mesh.core import wire
@@ -15,7 +15,6 @@ from mesh.core.dropped import Dropped
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
-from mesh.core.server_session import MAX_OUT
 
 NO_EVENT: Final = b"a worker of mesh takes events of zerorpc, [header, name, args] in MessagePack"
 NO_STREAM: Final = (
@@ -27,17 +26,20 @@ NO_STREAM: Final = (
 class Session(Protocol):
     """Who carries out what the hub gives: a server's session, or that of a sidecar.
 
-    out: what it answers at once. channels: the calls that have not had their last event.
-    dropped: what it did not understand, by kind.
+    channels: the calls that have not had their last event. dropped: what it did not understand, by kind.
     """
 
     dropped: Dropped
 
     @property
-    def out(self) -> Sized: ...
-    @property
     def channels(self) -> Mapping[Any, Any]: ...
-    def receive(self, peer: HubCall, payload: bytes, now: float) -> None: ...
+    @property
+    def out_full(self) -> bool:
+        """Whether so many answers wait to be sent that it is to be given no more."""
+
+    def receive(self, peer: HubCall, payload: bytes, now: float) -> bool:
+        """Take in an event; whether something is sent for it, now or later. Never raises."""
+
     def lost(self, peers: Iterable[HubCall]) -> None: ...
 
 
@@ -83,14 +85,12 @@ class HubCalls:
     def _open(self, key: bytes, token: bytes, event: bytes, now: float) -> bool:
         """Give the session what is a call, or ends here; whether it has an answer to come."""
         registration, session = self._registration, self._session
-        answered = len(session.out)
-        if answered >= MAX_OUT:
+        if session.out_full:
             refusal = self._busy((event,))
             registration.end(token, refusal or (b"Overloaded", b"the worker has too much to answer already"))
             return False
         peer = HubCall(self._number, key)
-        session.receive(peer, event, now)
-        if peer in session.channels or len(session.out) > answered:
+        if session.receive(peer, event, now):
             registration.tokens[key] = token
             return True
         registration.end(token, (b"WireError", NO_EVENT))

@@ -1,6 +1,6 @@
-"""What goes out for a server's calls: results, items of streams and errors, as bytes.
+"""What a server's answers are on the wire: results, items of streams and errors, as bytes.
 
-An answer that is the last one ends its call.
+Knows nothing of which calls are open; that is the session's matter.
 """
 
 from __future__ import annotations
@@ -8,53 +8,40 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.core import wire
-from mesh.core.channel import DONE, OPEN, STREAMING, Ids
-from mesh.core.server_call import Limits, Peer, ServerCall
+from mesh.core.channel import OPEN, Ids, control
+from mesh.core.server_call import Limits, ServerCall
 from mesh.core.values import Encode
-from mesh.core.wire import ERR, OK, STREAM, STREAM_DONE, Header, clip
+from mesh.core.wire import ERR, OK, STREAM, Header, clip
 from mesh.errors import WireError, builtin_name, name_of, text_of
 
 
-class Answers:
-    """The calls that have not had their last answer: peer -> channel id -> call."""
+class AnswerWriter:
+    """base: 24 hex digits that begin no other session's message ids. encode: as a server is given it."""
+
+    __slots__ = ("_arrays", "_ids", "_max_message", "_pack", "_plain")
 
     def __init__(self, base: bytes, limits: Limits, encode: Encode | None) -> None:
-        self.channels: dict[Peer, dict[Any, ServerCall]] = {}
-        self.limits = limits
+        self._max_message = limits.max_message
         self._ids = Ids(base)
         self._pack, self._plain = wire.packer(encode)
         self._arrays = self._plain.arrays
 
-    def answer(self, call: ServerCall, value: Any) -> bytes:
-        """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
-        payload = self._packed(call, OK, [value])
-        self._forget(call)
-        return payload
-
     def item(self, call: ServerCall, value: Any) -> bytes:
-        """One item of a stream, which costs one credit. Raises as answer does."""
+        """One item of a stream. Raises as `packed` does."""
         if call.state is OPEN and len(call.header) > 2:
             # Tells a mesh client, once, that it may grant more than an old server can keep.
             call.header["mesh"] = 1
-        payload = self._packed(call, STREAM, value)
+        payload = self.packed(call, STREAM, value)
         call.header.pop("mesh", None)
-        call.state = STREAMING
-        call.credit -= 1
-        return payload
-
-    def end_stream(self, call: ServerCall) -> bytes:
-        payload = self._packed(call, STREAM_DONE, None)
-        self._forget(call)
         return payload
 
     def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
         """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
-        self._forget(call)
         extra: Header = {}
         name, builtin = name_of(exc), builtin_name(exc)
         if builtin and builtin != name:
             extra["builtin"] = builtin
-        return self._error(call.header, name, text_of(exc), traceback, extra)
+        return self.error(call.header, name, text_of(exc), traceback, extra)
 
     def pong(self, request: Header, value: Any) -> bytes:
         """The OK to a ping, of which no handler knows; like that of a handler, byte for byte."""
@@ -63,20 +50,20 @@ class Answers:
             header["mesh"] = 1
         return self._pack([header, OK, [value]])
 
-    def unknown(self, call: ServerCall, msg: str) -> bytes:
-        """The ERR to a call of a method that does not exist, named as zerorpc's servers name it."""
-        self._forget(call)
-        return self._error(call.header, wire.UNKNOWN_METHOD, msg, "", {"refused": True})
-
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
         """The ERR to a request that no handler has seen."""
-        return self._error(header, name, msg, "", {"refused": True})
+        return self.error(header, name, msg, "", {"refused": True})
 
     def cancelled(self, call: ServerCall) -> bytes:
         """The ERR that ends a call which nobody wants any more, for a hub that counts it."""
-        return self._error(call.header, "LostRemote", "the caller is gone, or has cancelled", "", {})
+        return self.error(call.header, "LostRemote", "the caller is gone, or has cancelled", "", {})
 
-    def _packed(self, call: ServerCall, name: str, args: Any) -> bytes:
+    def beat(self, call: ServerCall) -> bytes:
+        """A heartbeat on its channel."""
+        return control(self._ids, call.id, wire.BEAT, 0)
+
+    def packed(self, call: ServerCall, name: str, args: Any) -> bytes:
+        """An event that answers a call. Raises TypeError, with the place, for a value that can't travel."""
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
         if "mesh" in call.header:
             header["mesh"] = 1
@@ -88,14 +75,15 @@ class Answers:
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
             raise wire.cannot_travel(value, place, self._plain) or wire.not_packed(place, exc) from None
-        if len(payload) > self.limits.max_message:
+        if len(payload) > self._max_message:
             raise WireError(
                 f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "
-                f"{self.limits.max_message}: return less, or {wire.RAISE_MESSAGE}"
+                f"{self._max_message}: return less, or {wire.RAISE_MESSAGE}"
             )
         return payload
 
-    def _error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
+    def error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
+        """An ERR in the form that the sender of the request knows. extra: goes into its header."""
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
         version = request.get("v", 1)
         args = [clip(name), clip(msg), clip(traceback)]
@@ -105,13 +93,3 @@ class Answers:
         if type(version) is not int or version < 2:
             args = [f"{args[0]}({args[1]!r})"]
         return self._pack([{**header, **extra}, ERR, args])
-
-    def _forget(self, call: ServerCall) -> None:
-        if call.state is DONE:
-            return
-        call.state = DONE
-        theirs = self.channels[call.peer]
-        if len(theirs) == 1:
-            del self.channels[call.peer]
-        else:
-            del theirs[call.id]

@@ -1,27 +1,31 @@
 """The server's end of all conversations over one socket: peer -> channel id -> call.
 
-Frames come in with the peer that sent them; calls to carry out come out in `ready`, answers
-that need no handler, those to pings among them, in `out`; calls whose handler is to be told
-something in `woken`. The queue is bounded in number and bytes; what is over is refused. The
-driver holds a lock around every method.
+Frames come in with the peer that sent them, by `receive`. What comes of them waits to be taken:
+calls to carry out in `ready`, answers that need no handler, those to pings among them, by `take_out`,
+calls whose handler is to be told something by `take_woken`. Whoever carries a call out says so by
+`begin`, and gives what comes of it to `answer`, `item`, `end_stream`, `unknown` or `failure`, which make
+the bytes to be sent. The queue is bounded in number and bytes; what is over is refused.
+
+The endpoint holds a lock around every method. Without it `ready` may be looked at, and calls taken from
+its left, in the loop's own thread; and what is counted may be read.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from mesh.core import wire
-from mesh.core.channel import BEATS_LATE, FASTEST, NEVER, OPEN, QUEUED, Sign, control
+from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Sign
 from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
 from mesh.core.progress import Progress
-from mesh.core.server_answers import Answers
+from mesh.core.server_answers import AnswerWriter
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.values import Encode
-from mesh.core.wire import BEAT, MORE, PING, Header, clip
+from mesh.core.wire import BEAT, MORE, OK, PING, STREAM_DONE, Header, clip
 from mesh.errors import WireError
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
@@ -39,15 +43,16 @@ MAX_OUT: Final = 10_000
 """Answers without a handler that wait in `out`; what comes over it is dropped."""
 
 
-class ServerSession(Answers):
-    """The calls that one ROUTER socket has accepted.
+class ServerSession:
+    """The calls that one server has accepted, over its ROUTER socket and through hubs.
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
-    heartbeats, or None for none: then each of a peer's is answered. wake_at: when on_timer wants to be
-    called next. fastest: seconds, the shortest interval between heartbeats of an open call. abandoned:
-    calls that were given up while their handler ran; whoever runs it takes them out at its end. name: what
-    a ping is answered with. load: how many handlers run, and how many may at once; asked in whichever thread
-    holds the lock. progress_of: what moves on the connection of a peer, where the driver can tell.
+    heartbeats, or None for none: then each of a peer's is answered. name: what a ping is answered with.
+    encode: gives what is to travel in place of a value that can't.
+
+    wake_at: when on_timer wants to be called next. fastest: seconds, the shortest interval between
+    heartbeats of an open call. load: how many handlers run, and how many may at once; progress_of: what moves
+    on the connection of a peer. Both are asked in whichever thread holds the lock, and given by who knows.
     """
 
     def __init__(
@@ -58,18 +63,22 @@ class ServerSession(Answers):
         name: str = "",
         encode: Encode | None = None,
     ) -> None:
-        Answers.__init__(self, base, limits, encode)
+        self.limits = limits
+        self.channels: dict[Peer, dict[Any, ServerCall]] = {}
+        """The calls that have not had their last answer: peer -> channel id -> call."""
         self.ready: deque[ServerCall] = deque()
-        self.out: list[Out] = []
+        self.abandoned: set[ServerCall] = set()
+        """Calls that were given up while their handler ran, until `handler_ended`."""
         self.woken: list[ServerCall] = []
+        self.out: list[Out] = []
         self.wake_at = NEVER
         self.fastest = NEVER
         self.dropped = Dropped()
         self.draining = False
-        self.abandoned: set[ServerCall] = set()
         self.name = clip(name)
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
+        self._answers = AnswerWriter(base, limits, encode)
         self._half = limits.queue // 2
         self._max_elements = limits.max_elements
         self._queued = 0
@@ -85,24 +94,42 @@ class ServerSession(Answers):
         """The same by peer and channel id, made anew each time."""
         return {(call.peer, call.id): call for call in self.open_calls()}
 
+    def take_out(self) -> list[Out]:
+        """What is to be sent without that a handler has answered."""
+        out, self.out = self.out, []
+        return out
+
+    def take_woken(self) -> list[ServerCall]:
+        """The calls whose handler waits for credit and has some, or is to hear that nobody wants it."""
+        woken, self.woken = self.woken, []
+        return woken
+
     # What comes in
 
-    def receive(self, peer: Peer, payload: bytes, now: float) -> None:
-        """Take in one frame of a peer. Never raises: what makes no sense is answered or counted."""
+    def receive(self, peer: Peer, payload: bytes, now: float) -> bool:
+        """Take in one frame of a peer; whether something is sent for it, now or when a handler has ended.
+
+        Never raises: what makes no sense is answered or counted.
+        """
         try:
             header, name, args = wire.unpack(payload, self._max_elements)
         except WireError as exc:
-            self._malformed(peer, payload, exc)
-            return
+            return self._malformed(peer, payload, exc)
         channel_id = header.get("response_to")
         if channel_id is None:
             size = len(payload) if self._queued_bytes < UNWEIGHED else weight(payload)
-            self._request(peer, header, name, args, size, now)
-        elif _is_id(channel_id):
+            return self._request(peer, header, name, args, size, now)
+        if _is_id(channel_id):
             call = self.channels.get(peer, _NONE).get(channel_id)
             self._follow_up(call, header, name, args, now)
         else:
             self._drop(peer, "malformed", f"{name!r:.80} with no id of a channel")
+        return False
+
+    @property
+    def out_full(self) -> bool:
+        """Whether so much waits in `out` that what comes now is not answered."""
+        return len(self.out) >= MAX_OUT
 
     def _drop(self, peer: Peer, what: str, detail: str) -> None:
         """Count one that has just come in."""
@@ -110,40 +137,45 @@ class ServerSession(Answers):
         if type(peer) is not HubCall:
             self.dropped.fresh = what
 
-    def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> None:
+    def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> bool:
         self._drop(peer, "malformed", str(exc))
         header = wire.salvage_header(payload)
         if header and "response_to" not in header and _is_id(header.get("message_id")):
-            self._refuse(peer, header, "", "WireError", str(exc))
+            return self._refuse(peer, header, "", "WireError", str(exc))
+        return False
 
-    def _refuse(self, peer: Peer, header: Header, method: str, name: str, msg: str) -> None:
+    def _refuse(self, peer: Peer, header: Header, method: str, name: str, msg: str) -> bool:
+        """Answer that a request is not carried out; whether there is room for that."""
         whole = f"{method!r:.80}: {msg}" if method else msg
         if len(self.out) >= MAX_OUT:
             self._drop(peer, "not answered", whole)
-            return
+            return False
         self._drop(peer, "refused", whole)
-        self.out.append((peer, self.refusal(header, name, msg)))
+        self.out.append((peer, self._answers.refusal(header, name, msg)))
+        return True
 
-    def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> None:
+    def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> bool:
         channel_id = header.get("message_id")
         if not _is_id(channel_id):
             self._drop(peer, "malformed", f"{name!r:.80} without a message id")
-            return
+            return False
         theirs = self.channels.get(peer, _NONE)
         if channel_id in theirs:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
-            return
-        if name in _WITHOUT_HANDLER and self._needs_no_handler(peer, header, name, args):
-            return
+            return False
+        if name in _WITHOUT_HANDLER:
+            if name != PING:
+                self._drop(peer, "stray", f"{name} on no channel")
+                return False
+            if (args is None or args == []) and not (self.draining or header.get("kwargs")):
+                return self._pong(peer, header)
         if type(args) is not list:
             args = [] if args is None else args
             if type(args) is not list:
-                self._refuse(peer, header, name, "WireError", "the arguments must be an array")
-                return
+                return self._refuse(peer, header, name, "WireError", "the arguments must be an array")
         if size > MAX_METHOD and len(name) > MAX_METHOD:
             what = f"the method's name has {len(name)} characters, the limit is {MAX_METHOD}"
-            self._refuse(peer, header, name, "WireError", what)
-            return
+            return self._refuse(peer, header, name, "WireError", what)
         limits = self.limits
         if (
             self._queued >= self._half
@@ -153,8 +185,7 @@ class ServerSession(Answers):
         ):
             refused = self._no_room(len(theirs), size)
             if refused:
-                self._refuse(peer, header, name, *refused)
-                return
+                return self._refuse(peer, header, name, *refused)
         call = ServerCall(peer, header, name, args, size, now, self._interval)
         if len(header) > 2:
             self._extras(call, header, now)
@@ -167,26 +198,22 @@ class ServerSession(Answers):
         self._queued_bytes += size
         if call.next_beat < self.wake_at:
             self.wake_at = call.next_beat
+        return True
 
-    def _needs_no_handler(self, peer: Peer, header: Header, name: str, args: Any) -> bool:
-        """Whether it was a request that has been dealt with here.
+    def _pong(self, peer: Peer, header: Header) -> bool:
+        """Answer a ping; whether there was room for that.
 
-        A ping is answered before the limits are looked at, for it asks whether the server is there, not
-        whether it has room. One with arguments is as wrong as any call with too many.
+        It is answered before the limits are looked at, for it asks whether the server is there, not whether
+        it has room. One with arguments is as wrong as any call with too many, and is a call.
         """
-        if name != PING:
-            self._drop(peer, "stray", f"{name} on no channel")
-            return True
-        if self.draining or not (args is None or args == []) or header.get("kwargs"):
-            return False
         if len(self.out) >= MAX_OUT:
-            self._drop(peer, "not answered", name)
-            return True
+            self._drop(peer, "not answered", PING)
+            return False
         value: list[Any] = ["pong", self.name]
         if "load" in header:
             running, most = self.load()
             value.append({"running": running, "most": most, "waiting": self._queued})
-        self.out.append((peer, self.pong(header, value)))
+        self.out.append((peer, self._answers.pong(header, value)))
         return True
 
     def _no_room(self, theirs: int, size: int) -> tuple[str, str] | None:
@@ -236,7 +263,7 @@ class ServerSession(Answers):
                 self._more(call, args)
             if self._interval is NEVER and len(self.out) < MAX_OUT:
                 # It gives none of its own, but nobody is to lose a call for that.
-                self.out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
+                self.out.append((call.peer, self._answers.beat(call)))
         elif name == MORE:
             self._more(call, args)
         else:
@@ -265,13 +292,52 @@ class ServerSession(Answers):
             waited = f"it waited {now - call.opened:.3g} s, longer than its caller does"
             self._drop(call.peer, "refused", f"{call.method!r:.80}: {waited}")
             # Whatever waits there: what was accepted has an answer.
-            self.out.append((call.peer, self.refusal(call.header, "TimeoutExpired", waited)))
+            self.out.append((call.peer, self._answers.refusal(call.header, "TimeoutExpired", waited)))
             self._forget(call)
             return False
         call.state = OPEN
         return True
 
+    def answer(self, call: ServerCall, value: Any) -> bytes:
+        """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
+        payload = self._answers.packed(call, OK, [value])
+        self._forget(call)
+        return payload
+
+    def item(self, call: ServerCall, value: Any) -> bytes:
+        """One item of a stream, which costs one credit. Raises as answer does."""
+        payload = self._answers.item(call, value)
+        call.state = STREAMING
+        call.credit -= 1
+        return payload
+
+    def end_stream(self, call: ServerCall) -> bytes:
+        payload = self._answers.packed(call, STREAM_DONE, None)
+        self._forget(call)
+        return payload
+
+    def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
+        """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
+        self._forget(call)
+        return self._answers.failure(call, exc, traceback)
+
+    def unknown(self, call: ServerCall, msg: str) -> bytes:
+        """The ERR to a call of a method that does not exist, named as zerorpc's servers name it."""
+        self._forget(call)
+        self.dropped.add("unknown method", f"{call.method!r:.80}")
+        return self._answers.refusal(call.header, wire.UNKNOWN_METHOD, msg)
+
+    def handler_ended(self, call: ServerCall) -> None:
+        """The handler of a call that was given up has ended, so that its hub may give another."""
+        self.abandoned.discard(call)
+        if type(call.peer) is HubCall:
+            self.out.append((call.peer, self._answers.cancelled(call)))
+
     # Ends
+
+    def drain(self) -> None:
+        """Take no more calls; those that come are refused."""
+        self.draining = True
 
     def give_up(self, call: ServerCall) -> None:
         """Nobody waits for this call any more: its handler's stream is to end."""
@@ -280,7 +346,7 @@ class ServerSession(Answers):
         call.given_up = True
         if call.state is QUEUED:
             if type(call.peer) is HubCall:
-                self.out.append((call.peer, self.cancelled(call)))
+                self.out.append((call.peer, self._answers.cancelled(call)))
             self._unqueue(call)
         else:
             self.abandoned.add(call)
@@ -304,13 +370,36 @@ class ServerSession(Answers):
             for call in list(self.channels.get(peer, _NONE).values()):
                 self.give_up(call)
 
+    def give_up_all(self) -> None:
+        """This server ends."""
+        for call in self.open_calls():
+            self.give_up(call)
+
+    def disown(self) -> None:
+        """In the child of a fork: whoever waits for these calls hears from the parent."""
+        for call in self.open_calls():
+            call.given_up = True
+
+    def does_not_read(self, peer: Peer, number: int) -> None:
+        """A peer that asks and does not read is given up. number: of messages that are thrown away."""
+        methods = [call.method for call in self.channels.get(peer, _NONE).values()]
+        which = f", one of them of {methods[0]!r:.80}" if methods else ""
+        detail = f"by a client with {len(methods)} open calls{which}"
+        self.dropped.add("not read", detail, number=number)
+        self.lost([peer])
+
+    def running(self) -> Sequence[tuple[ServerCall, bool]]:
+        """The calls that wait, run or stream, and those that run for nobody any more; with which they are."""
+        calls = [(call, True) for call in self.open_calls()]
+        return calls + [(call, False) for call in list(self.abandoned)]
+
     def probes(self) -> list[Out]:
         """A heartbeat for each peer with an open call, to see which ones can be reached."""
         out: list[Out] = []
         for peer, theirs in self.channels.items():
             call = next((call for call in theirs.values() if call.version > 1), None)
             if call is not None and type(peer) is not HubCall:
-                out.append((peer, control(self._ids, call.id, BEAT, 0)))
+                out.append((peer, self._answers.beat(call)))
         return out
 
     def on_timer(self, now: float) -> list[Out]:
@@ -324,7 +413,7 @@ class ServerSession(Answers):
                     out.append((call.peer, self._lost_touch(call, now)))
                     continue
                 if sign is Sign.BEAT:
-                    out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
+                    out.append((call.peer, self._answers.beat(call)))
             if call.next_beat < wake_at:
                 wake_at = call.next_beat
             if call.interval < fastest:
@@ -338,9 +427,8 @@ class ServerSession(Answers):
         silent = f"the server heard no heartbeat for {now - call.last_heard:.1f} s"
         self.dropped.add("lost", f"{call.method!r:.80}, for {silent}")
         extra: Header = {"refused": call.state is QUEUED}
-        error = self._error(
-            call.header, "LostRemote", f"{silent} while {call.method!r:.80} was open", "", extra
-        )
+        what = f"{silent} while {call.method!r:.80} was open"
+        error = self._answers.error(call.header, "LostRemote", what, "", extra)
         self.give_up(call)
         return error
 
@@ -353,6 +441,16 @@ class ServerSession(Answers):
         if sign is Sign.LOST:
             sign = call.reconsider(self.progress_of(call.peer), now, call.interval)
         return sign
+
+    def _forget(self, call: ServerCall) -> None:
+        if call.state is DONE:
+            return
+        call.state = DONE
+        theirs = self.channels[call.peer]
+        if len(theirs) == 1:
+            del self.channels[call.peer]
+        else:
+            del theirs[call.id]
 
 
 def _is_id(value: Any) -> bool:

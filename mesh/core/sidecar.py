@@ -23,6 +23,7 @@ from mesh.core.health import Health
 from mesh.core.progress import MOVES, UNSURE
 from mesh.core.registration import LOST_AFTER
 from mesh.core.server_call import HubCall
+from mesh.core.server_session import MAX_OUT
 from mesh.core.wire import BEAT, ERR, MORE, OK, PING, STREAM_DONE, Header
 from mesh.errors import WireError
 
@@ -92,10 +93,18 @@ class SidecarSession:
         """Calls at once that a hub may give now."""
         return self._capacity if self.health.well and not (self.draining or self.loop) else 0
 
+    def take_out(self) -> list[tuple[HubCall, bytes]]:
+        """What is to be sent to the hubs."""
+        out, self.out = self.out, []
+        return out
+
     # From a hub
 
-    def receive(self, peer: HubCall, payload: bytes, now: float) -> None:
-        """Take in an event of a call. Never raises: what makes no sense is answered or counted."""
+    def receive(self, peer: HubCall, payload: bytes, now: float) -> bool:
+        """Take in an event of a call; whether something is sent to the hub for it, now or later.
+
+        Never raises: what makes no sense is answered or counted.
+        """
         self._now = now
         call = self.channels.get(peer)
         try:
@@ -106,10 +115,11 @@ class SidecarSession:
             if "response_to" not in header and key_of(header.get("message_id")):
                 error = self._error(header["message_id"], header.get("v"), "WireError", str(exc))
                 self.out.append((peer, error))
-            return
+                return True
+            return False
         if call is None:
-            self._request(peer, header, name, payload, now)
-        elif key_of(header.get("response_to")) != call.key or len(payload) > MAX_FOLLOW_UP:
+            return self._request(peer, header, name, payload, now)
+        if key_of(header.get("response_to")) != call.key or len(payload) > MAX_FOLLOW_UP:
             self.dropped.add("malformed", f"{name!r:.80} of {len(payload)} bytes on an open call")
         elif name == BEAT and header.get("cancel") is True:
             self.to_server.append((call, payload))
@@ -117,34 +127,41 @@ class SidecarSession:
         else:
             call.heard(name, now)
             self.to_server.append((call, payload))
+        return False
 
-    def _request(self, peer: HubCall, header: Header, name: str, payload: bytes, now: float) -> None:
+    @property
+    def out_full(self) -> bool:
+        """Whether so many answers wait to be sent that a hub is to give no more."""
+        return len(self.out) >= MAX_OUT
+
+    def _request(self, peer: HubCall, header: Header, name: str, payload: bytes, now: float) -> bool:
         if header.get("response_to") is not None:
             self.dropped.add("late", quiet=True)  # what a call that has just ended leaves behind
-            return
+            return False
         channel_id = header.get("message_id")
         key = key_of(channel_id)
         if not key or name in (BEAT, MORE):
             self.dropped.add("malformed", f"{name!r:.80} that belongs to no call, from a hub")
-            return
+            return False
         if self.health.asked(key):
             self.loop = True  # nobody else can know our questions
         if any(key in lane.calls for lane in self.lanes):
             self.health.suspect(now)  # it may be that call, given back to us
         problem = self._problem(peer, header, len(payload))
         if name == PING and not problem and self._pong(peer, channel_id, payload):
-            return
+            return True
         lane = None if problem else self._lane(key)
         if lane is None:
             problem = problem or self._taken(key)
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
-            return
+            return True
         call = Carried(peer, lane, name, header, key, len(payload), now)
         self._unheard += call.size
         self.channels[peer] = lane.calls[key] = call
         self._of_hub[peer.hub] += 1
         self._look_at = min(self._look_at, now + self.health.heartbeat)
         self.to_server.append((call, payload))
+        return True
 
     def _pong(self, peer: HubCall, channel_id: Any, payload: bytes) -> bool:
         """Whether a ping was answered for a server that has one pool for all, which may be full.

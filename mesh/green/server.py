@@ -18,14 +18,14 @@ from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_session import Limits
 from mesh.core.unfinished import Running, in_words
 from mesh.core.values import Encode
-from mesh.errors import ConfigError, MeshError
+from mesh.errors import ConfigError
 from mesh.green.life import Life
-from mesh.green.port import Port
 from mesh.green.workers import Workers
 from mesh.names.endpoints import check_endpoint
 from mesh.transport.identity import myself
 from mesh.transport.ipc import MODE_RULE, Access, is_mode, path_of
 from mesh.transport.registering import check_registration
+from mesh.transport.server_endpoint import ServerEndpoint
 
 log = logging.getLogger("mesh.server")
 
@@ -88,7 +88,7 @@ class Server(Life):
         tell_left_out(log, f"{self.name} does not expose", self._methods.left_out)
         given = {"max_message": max_message, "max_elements": max_elements}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self._port = Port(self.name, heartbeat, replace(limits or Limits(), **changes), encode)
+        self._endpoint = ServerEndpoint(self.name, heartbeat, replace(limits or Limits(), **changes), encode)
         self._workers = Workers(self._methods, pool_size, threads, expecting)
         Life.__init__(self, self.name)
 
@@ -108,21 +108,18 @@ class Server(Life):
         as 0o660, and group: of the file of an ipc:// path, which say who may connect; without a mode the
         umask does, or 0o660 where there is a group. Raises ConfigError.
         """
-        if self._port.closed:
-            raise MeshError(f"{self.name} was stopped; make a new server")
+        self._endpoint.require_open()
         check_endpoint(endpoint, bind=True)
         settings.count("fd", fd, 0, none=True)
         access = _access(endpoint, mode, group)
         if access is not None and fd is not None:
             raise ConfigError("give fd, or mode and group: who may connect to your socket is yours to say")
-        with self._port.lock:
-            return self._port.attach(endpoint, "bind", access, fd)
+        return self._endpoint.attach(endpoint, "bind", access, fd)
 
     def connect(self, endpoint: str) -> None:
         """Serve a plain device, or a client that has bound."""
         check_endpoint(endpoint)
-        with self._port.lock:
-            self._port.attach(endpoint, "connect")
+        self._endpoint.attach(endpoint, "connect")
 
     def register(
         self,
@@ -150,22 +147,16 @@ class Server(Life):
         about = {"capacity": self._workers.capacity, **myself()}
         if address is not None:
             about["address"] = address
-        with self._port.lock:
-            if self._port.closed:
-                raise MeshError(f"{self.name} was stopped; make a new server")
-            for endpoint in endpoints:
-                if self._port.hubs.knows(endpoint, service):
-                    raise ConfigError(f"{endpoint} is given twice: {service} is registered there already")
-            for endpoint in endpoints:
-                self._port.register(endpoint, Registration(service, about, heartbeat, VERSIONS[mdp]))
+        version = VERSIONS[mdp]
+        self._endpoint.register({hub: Registration(service, about, heartbeat, version) for hub in endpoints})
 
     # Life
 
     def _begin(self) -> None:
-        self._workers.start(self._hub, self._port)
+        self._workers.start(self._hub, self._endpoint)
 
     def _abandon(self) -> None:
-        self._port.close(0)
+        self._endpoint.close(0)
 
     def _drain(self, timeout: float | None) -> None:
         give_up_at = NEVER if timeout is None else monotonic() + timeout
@@ -174,9 +165,7 @@ class Server(Life):
             limit = "" if timeout is None else f", for at most {timeout:g} s"
             log.info("%s: waits for %d calls%s: %s", self.name, len(running), limit, in_words(running))
         self._leave_hubs(min(monotonic() + LEAVE, give_up_at))
-        with self._port.lock:
-            # To unbind now would break the connections that were accepted, not only refuse new ones.
-            self._port.session.draining = True
+        self._endpoint.drain()
         if not self._workers.wait_idle(None if timeout is None else max(0.0, give_up_at - monotonic())):
             running = self._running()
             log.warning(
@@ -190,30 +179,24 @@ class Server(Life):
 
     def _let_read(self, give_up_at: float) -> None:
         gevent.sleep(MOMENT)
-        while monotonic() < min(self._port.read_by, give_up_at):
+        while monotonic() < min(self._endpoint.read_by, give_up_at):
             gevent.sleep(MOMENT)
 
     def _leave_hubs(self, give_up_at: float) -> None:
         """Let the hubs give new calls to others, before this server refuses them."""
-        hubs = self._port.hubs
+        hubs = self._endpoint.hubs
         self._workers.leave()
         while not hubs.settled and monotonic() < give_up_at:
             gevent.sleep(MOMENT)
 
     def _running(self) -> list[Running]:
         """The calls that wait, run or stream, and those that run for nobody any more."""
-        session, now = self._port.session, monotonic()
-        calls = [(call, self._port.caller(call)) for call in session.open_calls()]
-        calls += [(call, "for a caller that has gone") for call in list(session.abandoned)]
-        return [(call.method, now - call.opened, caller) for call, caller in calls]
+        return self._endpoint.running()
 
     def _end(self) -> None:
         self.cut_off = len(self._running())
-        with self._port.lock:
-            for call in list(self._port.session.calls.values()):
-                self._port.session.give_up(call)
-            self._port.answer_at_once()
-        self._port.close(LINGER_MS)
+        self._endpoint.give_up_all()
+        self._endpoint.close(LINGER_MS)
         self._workers.close()
 
 

@@ -25,9 +25,11 @@ from mesh.core.methods import MethodTable, expected_of, is_stream
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.errors import name_of
 from mesh.green.forked_handler import handler_ended
-from mesh.green.port import FAIR, Port
+from mesh.green.loop import GeventLoop
 from mesh.green.thread_pool import Outcome, ThreadPool
 from mesh.transport import process
+from mesh.transport.pump import FAIR
+from mesh.transport.server_endpoint import ServerEndpoint
 
 LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
@@ -64,7 +66,7 @@ class StreamLeft(gevent.GreenletExit, GeneratorExit):
 
 
 class Workers:
-    """Carries out the calls of one port.
+    """Carries out the calls of one server endpoint.
 
     pool_size: handlers at once, or None for MAX_RUNNING. threads: native threads in which the
     handlers run, 0 for greenlets; a stream that waits for credit is in none. expected: exceptions of
@@ -91,7 +93,7 @@ class Workers:
         self._pool: ThreadPool | None = None
         self._idle: list[greenlet.greenlet] = []
         self._streaming: dict[ServerCall, greenlet.greenlet] = {}
-        self._port: Port
+        self._endpoint: ServerEndpoint
         self._session: ServerSession
         self._hub: Hub
         self._quick: set[str] = set()
@@ -106,17 +108,17 @@ class Workers:
         """Calls at once that a hub may give."""
         return min(self._limit, CAPACITY) if not self._leaving else 0
 
-    def start(self, hub: Hub, port: Port) -> None:
-        self._hub, self._port, self._session = hub, port, port.session
+    def start(self, hub: Hub, endpoint: ServerEndpoint) -> None:
+        self._hub, self._endpoint, self._session = hub, endpoint, endpoint.session
         self._generation = process.generation()
         self._in_main = process.in_main_thread()
-        port.blocked_in = self.blocked_in
-        port.session.load = lambda: (self.running, self._limit)
+        endpoint.blocked_in = self.blocked_in
+        endpoint.session.load = lambda: (self.running, self._limit)
         if self._threads:
             self._pool = ThreadPool(self._threads, hub)
             # One that repeats: a timer that has ended and is started again is due at once.
             self._teller = hub.loop.timer(TELL_ROOM, TELL_ROOM)
-        port.start(hub, self.dispatch, self.resume)
+        endpoint.start(GeventLoop(hub), self.dispatch, self.resume)
 
     def close(self) -> None:
         """Let go of the greenlets and threads; from the loop's own thread."""
@@ -133,7 +135,7 @@ class Workers:
     def leave(self) -> None:
         """Tell the hubs that they are to give no more."""
         self._leaving = True
-        self._port.offer(self.capacity)
+        self._endpoint.offer(self.capacity)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until no handler runs and no call waits; False after `timeout` seconds."""
@@ -158,20 +160,21 @@ class Workers:
         ready = self._session.ready
         while ready and self.running < self._limit:
             if monotonic() > self._slice_end:
-                self._port.go_on_later()
+                self._endpoint.go_on_later()
                 return
             worker = self._idle.pop() if self._idle else greenlet.greenlet(self._work, self._hub)
             worker.switch(_GO)
 
-    def resume(self, call: ServerCall) -> None:
-        """A stream has credit again, or nobody wants it any more."""
-        waiter = call.waiter
-        if waiter is not None:
-            call.waiter = None
-            waiter.switch()
-        elif call.given_up and self._pool is None and call in self._streaming:
-            # Its generator waits for something that may never come.
-            self._streaming[call].throw(StreamLeft)
+    def resume(self, calls: list[ServerCall]) -> None:
+        """These streams have credit again, or nobody wants them any more."""
+        for call in calls:
+            waiter = call.waiter
+            if waiter is not None:
+                call.waiter = None
+                waiter.switch()
+            elif call.given_up and self._pool is None and call in self._streaming:
+                # Its generator waits for something that may never come.
+                self._streaming[call].throw(StreamLeft)
 
     # In a worker
 
@@ -190,7 +193,7 @@ class Workers:
                 if me.__dict__:
                     break
             if ready and self.running < self._limit:
-                self._port.go_on_later()
+                self._endpoint.go_on_later()
             if not self.running and not ready:
                 self._no_calls.set()
             # A handler's greenlet-local values must not be seen by the next call.
@@ -209,21 +212,19 @@ class Workers:
             self._quick.add(method)
 
     def _next(self, call: ServerCall, now: float) -> None:
-        if self._port.hubs.holding:
+        endpoint = self._endpoint
+        if endpoint.hubs.holding:
             # No answer waits for a handler that may take its time.
-            self._port.send_held(MAX_HELD if call.method in self._quick else 0.0)
-        with self._port.lock:
-            if not self._session.begin(call, now):
-                self._port.answer_at_once()
-                return
+            endpoint.send_held(MAX_HELD if call.method in self._quick else 0.0)
+        if not endpoint.begin(call, now):
+            return
         self.running += 1
         try:
             contextvars.Context().run(self._carry_out, call)
         finally:
             self.running -= 1
             if call.given_up:
-                with self._port.lock:
-                    self._port.freed(call)
+                endpoint.ended(call)
         if call.given_up and process.generation() != self._generation:
             handler_ended(None, self._in_main)
 
@@ -231,7 +232,8 @@ class Workers:
         """Run the handler and send what comes of it. Raises only what must end the process."""
         function = self._functions.get(call.method)
         if function is None:
-            self._unknown(call)
+            # No line in the log: whoever sends names without end would fill it.
+            self._endpoint.unknown(call, self._methods.unknown(call.method))
             return
         run = _here if self._pool is None else partial(self._in_thread, contextvars.Context())
         try:
@@ -241,11 +243,11 @@ class Workers:
             else:
                 result = run(function, *call.args, **_keywords(kwargs))
             if type(result) in _PLAIN and not is_stream(function):
-                self._answer(call, result)
+                self._endpoint.answer(call, result)
             elif is_stream(function) or hasattr(type(result), "__next__"):
                 self._stream(call, iter(result), run)
             else:
-                self._answer(call, _not_async(call, result))
+                self._endpoint.answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
             if process.generation() != self._generation:
                 handler_ended(exc, self._in_main)
@@ -264,20 +266,6 @@ class Workers:
             raise error
         return value
 
-    def _answer(self, call: ServerCall, result: Any) -> None:
-        port = self._port
-        with port.lock:
-            if not call.given_up:
-                port.send(call.peer, self._session.answer(call, result))
-
-    def _unknown(self, call: ServerCall) -> None:
-        # No line in the log: whoever sends names without end would fill it.
-        port = self._port
-        with port.lock:
-            self._session.dropped.add("unknown method", f"{call.method!r:.80}")
-            if not call.given_up:
-                port.send(call.peer, self._session.unknown(call, self._methods.unknown(call.method)))
-
     def _fail(self, call: ServerCall, exc: BaseException) -> None:
         """Tell the log and the caller; whatever goes wrong in the telling, the caller has its answer."""
         if call.given_up and issubclass(type(exc), _QUIET):
@@ -289,10 +277,7 @@ class Workers:
         except BaseException as why:  # noqa: BLE001 - Ctrl-C, or a handler of the log
             untold = why
             trace += f"(the server could not log this: {name_of(why)})\n"
-        port = self._port
-        with port.lock:
-            if not call.given_up:
-                port.send(call.peer, self._session.failure(call, exc, trace))
+        self._endpoint.fail(call, exc, trace)
         if untold is not None and _ends_process(untold):
             raise untold
 
@@ -326,9 +311,7 @@ class Workers:
         self._streaming[call] = greenlet.getcurrent()
         try:
             if not call.given_up and self._send_items(call, items, run):
-                with self._port.lock:
-                    if not call.given_up:
-                        self._port.send(call.peer, self._session.end_stream(call))
+                self._endpoint.end_stream(call)
         finally:
             del self._streaming[call]
             close = getattr(items, "close", None)
@@ -337,8 +320,7 @@ class Workers:
 
     def _send_items(self, call: ServerCall, items: Iterator[Any], run: Run) -> bool:
         """Send items as credit allows; False where nobody wants more."""
-        port, session = self._port, self._session
-        lock = port.lock
+        endpoint = self._endpoint
         sent, turn_end = 0, monotonic() + FAIR
         while True:
             began = monotonic()
@@ -347,15 +329,13 @@ class Workers:
                 return False
             if value is _END:
                 return True
-            with lock:
-                if call.given_up:
-                    return False
-                port.send(call.peer, session.item(call, value))
-            if port.hubs.holding:
+            if not endpoint.item(call, value):
+                return False
+            if endpoint.hubs.holding:
                 # The next item may take as long as this one.
-                port.send_held(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
+                endpoint.send_held(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
             sent += 1
-            while port.crowded(call) and not call.given_up:
+            while endpoint.crowded(call) and not call.given_up:
                 gevent.sleep(CROWDED)
             if sent % LOOK_EVERY == 0 and monotonic() > turn_end:
                 gevent.sleep(0)
@@ -363,17 +343,12 @@ class Workers:
 
     def _has_credit(self, call: ServerCall) -> bool:
         """Wait until the caller takes another item; False where it is gone."""
-        while call.credit <= 0 or call.given_up:
-            with self._port.lock:
-                if call.given_up:
-                    return False
-                if call.credit > 0:
-                    return True
-                call.waiter = greenlet.getcurrent()
-            self._lend(1)
-            self._hub.switch()
-            self._lend(-1)
-        return True
+        while call.credit <= 0 and not call.given_up:
+            if self._endpoint.waits(call, greenlet.getcurrent()):
+                self._lend(1)
+                self._hub.switch()
+                self._lend(-1)
+        return not call.given_up
 
     def _lend(self, number: int) -> None:
         """Give a stream's place to others while it is in no native thread, or take it back."""
@@ -381,18 +356,18 @@ class Workers:
             return
         self._lent += number
         self._limit = min(self._most, self._offered + self._lent)
-        if self._port.hubs and not self._teller.active:
+        if self._endpoint.hubs and not self._teller.active:
             self._teller.start(self._tell_room)
         if self._session.ready and self.running < self._limit:
-            self._port.go_on_later()
+            self._endpoint.go_on_later()
 
     def _tell_room(self) -> None:
         """The hubs give their calls by it; not at once, for a stream that is read waits again and again."""
-        if self._limit == self._told_room or self._port.closed:
+        if self._limit == self._told_room or self._endpoint.closed:
             self._teller.stop()
             return
         self._told_room = self._limit
-        self._port.offer(self.capacity)
+        self._endpoint.offer(self.capacity)
 
 
 def _ends_process(exc: BaseException) -> bool:

@@ -36,8 +36,9 @@ class Watched(Protocol):
 
     lock: Any
     thread: int
-    turn: float
 
+    @property
+    def turn(self) -> float: ...
     @property
     def patience(self) -> float: ...
 

@@ -9,8 +9,8 @@ import pytest
 from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub, _of_server, _Told
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, TimeoutExpired
-from mesh.green.port import MAX_PATIENCE
 from mesh.names.model import Service
+from mesh.transport.server_endpoint import MAX_PATIENCE
 from mesh.transport.watchdog import PERIOD
 
 HUB = "tcp://127.0.0.1:1"

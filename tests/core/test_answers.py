@@ -235,7 +235,7 @@ class TestUnreadableAnswers:
     def test_the_call_ends_with_the_reason(self) -> None:
         pair = Pair()
         call, served = pair.begun("pairs")
-        pair.server.session._pack = msgpack.packb  # as that of another make
+        pair.server.session._answers._pack = msgpack.packb  # as that of another make
         pair.server.answer(served, {(1, 2): 3})
         pair.advance()
         assert isinstance(call.error, WireError)
@@ -415,7 +415,7 @@ class TestErrorsOfPeers:
 )
 def test_a_refusal_has_a_traceback_for_who_prints_that_alone(header: wire.Header, trace: str) -> None:
     session = ServerSession(b"e" * 24, 5.0)
-    session.draining = True
+    session.drain()
     session.receive(b"peer", wire.pack({"message_id": b"1", "v": 3, **header}, "add", []), 0.0)
     ((_, payload),) = session.out
     assert wire.unpack(payload)[2] == ["LostRemote", STOPPING, trace]

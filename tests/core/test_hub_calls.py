@@ -44,7 +44,7 @@ class Desk:
         """The tokens of the FINALs since the last time, after what the session answers at once."""
         self.session.on_timer(self.now)
         while self.session.out:
-            out, self.session.out = self.session.out, []
+            out = self.session.take_out()
             for peer, event in out:
                 self.calls.send(peer, event)
         messages = [mdp.read(frames) for frames in self.registration.out]

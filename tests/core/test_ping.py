@@ -23,7 +23,7 @@ def session_of(**limits: Any) -> ServerSession:
 
 
 def answers(session: ServerSession) -> list[tuple[Any, wire.Header, str, Any]]:
-    out, session.out = session.out, []
+    out = session.take_out()
     return [(peer, *wire.unpack(payload)) for peer, payload in out]
 
 
@@ -59,7 +59,7 @@ def test_a_full_queue_and_a_client_with_all_its_channels_open_hold_up_no_ping() 
 
 def test_a_server_that_stops_refuses_it_as_any_call() -> None:
     session = session_of()
-    session.draining = True
+    session.drain()
     session.receive(PEER, ping(), 1.0)
     ((_, header, name, args),) = answers(session)
     assert (name, args[0], header["refused"]) == (wire.ERR, "LostRemote", True)

@@ -226,7 +226,7 @@ def test_a_draining_server_refuses_and_finishes() -> None:
     pair = Pair(pool=1)
     running, waiting = pair.call("work"), pair.call("work")
     pair.advance()
-    pair.server.session.draining = True
+    pair.server.session.drain()
     late = pair.call("work")
     pair.advance()
     assert isinstance(late.error, LostRemote) and late.error.refused
@@ -298,7 +298,7 @@ class TestEachRequest:
 def test_answers_that_nobody_takes_are_bounded() -> None:
     """While a handler blocks the loop, what is refused can't be sent as fast as it is asked."""
     session = ServerSession(b"5" * 24, 5.0)
-    session.draining = True
+    session.drain()
     for number in range(MAX_OUT + 100):
         session.receive(b"peer", request(number), 100.0)
     assert len(session.out) == MAX_OUT

@@ -134,7 +134,7 @@ def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:
         eventually(lambda: stopping._workers.running)
         busy = [client.hold.future(1.5) for _ in range(6)]
         ending = gevent.spawn(stopping.stop)
-        eventually(lambda: stopping._port.session.draining)
+        eventually(lambda: stopping._endpoint.session.draining)
         assert {client.who() for _ in range(20)} == {"other"}
         assert {client.who(value=1) for _ in range(5)} == {"other"}
         assert {one.result() for one in held + busy} == {"stopping", "other"}
@@ -183,9 +183,9 @@ def test_what_was_never_sent_goes_to_another(serve: Serve, connect: Connect) -> 
     with server:
         ready(client, 2)
         held = [client.hold.future(0.4) for _ in range(2)]
-        eventually(lambda: {len(server._port.session.calls)} == {1})
+        eventually(lambda: {len(server._endpoint.session.calls)} == {1})
         stopping = gevent.get_hub().threadpool.spawn(server.stop)
-        eventually(lambda: server._port.session.draining)
+        eventually(lambda: server._endpoint.session.draining)
         persistent = client.with_options(retries=20)
         assert {persistent.who() for _ in range(20)} == {"staying"}
         assert {one.result(timeout=20) for one in held} == {"stopping", "staying"}

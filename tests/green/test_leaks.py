@@ -144,15 +144,15 @@ def test_a_server_keeps_nothing_of_clients_that_went() -> None:
     for _ in range(5):
         closed(endpoint)
     gevent.sleep(0.3)
-    port, before = server._port, census()
+    ours, before = server._endpoint, census()
     for _ in range(40):
         closed(endpoint)
     settles(before, spare=3)
-    assert not port.session.calls
-    assert not port.session.ready
-    assert port.router is not None and not port.router._outboxes
-    eventually(lambda: not port._probes)
-    assert len(port._watchers) == 3
+    assert not ours.session.calls
+    assert not ours.session.ready
+    assert ours.router is not None and not ours.router._outboxes
+    eventually(lambda: ours._probing.wake_at == float("inf"))
+    assert len(ours._watchers) == 2
     server.stop(timeout=0.2)
 
 

@@ -138,7 +138,7 @@ def test_queued_calls_are_carried_out_before_the_end(connect: Connect) -> None:
     server.start()
     client = connect(endpoint)
     calls = [client.slow.future(seconds) for seconds in (1.0, 0, 0, 0, 0, 0)]
-    eventually(lambda: service.begun and len(server._port.session.calls) == 6)
+    eventually(lambda: service.begun and len(server._endpoint.session.calls) == 6)
     server.stop()
     assert [one.result(timeout=20) for one in calls] == ["done"] * 6
 
@@ -182,11 +182,11 @@ def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None
             assert client.hello() == "world"
         if client and caller == "has gone":
             client.close()
-            router = server._port.router
+            router = server._endpoint.router
             assert router is not None
             eventually(lambda: not router.peers.connected)
         elif client:
-            eventually(lambda: not server._port.read_by)
+            eventually(lambda: not server._endpoint.read_by)
         began = time.monotonic()
         server.stop()
         took = time.monotonic() - began
@@ -229,7 +229,7 @@ def test_the_log_of_a_drain_counts_what_it_does_not_name(
     left = gone.slow.future(31)
     eventually(lambda: len(service.begun) == 14)
     left.cancel()
-    eventually(lambda: server._port.session.abandoned)
+    eventually(lambda: server._endpoint.session.abandoned)
     server.stop(timeout=0.1)
     (line,) = (line for line in caplog.text.splitlines() if "still ran" in line)
     assert "14 calls" in line and line.endswith("; and 4 more") and line.count("'slow' for") == 10
@@ -247,7 +247,7 @@ def test_a_handler_that_runs_for_nobody_is_waited_for_and_named(
     left = connect(endpoint).slow.future(30)
     eventually(lambda: service.begun)
     left.cancel()
-    eventually(lambda: server._port.session.abandoned)
+    eventually(lambda: server._endpoint.session.abandoned)
     server.stop(timeout=0.1)
     assert re.search(r"given up: 'slow' for \d\.\d s for a caller that has gone$", caplog.text, re.MULTILINE)
     assert server.cut_off == 1
@@ -359,7 +359,9 @@ def test_two_servers_that_call_each_other(connect: Connect) -> None:
 def test_a_server_that_is_dropped_or_stopped_leaves_nothing(connect: Connect) -> None:
     def alive() -> int:
         gc.collect()
-        return sum(type(one).__name__ in ("Port", "Workers", "ServerSession") for one in gc.get_objects())
+        return sum(
+            type(one).__name__ in ("ServerEndpoint", "Workers", "ServerSession") for one in gc.get_objects()
+        )
 
     def one(started: bool) -> None:
         _, server, endpoint = made()

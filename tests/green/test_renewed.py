@@ -92,7 +92,7 @@ class Draining:
         eventually(lambda: self.till.held)
         gevent.get_hub().threadpool.spawn(server.stop)
         stack.callback(setattr, self.till, "let_go", True)
-        eventually(lambda: server._port.session.draining)
+        eventually(lambda: server._endpoint.session.draining)
 
 
 @pytest.mark.parametrize("keywords", [False, True])

@@ -269,10 +269,8 @@ class ServerEnd:
         """Do what the session asks for, as a driver does after every turn."""
         session = self.session
         while session.out or session.woken or (session.ready and len(self.running) < self.pool):
-            out, session.out = session.out, []
-            self._send(out)
-            woken, session.woken = session.woken, []
-            for call in woken:
+            self._send(session.take_out())
+            for call in session.take_woken():
                 self._resume(call)
             if session.ready and len(self.running) < self.pool:
                 self._begin(session.ready.popleft())

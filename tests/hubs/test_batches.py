@@ -15,7 +15,7 @@ from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import Command, FromWorker
 from mesh.core.server_call import Limits
-from mesh.green.port import STUCK, Port
+from mesh.transport.server_endpoint import STUCK, ServerEndpoint
 from tests.e2e.commands import environment
 from tests.helpers.processes import python
 from tests.hubs.cluster import WORKER
@@ -113,12 +113,12 @@ def test_none_waits_for_long_where_a_quick_method_is_slow_for_once(hub: Hub, tmp
 
 
 def test_the_guard_looks_after_answers_that_are_held_back() -> None:
-    port = Port("users", HEARTBEAT, Limits())
-    now = port.turn
-    assert not port.overdue(now)
-    port.hubs.held_since = now - 1.1 * STUCK
-    assert port.overdue(now)
-    port.close(0)
+    endpoint = ServerEndpoint("users", HEARTBEAT, Limits())
+    now = endpoint.turn
+    assert not endpoint.overdue(now)
+    endpoint.hubs.held_since = now - 1.1 * STUCK
+    assert endpoint.overdue(now)
+    endpoint.close(0)
 
 
 def test_no_item_of_a_stream_waits_for_the_next(hub: Hub, tmp_path: Path) -> None:

@@ -181,9 +181,8 @@ class MeshWorker(ServerEnd):
 
     def _finish(self, call: ServerCall) -> None:
         if call in self.running and call.given_up:
-            self.session.abandoned.discard(call)
-            if type(call.peer) is HubCall:
-                self.link.send(call.peer, self.session.cancelled(call))
+            self.session.handler_ended(call)
+            self._send(self.session.take_out())
             self.link.registration.free(self.taken(), self.model.now)
             self.link.flush()
         super()._finish(call)
@@ -201,7 +200,7 @@ class MeshWorker(ServerEnd):
         self.model.after(0.5, self._leave_when_done)
 
     def _leave_when_done(self) -> None:
-        self.session.draining = True
+        self.session.drain()
         if self.session.channels or self.running:
             self.model.after(0.5, self._leave_when_done)
             return
@@ -249,7 +248,7 @@ class Server(ServerEnd):
 
     def _finish(self, call: ServerCall) -> None:
         if call in self.running and call.given_up:
-            self.session.abandoned.discard(call)
+            self.session.handler_ended(call)
         super()._finish(call)
 
     def _send(self, out: Iterable[tuple[Any, bytes]]) -> None:

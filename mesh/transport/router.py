@@ -1,6 +1,6 @@
 """The ROUTER socket of a server: messages in and out, and what waits for peers that do not read.
 
-Runs under the lock of its port, in its loop or from the watchdog; switches no greenlets. What an
+Runs under the lock of its endpoint, in its loop or from the watchdog, and wakes nobody. What an
 event means is the session's matter.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import zmq
 
+from mesh.core.channel import NEVER
 from mesh.core.outbox import Outbox
 from mesh.core.server_session import Peer, ServerSession
 from mesh.transport import process, sockets
@@ -25,12 +26,13 @@ LARGE: Final = 65_536
 
 
 class Router:
-    """max_message: bytes. peers: which connection each of them has."""
+    """max_message: bytes. peers: which connection each of them has. retry_at: when `flush` is wanted."""
 
     def __init__(self, session: ServerSession, max_message: int) -> None:
         self._session = session
         self._outboxes: dict[Peer, Outbox[bytes]] = {}
         self.peers = Peers()
+        self.retry_at = NEVER
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         self.monitor = process.monitors().monitor(socket, zmq.EVENT_DISCONNECTED)
@@ -43,7 +45,7 @@ class Router:
         self.socket.close(linger_ms)
 
     def connection_broke(self) -> bool:
-        """Whether a connection has ended since the last look."""
+        """Take in which connections have ended since the last time; whether there were any."""
         events = self.monitor.take()
         for event in events:
             self.peers.ended(event.value)
@@ -58,7 +60,7 @@ class Router:
         elif not self._try_send(peer, payload):
             self._outboxes[peer] = Outbox()
             self._outboxes[peer].append(payload, len(payload))
-            self._retry_soon()
+            self.retry_at = monotonic() + RETRY
 
     def _keep(self, peer: Peer, payload: bytes) -> None:
         outbox = self._outboxes.get(peer)
@@ -66,12 +68,8 @@ class Router:
             return
         if outbox.full:
             # It asks and does not read: nothing that it is owed can be kept for ever.
-            methods = [call.method for call in self._session.channels.get(peer, {}).values()]
-            which = f", one of them of {methods[0]!r:.80}" if methods else ""
-            detail = f"by a client with {len(methods)} open calls{which}"
-            self._session.dropped.add("not read", detail, number=len(outbox) + 1)
             del self._outboxes[peer]
-            self._session.lost([peer])
+            self._session.does_not_read(peer, len(outbox) + 1)
             return
         outbox.append(payload, len(payload))
 
@@ -104,15 +102,13 @@ class Router:
         self._outboxes.pop(peer, None)
         return True
 
-    def flush(self) -> None:
-        """Send what waits, as far as the peers take it."""
+    def flush(self, now: float) -> None:
+        """Send what waits, as far as the peers take it, if it is time to."""
+        if now < self.retry_at:
+            return
         for peer in list(self._outboxes):
             self._flush(peer)
-        if self._outboxes:
-            self._retry_soon()
-
-    def _retry_soon(self) -> None:
-        self._session.wake_at = min(self._session.wake_at, monotonic() + RETRY)
+        self.retry_at = now + RETRY if self._outboxes else NEVER
 
     # In
 
