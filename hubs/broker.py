@@ -27,12 +27,14 @@ from hubs.log_limiter import LogLimiter
 from hubs.router_socket import RouterSocket
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
-from hubs.switching.model import Address, Settings
-from hubs.switching.status import Values, summary, unserved
+from hubs.switching.model import Address
+from hubs.switching.settings import Settings
+from hubs.switching.status import Values, full, summary, unserved
 from hubs.switching.switch import Switch
 from hubs.thread_jobs import PATIENCE, run_in_thread
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.progress import Progress
 from mesh.errors import ConfigError
 from mesh.transport.context import Context, new_context
 
@@ -94,23 +96,21 @@ class Broker:
 
     def __init__(self, spec: HubSpec) -> None:
         self.spec = spec
-        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), self._describe)
-        self._began = self.switch.began = time.monotonic()
+        self._began = time.monotonic()
+        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), _Asked(self), self._began)
         self._context: Context = new_context()
         self._in = RouterSocket(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out")
-        self.switch.crowded = lambda client: self._routers[client[0]].crowded(client[1])
-        self.switch.progress_of = lambda peer: self._routers[peer[0]].peers.progress(peer[1][0])
-        self._routers = [self._in] if spec.one_socket else [self._in, self._out]
+        self.routers = [self._in] if spec.one_socket else [self._in, self._out]
         self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN)]
-        for router in self._routers:
+        for router in self.routers:
             # A monitor by its descriptor: to look at a socket costs as much as to receive.
             self._wanted += [(router.socket, zmq.POLLIN), (router.monitor.fd, zmq.POLLIN)]
-        self._probes: list[list[float]] = [[] for _ in self._routers]
+        self._probes: list[list[float]] = [[] for _ in self.routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
         self._prodded = NEVER  # when it was, while no turn has come since
@@ -143,7 +143,7 @@ class Broker:
 
     def status(self, patience: float) -> Values | None:
         """What it tells of itself, without the single workers; None where it is too busy for that."""
-        return self._ask(lambda: {**self._describe(), **summary(self.switch, time.monotonic())}, patience)
+        return self._ask(lambda: {**self.describe(), **summary(self.switch, time.monotonic())}, patience)
 
     def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
         return self._ask(partial(unserved, self.switch, services), patience)
@@ -242,16 +242,16 @@ class Broker:
         self._prodded = NEVER
         switch = self.switch
         now = time.monotonic()
-        for router in self._routers:
+        for router in self.routers:
             if router.socket in ready:
                 router.receive(BATCH, switch.receive, switch.refuse_large, now)
         self._send_all()
         self._look_at_connections(ready, now)
         if now >= min(switch.wake_at, self._retry_at, self._log_at):
             self._on_timer(now)
-        if switch.log_lines or self._log_limiter.owes:
-            self._log_limiter.write(switch.log_lines, now)
-            switch.log_lines.clear()
+        lines = switch.take_log_lines()
+        if lines or self._log_limiter.owes:
+            self._log_limiter.write(lines, now)
         if self._wake_in in ready:
             self._obey()
 
@@ -274,11 +274,11 @@ class Broker:
     def _wake_at(self) -> float:
         probes = [times[0] for times in self._probes if times]
         draining = time.monotonic() + LOOK_EVERY if self._stop_at != NEVER else NEVER
-        redials = [router.attached.redial_at for router in self._routers]
+        redials = [router.attached.redial_at for router in self.routers]
         return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes, *redials)
 
     def _send_all(self) -> None:
-        switch, routers = self.switch, self._routers
+        switch, routers = self.switch, self.routers
         while out := switch.take_out():
             for address, frames in out:
                 if not routers[address[0]].send(address[1], frames):
@@ -291,7 +291,7 @@ class Broker:
 
     def _give_up(self, address: Address) -> None:
         """This peer is gone, or does not read."""
-        router = self._routers[address[0]]
+        router = self.routers[address[0]]
         if router.unread:
             self._look_at_unread(router)
         else:
@@ -308,7 +308,7 @@ class Broker:
             self.switch.on_timer(now)
         if now >= self._retry_at:
             self._retry_at = NEVER
-            for router in self._routers:
+            for router in self.routers:
                 router.retry()
                 self._look_at_unread(router)
             self.switch.grant_owed()
@@ -331,7 +331,7 @@ class Broker:
 
     def _look_at_connections(self, ready: set[Any], now: float) -> None:
         """After a break a message to everybody finds out who is gone."""
-        for router in self._routers:
+        for router in self.routers:
             times = self._probes[router.side]
             if router.monitor.fd in ready and router.monitor.broke():
                 # In a storm of them one look in a while is enough.
@@ -345,7 +345,8 @@ class Broker:
 
     # Orders
 
-    def _describe(self) -> Values:
+    def describe(self) -> Values:
+        """What it tells of itself beside its services."""
         return {
             "name": self.spec.name,
             "type": self.spec.type,
@@ -358,11 +359,11 @@ class Broker:
 
     def _sides(self, spec: HubSpec) -> list[tuple[Attached, Side]]:
         sides = [(self._in.attached, spec.in_), (self._out.attached, spec.out)]
-        return sides[: len(self._routers)]
+        return sides[: len(self.routers)]
 
     def _change(self, spec: HubSpec) -> None:
         attach(self._sides(spec), REBIND)
-        for router in self._routers:
+        for router in self.routers:
             router.configure(spec)
         self.switch.configure(settings_of(spec))
         self.spec = spec
@@ -372,18 +373,37 @@ class Broker:
 
         The endpoints stay: with them libzmq would give up the connections that came through them.
         """
-        self.switch.draining = True
+        self.switch.drain()
         self._stop_at, self._grace = min(self._stop_at, stop_at), grace
 
     def _done(self, now: float) -> bool:
         if self._stop_at == NEVER:
             return False
-        idle = not self.switch.calls and not any(router.owes for router in self._routers)
+        idle = not self.switch.calls and not any(router.owes for router in self.routers)
         return idle or now >= self._stop_at
 
     def _close(self, linger: float) -> None:
-        for router in self._routers:
+        for router in self.routers:
             router.close(math.ceil(linger * 1000))
+
+
+class _Asked:
+    """What the switch may ask of its broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def crowded(self, client: Address) -> bool:
+        return self._broker.routers[client[0]].crowded(client[1])
+
+    def progress_of(self, peer: Address) -> Progress | None:
+        return self._broker.routers[peer[0]].peers.progress(peer[1][0])
+
+    def worker_endpoint(self) -> str:
+        return next(iter(self._broker.endpoints.out), "")
+
+    def status(self) -> Values:
+        return {**self._broker.describe(), **full(self._broker.switch, time.monotonic())}
 
 
 def _identity(spec: HubSpec) -> tuple[object, ...]:

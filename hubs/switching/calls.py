@@ -1,7 +1,7 @@
-"""The open calls of one hub: which worker gets a call, what waits, and what belongs to a call.
+"""The open calls of one hub: how they come in, wait, reach a worker, and end. Each ends exactly once.
 
-Owns services and calls; of workers it knows those that are in a service's pool. Knows no socket and
-no clock.
+Owns the calls. Which worker gets one is the scheduler's matter; that a worker comes and goes it is told.
+Knows no socket and no clock.
 
 A call keeps its worker to its end: a worker gets a token in place of the client's address, made
 for that call, so that an answer to a call of before a restart, or of another hub, fits nobody.
@@ -9,22 +9,31 @@ for that call, so that an answer to a call of before a restart, or of another hu
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from itertools import islice
-from logging import WARNING
 from operator import attrgetter
 from shlex import quote
 from typing import Any, Final
 
-from hubs.switching.event_header import Head, is_answer, is_beat, is_error, is_ping, leaves_open, name_of
-from hubs.switching.model import Address, Call, Service, Settings, Worker
-from hubs.switching.sending import Sending
-from hubs.switching.waiting import Waiting
+from hubs.switching.environment import Environment
+from hubs.switching.event_header import (
+    EventHeader,
+    is_answer,
+    is_beat,
+    is_error,
+    is_ping,
+    leaves_open,
+    name_of,
+)
+from hubs.switching.majordomo_clients import MajordomoClients
+from hubs.switching.model import Address, RoutedCall, Worker
+from hubs.switching.outgoing import Outgoing
+from hubs.switching.scheduler import Assignment
+from hubs.switching.services import FORGET_AFTER, HubService, Services
 from mesh.core import majordomo as mdp
 from mesh.core import wire
-from mesh.core.channel import NEVER, control
-from mesh.core.majordomo import Command, Style
+from mesh.core.channel import NEVER
+from mesh.core.majordomo import Command, FromClient, Style
 from mesh.core.progress import BACKLOG
 from mesh.core.server_session import MAX_CHANNEL_ID
 
@@ -40,97 +49,71 @@ MAX_PINGS: Final = 100
 """Pings that a worker without room has to answer; more wait as calls do. A sidecar takes as many."""
 AWAKE: Final = 1.5
 """Heartbeats within which a worker of another make was heard for which the hub answers."""
-MAX_UNKNOWN: Final = 1_000
-"""Services without a worker so far that calls may wait for."""
 EARLY: Final = 0.1
 EARLY_SHARE: Final = 0.05
 """Seconds, and the share of its time, by which a call that waits is refused before its client's own clock
 ends it, so that the client learns the hub's reason; the less of the two."""
 RETURN: Final = 2.0
 """Seconds after the start of a hub within which its workers come back, however short its heartbeats are."""
-FORGET_AFTER: Final = 10.0
-"""Heartbeats after its last worker and call until a service is as good as unknown."""
-
 
 _last_heard = attrgetter("last_heard")
+_NONE: Final[dict[Any, Any]] = {}
+"""The calls of a client that has none; never filled."""
 
 
-class Calls(Sending):
-    """base: 24 hex digits that no other sender of events has. describe: what the driver knows of the hub.
+class Calls:
+    """base: 24 hex digits that no other hub has."""
 
-    dropped: what was not understood, by kind; refused: the calls that were, by error. notes: for the
-    log, with the level of each. clients: those with open calls. wake_at: when the timer is wanted next.
-    began: when the hub was started.
-    """
-
-    def __init__(self, settings: Settings, base: bytes, describe: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(base)
-        self.settings = settings
-        self._describe = describe
-        self.services: dict[str, Service] = {}
-        self.log_lines: list[tuple[int, str]] = []
-        self.dropped: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.wake_at = NEVER
-        self.draining = False
-        self.began = -NEVER
+    def __init__(
+        self,
+        env: Environment,
+        services: Services,
+        outgoing: Outgoing,
+        majordomo_clients: MajordomoClients,
+        base: bytes,
+    ) -> None:
+        self._env = env
+        self._services = services
+        self._outgoing = outgoing
+        self._majordomo_clients = majordomo_clients
         self._base = base
-        self._now = 0.0
         self._tokens = 0
-        # By the message id; by our token where the client speaks Majordomo, and may use an id again.
-        self.clients: dict[Address, dict[Any, Call]] = {}
-        if settings.only is not None:
-            self._service(settings.only)
+        self.clients: dict[Address, dict[Any, RoutedCall]] = {}
+        """Clients with open calls, and these: by the message id, or by our token where the client speaks
+        Majordomo, and may use an id again."""
 
     @property
-    def calls(self) -> list[Call]:
-        """All that are open and have somebody who waits for them."""
+    def open(self) -> list[RoutedCall]:
+        """All that have somebody who waits for them."""
         return [call for theirs in self.clients.values() for call in theirs.values()]
-
-    def _wake(self, at: float) -> None:
-        self.wake_at = min(self.wake_at, at)
-
-    def named(self, name: str) -> str:
-        """What a service is known by here: a queue hub may have one that is called anything."""
-        only = self.settings.only
-        return only if only is not None and self.settings.any_name else name
-
-    def _service(self, name: str) -> Service:
-        service = self.services.get(name)
-        if service is None:
-            settings = self.settings
-            service = Service(name, Waiting(settings.queue, settings.queue_bytes))
-            self.services[name] = service
-        return service
-
-    def _called(self, name: str) -> str:
-        """A service's name for those who read it."""
-        service = self.services.get(name)
-        return (service and service.called) or name
 
     # What clients send
 
-    def _request(self, client: Address, head: Head, payload: bytes, now: float, batched: bool) -> None:
-        channel, _, left, name, _, idempotent, batch = head
+    def request(
+        self, client: Address, header: EventHeader, payload: bytes, now: float, batched: bool
+    ) -> None:
+        """The event that begins a call."""
+        channel, _, left, name, _, idempotent, batch, key = header
         if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
-            self.dropped["malformed"] += 1
+            self._env.dropped["malformed"] += 1
             return
         theirs = self.clients.get(client)
         if theirs is not None and channel in theirs:
-            self.dropped["malformed"] += 1
+            self._env.dropped["malformed"] += 1
             return
-        settings = self.settings
+        settings = self._env.settings
         name = settings.only or name or settings.default
         seconds = settings.timeout
         if type(left) is int and left >= 0:
             seconds = left / 1000 - min(EARLY, EARLY_SHARE * left / 1000)
         known = name if type(name) is str else ""
-        call = Call(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
+        call = RoutedCall(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
         call.batched = batched
+        call.key = key
         if idempotent is True:
             call.idempotent = True
         if batch == 1:
-            self._agree(call)
+            self._agree_on_batches(call)
         if not known:
             problem = "its service is no text"
             if not name:
@@ -139,93 +122,101 @@ class Calls(Sending):
             return
         self._admit(call, now)
 
-    def _agree(self, call: Call) -> None:
+    def _agree_on_batches(self, call: RoutedCall) -> None:
         """Its client may send several events in one frame; not where devices stand between, which would
         give them all to one of us."""
-        if len(call.client[1]) == 1 and self.settings.batch >= mdp.MAX_BATCH:
-            beat = control(self._ids, call.channel, wire.BEAT, 0, batch=1)
-            self.out.append((call.client, [b"", beat]))
+        if len(call.client[1]) == 1 and self._env.settings.batch >= mdp.MAX_BATCH:
+            self._outgoing.beat_apart(call, batch=1)
 
-    def _follow_up(self, call: Call | None, payload: bytes, *, cancel: bool) -> None:
+    def majordomo_request(
+        self, client: Address, message: FromClient, header: EventHeader | None, now: float
+    ) -> None:
+        """A request of Majordomo. header: that of the event in it, where there is one that begins a call."""
+        name, size = self._services.named(message.service), sum(map(len, message.body))
+        due = now + self._env.settings.timeout
+        call = RoutedCall(self._token(), client, name, message.body, size, now, due)
+        call.style, call.requested_as = message.style, message.service
+        if header is not None:
+            call.key = header.key
+            # Workers of mesh look at the first frame of a body, whatever comes after it.
+            channel = header.message_id
+            if type(channel) in (bytes, str) and len(channel) <= MAX_CHANNEL_ID:
+                call.channel = channel
+        self._admit(call, now)
+
+    def follow_up(self, client: Address, channel: bytes | str, payload: bytes, *, cancel: bool) -> None:
         """Credit, a heartbeat or a cancel of an open call."""
+        call = self.clients.get(client, _NONE).get(channel)
         if call is None:
-            self.dropped["late"] += 1
+            self._env.dropped["late"] += 1
             return
         if cancel:
             self._give_up(call, payload)
             return
         if len(payload) > MAX_FOLLOW_UP:
-            self.dropped["malformed"] += 1
+            self._env.dropped["malformed"] += 1
             return
-        call.heard = self._now
+        call.client_heard = self._env.now
         again = call.idempotent and not call.answered
         if (call.worker is None or again) and len(call.early) < MAX_EARLY:
             call.early = (*call.early, payload)
         if call.worker is not None:
-            self._follow(call.worker, call, payload)
+            self._outgoing.follow(call.worker, call, payload)
 
-    def _give_up(self, call: Call, cancel: bytes | None = None) -> None:
+    def give_up_client(self, client: Address) -> None:
+        """This client has gone: nobody wants its calls."""
+        for call in list(self.clients.get(client, _NONE).values()):
+            self._give_up(call)
+
+    def _give_up(self, call: RoutedCall, cancel: bytes | None = None) -> None:
         """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it,
         or for `timeout` where it can't be told."""
-        if call.worker is None:
-            service = self.services[call.service]
-            service.waiting.remove(call)
-            if self._now >= call.due:
+        env, worker = self._env, call.worker
+        if worker is None:
+            service = self._services[call.service]
+            service.scheduler.withdraw(call)
+            if env.now >= call.due:
                 # The client's clock was faster than ours.
                 self._count_refused(service, self._unserved(service, call)[0])
+        elif call.channel is not None and cancel:
+            self._outgoing.follow(worker, call, cancel)
         elif call.channel is not None:
-            self._follow(
-                call.worker, call, cancel or control(self._ids, call.channel, wire.BEAT, 0, cancel=True)
-            )
-        call.gone = True
+            self._outgoing.follow_control(worker, call, wire.BEAT, cancel=True)
+        call.abandoned = True
         call.body = ()
         call.early = ()
-        worker = call.worker
         if worker is not None and (worker.about is None or call.channel is None):
-            call.deadline = self._now + self.settings.timeout
-            worker.left[call.token] = call
-            self._wake(call.deadline)
+            call.deadline = env.now + env.settings.timeout
+            worker.abandoned[call.token] = call
+            env.wake(call.deadline)
         self._forget(call)
 
-    def _take_back(self, worker: Worker, now: float) -> None:
-        """Free the slots that calls of clients that are gone have held for `timeout`, where the worker could
-        not be told: it may have dropped them, as some do with what they can't read."""
-        late = [call for call in worker.left.values() if call.deadline <= now]
-        if late:
-            service = self.services[worker.service]
-            for call in late:
-                del worker.left[call.token], worker.calls[call.token]
-                service.pool.give_back(worker)
-            text = "has not answered a call since its client is gone, and gets others in its place"
-            self.log_lines.append((WARNING, f"the worker{worker.who} of {worker.asked} {text}"))
-            self._dispatch(service, now)
-        self._wake(min((call.deadline for call in worker.left.values()), default=NEVER))
+    # To a worker
 
-    def _admit(self, call: Call, now: float) -> None:
-        if self.draining:
+    def _admit(self, call: RoutedCall, now: float) -> None:
+        if self._env.draining:
             self._refuse(call, "LostRemote", "the hub is stopping")
             return
-        service = self.services.get(call.service)
+        service = self._services.get(call.service)
         if service is None:
-            if not self._may_wait_for_unknown(call.size):
+            if not self._services.may_open_unknown(call.size):
                 self._refuse(call, "ServiceNotFound", self._nobody(call.service))
                 return
-            service = self._service(call.service)
-        if not service.waiting.count and (worker := service.pool.take()) is not None:
+            service = self._services.open(call.service)
+        scheduler = service.scheduler
+        if call.key is not None and (problem := scheduler.problem(call)):
+            self._refuse(call, "WireError", problem)
+            return
+        worker = scheduler.submit(call)
+        if worker is not None:
             self._enter(call)
             self._give(worker, call, now)
             return
         if call.channel is not None and is_ping(call.body[0]) and self._pass_ping(service, call, now):
             return
-        if not self._make_room(service, call):
-            return
-        self._enter(call)
-        if not service.seen:
-            # Its workers may be on their way, as after a restart; a wrong name is told soon.
-            call.deadline = min(call.deadline, max(now + self.settings.heartbeat, self.began + RETURN))
-        self._wait(service, call)
+        self._let_wait(service, call, now)
 
-    def _pass_ping(self, service: Service, call: Call, now: float) -> bool:
+    def _pass_ping(self, service: HubService, call: RoutedCall, now: float) -> bool:
         """Whether a ping need not wait for a worker that has room, which it does not ask for.
 
         A worker of mesh answers outside of its pool, so it is given the ping whatever it has, and keeps its
@@ -233,7 +224,8 @@ class Calls(Sending):
         its heartbeats go on. Of those that are looked at the one is chosen that was heard last: a frozen
         one says nothing.
         """
-        some = [one for one in islice(service.pool, LOOKED_AT) if service.pool.capacity(one)]
+        pool = service.scheduler.pool
+        some = [one for one in islice(pool, LOOKED_AT) if pool.capacity(one)]
         of_mesh = [one for one in some if one.about is not None and len(one.pings) < MAX_PINGS]
         if of_mesh:
             worker = max(of_mesh, key=_last_heard)
@@ -243,166 +235,208 @@ class Calls(Sending):
             return True
         for other in some:
             if other.about is None and now - other.last_heard <= AWAKE * other.interval:
-                self._tell_pong(call, other.asked)
+                self._outgoing.pong(call, other.registered_as)
                 return True
         return False
 
-    def _enter(self, call: Call) -> None:
-        theirs = self.clients.get(call.client)
-        if theirs is None:
-            theirs = self.clients[call.client] = {}
-        theirs[call.channel if call.style is None else call.token] = call
+    def _let_wait(self, service: HubService, call: RoutedCall, now: float) -> None:
+        """Where the queue is full somebody has to give way, which may be this call."""
+        scheduler, env = service.scheduler, self._env
+        full = "" if scheduler.waiting.room(call.size) else self._full(service)
+        waits = True
+        for other in scheduler.enqueue(call):
+            waits = waits and other is not call
+            self._refuse(other, "Overloaded", full)
+        if not waits:
+            return
+        self._enter(call)
+        if not service.had_worker:
+            # Its workers may be on their way, as after a restart; a wrong name is told soon.
+            call.deadline = min(call.deadline, max(now + env.settings.heartbeat, env.began + RETURN))
+        self._expect_beat(call)
 
-    def _make_room(self, service: Service, call: Call) -> bool:
-        """A full queue gives each client its share: who has more than that has to give. False where that is
-        this call, which is refused then."""
-        while not service.waiting.room(call.size):
-            full = self._full(service)
-            other = service.waiting.push_out(call.client, call.size)
-            self._refuse(other or call, "Overloaded", full)
-            if other is None:
-                return False
-        return True
+    def _expect_beat(self, call: RoutedCall) -> None:
+        """The client of a call that waits hears of it from the hub."""
+        env = self._env
+        call.next_beat = max(env.now, call.opened + env.settings.heartbeat)
+        env.wake(min(call.deadline, call.next_beat))
 
-    def _full(self, service: Service) -> str:
+    def _full(self, service: HubService) -> str:
         """Which bound the queue has come to, and what there is to do."""
-        count, size = service.waiting.count, service.waiting.size
-        most, most_bytes = self.settings.queue, self.settings.queue_bytes
+        count, size = service.scheduler.waiting.count, service.scheduler.waiting.size
+        most, most_bytes = self._env.settings.queue, self._env.settings.queue_bytes
         waits = "1 call waits" if count == 1 else f"{count} calls wait"
         if count >= most:
             return f"{waits} already, of at most {most}: start more workers, or set a larger 'queue'"
         taken = f"{size} bytes of at most {most_bytes}"
         return f"{waits} already, {taken}: start more workers, or set a larger 'queue_bytes'"
 
-    def _may_wait_for_unknown(self, size: int) -> bool:
-        """Names cost nothing to make up, so all the unknown ones together have the room of one."""
-        unknown = [service.waiting.size for service in self.services.values() if not service.seen]
-        return len(unknown) < MAX_UNKNOWN and sum(unknown) + size <= self.settings.queue_bytes
+    def _enter(self, call: RoutedCall) -> None:
+        theirs = self.clients.get(call.client)
+        if theirs is None:
+            theirs = self.clients[call.client] = {}
+        theirs[call.channel if call.style is None else call.token] = call
 
-    def _wait(self, service: Service, call: Call) -> None:
-        service.waiting.add(call)
-        call.next_beat = max(self._now, call.opened + self.settings.heartbeat)
-        self._wake(min(call.deadline, call.next_beat))
-
-    def _dispatch(self, service: Service, now: float) -> None:
-        """Give what waits to the workers that have room."""
-        while service.waiting.count:
-            worker = service.pool.take()
-            if worker is None:
-                return
-            call = service.waiting.take()
-            assert call is not None
+    def _give_all(self, assignments: Iterable[Assignment], now: float) -> None:
+        for worker, call in assignments:
             self._give(worker, call, now)
 
-    def _give(self, worker: Worker, call: Call, now: float) -> None:
+    def _give(self, worker: Worker, call: RoutedCall, now: float) -> None:
         call.worker = worker
         call.tries += 1
         call.given = now
-        next_beat = call.opened + self.settings.heartbeat
+        next_beat = call.opened + self._env.settings.heartbeat
         call.next_beat = now if next_beat < now else next_beat
         worker.calls[call.token] = call
         if call.size >= BACKLOG:
-            worker.laden = now
-        self._to_worker(worker, call, call.body)
+            worker.large_since = now
+        self._outgoing.to_worker(worker, call.token, call.body)
         if call.early:
             for payload in call.early:
-                self._follow(worker, call, payload)
+                self._outgoing.follow(worker, call, payload)
         if not call.idempotent:
             call.body = call.early = ()
         worker.next_beat = now + worker.interval
 
     # What workers answer
 
-    def _answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
+    def answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
+        """An answer of a worker, or a part of one."""
         call = worker.calls.get(token)
         if call is None:
-            self.dropped["late"] += 1
+            self._env.dropped["late"] += 1
             return
         if call.idempotent and not call.answered:
             call.answered = final or not is_beat(body[0])
             if call.answered:
                 call.early = ()
-        if call.gone:
-            self.dropped["late"] += 1
+        if call.abandoned:
+            self._env.dropped["late"] += 1
             if final:
-                worker.left.pop(token, None)
+                worker.abandoned.pop(token, None)
         elif call.style is None:
             if is_answer(body[0], call.channel) and not (final and leaves_open(body[0])):
-                self._to_client(call, body[0])
+                self._outgoing.to_client(call, body[0])
             else:
                 self._reject(worker, call, body, final)
         else:
             self._to_majordomo(worker, call, call.style, final, body)
-        if final:
-            del worker.calls[token]
-            service = self.services[worker.service]
-            now, stats = worker.last_heard, service.stats
-            if now >= stats.slice_ends:
-                stats.begin_slice(now)
-            stats.calls += 1
-            worker.ended += 1
-            if not call.gone:
-                self._forget(call)
-                if is_error(body[0]):
-                    stats.errors += 1
-                    worker.errors += 1
-            if token in worker.pings:
-                worker.pings.remove(token)
-            else:
-                service.pool.give_back(worker)
-            if service.waiting.count:
-                self._dispatch(service, now)
-        else:
-            call.next_beat = worker.last_heard + self.settings.heartbeat
+        if not final:
+            call.next_beat = worker.last_heard + self._env.settings.heartbeat
+            return
+        del worker.calls[token]
+        service = self._services[worker.service]
+        now, stats = worker.last_heard, service.stats
+        if now >= stats.slice_ends:
+            stats.begin_slice(now)
+        stats.calls += 1
+        worker.ended += 1
+        if not call.abandoned:
+            self._forget(call)
+            if is_error(body[0]):
+                stats.errors += 1
+                worker.errors += 1
+        if token in worker.pings:
+            worker.pings.remove(token)
+        elif given := service.scheduler.freed(worker):
+            self._give_all(given, now)
 
     def _to_majordomo(
-        self, worker: Worker, call: Call, style: Style, final: bool, body: tuple[bytes, ...]
+        self, worker: Worker, call: RoutedCall, style: Style, final: bool, body: tuple[bytes, ...]
     ) -> None:
         """To a client that says nothing after its request, and in 0.1 hears one answer."""
         name = name_of(body[0]) if call.channel is not None and not final else None
         if final or style.version == 2:
             if name is not None:
-                self._speak_for(worker, call, name)
-            command = Command.FINAL if final else Command.PARTIAL
-            self.out.append((call.client, mdp.answer(style, command, call.asked, body)))
+                self._majordomo_clients.passed(worker, call, name)
+            self._outgoing.to_majordomo(call, Command.FINAL if final else Command.PARTIAL, body)
         elif name == wire.BEAT:
-            self._speak_for(worker, call, name)
+            self._majordomo_clients.passed(worker, call, name)
         elif name == wire.STREAM:
             why = "the answer is a stream of many, and Majordomo 0.1 takes one for a call: use 0.2"
-            self._tell_error(call, "WireError", f"{call.asked}: {why}", refused=False)
+            self._outgoing.error(call, "WireError", f"{call.requested_as}: {why}", refused=False)
             self._give_up(call)
         else:
-            self.dropped["partial to a client of 0.1"] += 1
+            self._env.dropped["partial to a client of 0.1"] += 1
 
-    def _reject(self, worker: Worker, call: Call, body: tuple[bytes, ...], final: bool) -> None:
+    def _reject(self, worker: Worker, call: RoutedCall, body: tuple[bytes, ...], final: bool) -> None:
         """An answer that its client would wait on for ever, or take for that of another call."""
-        self.services[worker.service].stats.errors += 1
+        env = self._env
+        self._services[worker.service].stats.errors += 1
         worker.errors += 1
         # A mesh worker that could not read the call says so.
         if len(body) == 2 and body[0] == b"WireError":
             what = f"could not read the call: {body[1][:200].decode('utf-8', 'replace')}"
         else:
             what = "gave an answer that is none to this call, does not end it, or is no event at all"
-        why = f"its worker{worker.who} {what}"
-        self._tell_error(call, "WireError", f"{worker.asked}: {why}", refused=False)
-        if self._now >= worker.blamed:
-            worker.blamed = self._now + self.settings.heartbeat
-            self.log_lines.append((WARNING, f"a call of {worker.asked} has failed: {why}"))
+        why = f"its worker{worker.origin} {what}"
+        self._outgoing.error(call, "WireError", f"{worker.registered_as}: {why}", refused=False)
+        if env.now >= worker.blamed_until:
+            worker.blamed_until = env.now + env.settings.heartbeat
+            env.warn(f"a call of {worker.registered_as} has failed: {why}")
         if final:
-            call.gone = True
+            call.abandoned = True
             self._forget(call)
         else:
             self._give_up(call)
 
-    def _orphan(self, service: Service, call: Call, worker: Worker, what: str) -> None:
-        """Its worker is gone, after it has done `what`."""
-        call.worker = None
-        if call.idempotent and not call.answered and call.tries < MAX_TRIES:
-            # It may come back to the same worker, where the handler of before still runs for nobody.
+    # Workers come and go
+
+    def worker_added(self, worker: Worker, capacity: int) -> None:
+        """A worker takes calls of its service from now on."""
+        service = self._services.open(worker.service)
+        if not service.had_worker:
+            service.had_worker = True
+            for call in service.scheduler.waiting:
+                call.deadline = call.due
+        service.empty_since = NEVER
+        service.registered_name = service.registered_name or worker.registered_as
+        self._give_all(service.scheduler.add(worker, capacity), self._env.now)
+
+    def worker_resized(self, worker: Worker, capacity: int) -> None:
+        """It takes another number of calls at once."""
+        self._give_all(self._services[worker.service].scheduler.resize(worker, capacity), self._env.now)
+
+    def worker_gone(self, worker: Worker, what: str) -> None:
+        """This worker gets no more, and its calls go to others where that is safe. what: it has done."""
+        service, env = self._services[worker.service], self._env
+        orphans = [call for call in worker.calls.values() if not call.abandoned]
+        worker.calls.clear()
+        worker.abandoned.clear()
+        worker.batch = None
+        again = [call for call in orphans if self._may_go_again(call)]
+        for call in again:
+            call.worker = None
+            # It may come back to the same worker, where the handler of before still runs.
             call.token = self._token()
-            self._wait(service, call)
-        else:
-            self._refuse(call, "LostRemote", f"its worker{worker.who} is gone: it {what}", seen=True)
+        given = service.scheduler.remove(worker, again)
+        for call in orphans:
+            if call.worker is worker:
+                call.worker = None
+                text = f"its worker{worker.origin} is gone: it {what}"
+                self._refuse(call, "LostRemote", text, seen=True)
+            else:
+                self._expect_beat(call)
+        if not len(service.scheduler.pool):
+            service.empty_since = env.now
+            env.wake(env.now + FORGET_AFTER * env.settings.heartbeat)
+        self._give_all(given, env.now)
+
+    def _may_go_again(self, call: RoutedCall) -> bool:
+        return call.idempotent and not call.answered and call.tries < MAX_TRIES
+
+    def take_back(self, worker: Worker, now: float) -> None:
+        """Free the slots that calls of clients that are gone have held for `timeout`, where the worker could
+        not be told: it may have dropped them, as some do with what they can't read."""
+        env = self._env
+        late = [call for call in worker.abandoned.values() if call.deadline <= now]
+        if late:
+            text = "has not answered a call since its client is gone, and gets others in its place"
+            env.warn(f"the worker{worker.origin} of {worker.registered_as} {text}")
+        for call in late:
+            del worker.abandoned[call.token], worker.calls[call.token]
+            self._give_all(self._services[worker.service].scheduler.freed(worker), now)
+        env.wake(min((call.deadline for call in worker.abandoned.values()), default=NEVER))
 
     # Ends
 
@@ -410,41 +444,46 @@ class Calls(Sending):
         self._tokens += 1
         return self._base + b"%x" % self._tokens
 
-    def _refuse(self, call: Call, name: str, why: str, *, seen: bool = False) -> None:
+    def _refuse(self, call: RoutedCall, name: str, why: str, *, seen: bool = False) -> None:
         """Tell the client that its call has come to nothing. seen: a worker had it."""
         self._forget(call)
-        service = self.services.get(call.service)
+        service = self._services.get(call.service)
         if call.tries and not seen:
             seen, name, why = True, "LostRemote", f"a worker that had it is gone, and then {why}"
         if not seen:
             self._count_refused(service, name)
         elif service is not None:
-            service.stats.lost(self._now)
-        text = f"{call.asked or self._called(call.service) or 'a call'}: {why}"
-        self._tell_error(call, name, text, refused=not seen)
+            service.stats.lost(self._env.now)
+        text = f"{call.requested_as or self._services.display_name(call.service) or 'a call'}: {why}"
+        self._outgoing.error(call, name, text, refused=not seen)
 
-    def _count_refused(self, service: Service | None, name: str) -> None:
-        self.refused[name] += 1
+    def refuse_all(self, name: str, why: str) -> None:
+        """The hub ends: what is still open comes to nothing."""
+        for call in self.open:
+            self._refuse(call, name, why, seen=call.tries > 0)
+
+    def _count_refused(self, service: HubService | None, name: str) -> None:
+        self._env.refused[name] += 1
         if service is not None:
             service.stats.refused += 1
 
-    def _unserved(self, service: Service, call: Call) -> tuple[str, str]:
+    def _unserved(self, service: HubService, call: RoutedCall) -> tuple[str, str]:
         """The error of a call that has waited in vain, and why."""
-        if service.seen and len(service.pool):
-            return "TimeoutExpired", f"no worker was free within {self._now - call.opened:.3g} s"
+        if service.had_worker and len(service.scheduler.pool):
+            return "TimeoutExpired", f"no worker was free within {self._env.now - call.opened:.3g} s"
         return "ServiceNotFound", self._nobody(call.service)
 
     def _nobody(self, name: str) -> str:
-        """That there is no worker, and what to do. A queue hub has one service, whatever it was called."""
-        hub, only = self.settings.hub, self.settings.only
+        """That there is no worker, and what to do. A hub of one service has it, whatever it was called."""
+        hub, only = self._env.settings.hub, self._env.settings.only
         if only is None:
             return f"hub {hub!r} has no worker of {name!r:.80}: start one, or correct the name"
-        at = next(iter(self._describe().get("out", ())), "ITS-OUT-ENDPOINT")
-        advice = f"mesh-register {quote(self._called(only))} TARGET --hub {quote(at)}"
+        at = self._env.driver.worker_endpoint() or "ITS-OUT-ENDPOINT"
+        advice = f"mesh-register {quote(self._services.display_name(only))} TARGET --hub {quote(at)}"
         mark = "`" if "'" in advice else "'"
         return f"hub {hub!r} has no worker: start one with {mark}{advice}{mark}"
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: RoutedCall) -> None:
         theirs = self.clients.get(call.client)
         if theirs is not None:
             theirs.pop(call.channel if call.style is None else call.token, None)
@@ -453,26 +492,44 @@ class Calls(Sending):
 
     # Time
 
-    def _beat_client(self, call: Call, now: float) -> None:
+    def beat_clients_of(self, worker: Worker, now: float) -> None:
+        """The clients of its calls hear from the hub, as it gives no heartbeats, or they are held up."""
+        for call in worker.calls.values():
+            self._beat_client(call, now)
+
+    def _beat_client(self, call: RoutedCall, now: float) -> None:
         """A client of zerorpc gives a call up that has no heartbeat."""
-        if call.style is not None or call.gone:
+        if call.style is not None or call.abandoned:
             return
         if call.next_beat <= now:
-            call.next_beat = now + self.settings.heartbeat
-            self._to_client(call, control(self._ids, call.channel, wire.BEAT, 0))
-        self._wake(call.next_beat)
+            call.next_beat = now + self._env.settings.heartbeat
+            self._outgoing.beat(call)
+        self._env.wake(call.next_beat)
 
-    def _expire(self, service: Service, now: float) -> None:
-        for call in service.waiting.expire(now):
-            self._refuse(call, *self._unserved(service, call))
-        for call in service.waiting:
-            self._beat_client(call, now)
-            self._wake(call.deadline)
-        if not len(service.waiting) and not len(service.pool):
-            forget_at = service.alone + FORGET_AFTER * self.settings.heartbeat
-            if service.seen and now < forget_at:
-                self._wake(forget_at)
-            elif service.name == self.settings.only:
-                service.seen = False
-            else:
-                del self.services[service.name]
+    def expire(self, now: float) -> int:
+        """Refuse what has waited for too long, and give signs of life of the rest; how many had waited."""
+        waited = 0
+        for service in list(self._services.values()):
+            waited += service.scheduler.waiting.count
+            for call in service.scheduler.expire(now):
+                self._refuse(call, *self._unserved(service, call))
+            for call in service.scheduler.waiting:
+                self._beat_client(call, now)
+                self._env.wake(call.deadline)
+            self._env.wake(self._services.forget_if_idle(service, now))
+        return waited
+
+    def probe(self, side: int) -> None:
+        """A word to all clients that wait for one on that side: whoever can't be reached is gone."""
+        for client, theirs in self.clients.items():
+            call = next(filter(_may_be_probed, theirs.values()), None)
+            if client[0] == side and call is not None:
+                self._outgoing.beat_apart(call)
+
+
+def _may_be_probed(call: RoutedCall) -> bool:
+    """Whether its client expects heartbeats: one of Majordomo only those of a worker of mesh."""
+    if call.style is None:
+        return True
+    of_mesh = call.worker is not None and call.worker.about is not None
+    return call.channel is not None and call.style.version == 2 and of_mesh

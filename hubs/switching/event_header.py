@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -23,6 +23,7 @@ _CONTAINERS: Final = frozenset(bytes((code,)) for code in (*range(0x80, 0xA0), *
 _ERR: Final = b"\xa3ERR"
 _OK: Final = b"\xa2OK\x91"
 _NO_END: Final = (wire.BEAT, wire.MORE, wire.STREAM)
+_KEY: Final = b"\xa3key"
 _NEAR: Final = 512
 _PING_END: Final = b"\xad_zerorpc_ping\x90"
 """The name, and no arguments."""
@@ -37,19 +38,29 @@ _USUAL: Final = re.compile(
 ).match
 
 
-_KEYS: Final = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch")
-_WANTED: Final = frozenset(_KEYS)
+class EventHeader(NamedTuple):
+    """What a hub wants to know of an event: the values of these keys, None for what its header lacks."""
 
-Head = tuple[Any, Any, Any, Any, Any, Any, Any]
-"""What a hub wants to know of an event: the values of _KEYS, None for what its header lacks. No map, which
-would cost as much as the rest."""
+    message_id: Any
+    response_to: Any
+    deadline: Any
+    service: Any
+    cancel: Any
+    idempotent: Any
+    batch: Any
+    key: Any
 
 
-def head_of(payload: bytes) -> Head | None:
+_WANTED: Final = frozenset(EventHeader._fields)
+_new: Final = tuple.__new__
+"""Makes an EventHeader in a third of the time that calling it takes."""
+
+
+def header_of(payload: bytes) -> EventHeader | None:
     """None for what has no header."""
     match = _USUAL(payload)
     if match is None:
-        return _read_head(payload)
+        return _read_header(payload)
     fields, message_id, channel, tiny, small, large, length = match.groups()
     count = 0x82 if channel is None else 0x83
     deadline = service = None
@@ -57,20 +68,41 @@ def head_of(payload: bytes) -> Head | None:
     if number is not None:
         deadline = int.from_bytes(number, "big")
         count += 1
+    end = match.end()
     if length is not None:
-        begin = match.end()
-        name = payload[begin : begin + length[0] - 0xA0]
+        begin, end = end, end + length[0] - 0xA0
+        name = payload[begin:end]
         if not name.isascii():
-            return _read_head(payload)
+            return _read_header(payload)
         service = name.decode()
         count += 1
-    if fields[0] != count:
-        return _read_head(payload)
-    return message_id, channel, deadline, service, None, None, None
+    if fields[0] == count:
+        return _new(EventHeader, (message_id, channel, deadline, service, None, None, None, None))
+    if fields[0] == count + 1 and (key := _usual_key(payload, end)) is not None:
+        return _new(EventHeader, (message_id, channel, deadline, service, None, None, None, key))
+    return _read_header(payload)
 
 
-def _read_head(payload: bytes) -> Head | None:
-    """As head_of, for any form; the values of other keys, such as keyword arguments, are walked over.
+def _usual_key(payload: bytes, at: int) -> str | bytes | int | None:
+    """The key of a call, where it is a short one and stands there, behind all else of its header."""
+    if payload[at : at + 4] != _KEY:
+        return None
+    begin = at + 5
+    code = payload[at + 4] if len(payload) > begin else 0xC0
+    if code < 0x80:
+        return code
+    if 0xA0 <= code < 0xC0:
+        end = begin + code - 0xA0
+        key = payload[begin:end]
+        return key.decode() if key.isascii() and len(payload) > end else None
+    if code == 0xC4:
+        end = begin + 1 + payload[begin]
+        return payload[begin + 1 : end] if len(payload) > end else None
+    return None
+
+
+def _read_header(payload: bytes) -> EventHeader | None:
+    """As header_of, for any form; the values of other keys, such as keyword arguments, are walked over.
 
     Of a header that holds too much to be looked through, what stands before that: whoever carries the call
     out tells its sender.
@@ -97,8 +129,7 @@ def _read_head(payload: bytes) -> Head | None:
                 return None
         except wire.UNREADABLE:
             return None
-    message_id, channel, deadline, service, cancel, idempotent, batch = map(header.get, _KEYS)
-    return message_id, channel, deadline, service, cancel, idempotent, batch
+    return EventHeader._make(map(header.get, EventHeader._fields))
 
 
 def _read_entry(reader: Any, payload: bytes, header: wire.Header) -> None:
@@ -136,8 +167,8 @@ def is_answer(payload: bytes, channel: bytes | str) -> bool:
         wanted = channel.encode() if isinstance(channel, str) else channel
         if payload.find(wanted, 0, _NEAR_ID) > 0:
             return True
-    head = head_of(payload)
-    return head is not None and head[1] == channel
+    header = header_of(payload)
+    return header is not None and header.response_to == channel
 
 
 def is_error(payload: bytes) -> bool:

@@ -1,81 +1,59 @@
-"""What a switch keeps: its settings, workers, services and open calls. Pure data."""
+"""A worker and a call, as a hub knows them. Pure data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from hubs.switching.call_stats import CallStats
-from hubs.switching.pool import Pool
-from hubs.switching.waiting import Waiting
 from mesh.core.batch import Batch
 from mesh.core.channel import NEVER
-from mesh.core.majordomo import MAX_BATCH, Style
+from mesh.core.majordomo import Style
 
 Address = tuple[int, tuple[bytes, ...]]
 """A side of the hub, and the routing envelope of a peer there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """hub: its name, for the errors. only: the one service of a queue hub, for events
-    without a name too; None where workers say.
-
-    any_name: workers and clients may call that one as they like.
-    default: the service of events without a name. heartbeat: seconds between heartbeats to
-    workers. queue, queue_bytes: what may wait, for each service. timeout: seconds, for calls that
-    bring no deadline. workers_at: the one side where workers may register; None for any. batch: bytes
-    of a batch that the hub takes.
-    """
-
-    hub: str = "hub"
-    only: str | None = None
-    any_name: bool = False
-    default: str | None = None
-    heartbeat: float = 2.5
-    queue: int = 10_000
-    queue_bytes: int = 256 * 1024 * 1024
-    timeout: float = 30.0
-    workers_at: int | None = None
-    batch: int = MAX_BATCH
-
-
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One registered worker. about: what it says of itself, where it is mesh's.
-
-    interval: seconds between heartbeats to it; patience: seconds that it may be silent. calls: what it
-    has to answer, by token; left: those of them that nobody wants and that it can't be told of. pings:
-    those that it was given while it had no room, which take none of it. ended: calls that it has
-    answered; errors: those of them with an error. batch: what goes to it in one frame at the end of this
-    turn, where it takes such. asked: what it calls the service. blamed: until when its wrong answers are
-    not worth another line in the log. laden: when the last large message went to it that may still be on
-    its way, or was seen to move; 0.0 where there is none. fed: that it is on its way has been seen.
-    """
+    """One registered worker."""
 
     address: Address
     service: str
+    """The name of its service at this hub."""
     style: Style
     about: dict[str, Any] | None
+    """What it says of itself, where it is mesh's."""
     since: float
     last_heard: float
     next_beat: float = NEVER
     interval: float = NEVER
+    """Seconds between heartbeats to it."""
     patience: float = NEVER
-    calls: dict[bytes, Call] = field(default_factory=dict)
-    left: dict[bytes, Call] = field(default_factory=dict)
+    """Seconds that it may be silent."""
+    calls: dict[bytes, RoutedCall] = field(default_factory=dict)
+    """What it has to answer, by token."""
+    abandoned: dict[bytes, RoutedCall] = field(default_factory=dict)
+    """Those of `calls` that nobody wants any more, and that it can't be told of."""
     pings: set[bytes] = field(default_factory=set)
+    """Tokens of the pings that it was given while it had no room; they take none of it."""
     ended: int = 0
+    """Calls that it has answered."""
     errors: int = 0
+    """Those of them that came to an error."""
     batch: Batch | None = None
-    asked: str = ""
-    blamed: float = 0.0
-    laden: float = 0.0
-    fed: bool = False
+    """What goes to it in one frame at the end of this turn, where it takes such."""
+    registered_as: str = ""
+    """What it calls its service."""
+    blamed_until: float = 0.0
+    """Until when its wrong answers are not worth another line in the log."""
+    large_since: float = 0.0
+    """When a large message that may still be on its way was sent, or last seen to move; 0.0 for none."""
+    large_moves: bool = False
+    """That such a message is on its way has been seen."""
 
     @property
-    def who(self) -> str:
-        """As " (box:123)", or its address; "" where it tells neither."""
+    def origin(self) -> str:
+        """As " (box:123)", or " (ADDRESS)", to stand behind a word; "" where it tells neither."""
         about = self.about or {}
         host, pid, address = about.get("host"), about.get("pid"), about.get("address")
         if type(host) is str and type(pid) is int:
@@ -83,37 +61,27 @@ class Worker:
         return f" ({_printable(address)})" if type(address) is str and address else ""
 
 
-class Call:
-    """One call. style: where its client speaks Majordomo. channel: the message id of its event; None where
-    a Majordomo client has sent something else.
-
-    deadline: until when it waits for a worker; due: what it brought, for the deadline is earlier while
-    its service is unknown. answered: some of the answer has gone to the client. gone: the client
-    has, and gets no more.
-    asked: the service as a Majordomo client names it. early: events that came before it had an
-    answer, for its worker or the next. batched: it came with others in one frame, and so may its answer go.
-    items: those of a stream to a Majordomo client so far. tries: workers that had it. given: when the last
-    one got it. heard: when its client was heard last, or spoken for. next_beat: when the client is owed a
-    sign of life from here, where its worker gives none.
-    """
+class RoutedCall:
+    """One call, from its request to its last answer."""
 
     __slots__ = (
+        "abandoned",
         "answered",
-        "asked",
         "batched",
         "body",
         "channel",
         "client",
+        "client_heard",
         "deadline",
         "due",
         "early",
         "given",
-        "gone",
-        "heard",
         "idempotent",
         "items",
+        "key",
         "next_beat",
         "opened",
+        "requested_as",
         "service",
         "size",
         "style",
@@ -134,37 +102,44 @@ class Call:
         channel: Any = None,
     ) -> None:
         self.token = token
+        """What its worker knows it by."""
         self.client = client
         self.service = service
         self.body = body
         self.size = size
-        self.opened = self.heard = opened
-        self.deadline = self.due = due
+        self.opened = opened
+        self.client_heard = opened
+        """When its client was heard last, or spoken for."""
+        self.due = due
+        """Until when its client wants it."""
+        self.deadline = due
+        """Until when it waits for a worker: earlier than `due` while its service is unknown."""
         self.channel = channel
+        """The message id of its event; None where a Majordomo client has sent something else."""
         self.style: Style | None = None
-        self.asked = ""
-        self.idempotent = self.answered = self.gone = self.batched = False
-        self.tries = self.items = 0
-        self.given = self.next_beat = NEVER
+        """How its client speaks Majordomo, where it does."""
+        self.requested_as = ""
+        """The service, as a Majordomo client names it."""
+        self.key: Any = None
+        """What its client has set as its key, not looked at so far; None for none."""
+        self.idempotent = False
+        self.answered = False
+        """Some of the answer has gone to the client."""
+        self.abandoned = False
+        """Nobody wants it any more: its client gets nothing more of it."""
+        self.batched = False
+        """It came with others in one frame, and so may its answer go."""
+        self.tries = 0
+        """Workers that had it."""
+        self.items = 0
+        """Those of a stream to a Majordomo client so far."""
+        self.given = NEVER
+        """When the last worker got it."""
+        self.next_beat = NEVER
+        """When its client is owed a sign of life from the hub, where its worker gives none."""
         self.worker: Worker | None = None
         self.early: tuple[bytes, ...] = ()
-
-
-@dataclass(slots=True)
-class Service:
-    """One service: its workers and what waits for them.
-
-    called: what whoever looks at it reads: its name, or at a queue hub of any name that of the first worker.
-    seen: it had a worker, not too long ago. alone: since when it has none.
-    """
-
-    name: str
-    waiting: Waiting[Call]
-    pool: Pool[Worker] = field(default_factory=Pool)
-    stats: CallStats = field(default_factory=CallStats)
-    seen: bool = False
-    alone: float = NEVER
-    called: str = ""
+        """Events that came before it had an answer, for its worker or the next."""
 
 
 def _printable(text: str) -> str:

@@ -6,11 +6,11 @@ Reads the state of a switch, and changes nothing in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from hubs.switching.model import Service, Worker
-    from hubs.switching.switch import Switch
+from hubs.switching.model import Worker
+from hubs.switching.services import HubService
+from hubs.switching.switch import Switch
 
 MAX_LISTED: Final = 10_000
 """Workers that are listed one by one."""
@@ -54,25 +54,25 @@ def unserved(switch: Switch, names: Sequence[str]) -> dict[str, str]:
     """Which of these services have no worker that takes calls, each with the reason."""
     problems: dict[str, str] = {}
     for name in names:
-        service = switch.services.get(switch.named(name))
-        if service is None or not len(service.pool):
+        service = switch.services.get(switch.services.named(name))
+        if service is None or not len(service.scheduler.pool):
             problems[name] = f"hub {switch.settings.hub} has no worker of {name!r:.80}"
-        elif not any(map(service.pool.capacity, service.pool)):
+        elif not any(map(service.scheduler.pool.capacity, service.scheduler.pool)):
             problems[name] = f"no worker of {name!r:.80} at hub {switch.settings.hub} takes calls now"
     return problems
 
 
-def _service(service: Service, only: str | None, now: float) -> Values:
+def _service(service: HubService, only: str | None, now: float) -> Values:
     """known: it has workers, or had some of late, or is the hub's one; only clients know others."""
-    pool, waiting, stats = service.pool, service.waiting, service.stats
+    pool, waiting, stats = service.scheduler.pool, service.scheduler.waiting, service.stats
     oldest = min((call.opened for call in waiting.first_of_each()), default=now)
     return {
-        "name": service.called or service.name,
-        "known": service.seen or service.name == only,
+        "name": service.display_name,
+        "known": service.had_worker or service.name == only,
         "workers": len(pool),
         "capacity": sum(map(pool.capacity, pool)),
         "busy": sum(map(pool.busy, pool)),
-        "waiting": len(waiting),
+        "waiting": waiting.count,
         "waiting_bytes": waiting.size,
         "oldest_waiting": _age(oldest, now),
         "calls": stats.calls,
@@ -82,11 +82,11 @@ def _service(service: Service, only: str | None, now: float) -> Values:
     }
 
 
-def _worker(worker: Worker, service: Service, now: float) -> Values:
+def _worker(worker: Worker, service: HubService, now: float) -> Values:
     about = worker.about or {}
     oldest = _first(call.given for call in worker.calls.values())
     return {
-        "service": worker.asked,
+        "service": worker.registered_as,
         "address": _text(about.get("address")),
         "protocol": f"0.{worker.style.version}",
         "mesh": worker.about is not None,
@@ -95,8 +95,8 @@ def _worker(worker: Worker, service: Service, now: float) -> Values:
         "pid": _number(about.get("pid")),
         "kind": _text(about.get("kind")),
         "since": _age(worker.since, now),
-        "capacity": service.pool.capacity(worker),
-        "busy": service.pool.busy(worker),
+        "capacity": service.scheduler.pool.capacity(worker),
+        "busy": service.scheduler.pool.busy(worker),
         "calls": worker.ended,
         "errors": worker.errors,
         "oldest_call": _age(now if oldest is None else oldest, now),

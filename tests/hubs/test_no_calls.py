@@ -46,7 +46,10 @@ def serving(kind: str) -> Iterator[tuple[Broker, str]]:
 def room(broker: Broker) -> int:
     """Calls that the hub would give its worker now."""
     (service,) = broker.switch.services.values()
-    return sum(service.pool.capacity(one) - service.pool.busy(one) for one in service.pool)
+    return sum(
+        service.scheduler.pool.capacity(one) - service.scheduler.pool.busy(one)
+        for one in service.scheduler.pool
+    )
 
 
 def send(client: Socket, body: bytes, speaks: int) -> None:

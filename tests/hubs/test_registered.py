@@ -187,7 +187,7 @@ def test_a_ping_passes_by_the_calls_of_a_full_worker(method: str, serve: Serve) 
         (service,) = broker.switch.services.values()
         with mesh.connect(endpoints.in_[0], timeout=10) as client:
             calls = [getattr(client, method).future(0.5) for _ in range(2)]
-            eventually(lambda: len(service.waiting) == 1)
+            eventually(lambda: service.scheduler.waiting.count == 1)
             assert client("_zerorpc_ping") == ["pong", "shop"]
             assert not any(call.done() for call in calls)
             assert len({call.result() for call in calls}) == 1
@@ -408,7 +408,7 @@ def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve
             streams = [client.count(5_000) for _ in range(2)]
             assert [next(stream) for stream in streams] == [0, 0]
             assert client.price("tea") == 2.5
-            (pool,) = [service.pool for service in broker.switch.services.values()]
+            (pool,) = [service.scheduler.pool for service in broker.switch.services.values()]
             assert list(map(pool.capacity, pool)) == [4]
             eventually(lambda: not server._workers._teller.active)
             assert [list(stream) for stream in streams] == [list(range(1, 5_000))] * 2

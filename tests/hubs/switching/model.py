@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from hubs.switching import status
 from hubs.switching.event_header import name_of
-from hubs.switching.model import Settings
+from hubs.switching.model import Address
+from hubs.switching.settings import Settings
 from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -81,8 +83,9 @@ class HubEnd:
     ends: the last events of each call that went to a client of mesh.
     """
 
-    def __init__(self, model: Model, switch: Switch) -> None:
-        self.model, self.switch = model, switch
+    def __init__(self, model: Model, settings: Settings, base: bytes) -> None:
+        self.model = model
+        self.switch = Switch(settings, base, self)
         self.session = self
         self.connections: dict[bytes, Connection] = {}
         self.wires: dict[tuple[int, bytes], Wire] = {}
@@ -92,6 +95,22 @@ class HubEnd:
     @property
     def wake_at(self) -> float:
         return self.switch.wake_at
+
+    # What the switch asks of its driver
+
+    def crowded(self, client: Address) -> bool:
+        return False
+
+    def progress_of(self, peer: Address) -> None:
+        return None
+
+    def worker_endpoint(self) -> str:
+        return ""
+
+    def status(self) -> dict[str, Any]:
+        return status.full(self.switch, self.model.now)
+
+    # What it does
 
     def tick(self) -> None:
         """Once more where what was sent has shown that a worker is gone, whose calls have a beat due."""
@@ -126,7 +145,7 @@ class HubEnd:
             for address, frames in out:
                 self._send(address, frames)
         self.switch.grant_owed()
-        self.switch.log_lines.clear()
+        self.switch.take_log_lines()
 
     def _send(self, address: Any, frames: Frames) -> None:
         side, envelope = address
@@ -209,7 +228,7 @@ class Model(World):
             timeout=chance.choice((1.0, 30.0)),
             workers_at=chance.choice((None, OUT)),
         )
-        self.hub = HubEnd(self, Switch(settings, b"%024x" % seed))
+        self.hub = HubEnd(self, settings, b"%024x" % seed)
         self.clients: list[ClientEnd] = []
         self.calls: list[Any] = []
         self.gone: set[ClientEnd] = set()
@@ -356,8 +375,8 @@ class Model(World):
         assert len(switch.dropped) < 15 and len(switch.refused) < 10
         for worker in switch.workers.values():
             service = switch.services[worker.service]
-            assert service.pool.busy(worker) == len(worker.calls) - len(worker.pings)
-            assert len(worker.calls) >= len(worker.left)
+            assert service.scheduler.pool.busy(worker) == len(worker.calls) - len(worker.pings)
+            assert len(worker.calls) >= len(worker.abandoned)
             self.seen["pings"] += len(worker.pings)
         for one in self.workers:
             one.still_bounded()
@@ -391,11 +410,13 @@ class Model(World):
             assert not asker.owed, f"{asker.owed} of {asker.owed + asker.ended} requests have no end"
         assert not switch.calls and not switch.clients
         for service in switch.services.values():
-            assert not len(service.waiting) and not service.waiting.size
+            assert not service.scheduler.waiting.count and not service.scheduler.waiting.size
         for (side, envelope), worker in switch.workers.items():
             assert (side, envelope[0]) in self.hub.wires, "a worker that is gone is one still"
             assert not worker.pings
-            assert not worker.calls and not worker.left, f"{len(worker.calls)} places of a worker are taken"
-        assert not switch._owed and not switch._bundles and not switch._laden
+            assert not worker.calls and not worker.abandoned, (
+                f"{len(worker.calls)} places of a worker are taken"
+            )
+        assert switch.owes_nothing
         for one in self.workers:
             one.at_rest()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubs.switching import event_header
-from hubs.switching.event_header import head_of
+from hubs.switching.event_header import header_of
 from mesh.core import wire
 
 IDS = st.one_of(st.binary(max_size=40), st.binary(min_size=32, max_size=32), st.text(max_size=40))
@@ -25,11 +25,12 @@ HEADERS = st.fixed_dictionaries(
         "cancel": st.booleans(),
         "idempotent": st.booleans(),
         "batch": st.integers(0, 2),
+        "key": st.one_of(st.text(max_size=300), st.binary(max_size=300), st.integers(-(2**63), 2**64 - 1)),
         "kwargs": st.dictionaries(st.text(max_size=5), st.binary(max_size=9_000), max_size=2),
         "trace_id": st.text(max_size=32),
     },
 )
-WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch")
+WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch", "key")
 
 
 @given(HEADERS, st.randoms(use_true_random=False))
@@ -39,7 +40,10 @@ def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) ->
         random.shuffle(items)
     payload = wire.pack(dict(items), "echo", ["x"])
     expected = wire.unpack(payload)[0]
-    assert head_of(payload) == tuple(expected.get(key) for key in WANTED)
+    assert header_of(payload) == tuple(expected.get(key) for key in WANTED)
+
+
+KEYS_CUT_OFF = (b"", b"\xa5", b"\xa5user", b"\xc4", b"\xc4\x05", b"\xc4\x05user")
 
 
 @pytest.mark.parametrize(
@@ -55,16 +59,17 @@ def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) ->
         b"\xc1" * 5000,
         b"\x93\x83\xaamessage_id\xc4\x20" + b"i" * 32 + b"\xa1v\x03",
         b"\x93\x83\xaamessage_id\xc4\x20" + b"i" * 32 + b"\xa1v\x03\xa7service\xbfshort",
+        *[b"\x93\x83\xaamessage_id\xc4\x20" + b"i" * 32 + b"\xa1v\x03\xa3key" + end for end in KEYS_CUT_OFF],
     ],
 )
 def test_what_has_no_header_has_none(payload: bytes) -> None:
-    assert head_of(payload) in (None, (b"i" * 32, None, None, "short", None, None, None))
+    assert header_of(payload) in (None, (b"i" * 32, None, None, "short", *[None] * 4))
 
 
 @given(st.binary(max_size=200))
 def test_rubbish_harms_nobody(payload: bytes) -> None:
-    head_of(payload)
-    head_of(b"\x93\x84\xaamessage_id" + payload)
+    header_of(payload)
+    header_of(b"\x93\x84\xaamessage_id" + payload)
 
 
 @pytest.mark.parametrize("channel", [b"1", "1", b"x" * 32, "x" * 32])
@@ -98,16 +103,16 @@ def event(*entries: bytes, args: bytes = b"\x90") -> bytes:
 def test_an_event_full_of_values_costs_a_hub_little(make: Callable[[bytes], bytes]) -> None:
     payload = make(b"\xdd" + (32 << 20).to_bytes(4, "big") + b"\x80" * (32 << 20))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    head = head_of(payload)
+    header = header_of(payload)
     assert time.process_time() - began < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 * 1024
-    assert head is None or head[0] == b"i" * 32, "so that who carries it out can answer"
+    assert header is None or header.message_id == b"i" * 32, "so that who carries it out can answer"
 
 
 def test_a_value_that_is_no_name_is_no_name_whatever_it_holds() -> None:
-    assert head_of(event(b"\xa7service\x91\xa1x")) == (b"i" * 32, None, None, (), None, None, None)
+    assert header_of(event(b"\xa7service\x91\xa1x")) == (b"i" * 32, None, None, (), *[None] * 4)
 
 
 def test_keyword_arguments_may_be_large() -> None:
     header = {"message_id": b"1", "v": 3, "kwargs": {"rows": ["x" * 100] * 30_000}, "service": "users"}
-    assert head_of(wire.pack(header, "m", [])) == (b"1", None, None, "users", None, None, None)
+    assert header_of(wire.pack(header, "m", [])) == (b"1", None, None, "users", *[None] * 4)

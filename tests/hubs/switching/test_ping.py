@@ -50,10 +50,10 @@ def test_it_takes_no_room_from_the_calls() -> None:
     for number in range(3):
         ping(bench, number=b"p%d" % number)
     pings = [token for _, token, _ in bench.requests()]
-    pool = bench.switch.services["echo"].pool
+    pool = bench.switch.services["echo"].scheduler.pool
     assert pool.busy(the_worker(bench)) == 1
     bench.answer(b"w0", next(iter(the_worker(bench).calls)), reply(b"0"))
-    assert len(bench.requests()) == 1 and not bench.switch.services["echo"].waiting.count
+    assert len(bench.requests()) == 1 and not bench.switch.services["echo"].scheduler.waiting.count
     for number, token in enumerate(pings):
         bench.answer(b"w0", token, reply(b"p%d" % number))
     assert pool.busy(the_worker(bench)) == 1 and not the_worker(bench).pings
@@ -64,7 +64,7 @@ def test_one_that_has_room_gets_it_as_any_call() -> None:
     bench.register(b"w", capacity=1)
     ping(bench)
     assert len(bench.requests()) == 1
-    assert bench.switch.services["echo"].pool.take() is None
+    assert bench.switch.services["echo"].scheduler.pool.take() is None
 
 
 def test_the_one_is_asked_that_was_heard_last() -> None:
@@ -81,14 +81,14 @@ def test_a_worker_that_does_not_answer_is_given_no_more_than_so_many() -> None:
     for number in range(MAX_PINGS + 5):
         ping(bench, number=b"p%d" % number)
     assert len(bench.requests()) == MAX_PINGS
-    assert len(bench.switch.services["echo"].waiting) == 1 + 5
+    assert bench.switch.services["echo"].scheduler.waiting.count == 1 + 5
 
 
 def test_those_that_take_no_calls_are_asked_nothing() -> None:
     bench = Bench()
     bench.register(b"w", capacity=0)
     ping(bench)
-    assert bench.requests() == [] and len(bench.switch.services["echo"].waiting) == 1
+    assert bench.requests() == [] and bench.switch.services["echo"].scheduler.waiting.count == 1
 
 
 def test_no_ping_looks_at_more_than_some_workers() -> None:
@@ -115,7 +115,7 @@ def test_a_call_with_that_name_at_its_end_is_no_ping() -> None:
     bench = full()
     for name, args in (("echo", [wire.PING, []]), (wire.PING, [1])):
         bench.event(b"p", {"message_id": name.encode(), "service": "echo"}, name, args)
-    assert bench.requests() == [] and len(bench.switch.services["echo"].waiting) == 3
+    assert bench.requests() == [] and bench.switch.services["echo"].scheduler.waiting.count == 3
 
 
 # Workers of other makes, which take one call and no more
@@ -146,7 +146,7 @@ def test_a_ping_for_one_that_is_silent_waits() -> None:
     bench = busy_other()
     bench.now += 1.6
     ping(bench)
-    assert bench.sent() == [] and len(bench.switch.services["echo"].waiting) == 1
+    assert bench.sent() == [] and bench.switch.services["echo"].scheduler.waiting.count == 1
 
 
 @pytest.mark.parametrize("speaks", [1, 2])

@@ -32,8 +32,7 @@ class Links(Bench):
         super().__init__(heartbeat=BEAT)
         self.links = {(IN, (b"c",)): Counted(now=self.now), (OUT, (b"w",)): Counted(now=self.now)}
         self.client, self.worker = self.links.values()
-        progress = {peer: Progress(link.counters) for peer, link in self.links.items()}
-        self.switch.progress_of = progress.get
+        self.progress = {peer: Progress(link.counters) for peer, link in self.links.items()}
         self.worker_beats = self.client_beats = True
         self.to_client: list[float] = []
         self.to_worker: list[float] = []
@@ -108,7 +107,7 @@ def test_an_answer_that_comes_in_the_way_of_a_heartbeat_at_any_moment(phase: flo
     links.call(b"c", b"1")
     ((_, token, _),) = links.requests()
     links.live(phase)
-    beat = control(links.switch._ids, b"1", wire.BEAT, 0)
+    beat = control(links.switch._outgoing._ids, b"1", wire.BEAT, 0)
     links.worker_says(b"w", mdp.carried(STANDARD[2], Command.PARTIAL, token, [beat]))
     began = links.now
     links.live(CALLS_BEAT)
@@ -155,7 +154,7 @@ def test_a_request_that_stands_still_on_its_way_is_no_reason_to_go_on() -> None:
     assert counters is not None
     full = counters._replace(pending=100_000)
     links.worker.counters = lambda: full  # type: ignore[method-assign]
-    links.switch.progress_of = {(OUT, (b"w",)): Progress(links.worker.counters)}.get
+    links.progress = {(OUT, (b"w",)): Progress(links.worker.counters)}
     links.live(10.0)
     links.to_client.clear()
     links.live(60.0)
@@ -166,11 +165,11 @@ def test_a_worker_that_answers_is_asked_nothing() -> None:
     """No look at a connection while both ends of every call are heard."""
     links = Links()
     looks: list[Any] = []
-    links.switch.progress_of = lambda peer: looks.append(peer)  # type: ignore[func-returns-value]
+    links.progress_of = looks.append  # type: ignore[assignment,method-assign]
     large(links)
     ((_, token, _),) = links.requests()
     for _ in range(20):
-        beat = control(links.switch._ids, b"1", wire.BEAT, 0)
+        beat = control(links.switch._outgoing._ids, b"1", wire.BEAT, 0)
         links.worker_says(b"w", mdp.carried(STANDARD[2], Command.PARTIAL, token, [beat]))
         links.live(CALLS_BEAT)
     links.answer(b"w", token, reply(b"1"))

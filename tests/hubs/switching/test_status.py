@@ -85,7 +85,7 @@ def test_the_name_that_its_first_worker_gave_a_queue_hub_stays() -> None:
     bench.worker_says(b"w", mdp.disconnect())
     bench.register(b"v", "orders")
     assert names(bench) == [("users", True, 1)]
-    assert bench.switch.log_lines[-1][1].startswith("workers of orders get the same calls as those of users")
+    assert bench.log_lines[-1][1].startswith("workers of orders get the same calls as those of users")
     bench.worker_says(b"v", mdp.disconnect())
     bench.pass_time(60.0)
     bench.sent()

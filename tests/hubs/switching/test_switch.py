@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.switching.model import Settings
+from hubs.switching import status
+from hubs.switching.model import Address
+from hubs.switching.settings import Settings
 from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command, FromWorker
+from mesh.core.progress import Progress
 
 IN, OUT = 0, 1
 BASE = b"0123456789abcdef01234567"
@@ -24,15 +28,44 @@ def reply(number: bytes, value: object = "x", name: str = wire.OK) -> bytes:
 
 
 class Bench:
-    """A switch, and what it has sent."""
+    """A switch, what it has sent and logged, and what its driver knows.
 
-    def __init__(self, **settings: Any) -> None:
-        self.switch = Switch(Settings(**settings), BASE)
+    began: when the hub was started. is_crowded: clients have to read. progress: what moves on the connections
+    of peers.
+    """
+
+    def __init__(self, *, began: float = -math.inf, **settings: Any) -> None:
+        self.switch = Switch(Settings(**settings), BASE, self, began)
         self.now = 1000.0
+        self.is_crowded = False
+        self.out_endpoint = ""
+        self.progress: dict[Address, Progress] = {}
+        self._log_lines: list[tuple[int, str]] = []
+
+    # What the switch asks of its driver
+
+    def crowded(self, client: Address) -> bool:
+        return self.is_crowded
+
+    def progress_of(self, peer: Address) -> Progress | None:
+        return self.progress.get(peer)
+
+    def worker_endpoint(self) -> str:
+        return self.out_endpoint
+
+    def status(self) -> dict[str, Any]:
+        return status.full(self.switch, self.now)
+
+    # What it does
+
+    @property
+    def log_lines(self) -> list[tuple[int, str]]:
+        """The lines of the log since this was cleared."""
+        self._log_lines += self.switch.take_log_lines()
+        return self._log_lines
 
     def sent(self) -> list[tuple[bytes, list[bytes]]]:
-        out, self.switch.out = self.switch.out, []
-        return [(envelope[0], frames) for (_, envelope), frames in out]
+        return [(envelope[0], frames) for (_, envelope), frames in self.switch.take_out()]
 
     def register(
         self, name: bytes, service: str = "echo", capacity: int | None = None, speaks: int = 2, **more: Any
@@ -92,7 +125,7 @@ class Bench:
         """No call is left anywhere."""
         switch = self.switch
         self.clean_of_clients()
-        assert not any(len(service.waiting) for service in switch.services.values())
+        assert not any(service.scheduler.waiting.count for service in switch.services.values())
         assert not any(worker.calls for worker in switch.workers.values())
 
 
@@ -249,8 +282,7 @@ def test_a_cancel_takes_a_waiting_call_out() -> None:
 
 def test_workers_have_time_to_come_back_after_a_start() -> None:
     """However short the heartbeats are: libzmq's pauses between two attempts are not."""
-    bench = Bench(heartbeat=0.2)
-    bench.switch.began = bench.now
+    bench = Bench(heartbeat=0.2, began=1000.0)
     bench.call(b"c", b"1")
     bench.pass_time(1.9)
     assert wire.ERR not in [wire.unpack(frames[-1])[1] for _, frames in bench.sent()]
@@ -268,7 +300,7 @@ def test_an_unknown_service_is_told_soon_and_a_busy_one_at_the_deadline() -> Non
     assert bench.sent() == []
     bench.pass_time(0.2)
     assert bench.error() == (b"c", "ServiceNotFound", True)
-    assert bench.switch.services == {}
+    assert not len(bench.switch.services)
 
     bench.register(b"w")
     bench.call(b"c", b"2")
@@ -368,7 +400,7 @@ def test_a_queue_of_any_name_is_one_service() -> None:
     bench.call(b"c", b"1", service="other")
     bench.switch.receive(IN, [b"d", *mdp.request("third", [b"a"])], bench.now)
     assert len(bench.requests()) == 2
-    assert set(bench.switch.services) == {"q"}
+    assert set(bench.switch.services.by_name) == {"q"}
 
 
 def test_mmi_service_takes_the_name_from_the_first_frame() -> None:
@@ -389,7 +421,7 @@ def test_names_that_are_made_up_leave_nothing_behind() -> None:
         bench.worker_says(b"w", mdp.disconnect())
     for _ in range(12):
         bench.pass_time(1.0)
-    assert bench.switch.services == {}
+    assert not len(bench.switch.services)
     assert bench.switch.wake_at == float("inf")
     bench.clean()
 
@@ -427,13 +459,13 @@ def test_who_does_not_read_is_given_up_and_the_log_says_so() -> None:
     bench.call(b"c", b"1")
     bench.call(b"c", b"2")
     bench.call(b"d", b"1")
-    bench.switch.log_lines.clear()
+    bench.log_lines.clear()
     bench.switch.not_read((IN, (b"c",)), 10_001)
     assert len(bench.switch.calls) == 1
     bench.switch.not_read((OUT, (b"w",)), 5)
     assert not bench.switch.workers
     assert bench.switch.dropped["not read"] == 10_006
-    assert [text for _, text in bench.switch.log_lines] == [
+    assert [text for _, text in bench.log_lines] == [
         "a client did not read: 10001 messages are thrown away, calls given up: 2",
         "the worker (vm:7) of echo did not read: 5 messages are thrown away, calls open: 1",
     ]
@@ -601,7 +633,7 @@ def test_events_without_a_name_go_to_the_default() -> None:
 def test_a_hub_that_stops_takes_nothing_new() -> None:
     bench = Bench()
     bench.register(b"w")
-    bench.switch.draining = True
+    bench.switch.drain()
     bench.call(b"c", b"1")
     assert bench.error() == (b"c", "LostRemote", True)
     bench.register(b"w2")
@@ -615,7 +647,7 @@ def test_clients_behind_devices_have_long_envelopes() -> None:
     bench.switch.receive(IN, [b"device", b"client", b"", payload], bench.now)
     ((_, token, _),) = bench.requests()
     bench.answer(b"w", token, reply(b"1"))
-    assert bench.switch.out == [((IN, (b"device", b"client")), [b"", reply(b"1")])]
+    assert bench.switch.take_out() == [((IN, (b"device", b"client")), [b"", reply(b"1")])]
 
 
 def test_the_hub_refuses_what_waits_before_its_client_gives_up() -> None:
@@ -670,7 +702,7 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
     bench.sent()
     bench.event(b"c", {"message_id": b"2", "service": "echo"}, args=["x" * 90])
     bench.call(b"c", b"3")
-    size = bench.switch.services["echo"].waiting.size
+    size = bench.switch.services["echo"].scheduler.waiting.size
     what = f"1 call waits already, {size} bytes of at most 100"
     assert refusal(bench) == f"echo: {what}: start more workers, or set a larger 'queue_bytes'"
 
@@ -686,7 +718,7 @@ def test_a_refusal_says_what_there_is_to_do() -> None:
 )
 def test_a_queue_hub_without_a_worker_says_how_to_start_one(any_name: bool, out: str, typed: str) -> None:
     bench = Bench(hub="one", only="q", any_name=any_name)
-    bench.switch = Switch(bench.switch.settings, BASE, lambda: {"out": [out, "ipc://x"]})
+    bench.out_endpoint = out
     bench.event(b"c", {"message_id": b"1"})
     bench.pass_time(2.5)
     assert refusal(bench) == f"q: hub 'one' has no worker: start one with {typed}"
@@ -703,7 +735,7 @@ def test_a_call_that_is_pushed_out_is_told_of_the_bound_that_was_reached() -> No
     bench = Bench(queue_bytes=2_000)
     for number in (b"1", b"2"):
         bench.event(b"flood", {"message_id": number, "service": "echo"}, args=["x" * 900])
-    size = bench.switch.services["echo"].waiting.size
+    size = bench.switch.services["echo"].scheduler.waiting.size
     bench.event(b"c", {"message_id": b"1", "service": "echo"}, args=["x" * 200])
     assert f"echo: 2 calls wait already, {size} bytes of at most 2000: start more" in refusal(bench)
 
@@ -712,7 +744,7 @@ def test_a_queue_hub_says_that_its_workers_have_two_names() -> None:
     bench = Bench(only="q", any_name=True)
     for worker, name in ((b"1", "users"), (b"2", "users"), (b"3", "orders"), (b"4", "orders")):
         bench.register(worker, name, host="vm", pid=1)
-    texts = [text for _, text in bench.switch.log_lines]
+    texts = [text for _, text in bench.log_lines]
     assert texts.pop(3).startswith(
         "workers of orders get the same calls as those of users: a queue hub has one"
     )
@@ -737,14 +769,14 @@ def test_a_wrong_answer_is_an_error_of_the_call_at_once(
     bench.register(b"w", capacity=1, host="vm", pid=7)
     bench.call(b"c", number)
     ((_, token, _),) = bench.requests()
-    bench.switch.log_lines.clear()
+    bench.log_lines.clear()
     bench.answer(b"w", token, wrong, command)
     (client, frames), *cancel = bench.sent()
     header, name, args = wire.unpack(frames[-1])
     why = "its worker (vm:7) gave an answer that is none to this call, does not end it, or is no event at all"
     assert (client, header["response_to"], header["refused"], name) == (b"c", number, False, wire.ERR)
     assert args == ["WireError", f"echo: {why}", f"WireError: echo: {why}\n"]
-    assert [text for _, text in bench.switch.log_lines] == [f"a call of echo has failed: {why}"]
+    assert [text for _, text in bench.log_lines] == [f"a call of echo has failed: {why}"]
     assert [to for to, _ in cancel] == ([b"w"] if command is Command.PARTIAL else [])
     if command is Command.PARTIAL:
         bench.answer(b"w", token, reply(number))
@@ -785,13 +817,13 @@ def test_a_call_that_is_given_out_again_has_a_token_of_its_own() -> None:
 def test_a_worker_that_answers_wrongly_all_the_time_does_not_fill_the_log() -> None:
     bench = Bench(heartbeat=10.0)
     bench.register(b"w")
-    bench.switch.log_lines.clear()
+    bench.log_lines.clear()
     for number in range(100):
         bench.call(b"c", b"%d" % number)
         ((_, token, _),) = bench.requests()
         bench.answer(b"w", token, b"x")
         bench.sent()
-    assert len(bench.switch.log_lines) == 1
+    assert len(bench.log_lines) == 1
 
 
 def test_a_worker_that_could_not_read_the_call_is_heard() -> None:
@@ -849,7 +881,7 @@ def test_rubbish_raises_nothing_and_honest_calls_go_on(messages: list[tuple[int,
         bench.pass_time(2.5)
     bench.clean()
     switch = bench.switch
-    assert not (switch.workers or switch.services or switch._told)
+    assert not switch.workers and not len(switch.services) and not switch._workers._told_to_register
     assert switch.wake_at == float("inf")
 
 
@@ -876,7 +908,6 @@ def with_batches(*workers: bytes, **settings: Any) -> Bench:
 def test_the_calls_of_one_turn_go_to_each_worker_in_one_frame() -> None:
     bench = with_batches(b"w1", b"w2")
     calls = [bench.call(b"c", b"%d" % number) for number in range(5)]
-    assert bench.sent() == []
     shares = dict(batches(bench))
     assert sorted(len(share) for share in shares.values()) == [2, 3]
     assert {code for share in shares.values() for code, _, _ in share} == {mdp.REQUEST}

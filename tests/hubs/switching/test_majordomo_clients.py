@@ -153,7 +153,7 @@ def test_another_make_of_worker_hears_nothing_after_the_request() -> None:
     for name in (wire.BEAT, wire.STREAM):
         bench.answer(b"w", token, event(name), Command.PARTIAL)
     bench.switch.unreachable((IN, (b"c",)))
-    assert OUT not in {side for (side, _), _ in bench.switch.out}
+    assert OUT not in {side for (side, _), _ in bench.switch.take_out()}
 
 
 @pytest.mark.parametrize("speaks", [1, 2])
@@ -172,9 +172,7 @@ def test_a_worker_that_can_not_be_told_has_its_place_back(speaks: int) -> None:
     bench.pass_time(0.6)
     ((worker, other, body),) = bench.requests()
     assert (worker, body) == (b"w", b"waits") and other != token
-    assert any(
-        "has not answered a call since its client is gone" in text for _, text in bench.switch.log_lines
-    )
+    assert any("has not answered a call since its client is gone" in text for _, text in bench.log_lines)
     bench.answer(b"w", token, b"late")
     assert bench.switch.dropped == {"late": 1}
     bench.answer(b"w", other, b"in time")
@@ -191,7 +189,7 @@ def test_a_worker_that_answers_in_time_keeps_its_place_to_the_end() -> None:
     bench.switch.unreachable((IN, (b"c",)))
     bench.answer(b"w", token, b"late")
     (worker,) = bench.switch.workers.values()
-    assert not worker.left
+    assert not worker.abandoned
     bench.switch.receive(IN, [b"d", *mdp.request("echo", [b"next"])], bench.now)
     assert len(bench.requests()) == 1
     for _ in range(20):
@@ -210,7 +208,7 @@ def test_a_worker_of_mesh_keeps_the_place_of_a_call_that_it_was_told_to_cancel()
         bench.pass_time(0.5)
         bench.worker_says(b"w", mdp.heartbeat())
     (worker,) = bench.switch.workers.values()
-    assert len(worker.calls) == 1 and not worker.left
+    assert len(worker.calls) == 1 and not worker.abandoned
 
 
 # With real sockets
@@ -304,15 +302,14 @@ def test_the_stream_of_a_client_that_is_gone_ends(wires: Wires) -> None:
 
 def test_a_client_that_does_not_read_gets_no_more_credit_until_it_does() -> None:
     bench = Bench()
-    reads = False
-    bench.switch.crowded = lambda client: not reads
+    bench.is_crowded = True
     bench.register(b"w", capacity=2)
     token = call(bench)
     bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
     assert follow_ups(bench)[0] == []
     bench.switch.grant_owed()
     assert follow_ups(bench)[0] == []
-    reads = True
+    bench.is_crowded = False
     bench.switch.grant_owed()
     bench.switch.grant_owed()
     assert follow_ups(bench)[0] == [(wire.MORE, None, WINDOW)]
@@ -320,12 +317,12 @@ def test_a_client_that_does_not_read_gets_no_more_credit_until_it_does() -> None
 
 def test_a_call_that_has_ended_is_owed_nothing() -> None:
     bench = Bench()
-    bench.switch.crowded = lambda client: True
+    bench.is_crowded = True
     bench.register(b"w", capacity=2)
     token = call(bench)
     bench.answer(b"w", token, event(wire.STREAM), Command.PARTIAL)
     bench.answer(b"w", token, event(wire.STREAM_DONE), Command.FINAL)
     bench.sent()
-    bench.switch.crowded = lambda client: False
+    bench.is_crowded = False
     bench.switch.grant_owed()
     assert bench.sent() == []

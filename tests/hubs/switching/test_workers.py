@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubs.log_limiter import MOST, LogLimiter
-from hubs.switching.model import Settings
+from hubs.switching.settings import Settings
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command, FromWorker
@@ -181,7 +181,8 @@ def test_a_reload_tells_mesh_workers_the_new_interval() -> None:
 )
 def test_a_mesh_worker_hears_why_it_is_not_taken(service: str, stopping: bool, reason: str) -> None:
     bench = Bench(only="echo", hub="one")
-    bench.switch.draining = stopping
+    if stopping:
+        bench.switch.drain()
     bench.register(b"w", service, capacity=1)
     ((_, message),) = said(bench, Command.DISCONNECT)
     assert message.reason.startswith(reason)
@@ -207,7 +208,7 @@ def test_who_registers_wrongly_is_answered_and_the_log_says_once_why(
     for _ in range(3):
         bench.worker_says(b"w", frames)
     assert bench.sent() == [(b"w", mdp.disconnect(style))]
-    ((level, text),) = bench.switch.log_lines
+    ((level, text),) = bench.log_lines
     assert level == WARNING and text.startswith(f"what is no worker yet breaks the protocol: {problem}")
     bench.pass_time(2.1)
     bench.worker_says(b"w", frames)
@@ -220,9 +221,7 @@ def test_another_version_is_answered_in_one_that_is_spoken_here() -> None:
     for number, empty in ((b"v", []), (b"w", [b""])):
         bench.worker_says(number, [*empty, b"MDPW03", b"\x01", b"echo"])
         assert bench.sent() == [(number, [*empty, *mdp.disconnect()])]
-    assert "b'MDPW03' is no Majordomo protocol that is spoken here (0.1 and 0.2 are)" in str(
-        bench.switch.log_lines
-    )
+    assert "b'MDPW03' is no Majordomo protocol that is spoken here (0.1 and 0.2 are)" in str(bench.log_lines)
     bench.switch.receive(IN, [b"c", b"MDPC03", b"\x01", b"echo", b"x"], bench.now)
     assert bench.sent() == []
 
@@ -279,12 +278,12 @@ def test_a_worker_that_registers_with_a_hub_that_stops_hears_the_same_again_and_
     bench = Bench()
     bench.register(b"w", capacity=1)
     bench.sent()
-    bench.switch.log_lines.clear()
+    bench.log_lines.clear()
     bench.switch.farewell()
     bench.register(b"w", capacity=1)
     reasons = [message.reason for _, message in said(bench, Command.DISCONNECT)]
     assert reasons == ["the hub is stopping"] * 2
-    assert bench.switch.log_lines == []
+    assert bench.log_lines == []
 
 
 def test_the_log_tells_who_comes_and_goes_and_why() -> None:
@@ -297,7 +296,7 @@ def test_the_log_tells_who_comes_and_goes_and_why() -> None:
     bench.call(b"client", b"1")
     bench.switch.unreachable((OUT, (b"a",)))
     bench.worker_says(b"b", mdp.disconnect())
-    assert bench.switch.log_lines == [
+    assert bench.log_lines == [
         (INFO, "a worker (box:5) of echo has registered"),
         (INFO, "a worker of echo has registered"),
         (WARNING, f"a worker ({'h' * 80}:7) of other is not taken: {REFUSED}"),
@@ -317,22 +316,22 @@ def test_a_worker_that_is_refused_again_and_again_is_told_ever_less_often() -> N
     for attempt in range(100):
         # One with a name of its own each time, as a process has that is started again.
         bench.register(b"w", "other", capacity=1, host="box", pid=attempt)
-        told += [(attempt, text) for _, text in bench.switch.log_lines]
-        bench.switch.log_lines.clear()
+        told += [(attempt, text) for _, text in bench.log_lines]
+        bench.log_lines.clear()
         bench.now += 1.0
     assert [attempt for attempt, _ in told] == [0, 10, 30, 70]
     assert told[1][1] == f"a worker (box:10) of other is not taken: {REFUSED}"
     bench.register(b"w", "third", capacity=1)
-    assert len(bench.switch.log_lines) == 1
+    assert len(bench.log_lines) == 1
 
 
 def test_refusals_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubs.switching.registration.MAX_REFUSALS", 3)
+    monkeypatch.setattr("hubs.switching.workers.MAX_REFUSALS", 3)
     bench = Bench(only="echo")
     for number in range(10):
         bench.register(b"w", f"other{number}", capacity=1)
-    assert len(bench.switch._refusals) == 3
-    assert len(bench.switch.log_lines) == 10
+    assert len(bench.switch._workers._refusals) == 3
+    assert len(bench.log_lines) == 10
 
 
 def test_a_storm_of_workers_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
