@@ -2,7 +2,7 @@
 
 Any event of the server is a sign of life; without one for a heartbeat it is asked with
 `_zerorpc_ping`. Knows no socket: what the server sends is told, with the present time, by whoever
-has one, and pings to send come out in `out`.
+has one, and pings to send leave by `take_pings`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class Health:
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds. well: whether
     it may be given calls. mesh: whether it understands what mesh adds to zerorpc. pong: what it has
     answered, such as ["pong", "users"]; None where it knows no ping, or answers something else. why: the
-    last reason for it not to be well. wake_at: when on_timer wants to be called. progress: what moves on
-    the connection that the questions take, where the driver can tell.
+    last reason for it not to be well. wake_at: when on_timer wants to be called.
     """
 
     def __init__(self, base: bytes, heartbeat: float) -> None:
@@ -38,9 +37,9 @@ class Health:
         self.mesh = False
         self.pong: list[str] | None = None
         self.why = NO_CONNECTION
-        self.out: list[bytes] = []
+        self._pings: list[bytes] = []
         self.wake_at = NEVER
-        self.progress: Progress | None = None
+        self._progress: Progress | None = None
         self._base = base
         self._ids = Ids(base)
         self.heartbeat = heartbeat
@@ -50,14 +49,18 @@ class Health:
 
     # The connection
 
-    def connected(self, now: float) -> None:
-        """A new connection: who answers there now may be another program."""
+    def connected(self, now: float, progress: Progress | None = None) -> None:
+        """A new connection: who answers there now may be another program.
+
+        progress: what moves on it, where the driver can tell.
+        """
+        self._progress = progress
         self._sick("it has not answered on this connection yet", now)
 
     def broke(self, why: str) -> None:
         self.well = False
         self.why = why
-        self.out.clear()
+        self._pings.clear()
         self.wake_at = NEVER
 
     def suspect(self, now: float) -> None:
@@ -65,6 +68,11 @@ class Health:
         if self.well and self._asked is NEVER:
             self._ask(now)
             self.wake_at = min(self.wake_at, now + self.heartbeat)
+
+    def take_pings(self) -> list[bytes]:
+        """The questions that are to be sent, each once."""
+        pings, self._pings = self._pings, []
+        return pings
 
     # What comes in
 
@@ -112,7 +120,7 @@ class Health:
             # Not before it has had time: this process may have stood still.
             sick_at = max(self._last_heard + LOST_AFTER * self.heartbeat, self._asked + self.heartbeat)
             if now >= sick_at:
-                self._last_heard, sick_at = second_look(self.progress, now, self._last_heard, self.heartbeat)
+                self._last_heard, sick_at = second_look(self._progress, now, self._last_heard, self.heartbeat)
             self.wake_at = sick_at
             if now >= sick_at:
                 self._sick(f"it has not answered for {now - self._last_heard:.1f} s", now, ask=False)
@@ -122,7 +130,7 @@ class Health:
     def _ask(self, now: float) -> None:
         if self._asked is NEVER:
             self._asked = now
-        self.out[:] = [wire.pack({"message_id": self._ids.next(), "v": wire.VERSION, "mesh": 1}, PING, [])]
+        self._pings = [wire.pack({"message_id": self._ids.next(), "v": wire.VERSION, "mesh": 1}, PING, [])]
 
     def _is_well(self, mesh: bool, now: float) -> None:
         if not self.well:

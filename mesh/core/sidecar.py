@@ -1,11 +1,12 @@
 """The calls that a sidecar carries between hubs and one server that knows nothing of them.
 
 Calls and what follows on them come in from hubs, with the token that the hub knows them by, and
-leave in `to_server`; answers come in from the server and leave in `out`. Events pass unchanged:
-a call is known to the server by its connection and the message id that its client gave it. So those
-of two clients with one id go by two connections. Knows no socket.
+leave by `take_for_server`; answers come in from the server and leave by `take_out`. Events pass
+unchanged: a call is known to the server by its connection and the message id that its client gave it. So
+those of two clients with one id go by two connections. Knows no socket.
 
-Whether the server answers at all is health.py's.
+Whether the server answers at all is health.py's. The driver tells of what comes in and of connections, takes
+what is to go out after each, and calls `on_timer` at `wake_at`; it changes nothing here by itself.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from mesh.core import wire
-from mesh.core.carried import Carried, Lane, key_of
+from mesh.core.carried_call import CarriedCall, ServerConnection, key_of
 from mesh.core.channel import NEVER, STOOD_STILL, Ids, control
 from mesh.core.dropped import Dropped
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.health import Health
-from mesh.core.progress import MOVES, UNSURE
+from mesh.core.progress import MOVES, UNSURE, Progress
 from mesh.core.registration import LOST_AFTER
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import MAX_OUT
@@ -29,11 +30,11 @@ from mesh.errors import WireError
 
 MARGIN: Final = 100
 """Calls beyond its capacity that a hub may have given before it heard of a change."""
-CALLS_OF_A_LANE: Final = 4
+CALLS_PER_CONNECTION: Final = 4
 """Of an old server's events libzmq keeps 500 to 1,000 for a connection; the server drops what is over,
 in silence. The client of each stream may have granted it a hundred."""
-MAX_LANES: Final = 128
-MAX_UNHEARD: Final = 256 * 1024 * 1024
+MAX_CONNECTIONS: Final = 128
+MAX_UNANSWERED: Final = 256 * 1024 * 1024
 """Bytes of calls of which the server has not said a word: it may not have read them. A lone one may
 be larger."""
 MAX_FOLLOW_UP: Final = 4096
@@ -52,7 +53,7 @@ _FINAL: Final = frozenset((OK, ERR, STREAM_DONE))
 _LOST: Final = "LostRemote"
 
 
-ToServer = tuple[Carried, bytes]
+ForServer = tuple[CarriedCall, bytes]
 _Problem = tuple[str, str, bool | None]
 """An error's name and text, and whether it is mesh's own."""
 
@@ -62,8 +63,8 @@ class SidecarSession:
 
     base: 24 hex digits that begin no other session's message ids, nor those of the pings. capacity:
     calls at once that each hub may give. max_elements: values in one event, either way. channels: the
-    calls that have not had their last event. lanes: the connections that there are to be; the first
-    tells how the server is. loop: the server is a hub, which gives us what we send it.
+    calls that have not had their last event. out: what the hubs are to get. connections: those that there are
+    to be; the first tells how the server is. circular: the server is a hub, which gives us what we send it.
     """
 
     def __init__(
@@ -71,32 +72,50 @@ class SidecarSession:
     ) -> None:
         self.endpoint = endpoint
         self.health = health
-        self.channels: dict[HubCall, Carried] = {}
+        self.channels: dict[HubCall, CarriedCall] = {}
         self.out: list[tuple[HubCall, bytes]] = []
-        self.to_server: list[ToServer] = []
+        self._for_server: list[ForServer] = []
         self.dropped = Dropped()
-        self.draining = False
-        self.loop = False
-        self.lanes = [Lane(0.0)]
+        self._draining = False
+        self.circular = False
+        self.connections = [ServerConnection(0.0)]
         self._capacity = capacity
         self._max_elements = max_elements
         self._ids = Ids(base)
         self._now = 0.0
-        self._gone: OrderedDict[tuple[Lane, bytes], float] = OrderedDict()
+        self._gone: OrderedDict[tuple[ServerConnection, bytes], float] = OrderedDict()
         self._of_hub: Counter[int] = Counter()
-        self._unheard = 0
+        self._unanswered = 0
         self._well_since = NEVER
         self._look_at = NEVER
+
+    # For the driver
+
+    def take_out(self) -> list[tuple[HubCall, bytes]]:
+        """The events that hubs are to get, each once, in order; those of a call go by its token."""
+        out, self.out = self.out, []
+        return out
+
+    def take_for_server(self) -> list[ForServer]:
+        """The events that the server is to get, each once, in order, by the connection of their call.
+
+        To be told with `not_accepted` where one can neither be sent nor kept.
+        """
+        events, self._for_server = self._for_server, []
+        return events
+
+    def take_pings(self) -> list[bytes]:
+        """The questions that are to go by the first connection; one that can't be sent is dropped."""
+        return self.health.take_pings()
+
+    def drain(self) -> None:
+        """Take no more calls, and carry on with those that are open."""
+        self._draining = True
 
     @property
     def capacity(self) -> int:
         """Calls at once that a hub may give now."""
-        return self._capacity if self.health.well and not (self.draining or self.loop) else 0
-
-    def take_out(self) -> list[tuple[HubCall, bytes]]:
-        """What is to be sent to the hubs."""
-        out, self.out = self.out, []
-        return out
+        return self._capacity if self.health.well and not (self._draining or self.circular) else 0
 
     # From a hub
 
@@ -122,11 +141,11 @@ class SidecarSession:
         if key_of(header.get("response_to")) != call.key or len(payload) > MAX_FOLLOW_UP:
             self.dropped.add("malformed", f"{name!r:.80} of {len(payload)} bytes on an open call")
         elif name == BEAT and header.get("cancel") is True:
-            self.to_server.append((call, payload))
+            self._for_server.append((call, payload))
             self._fail(call, _LOST, "the caller is gone, or has cancelled", None)
         else:
             call.heard(name, now)
-            self.to_server.append((call, payload))
+            self._for_server.append((call, payload))
         return False
 
     @property
@@ -144,23 +163,23 @@ class SidecarSession:
             self.dropped.add("malformed", f"{name!r:.80} that belongs to no call, from a hub")
             return False
         if self.health.asked(key):
-            self.loop = True  # nobody else can know our questions
-        if any(key in lane.calls for lane in self.lanes):
+            self.circular = True  # nobody else can know our questions
+        if any(key in connection.calls for connection in self.connections):
             self.health.suspect(now)  # it may be that call, given back to us
         problem = self._problem(peer, header, len(payload))
         if name == PING and not problem and self._pong(peer, channel_id, payload):
             return True
-        lane = None if problem else self._lane(key)
-        if lane is None:
-            problem = problem or self._taken(key)
+        connection = None if problem else self._choose(key)
+        if connection is None:
+            problem = problem or self._id_in_use(key)
             self.out.append((peer, self._error(channel_id, header.get("v"), *problem)))
             return True
-        call = Carried(peer, lane, name, header, key, len(payload), now)
-        self._unheard += call.size
-        self.channels[peer] = lane.calls[key] = call
+        call = CarriedCall(peer, connection, name, header, key, len(payload), now)
+        self._unanswered += call.size
+        self.channels[peer] = connection.calls[key] = call
         self._of_hub[peer.hub] += 1
         self._look_at = min(self._look_at, now + self.health.heartbeat)
-        self.to_server.append((call, payload))
+        self._for_server.append((call, payload))
         return True
 
     def _pong(self, peer: HubCall, channel_id: Any, payload: bytes) -> bool:
@@ -176,45 +195,45 @@ class SidecarSession:
         self.out.append((peer, wire.pack(header, OK, [pong])))
         return True
 
-    def _lane(self, key: bytes) -> Lane | None:
+    def _choose(self, key: bytes) -> ServerConnection | None:
         """The first that has room, be it a new one; else the one with the fewest calls.
 
         None where each is at another call with this id.
         """
-        usable = [lane for lane in self.lanes if lane.usable(self._now)]
-        for lane in usable:
-            if len(lane.calls) < CALLS_OF_A_LANE and self._free(lane, key):
-                return lane
-        if len(usable) < len(self.lanes) or len(usable) == MAX_LANES:
+        usable = [connection for connection in self.connections if connection.usable(self._now)]
+        for connection in usable:
+            if len(connection.calls) < CALLS_PER_CONNECTION and self._free(connection, key):
+                return connection
+        if len(usable) < len(self.connections) or len(usable) == MAX_CONNECTIONS:
             # The server takes no further connections, or we make none.
-            free = [lane for lane in usable if self._free(lane, key)]
-            return min(free, key=lambda lane: len(lane.calls), default=None)
-        self.lanes.append(Lane(self._now + self.health.heartbeat))
-        return self.lanes[-1]
+            free = [connection for connection in usable if self._free(connection, key)]
+            return min(free, key=lambda connection: len(connection.calls), default=None)
+        self.connections.append(ServerConnection(self._now + self.health.heartbeat))
+        return self.connections[-1]
 
-    def _free(self, lane: Lane, key: bytes) -> bool:
-        """Whether a call with this id could be told from the others that the server has of this lane."""
-        return key not in lane.calls and self._gone.get((lane, key), 0.0) <= self._now
+    def _free(self, connection: ServerConnection, key: bytes) -> bool:
+        """Whether a call with this id could be told from the others that the server has there."""
+        return key not in connection.calls and self._gone.get((connection, key), 0.0) <= self._now
 
-    def _taken(self, key: bytes) -> _Problem:
-        """Why no lane takes a call with this id."""
+    def _id_in_use(self, key: bytes) -> _Problem:
+        """Why no connection takes a call with this id."""
         where = f"on each connection to the server at {self.endpoint}"
-        if any(key in lane.calls for lane in self.lanes):
+        if any(key in connection.calls for connection in self.connections):
             return "WireError", f"a call with this message id is open already {where}", True
         return _LOST, f"an earlier call with this message id may still be open {where}", True
 
     def _problem(self, peer: HubCall, header: Header, size: int) -> _Problem | None:
         """Why a call is not passed on."""
-        if self.draining:
+        if self._draining:
             return _LOST, "the sidecar is stopping and takes no more calls", True
-        if self.loop:
+        if self.circular:
             return _LOST, f"what is at {self.endpoint} is a hub that gives this worker its own calls", True
         if not self.health.well:
             return _LOST, f"the server at {self.endpoint} is out for now: {self.health.why}", True
         if self._of_hub[peer.hub] >= self._capacity + MARGIN:
             return "Overloaded", f"{self._of_hub[peer.hub]} calls of this hub are open already", True
-        if self._unheard and self._unheard + size > MAX_UNHEARD:
-            return "Overloaded", f"{self._unheard} bytes of calls wait for the server already", True
+        if self._unanswered and self._unanswered + size > MAX_UNANSWERED:
+            return "Overloaded", f"{self._unanswered} bytes of calls wait for the server already", True
         if header.get("kwargs") and not self.health.mesh:
             # Not `refused`, which only mesh's own errors are: the caller is to see a TypeError.
             return "TypeError", f"the server at {self.endpoint} {_NO_KWARGS}", None
@@ -230,30 +249,32 @@ class SidecarSession:
 
     # From the server
 
-    def answer(self, lane: Lane, payload: bytes, now: float) -> None:
-        """Take in an event of the server on that lane. Never raises."""
+    def answer(self, connection: ServerConnection, payload: bytes, now: float) -> None:
+        """Take in an event of the server on that connection. Never raises."""
         self._now = now
         self.health.heard(now)
         try:
             header, name = wire.outline(payload, self._max_elements)
         except WireError as exc:
-            self._unreadable(lane, payload, exc)
+            self._unreadable(connection, payload, exc)
             return
         key = key_of(header.get("response_to"))
-        call = lane.calls.get(key)
+        call = connection.calls.get(key)
         if call is None:
-            self._other(lane, key, header, name, payload, now)
+            self._other(connection, key, header, name, payload, now)
             return
-        self._unheard -= call.size
+        self._unanswered -= call.size
         call.size = 0
         if name in _FINAL:
             self._forget(call)
         else:
             call.heard(name, now)
-            call.told = now
+            call.told_at = now
         self.out.append((call.peer, payload))
 
-    def _other(self, lane: Lane, key: bytes, header: Header, name: str, payload: bytes, now: float) -> None:
+    def _other(
+        self, connection: ServerConnection, key: bytes, header: Header, name: str, payload: bytes, now: float
+    ) -> None:
         if self.health.asked(key):
             was_well = self.health.well
             self.health.answered(header, name, _arguments(payload), now)
@@ -261,42 +282,51 @@ class SidecarSession:
                 self._well_since = now
             return
         if name in _FINAL:
-            self._gone.pop((lane, key), None)
+            self._gone.pop((connection, key), None)
         self.dropped.add("late", quiet=True)
 
-    def _unreadable(self, lane: Lane, payload: bytes, exc: WireError) -> None:
+    def _unreadable(self, connection: ServerConnection, payload: bytes, exc: WireError) -> None:
         self.dropped.add("malformed", f"{exc}, from {self.endpoint}")
         header = wire.salvage_header(payload) or {}
-        call = lane.calls.get(key_of(header.get("response_to")))
+        call = connection.calls.get(key_of(header.get("response_to")))
         if call is not None:
             what = f"the answer of the server at {self.endpoint} can't be read: {exc}"
             self._fail(call, "WireError", what, False)
 
-    # The connection to the server
+    # The connections to the server
 
-    def connected(self, now: float) -> None:
-        """The first connection stands."""
-        self.lanes[0].up = True
-        self.health.connected(now)
+    def connection_up(self, connection: ServerConnection, progress: Progress | None, now: float) -> None:
+        """It stands. progress: what moves on it, where the driver can tell."""
+        connection.up, connection.progress = True, progress
+        if connection is self.connections[0]:
+            self.health.connected(now, progress)
 
-    def broke(self, why: str) -> None:
-        """The first connection is gone, and the server with it, whatever the others say."""
+    def connection_down(self, connection: ServerConnection, why: str) -> list[ServerConnection]:
+        """It is gone, and the calls on it. Gives those that are to be closed for that.
+
+        Where the first goes, the server is gone with it, whatever the others say.
+        """
+        connection.progress = None
+        if connection is not self.connections[0]:
+            self._end_calls(connection, why)
+            return []
         self.health.broke(why)
-        self.to_server.clear()
-        for lane in self.lanes:
-            self.lane_broke(lane, why)
-        del self.lanes[1:]
+        self._for_server.clear()
+        for each in self.connections:
+            self._end_calls(each, why)
+        _, *others = self.connections
+        del self.connections[1:]
         self._gone.clear()
+        return others
 
-    def lane_broke(self, lane: Lane, why: str) -> None:
-        """One connection is gone, and with it the calls on it."""
-        lane.up = False
-        lane.expected_until = 0.0
+    def _end_calls(self, connection: ServerConnection, why: str) -> None:
+        connection.up = False
+        connection.expected_until = 0.0
         text = f"the server at {self.endpoint} is gone ({why}) while the call was open"
-        for call in list(lane.calls.values()):
+        for call in list(connection.calls.values()):
             self._fail(call, _LOST, text, not call.sent)
 
-    def not_taken(self, call: Carried) -> None:
+    def not_accepted(self, call: CarriedCall) -> None:
         """What the server does not read can't be kept for ever."""
         self.dropped.add("not read", f"by the server at {self.endpoint}")
         self._fail(call, "Overloaded", f"the server at {self.endpoint} does not read", not call.sent)
@@ -316,9 +346,9 @@ class SidecarSession:
         if now - self._look_at > STOOD_STILL * self.health.heartbeat:
             self._well_since = now  # this process stood still, and has heard nobody
         self._look_at = now + self.health.heartbeat if self.channels else NEVER
-        for lane in self.lanes:
-            if lane.calls and not lane.usable(now):
-                self.lane_broke(lane, "it takes no further connection")
+        for connection in self.connections:
+            if connection.calls and not connection.usable(now):
+                self._end_calls(connection, "it takes no further connection")
         self._stand_in(now)
         if self.health.well:
             self._end_silent(now)
@@ -330,14 +360,14 @@ class SidecarSession:
         """
         beat = self.health.heartbeat
         for call in self.channels.values():
-            progress = call.lane.progress
-            if progress is None or call.version < 2 or now - call.told <= QUIET * beat:
+            progress = call.connection.progress
+            if progress is None or call.version < 2 or now - call.told_at <= QUIET * beat:
                 continue
-            verdict = progress.judge(now, call.told, beat)
+            verdict = progress.judge(now, call.told_at, beat)
             if verdict is UNSURE:
                 self._look_at = min(self._look_at, now + AGAIN * beat)
             if verdict is MOVES:
-                call.told = now - (QUIET - 1) * beat
+                call.told_at = now - (QUIET - 1) * beat
                 self.out.append((call.peer, control(self._ids, call.id, BEAT, 0)))
 
     def _end_silent(self, now: float) -> None:
@@ -347,7 +377,7 @@ class SidecarSession:
         """
         for call in list(self.channels.values()):
             patience = LOST_AFTER * max(call.gap, self.health.heartbeat)
-            silent = now - max(call.last, self._well_since)
+            silent = now - max(call.heard_at, self._well_since)
             if call.beats and silent > patience:
                 self._cancel(call)
                 what = f"neither the caller nor the server at {self.endpoint} was heard for {silent:.1f} s"
@@ -361,29 +391,29 @@ class SidecarSession:
             self._cancel(call)
             self._fail(call, _LOST, why, False)
 
-    def _cancel(self, call: Carried) -> None:
+    def _cancel(self, call: CarriedCall) -> None:
         if self.health.mesh:
-            self.to_server.append((call, control(self._ids, call.id, BEAT, 0, cancel=True)))
+            self._for_server.append((call, control(self._ids, call.id, BEAT, 0, cancel=True)))
 
-    def _fail(self, call: Carried, name: str, text: str, refused: bool | None) -> None:
+    def _fail(self, call: CarriedCall, name: str, text: str, refused: bool | None) -> None:
         self._end(call)
         self.out.append((call.peer, self._error(call.id, call.version, name, text, refused)))
 
-    def _end(self, call: Carried) -> None:
+    def _end(self, call: CarriedCall) -> None:
         """No more of it goes to its hub, though the server may still have something to say."""
         self._forget(call)
         if not call.sent:
             return
-        self._gone[call.lane, call.key] = self._now + GONE_FOR
-        self._gone.move_to_end((call.lane, call.key))
+        self._gone[call.connection, call.key] = self._now + GONE_FOR
+        self._gone.move_to_end((call.connection, call.key))
         while len(self._gone) > MAX_GONE or next(iter(self._gone.values())) <= self._now:
             self._gone.popitem(last=False)
 
-    def _forget(self, call: Carried) -> None:
+    def _forget(self, call: CarriedCall) -> None:
         call.ended = True
-        self._unheard -= call.size
+        self._unanswered -= call.size
         del self.channels[call.peer]
-        del call.lane.calls[call.key]
+        del call.connection.calls[call.key]
         self._of_hub[call.peer.hub] -= 1
 
     def _error(

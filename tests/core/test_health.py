@@ -23,7 +23,7 @@ class Asked:
 
     def look(self) -> int:
         """The number of new questions."""
-        pings, self.health.out = self.health.out, []
+        pings = self.health.take_pings()
         for ping in pings:
             header, name, args = wire.unpack(ping)
             assert (name, args, header["mesh"], header["v"]) == (wire.PING, [], 1, 3)

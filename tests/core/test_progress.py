@@ -234,10 +234,9 @@ def test_a_server_that_a_sidecar_asks_in_vain_is_well_while_the_connection_moves
     now = 0.0
     link = Counted(**{way: (0.0, 60.0)})
     health = Health(b"f" * 24, 1.0)
-    health.connected(0.0)
+    health.connected(0.0, Progress(link.by(lambda: now)))
     health.answered({}, wire.OK, [["pong", "x"]], 0.0)
     health.heard(0.0)
-    health.progress = Progress(link.by(lambda: now))
     while health.well:
         now = health.wake_at
         health.on_timer(now)
@@ -250,9 +249,9 @@ def test_a_sidecar_gives_the_heartbeats_that_wait_behind_a_large_message(way: st
     now = 0.0
     link = Counted(**{way: (0.0, 60.0)})
     session = SidecarSession(b"0" * 24, "tcp://server:1", Health(b"f" * 24, 2.5), 10)
-    session.connected(0.0)
-    session.answer(session.lanes[0], pong(session), 0.0)
-    session.lanes[0].progress = session.health.progress = Progress(link.by(lambda: now))
+    first = session.connections[0]
+    session.connection_up(first, Progress(link.by(lambda: now)), 0.0)
+    session.answer(first, pong(session), 0.0)
     caller = HubCall(0, b"token")
     session.receive(caller, wire.pack({"message_id": b"1", "v": 3}, "echo", [1]), 0.0)
     theirs = wire.pack({"message_id": b"2", "response_to": b"1", "v": 3}, wire.BEAT, [0])
@@ -260,15 +259,13 @@ def test_a_sidecar_gives_the_heartbeats_that_wait_behind_a_large_message(way: st
     while session.wake_at <= 120.0:
         now = session.wake_at
         session.on_timer(now)
-        beats += [now for peer, event in session.out if wire.unpack(event)[1] == wire.BEAT]
-        session.out.clear()
+        beats += [now for peer, event in session.take_out() if wire.unpack(event)[1] == wire.BEAT]
         session.receive(caller, theirs, now)
     assert max(after - before for before, after in pairwise(beats)) < 10.0
     assert 55.0 < beats[-1] <= 70.0, "no longer than anything moves"
 
 
 def pong(session: SidecarSession) -> bytes:
-    ((ping),) = session.health.out
-    session.health.out.clear()
+    (ping,) = session.take_pings()
     asked = wire.unpack(ping)[0]["message_id"]
     return wire.pack({"message_id": b"p", "v": 3, "response_to": asked}, wire.OK, [["pong", "x"]])

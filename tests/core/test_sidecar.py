@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from mesh.core import wire
-from mesh.core.carried import Lane
+from mesh.core.carried_call import ServerConnection
 from mesh.core.channel import NEVER
 from mesh.core.health import Health
 from mesh.core.server_call import HubCall
 from mesh.core.sidecar import (
-    CALLS_OF_A_LANE,
+    CALLS_PER_CONNECTION,
     GONE_FOR,
     MARGIN,
+    MAX_CONNECTIONS,
     MAX_FOLLOW_UP,
     MAX_GONE,
-    MAX_LANES,
     SidecarSession,
 )
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, STREAM_DONE
@@ -45,19 +45,27 @@ class Stand:
 
     def __init__(self, *, mesh: bool = False, capacity: int = 10) -> None:
         self.now = 100.0
+        self._ping = b""
         health = Health(b"f" * 24, HEARTBEAT)
         self.session = SidecarSession(b"0" * 24, "tcp://server:1", health, capacity)
         self.connect(mesh=mesh)
 
     def connect(self, *, mesh: bool = False) -> None:
-        self.session.connected(self.now)
+        self.session.connection_up(self.session.connections[0], None, self.now)
         self.pong(mesh=mesh)
 
     def pong(self, name: str = OK, args: Any = (["pong", "x"],), *, mesh: bool = False) -> None:
-        (ping,) = self.session.health.out
-        self.session.health.out.clear()
+        ping = self.ping()
+        assert ping
+        self._ping = b""
         header = {"mesh": 1} if mesh else {}
         self.answer(follow(name, wire.unpack(ping)[0]["message_id"], args, **header))
+
+    def ping(self) -> bytes:
+        """The last question, where the server has not answered it."""
+        for ping in self.session.take_pings():
+            self._ping = ping
+        return self._ping
 
     def receive(self, peer: HubCall, payload: bytes) -> None:
         self.session.receive(peer, payload, self.now)
@@ -69,21 +77,20 @@ class Stand:
 
     def sent(self) -> list[bytes]:
         """What goes to the server, and does go."""
-        events, self.session.to_server = self.session.to_server, []
+        events = self.session.take_for_server()
         for call, _ in events:
-            call.sent = True
+            call.mark_sent()
         return [payload for _, payload in events]
 
     def answer(self, payload: bytes) -> None:
         self.answer_on(0, payload)
 
-    def answer_on(self, lane: int, payload: bytes) -> None:
+    def answer_on(self, connection: int, payload: bytes) -> None:
         """The server's word by that connection."""
-        self.session.answer(self.session.lanes[lane], payload, self.now)
+        self.session.answer(self.session.connections[connection], payload, self.now)
 
     def out(self) -> list[tuple[HubCall, bytes]]:
-        out, self.session.out = self.session.out, []
-        return out
+        return self.session.take_out()
 
     def answered(self) -> list[tuple[HubCall, Any, str, Any]]:
         """What goes to the hubs: whose, and header, name, arguments."""
@@ -105,7 +112,7 @@ class Stand:
             self.now = max(self.now, self.session.wake_at)
             self.session.on_timer(self.now)
             assert self.session.wake_at > self.now
-            if self.session.health.out and well:
+            if self.ping() and well:
                 self.pong(mesh=self.session.health.mesh)
         self.now = when
 
@@ -216,8 +223,8 @@ def test_a_ping_is_refused_for_a_server_that_is_out(stand: Stand) -> None:
 )
 def test_a_ping_passes_to_a_server_that_answers_it_otherwise(answer: tuple[str, Any]) -> None:
     stand = Stand()
-    stand.session.broke("gone")
-    stand.session.connected(stand.now)
+    stand.session.connection_down(stand.session.connections[0], "gone")
+    stand.session.connection_up(stand.session.connections[0], None, stand.now)
     stand.pong(*answer)
     assert stand.session.health.well
     stand.receive(ONE, PING)
@@ -247,7 +254,7 @@ def test_keyword_arguments_are_refused_for_an_old_server(stand: Stand) -> None:
 
 def test_an_id_that_is_open_on_each_connection_is_refused() -> None:
     stand = Stand(capacity=10_000)
-    peers = [HubCall(0, b"%d" % number) for number in range(MAX_LANES)]
+    peers = [HubCall(0, b"%d" % number) for number in range(MAX_CONNECTIONS)]
     for peer in peers:
         stand.call(peer, b"id")
     for again in (b"id", "id"):
@@ -268,9 +275,8 @@ def test_an_id_that_is_open_on_each_connection_is_refused() -> None:
 def test_an_own_question_that_comes_back_shows_a_loop(stand: Stand) -> None:
     stand.call(ONE, b"id")
     stand.call(TWO, b"id")  # it may be the same one
-    (ping,) = stand.session.health.out
-    stand.receive(OTHER, ping)
-    assert stand.session.loop
+    stand.receive(OTHER, stand.ping())
+    assert stand.session.circular
     assert stand.session.capacity == 0
     assert stand.error(OTHER)[2] == "what is at tcp://server:1 is a hub that gives this worker its own calls"
     assert stand.sent() == []
@@ -284,7 +290,7 @@ def test_ids_that_are_open_twice_are_a_reason_to_ask_once(stand: Stand) -> None:
         stand.receive(TWO, request(b"id"))
     stand.pong()
     assert stand.session.health.well
-    assert not stand.session.loop
+    assert not stand.session.circular
     assert stand.session.wake_at <= stand.now + HEARTBEAT
 
 
@@ -303,7 +309,7 @@ def test_a_hub_that_gives_more_than_it_may_is_refused() -> None:
 
 def test_the_bytes_that_the_server_may_not_have_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 4_000
-    monkeypatch.setattr("mesh.core.sidecar.MAX_UNHEARD", most)
+    monkeypatch.setattr("mesh.core.sidecar.MAX_UNANSWERED", most)
     stand, body = Stand(capacity=100), b"x" * (most // 4)
     peers = [HubCall(0, b"%d" % number) for number in range(3)]
     for peer in peers:
@@ -325,7 +331,7 @@ def test_the_bytes_that_the_server_may_not_have_read_are_bounded(monkeypatch: py
         stand.answer(follow(OK, b"3"))
         stand.sent(), stand.out()
     stand.session.lost(peers)
-    assert stand.session._unheard == 0
+    assert stand.session._unanswered == 0
     alone = event("echo", (b"x" * most,), message_id=b"alone")
     stand.receive(ONE, alone)
     assert stand.sent() == [alone]
@@ -411,7 +417,7 @@ def test_rubbish_raises_nothing_and_leaves_nothing() -> None:
         assert len(stand.session.channels) <= 10 + MARGIN
         stand.sent(), stand.out()
     stand.session.lost(list(stand.session.channels))
-    assert not any(lane.calls for lane in stand.session.lanes)
+    assert not any(connection.calls for connection in stand.session.connections)
     assert not any(stand.session._of_hub.values())
 
 
@@ -434,21 +440,21 @@ def test_a_cancel_passes_and_ends_the_call_at_once(mesh: bool) -> None:
     assert stand.session.dropped == {"late": 2}
 
 
-def cancelled(stand: Stand, peer: HubCall, number: bytes = b"1") -> Lane:
+def cancelled(stand: Stand, peer: HubCall, number: bytes = b"1") -> ServerConnection:
     """The connection of a call that its client has cancelled, while the server is still at it."""
     stand.call(peer, number)
-    lane = stand.session.channels[peer].lane
+    connection = stand.session.channels[peer].connection
     stand.receive(peer, follow(BEAT, number, cancel=True))
     stand.sent(), stand.out()
-    return lane
+    return connection
 
 
 def test_an_id_is_taken_while_the_server_may_answer_it(stand: Stand) -> None:
     for last in (lambda: stand.answer(follow(OK)), lambda: stand.until(stand.now + GONE_FOR + HEARTBEAT)):
         first = cancelled(stand, ONE)
         stand.call(TWO)
-        second = stand.session.channels[TWO].lane
-        assert [first, second] == stand.session.lanes, "its answers must not be taken for those of the other"
+        second = stand.session.channels[TWO].connection
+        assert [first, second] == stand.session.connections, "else its answers could be the other's"
         stand.answer_on(0, follow(STREAM))
         assert stand.out() == []
         stand.answer_on(1, follow(OK))
@@ -457,12 +463,12 @@ def test_an_id_is_taken_while_the_server_may_answer_it(stand: Stand) -> None:
         assert cancelled(stand, OTHER, b"another") is first
         stand.answer(follow(OK, b"another"))
     stand.call()
-    assert stand.session.channels[ONE].lane is first
+    assert stand.session.channels[ONE].connection is first
 
 
 def test_an_id_that_the_server_may_answer_on_each_connection_is_refused() -> None:
     stand = Stand(capacity=10_000)
-    for _ in range(MAX_LANES):
+    for _ in range(MAX_CONNECTIONS):
         cancelled(stand, ONE)
     stand.receive(TWO, request())
     header, name, text = stand.error(TWO)
@@ -476,8 +482,8 @@ def test_an_id_that_the_server_may_answer_on_each_connection_is_refused() -> Non
 def test_a_call_that_was_never_sent_leaves_no_trace(stand: Stand) -> None:
     stand.receive(ONE, request())
     stand.receive(ONE, follow(BEAT, cancel=True))
-    assert all(call.ended and not call.sent for call, _ in stand.session.to_server)
-    stand.session.to_server.clear()
+    assert all(call.ended and not call.sent for call, _ in stand.session.take_for_server())
+    stand.session.take_for_server()
     stand.out()
     stand.call(TWO)
 
@@ -513,10 +519,10 @@ def test_a_hub_that_is_lost_takes_its_calls_along(mesh: bool) -> None:
 def test_nothing_is_offered_before_the_server_has_answered() -> None:
     session = SidecarSession(b"0" * 24, "tcp://server:1", Health(b"f" * 24, HEARTBEAT), 10)
     assert session.capacity == 0
-    session.connected(0.0)
+    session.connection_up(session.connections[0], None, 0.0)
     assert session.capacity == 0
     session.receive(ONE, request(), 0.0)
-    ((_, payload),) = session.out
+    ((_, payload),) = session.take_out()
     header, _, args = wire.unpack(payload)
     assert header["refused"] is True
     assert args[0] == "LostRemote"
@@ -556,16 +562,16 @@ def test_a_busy_server_is_not_asked(stand: Stand) -> None:
         stand.now += HEARTBEAT / 2
         stand.answer(follow(STREAM))
         stand.session.on_timer(stand.now)
-        assert stand.session.health.out == []
+        assert stand.session.take_pings() == []
 
 
 def test_a_broken_connection_ends_all_that_the_server_had(stand: Stand) -> None:
     stand.call(ONE, b"1")
     stand.receive(TWO, request(b"2"))
-    stand.session.broke("the connection broke")
+    stand.session.connection_down(stand.session.connections[0], "the connection broke")
     assert stand.session.capacity == 0
     assert stand.session.channels == {}
-    assert stand.session.to_server == []
+    assert stand.session.take_for_server() == []
     ends = {peer: (header["refused"], name, args) for peer, header, name, args in stand.answered()}
     text = "the server at tcp://server:1 is gone (the connection broke) while the call was open"
     assert ends[ONE] == (False, ERR, wire.plain_error("LostRemote", text))
@@ -577,8 +583,8 @@ def test_a_broken_connection_ends_all_that_the_server_had(stand: Stand) -> None:
 def test_what_the_server_does_not_read_is_told(stand: Stand) -> None:
     stand.call()
     stand.receive(ONE, follow(MORE))
-    ((call, _),) = stand.session.to_server
-    stand.session.not_taken(call)
+    ((call, _),) = stand.session.take_for_server()
+    stand.session.not_accepted(call)
     header, name, text = stand.error()
     assert (header["refused"], name) == (False, "Overloaded")
     assert text == "the server at tcp://server:1 does not read"
@@ -595,26 +601,26 @@ def calls(stand: Stand, number: int) -> list[HubCall]:
 
 
 def test_few_calls_share_a_connection_and_the_first_with_room_is_taken(stand: Stand) -> None:
-    each = CALLS_OF_A_LANE
+    each = CALLS_PER_CONNECTION
     peers = calls(stand, 2 * each + 1)
-    lanes = [stand.session.channels[peer].lane for peer in peers]
-    assert stand.session.lanes == [lanes[0], lanes[each], lanes[2 * each]]
-    assert [len(lane.calls) for lane in stand.session.lanes] == [each, each, 1]
+    connections = [stand.session.channels[peer].connection for peer in peers]
+    assert stand.session.connections == [connections[0], connections[each], connections[2 * each]]
+    assert [len(connection.calls) for connection in stand.session.connections] == [each, each, 1]
     stand.answer(follow(OK, peers[1].token))
     stand.call(ONE, b"one more")
-    assert stand.session.channels[ONE].lane is lanes[0]
-    assert len(stand.session.lanes) == 3
+    assert stand.session.channels[ONE].connection is connections[0]
+    assert len(stand.session.connections) == 3
 
 
 @pytest.mark.parametrize("again", [b"id", "id"])
 def test_calls_with_one_id_go_by_two_connections(stand: Stand, again: bytes | str) -> None:
     stand.call(ONE, b"id")
     stand.call(TWO, again)
-    assert [list(lane.calls) for lane in stand.session.lanes] == [[b"id"], [b"id"]]
+    assert [list(connection.calls) for connection in stand.session.connections] == [[b"id"], [b"id"]]
     stand.answer_on(1, follow(STREAM, again))
     assert [peer for peer, _ in stand.out()] == [TWO]
     stand.receive(ONE, follow(MORE, b"id"))
-    assert [call.lane for call, _ in stand.session.to_server] == stand.session.lanes[:1]
+    assert [call.connection for call, _ in stand.session.take_for_server()] == stand.session.connections[:1]
     stand.sent()
     stand.answer_on(0, follow(OK, b"id"))
     assert [peer for peer, _ in stand.out()] == [ONE]
@@ -625,54 +631,56 @@ def test_calls_with_one_id_go_by_two_connections(stand: Stand, again: bytes | st
 def test_a_call_whose_id_is_taken_waits_for_no_connection_that_may_never_stand(stand: Stand) -> None:
     stand.call(ONE, b"id")
     stand.receive(TWO, request(b"id"))
-    stand.session.to_server.clear()
+    stand.session.take_for_server()
     stand.until(stand.now + 2 * HEARTBEAT)
     assert "it takes no further connection" in stand.error(TWO)[2]
     stand.receive(TWO, request(b"id"))
     assert stand.error(TWO)[1] == "WireError"
-    assert len(stand.session.lanes) == 2
+    assert len(stand.session.connections) == 2
 
 
 def test_the_number_of_connections_is_bounded() -> None:
     stand = Stand(capacity=10_000)
-    calls(stand, 3 * CALLS_OF_A_LANE * MAX_LANES)
-    assert [len(lane.calls) for lane in stand.session.lanes] == [3 * CALLS_OF_A_LANE] * MAX_LANES
+    calls(stand, 3 * CALLS_PER_CONNECTION * MAX_CONNECTIONS)
+    assert [len(connection.calls) for connection in stand.session.connections] == [
+        3 * CALLS_PER_CONNECTION
+    ] * MAX_CONNECTIONS
 
 
 def test_a_connection_that_never_stands_is_given_up(stand: Stand) -> None:
-    peers = calls(stand, CALLS_OF_A_LANE)
+    peers = calls(stand, CALLS_PER_CONNECTION)
     stand.receive(ONE, request(b"one"))
-    second = stand.session.channels[ONE].lane
-    stand.session.to_server.clear()
+    second = stand.session.channels[ONE].connection
+    stand.session.take_for_server()
     stand.until(stand.now + 2 * HEARTBEAT)
     header, name, text = stand.error()
     assert (header["refused"], name) == (True, "LostRemote")
     assert "it takes no further connection" in text
     stand.call(TWO, b"two")
-    assert stand.session.channels[TWO].lane is stand.session.channels[peers[0]].lane
-    assert len(stand.session.lanes) == 2, "no more are tried for now"
+    assert stand.session.channels[TWO].connection is stand.session.channels[peers[0]].connection
+    assert len(stand.session.connections) == 2, "no more are tried for now"
     second.up = True
     stand.call(ONE, b"three")
-    assert stand.session.channels[ONE].lane is second
+    assert stand.session.channels[ONE].connection is second
 
 
 def test_a_connection_that_breaks_takes_its_calls_along_and_no_others(stand: Stand) -> None:
-    peers = calls(stand, CALLS_OF_A_LANE + 2)
-    second = stand.session.lanes[1]
-    stand.session.lane_broke(second, "the connection broke")
-    assert [peer for peer, *_ in stand.answered()] == peers[CALLS_OF_A_LANE:]
-    assert list(stand.session.channels) == peers[:CALLS_OF_A_LANE]
+    peers = calls(stand, CALLS_PER_CONNECTION + 2)
+    second = stand.session.connections[1]
+    stand.session.connection_down(second, "the connection broke")
+    assert [peer for peer, *_ in stand.answered()] == peers[CALLS_PER_CONNECTION:]
+    assert list(stand.session.channels) == peers[:CALLS_PER_CONNECTION]
     assert second.calls == {}
     assert stand.session.capacity == 10
-    stand.session.lane_broke(second, "the connection broke")
+    stand.session.connection_down(second, "the connection broke")
     assert stand.answered() == []
 
 
 def test_the_first_connection_stands_for_the_server(stand: Stand) -> None:
-    peers = calls(stand, CALLS_OF_A_LANE + 2)
-    stand.session.broke("the connection broke")
+    peers = calls(stand, CALLS_PER_CONNECTION + 2)
+    stand.session.connection_down(stand.session.connections[0], "the connection broke")
     assert sorted(peer for peer, *_ in stand.answered()) == peers
-    assert [lane.calls for lane in stand.session.lanes] == [{}]
+    assert [connection.calls for connection in stand.session.connections] == [{}]
 
 
 # Calls that nobody ends
@@ -753,7 +761,7 @@ def test_a_server_of_mesh_is_told_of_them() -> None:
 
 def test_a_sidecar_that_stops_takes_no_more_and_ends_what_is_left(stand: Stand) -> None:
     stand.call()
-    stand.session.draining = True
+    stand.session.drain()
     assert stand.session.capacity == 0
     stand.receive(TWO, request(b"2"))
     header, name, text = stand.error(TWO)
@@ -769,6 +777,6 @@ def test_a_sidecar_that_stops_takes_no_more_and_ends_what_is_left(stand: Stand) 
 
 def test_without_calls_and_connection_there_is_nothing_to_wake_for(stand: Stand) -> None:
     stand.call()
-    stand.session.broke("x")
+    stand.session.connection_down(stand.session.connections[0], "x")
     stand.until(stand.now + 10.0)
     assert stand.session.wake_at is NEVER

@@ -17,6 +17,7 @@ from mesh.cli.hub_client import HubClient
 from mesh.green.sidecar import Sidecar
 from mesh.names import hosts
 from mesh.transport import lookup
+from mesh.transport.sidecar import Told
 from tests.green.conftest import Connect
 from tests.helpers.processes import eventually
 from tests.hubs.wires import spec
@@ -175,6 +176,6 @@ def test_a_server_that_was_well_is_not_said_to_have_no_address(
     with Sidecar("files", f"tcp://{HOST}:2", "tcp://127.0.0.1:9", heartbeat=0.2) as sidecar:
         eventually(lambda: "is out for now: its host" in caplog.text)
         caplog.clear()
-        sidecar._told = "well"
+        sidecar._endpoint._told = Told.WELL
         eventually(lambda: "is out for now" in caplog.text)
     assert HOST not in caplog.text.split("is out for now", 1)[1].splitlines()[0]

@@ -199,7 +199,7 @@ def test_a_sidecar_finds_its_server_again(how: str, endpoint: str) -> None:
     with refusing(endpoint, how):
         sidecar = Sidecar("double", endpoint, hub, heartbeat=0.5)
         sidecar.start()
-        eventually(lambda: SAID[how] in sidecar._session.health.why, what="the reason")
+        eventually(lambda: SAID[how] in sidecar._endpoint._session.health.why, what="the reason")
     try:
         with _served(endpoint):
             _hears_ready(hub)

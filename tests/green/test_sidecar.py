@@ -103,7 +103,9 @@ def test_what_can_not_work_is_refused(name: str, endpoint: str, hubs: Any, optio
 
 def test_no_socket_is_left(running: tuple[Sidecar, gevent.Greenlet]) -> None:
     sidecar, _ = running
-    sockets = [link.socket for link in (*sidecar._server._links.values(), *sidecar._hubs._links.values())]
+    endpoint = sidecar._endpoint
+    sockets = [one.dealer.socket for one in endpoint._server._sockets.values()]
+    sockets += [link.socket for link in endpoint._hubs._links.values()]
     assert len(sockets) == 2
     sidecar.stop()
     assert all(socket.closed for socket in sockets)

@@ -555,9 +555,9 @@ def test_nothing_is_left_of_calls_however_they_ended(tmp_path: Path) -> None:
 
         callers = [gevent.spawn(one, chance.choice(clients)) for _ in range(300)]
         gevent.joinall(callers, raise_error=True)
-        session = sidecar._session
+        session = sidecar._endpoint._session
         eventually(lambda: not session.channels, what="the end of all calls")
-        assert (session.out, session.to_server, session._unheard) == ([], [], 0)
-        assert not any(lane.calls for lane in session.lanes)
+        assert (session.take_out(), session.take_for_server(), session._unanswered) == ([], [], 0)
+        assert not any(connection.calls for connection in session.connections)
         assert session.dropped.keys() <= {"late"}
         assert clients[0].open_streams() == 0

@@ -1,16 +1,17 @@
 """The workers of the model: servers and sidecars of mesh, and workers of other makes.
 
-Each does what its driver does, without a socket: see hub_link.py, port.py, workers.py, server_links.py.
+Each does what its driver does, without a socket: see hub_link.py, port.py, workers.py, server_connections.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mesh.core import majordomo as mdp
 from mesh.core import wire
-from mesh.core.carried import Lane
+from mesh.core.carried_call import ServerConnection
 from mesh.core.channel import Ids
 from mesh.core.health import Health
 from mesh.core.hub_calls import HubCalls
@@ -239,7 +240,7 @@ class Server(ServerEnd):
         self.handlers = handlers()
         self.model = sidecar.model
         self.quick = False
-        self.lanes: dict[Any, Lane] = {}
+        self.connections: dict[Any, ServerConnection] = {}
 
     def _begin(self, call: ServerCall) -> None:
         if call.method not in self.handlers:
@@ -253,17 +254,17 @@ class Server(ServerEnd):
 
     def _send(self, out: Iterable[tuple[Any, bytes]]) -> None:
         for identity, payload in out:
-            lane = self.lanes.get(identity)
-            if lane is not None:
-                self.model.after(0.0, lambda lane=lane, payload=payload: self._deliver(lane, payload))
+            connection = self.connections.get(identity)
+            if connection is not None:
+                self.model.after(0.0, partial(self._deliver, connection, payload))
 
-    def _deliver(self, lane: Lane, payload: bytes) -> None:
-        if self.sidecar.server is self and lane in self.sidecar.session.lanes:
+    def _deliver(self, connection: ServerConnection, payload: bytes) -> None:
+        if self.sidecar.server is self and connection in self.sidecar.session.connections:
             if self.old:
                 header, name, args = wire.unpack(payload)
                 header.pop("mesh", None)
                 payload = wire.pack(header, name, args)
-            self.sidecar.session.answer(lane, payload, self.model.now)
+            self.sidecar.session.answer(connection, payload, self.model.now)
             self.sidecar.settle()
 
 
@@ -287,7 +288,7 @@ class SidecarWorker:
         return 0
 
     def _connected(self) -> None:
-        self.session.connected(self.model.now)
+        self.session.connection_up(self.session.connections[0], None, self.model.now)
         self.settle()
 
     def settle(self) -> None:
@@ -296,33 +297,34 @@ class SidecarWorker:
             return
         self._settling = True
         session = self.session
-        while session.out or session.to_server or session.health.out:
-            out, session.out = session.out, []
+        moved = True
+        while moved:
+            out, for_server, pings = session.take_out(), session.take_for_server(), session.take_pings()
+            moved = bool(out or for_server or pings)
             for peer, event in out:
                 self.link.send(peer, event)
-            to_server, session.to_server = session.to_server, []
-            for call, event in to_server:
+            for call, event in for_server:
                 if call.ended and not call.sent:
                     continue
-                call.sent = True
-                self._to_server(call.lane, event)
-            pings, session.health.out = session.health.out, []
+                call.mark_sent()
+                self._to_server(call.connection, event)
             for ping in pings:
-                self._to_server(session.lanes[0], ping)
+                self._to_server(session.connections[0], ping)
         if session.capacity != self._offered:
             self._offered = session.capacity
             self.link.registration.offer(session.capacity, self.model.now)
             self.link.flush()
         self._settling = False
 
-    def _to_server(self, lane: Lane, event: bytes) -> None:
+    def _to_server(self, connection: ServerConnection, event: bytes) -> None:
         server = self.server
-        lane.up = True
-        identity = next((key for key, one in server.lanes.items() if one is lane), None)
+        if not connection.up:
+            self.session.connection_up(connection, None, self.model.now)
+        identity = next((key for key, one in server.connections.items() if one is connection), None)
         if identity is None:
             self._number += 1
-            identity = b"lane %d" % self._number
-            server.lanes[identity] = lane
+            identity = b"connection %d" % self._number
+            server.connections[identity] = connection
         self.model.after(0.0, lambda: server.receive(identity, event) if server is self.server else None)
 
     def break_connection(self) -> None:
@@ -332,7 +334,7 @@ class SidecarWorker:
         self.model.ends.remove(self.server)
         self.server.running.clear()
         self.server = Server(self, self.model.chance.random() < 0.5)
-        self.session.broke("the connection broke")
+        self.session.connection_down(self.session.connections[0], "the connection broke")
         self.settle()
         self.model.after(self.model.chance.random() * 2, self._connected)
 
@@ -347,13 +349,13 @@ class SidecarWorker:
 
     def still_bounded(self) -> None:
         session = self.session
-        assert session._unheard >= 0 and len(session.dropped) < MAX_KINDS
+        assert session._unanswered >= 0 and len(session.dropped) < MAX_KINDS
         assert len(session.channels) == sum(session._of_hub.values())
-        assert len(session.channels) == sum(len(lane.calls) for lane in session.lanes)
+        assert len(session.channels) == sum(len(connection.calls) for connection in session.connections)
 
     def at_rest(self) -> None:
         session = self.session
-        assert not session.channels and not session._unheard and not session._of_hub.total()
+        assert not session.channels and not session._unanswered and not session._of_hub.total()
         assert session.health.well
         self.link.at_rest()
 
