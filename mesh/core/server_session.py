@@ -1,9 +1,9 @@
 """The server's end of all conversations over one socket: peer -> channel id -> call.
 
 Frames come in with the peer that sent them, by `receive`. What comes of them waits to be taken:
-calls to carry out in `ready`, answers that need no handler, those to pings among them, by `take_out`,
-calls whose handler is to be told something by `take_woken`. Whoever carries a call out says so by
-`begin`, and gives what comes of it to `answer`, `item`, `end_stream`, `unknown` or `failure`, which make
+calls to carry out in `ready`, answers that need no handler, as to pings and to calls of unknown methods,
+by `take_out`, calls whose handler is to be told something by `take_woken`. Whoever carries a call out
+says so by `begin`, and gives what comes of it to `answer`, `item`, `end_stream` or `failure`, which make
 the bytes to be sent. The queue is bounded in number and bytes; what is over is refused.
 
 The endpoint holds a lock around every method. Without it `ready` may be looked at, and calls taken from
@@ -13,7 +13,7 @@ its left, in the loop's own thread; and what is counted may be read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -52,7 +52,9 @@ class ServerSession:
 
     wake_at: when on_timer wants to be called next. fastest: seconds, the shortest interval between
     heartbeats of an open call. load: how many handlers run, and how many may at once; progress_of: what moves
-    on the connection of a peer. Both are asked in whichever thread holds the lock, and given by who knows.
+    on the connection of a peer; methods: the names that have a handler, None where the session is not to
+    look; unknown: what to say of another. They are asked in whichever thread holds the lock, and given by
+    who knows.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class ServerSession:
         self.draining = False
         self.name = clip(name)
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.methods: Container[str] | None = None
+        self.unknown: Callable[[str], str] = lambda name: f"{self.name} has no method {name!r:.100}"
         self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._answers = AnswerWriter(base, limits, encode)
         self._half = limits.queue // 2
@@ -176,6 +180,8 @@ class ServerSession:
         if size > MAX_METHOD and len(name) > MAX_METHOD:
             what = f"the method's name has {len(name)} characters, the limit is {MAX_METHOD}"
             return self._refuse(peer, header, name, "WireError", what)
+        if self.methods is not None and name not in self.methods and not self.draining:
+            return self._refuse_unknown(peer, header, name)
         limits = self.limits
         if (
             self._queued >= self._half
@@ -214,6 +220,19 @@ class ServerSession:
             running, most = self.load()
             value.append({"running": running, "most": most, "waiting": self._queued})
         self.out.append((peer, self._answers.pong(header, value)))
+        return True
+
+    def _refuse_unknown(self, peer: Peer, header: Header, name: str) -> bool:
+        """As _refuse, before the limits are looked at: to wait for a handler would be to no end.
+
+        The log has no line for each: whoever sends names without end would fill it.
+        """
+        if len(self.out) >= MAX_OUT:
+            self._drop(peer, "not answered", f"{name!r:.80}")
+            return False
+        self._drop(peer, "unknown method", f"{name!r:.80}")
+        # Named as zerorpc's servers name it.
+        self.out.append((peer, self._answers.refusal(header, wire.UNKNOWN_METHOD, self.unknown(name))))
         return True
 
     def _no_room(self, theirs: int, size: int) -> tuple[str, str] | None:
@@ -320,12 +339,6 @@ class ServerSession:
         """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
         self._forget(call)
         return self._answers.failure(call, exc, traceback)
-
-    def unknown(self, call: ServerCall, msg: str) -> bytes:
-        """The ERR to a call of a method that does not exist, named as zerorpc's servers name it."""
-        self._forget(call)
-        self.dropped.add("unknown method", f"{call.method!r:.80}")
-        return self._answers.refusal(call.header, wire.UNKNOWN_METHOD, msg)
 
     def handler_ended(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended, so that its hub may give another."""

@@ -114,6 +114,7 @@ class Workers:
         self._in_main = process.in_main_thread()
         endpoint.blocked_in = self.blocked_in
         endpoint.session.load = lambda: (self.running, self._limit)
+        endpoint.session.methods, endpoint.session.unknown = self._functions, self._methods.unknown
         if self._threads:
             self._pool = ThreadPool(self._threads, hub)
             # One that repeats: a timer that has ended and is started again is due at once.
@@ -208,7 +209,7 @@ class Workers:
     def _note_speed(self, method: str) -> None:
         if method in self._quick:
             self._quick.remove(method)
-        elif method in self._functions:
+        else:
             self._quick.add(method)
 
     def _next(self, call: ServerCall, now: float) -> None:
@@ -230,11 +231,7 @@ class Workers:
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
-        function = self._functions.get(call.method)
-        if function is None:
-            # No line in the log: whoever sends names without end would fill it.
-            self._endpoint.unknown(call, self._methods.unknown(call.method))
-            return
+        function = self._functions[call.method]  # the session gives no others
         run = _here if self._pool is None else partial(self._in_thread, contextvars.Context())
         try:
             kwargs = call.header.get("kwargs")

@@ -209,12 +209,6 @@ class ServerEndpoint:
             if not call.given_up:
                 self._send(call.peer, self.session.answer(call, result))
 
-    def unknown(self, call: ServerCall, msg: str) -> None:
-        """There is no such method."""
-        with self.lock:
-            if not call.given_up:
-                self._send(call.peer, self.session.unknown(call, msg))
-
     def fail(self, call: ServerCall, exc: BaseException, trace: str) -> None:
         """Its handler raised. trace: the traceback, for the caller."""
         with self.lock:

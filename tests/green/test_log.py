@@ -169,7 +169,7 @@ def test_an_unknown_method_is_told(serve: Serve, connect: Connect, caplog: pytes
     client = connect(serve({"f": len}, name="users"))
     with pytest.raises(NameError):
         client.g()
-    eventually(lambda: "users: dropped 1 unknown method ('g')" in caplog.text)
+    eventually(lambda: "users: dropped 1 unknown method ('g', from 127.0.0.1)" in caplog.text)
 
 
 def test_a_method_that_could_not_be_looked_at(caplog: pytest.LogCaptureFixture) -> None:

@@ -252,7 +252,7 @@ class Busy:
     ("method", "options"),
     [("wait", {"pool_size": 1}), ("block", {"threads": 1}), ("block", {"pool_size": 1, "heartbeat": 0.2})],
 )
-def test_a_ping_is_answered_while_the_pool_and_its_queue_are_full(
+def test_pings_and_unknown_methods_are_answered_while_the_pool_and_its_queue_are_full(
     method: str, options: dict[str, Any], serve: Serve, connect: Connect
 ) -> None:
     """Of the last one the guard answers, for the handler blocks the loop."""
@@ -264,6 +264,8 @@ def test_a_ping_is_answered_while_the_pool_and_its_queue_are_full(
         eventually(busy.begun.is_set)
         calls.append(client.wait.future())
         assert connect(endpoint)("_zerorpc_ping") == ["pong", "busy"]
+        with pytest.raises(mesh.MethodNotFound, match="busy has no method 'wiat'; did you"):
+            connect(endpoint).wiat()
         busy.go_on.set()
         assert [call.result() for call in calls] == [None, None]
     finally:
