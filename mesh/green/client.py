@@ -25,10 +25,10 @@ from mesh.green.client_links import RENEW
 from mesh.green.connection import Connection
 from mesh.green.link import Link
 from mesh.green.pending import Pending, ThreadPending, outcome_of
-from mesh.green.resolver import Followed, endpoints_of
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
 from mesh.names.catalog import Catalog
+from mesh.names.followed import Followed, endpoints_of
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 

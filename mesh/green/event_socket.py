@@ -14,8 +14,8 @@ from typing import Final
 import zmq
 
 from mesh.errors import ConfigError
-from mesh.green.resolver import Followed
 from mesh.names.catalog import Catalog
+from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 from mesh.transport import native, process, sockets
