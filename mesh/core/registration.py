@@ -60,7 +60,7 @@ class Registration:
     welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as the
     session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
-    strange: a message that no hub sends, until the driver has looked at it. why: the last reason to be out.
+    strange: a message that no hub sends, until it is taken. why: the last reason to be out.
     connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called. progress: what
     moves on the connection, where the driver can tell.
     """
@@ -106,8 +106,12 @@ class Registration:
 
     # The connection
 
-    def connected(self, now: float, taken: int = 0) -> None:
-        """taken: calls that still run, of whoever was lost; they count until `free` tells otherwise."""
+    def connected(self, now: float, taken: int = 0, progress: Progress | None = None) -> None:
+        """taken: calls that still run, of whoever was lost; they count until `free` tells otherwise.
+
+        progress: what moves on the connection, where the driver can tell.
+        """
+        self.progress = progress
         self.state = State.CONNECTED
         self._taken = taken
         if self._offered:
@@ -128,6 +132,10 @@ class Registration:
     def connecting(self) -> None:
         """The driver makes a new connection."""
         self.connect_at = self.wake_at = NEVER
+
+    def refused(self, why: str) -> None:
+        """There is no connection yet, for that reason."""
+        self.why = why
 
     def broke(self, why: str, now: float, *, pause: float = 0.0) -> None:
         """The connection is of no more use; a new one is wanted after `pause` seconds."""
@@ -217,7 +225,17 @@ class Registration:
         """Seconds between heartbeats: the shorter of ours and the hub's."""
         return min(self.heartbeat, self._theirs)
 
+    def take_strange(self) -> Sequence[bytes]:
+        """The message that no hub sends."""
+        message, self.strange = self.strange, ()
+        return message
+
     # What goes out
+
+    def take_out(self) -> list[list[bytes]]:
+        """The messages that are to be sent."""
+        out, self.out = self.out, []
+        return out
 
     def answer(self, token: bytes, event: bytes, final: bool) -> None:
         """Give the hub an event of a call: in `out`, or in the batch, which waits for `release`.

@@ -41,8 +41,6 @@ CROWDED: Final = 0.01
 """Seconds between two looks whether a hub has read what streams have sent."""
 QUICK: Final = 0.0005
 """Seconds that a method takes whose answers wait for those of the next."""
-MAX_HELD: Final = 0.001
-"""Seconds that they wait, about."""
 TELL_ROOM: Final = 0.1
 """Seconds until hubs are told of the places that streams have left, or taken again."""
 MAX_IDLE: Final = 256
@@ -214,9 +212,9 @@ class Workers:
 
     def _next(self, call: ServerCall, now: float) -> None:
         endpoint = self._endpoint
-        if endpoint.hubs.holding:
+        if endpoint.cork.on and call.method not in self._quick:
             # No answer waits for a handler that may take its time.
-            endpoint.send_held(MAX_HELD if call.method in self._quick else 0.0)
+            endpoint.send_held()
         if not endpoint.begin(call, now):
             return
         self.running += 1
@@ -328,9 +326,9 @@ class Workers:
                 return True
             if not endpoint.item(call, value):
                 return False
-            if endpoint.hubs.holding:
+            if endpoint.cork.on and not (sent and monotonic() - began < QUICK):
                 # The next item may take as long as this one.
-                endpoint.send_held(MAX_HELD if sent and monotonic() - began < QUICK else 0.0)
+                endpoint.send_held()
             sent += 1
             while endpoint.crowded(call) and not call.given_up:
                 gevent.sleep(CROWDED)

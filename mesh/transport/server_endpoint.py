@@ -30,7 +30,7 @@ from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
 from mesh.transport import native, process, sockets
-from mesh.transport.hub_links import HubLinks
+from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.ipc import Access
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
@@ -41,8 +41,6 @@ from mesh.transport.watchdog import watchdog
 MIN_PATIENCE: Final = 0.05
 MAX_PATIENCE: Final = 2.5
 """Seconds for which a loop may stand still before the watchdog stands in for it."""
-STUCK: Final = 0.05
-"""Seconds after which the watchdog sends what waits behind a handler."""
 READ: Final = 0.25
 """Seconds for callers to read the last answers: libzmq throws away what a client has received and not
 read yet when the connection ends."""
@@ -86,7 +84,10 @@ class ServerEndpoint:
         self._standing_in = False
         self.router: Router | None = None
         """Made for the first endpoint: a server that only registers with hubs needs none."""
-        self.hubs = HubLinks(self.session, self.lock, limits.max_message, lambda: len(self.session.abandoned))
+        session = self.session
+        self.hubs = HubRegistrations(session, self.lock, limits.max_message, lambda: len(session.abandoned))
+        self.cork = self.hubs.cork
+        """While it is on, answers to hubs wait for others: before what may take long call `send_held`."""
         self._has_hubs = False
         process.remember(self)
 
@@ -338,11 +339,10 @@ class ServerEndpoint:
         while self.session.out:
             self._send_all(self.session.take_out())
 
-    def send_held(self, age: float = 0.0) -> None:
-        """Send the answers that wait for others to hubs, if they have waited for `age` seconds."""
-        if monotonic() - self.hubs.held_since >= age:
-            with self.lock:
-                self.hubs.send_held()
+    def send_held(self) -> None:
+        """Send the answers to hubs that wait for others."""
+        with self.lock:
+            self.hubs.send_held(monotonic())
 
     # In
 
@@ -352,7 +352,7 @@ class ServerEndpoint:
             self._sent, self._sent_at = False, now
         with self.lock:
             count = self._receive(now, most)
-            self.hubs.hold()
+            self.hubs.hold(now)
             if self.session.out:
                 self._send_out()
         try:
@@ -360,9 +360,9 @@ class ServerEndpoint:
                 self._resume()
             self._on_ready()
         finally:
-            if self.hubs.holding:
+            if self.cork.on:
                 with self.lock:
-                    self.hubs.release()
+                    self.hubs.release(monotonic())
         # Calls that were left from the last turn send, too, where nothing was received.
         return bool(count or self._sent)
 
@@ -467,7 +467,7 @@ class ServerEndpoint:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""
-        late = now - self._pump.turn > self.patience or now - self.hubs.held_since > STUCK
+        late = now - self._pump.turn > self.patience or self.cork.overdue(now)
         return late and not self.closed
 
     def stand_in(self, now: float) -> None:
@@ -477,7 +477,7 @@ class ServerEndpoint:
             while self._receive(now) >= BATCH:
                 pass
             self._send_out()
-            self.hubs.send_held()
+            self.hubs.send_held(now)
             if self._due_at() <= now:
                 self._tick(now)
         finally:

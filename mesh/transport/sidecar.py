@@ -24,7 +24,7 @@ from mesh.core.unfinished import Running, in_words
 from mesh.errors import ConfigError
 from mesh.names.endpoints import check_endpoint
 from mesh.transport import process
-from mesh.transport.hub_links import HubLinks
+from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.identity import myself
 from mesh.transport.lookup import Obstacles
 from mesh.transport.loop import Loop
@@ -96,7 +96,7 @@ class SidecarEndpoint:
         self._session = SidecarSession(process.new_base(), endpoint, health, capacity, max_elements)
         self._server = ServerConnections(self._session, max_message, self._pass_answers)
         # No lock: all is done by one thread, which computes for nobody.
-        self._hubs = HubLinks(self._session, nullcontext(), max_message)
+        self._hubs = HubRegistrations(self._session, nullcontext(), max_message)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat, VERSIONS[mdp]))
@@ -222,13 +222,13 @@ class SidecarEndpoint:
         To send swallows the edge of the descriptor: what came meanwhile is not signalled, and has to be
         looked for.
         """
-        self._hubs.hold()
+        self._hubs.hold(now)
         count = self._hubs.receive(now, most)
         if not self._hubs.crowded:
             # Else the server has to wait for the hub, as it would if they were one.
             count += self._server.receive(now, most)
         answered = self._pass_answers()
-        self._hubs.release()
+        self._hubs.release(now)
         return self._server.flush() or answered or count > 0
 
     def _pass_answers(self) -> bool:

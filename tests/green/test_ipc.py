@@ -79,7 +79,7 @@ def test_a_client_is_told_that_nobody_listens_any_more(path: Path, connect: Conn
 def test_the_log_of_a_worker_tells_what_it_may_not_open(
     refused: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.transport.hub_link.NOTICE", 0.3)
+    monkeypatch.setattr("mesh.transport.hub_connection.NOTICE", 0.3)
     server = mesh.Server({"f": print}, name="files")
     server.register("files", f"ipc://{refused}")
     server.start()
@@ -92,7 +92,7 @@ def test_the_log_of_a_worker_tells_what_it_may_not_open(
 def test_the_log_of_a_worker_tells_what_comes_later(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.transport.hub_link.NOTICE", 0.2)
+    monkeypatch.setattr("mesh.transport.hub_connection.NOTICE", 0.2)
     server = mesh.Server({"f": print}, name="files")
     server.register("files", f"ipc://{path}")
     server.start()

@@ -94,7 +94,7 @@ SAID = {
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(handshake.ENV, "0.3")
-    monkeypatch.setattr("mesh.transport.hub_link.NOTICE", 0.1)
+    monkeypatch.setattr("mesh.transport.hub_connection.NOTICE", 0.1)
 
 
 @contextmanager

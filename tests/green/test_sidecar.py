@@ -105,7 +105,7 @@ def test_no_socket_is_left(running: tuple[Sidecar, gevent.Greenlet]) -> None:
     sidecar, _ = running
     endpoint = sidecar._endpoint
     sockets = [one.dealer.socket for one in endpoint._server._sockets.values()]
-    sockets += [link.socket for link in endpoint._hubs._links.values()]
+    sockets += [one._dealer.socket for one in endpoint._hubs._connections.values()]
     assert len(sockets) == 2
     sidecar.stop()
     assert all(socket.closed for socket in sockets)

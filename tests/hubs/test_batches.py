@@ -13,9 +13,10 @@ import zmq
 
 from mesh.core import majordomo as mdp
 from mesh.core import wire
+from mesh.core.cork import STUCK
 from mesh.core.majordomo import Command, FromWorker
 from mesh.core.server_call import Limits
-from mesh.transport.server_endpoint import STUCK, ServerEndpoint
+from mesh.transport.server_endpoint import ServerEndpoint
 from tests.e2e.commands import environment
 from tests.helpers.processes import python
 from tests.hubs.cluster import WORKER
@@ -116,7 +117,7 @@ def test_the_guard_looks_after_answers_that_are_held_back() -> None:
     endpoint = ServerEndpoint("users", HEARTBEAT, Limits())
     now = endpoint.turn
     assert not endpoint.overdue(now)
-    endpoint.hubs.held_since = now - 1.1 * STUCK
+    endpoint.cork.since = now - 1.1 * STUCK
     assert endpoint.overdue(now)
     endpoint.close(0)
 

@@ -24,7 +24,7 @@ from mesh.core.majordomo import STANDARD, Command
 from mesh.core.registration import Registration, State
 from mesh.core.server_session import ServerSession
 from mesh.errors import ConfigError
-from mesh.transport.hub_link import HubLink
+from mesh.transport.hub_connection import HubConnection
 from mesh.transport.monitors import ConnectionEvent
 from tests.e2e.commands import environment
 from tests.helpers.peers import free_port, nobody
@@ -286,7 +286,7 @@ def test_a_hub_that_stops_is_one_line_in_the_log(
 def test_a_hub_that_never_was_there_is_said_so(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.transport.hub_link.NOTICE", 0.1)
+    monkeypatch.setattr("mesh.transport.hub_connection.NOTICE", 0.1)
     with caplog.at_level(logging.INFO, "mesh.server"):
         serve(f"tcp://127.0.0.1:{free_port()}")
         eventually(lambda: "no connection yet; is a hub running there?" in caplog.text)
@@ -444,19 +444,20 @@ class Told:
 def test_a_connection_that_comes_back_by_itself_is_none_where_a_new_one_is_to_take_over() -> None:
     registration = Registration("shop", {"capacity": 1}, HEARTBEAT)
     session = ServerSession(b"0" * 24, None)
-    link = HubLink(0, nobody(), registration, session, 10_000, lambda: 0)
+    link = HubConnection(0, nobody(), registration, session, 10_000, lambda: 0)
+    assert link._dealer.dialer is not None
     try:
         registration.connected(1.0)
         registration.broke("the hub has sent its worker away", 2.0, pause=1.0)
-        link.dialer.monitor.close()
-        link.dialer.monitor = Told(zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
-        link.watch(2.1)
+        link._dealer.dialer.monitor.close()
+        link._dealer.dialer.monitor = Told(zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.take_changes(2.1)
         assert registration.state is State.AWAY and not registration.out
         assert registration.connect_at <= 3.0
         link.connect_anew()
-        link.dialer.monitor.close()
-        link.dialer.monitor = Told(zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
-        link.watch(3.1)
+        link._dealer.dialer.monitor.close()
+        link._dealer.dialer.monitor = Told(zmq.EVENT_HANDSHAKE_SUCCEEDED)  # type: ignore[assignment]
+        link.take_changes(3.1)
         assert registration.state is State.REGISTERED
     finally:
         link.close()

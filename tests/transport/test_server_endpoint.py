@@ -16,7 +16,7 @@ from mesh.core.server_session import Limits
 from mesh.core.wire import pack
 from mesh.green.loop import GeventLoop
 from mesh.transport import sockets
-from mesh.transport.hub_links import HubLinks
+from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.server_endpoint import ServerEndpoint
 from tests.helpers.peers import nobody
 
@@ -98,7 +98,7 @@ def test_the_loop_turns_often_enough_for_a_hub_as_soon_as_that_has_told(
     try:
         endpoint.start(GeventLoop(gevent.get_hub()), lambda: None, lambda calls: None)
         endpoint._has_hubs = True
-        monkeypatch.setattr(HubLinks, "interval", 0.1)
+        monkeypatch.setattr(HubRegistrations, "interval", 0.1)
         endpoint._pump.run()
         assert endpoint._paced == 0.1
     finally:

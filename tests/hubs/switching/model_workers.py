@@ -1,6 +1,7 @@
 """The workers of the model: servers and sidecars of mesh, and workers of other makes.
 
-Each does what its driver does, without a socket: see hub_link.py, port.py, workers.py, server_connections.py.
+Each does what its driver does, without a socket: see hub_connection.py, server_endpoint.py, workers.py and
+server_connections.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A worker's connection to one hub: a DEALER that carries a registration and its calls.
 
-Every method runs under its owner's lock, from its loop or from the watchdog; none of them wakes anybody.
-What a frame means is the registration's and the session's matter.
+Every method but `watch` and `unwatch` runs under its owner's lock, from its loop or from the watchdog; none
+of them waits. What a frame means is the registration's and the session's matter.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from shlex import quote
 from time import monotonic
 from typing import Final
 
-import zmq
-
 from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER, Ids
 from mesh.core.hub_calls import HubCalls, Session
@@ -23,12 +21,12 @@ from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
 from mesh.core.reminder import Reminder
 from mesh.core.server_call import HubCall
-from mesh.transport import process, sockets
-from mesh.transport.dialer import Change, Dialer
+from mesh.transport import process
+from mesh.transport.dealer import Dealer
+from mesh.transport.dialer import Change
 from mesh.transport.lookup import Obstacles
-from mesh.transport.sockets import MORE, NOBLOCK
+from mesh.transport.loop import Loop
 
-RETRY: Final = 0.01
 NOTICE: Final = 3.0
 """Seconds after which a hub that never was there is reported."""
 MAX_FRAMES: Final = 16
@@ -36,10 +34,9 @@ MAX_FRAMES: Final = 16
 log = logging.getLogger("mesh.server")
 
 
-class HubLink:
-    """number: what tells the calls of this hub from those of its owner's others.
-
-    taken: how many handlers run for nobody.
+class HubConnection:
+    """number: what tells the calls of this hub from those of its owner's others. abandoned: how many handlers
+    run for nobody, and so keep a hub that comes back from giving as many calls.
     """
 
     def __init__(
@@ -49,96 +46,88 @@ class HubLink:
         registration: Registration,
         session: Session,
         max_message: int,
-        taken: Callable[[], int],
+        abandoned: Callable[[], int],
     ) -> None:
         self.number = number
         self.endpoint = endpoint
         self.registration = registration
         self._session = session
         self._max_message = max_message
-        self._taken = taken
-        self._outbox: Outbox[list[bytes]] | None = None
-        self._told = ""
+        self._abandoned = abandoned
         self._reminder = Reminder()
-        self._told_at = monotonic() + NOTICE
+        # The last problem that the log has, and when one is to be in it that lasts so long.
+        self._logged = ""
+        self._log_at = monotonic() + NOTICE
         self._welcome = False
         self._obstacles = Obstacles()
         self._redial = Redial()
         ids = Ids(process.new_base())
         self._calls = HubCalls(number, registration, session, ids)
         self._refusal = Refusal(ids, "it was dealt to a worker that would register, not to a server")
-        self._open()
+        self._dealer = self._open()
 
     # Life
 
-    def _open(self) -> None:
-        self.socket = socket = sockets.open_socket(zmq.DEALER, self._max_message)
-        # READY goes to a hub that is there, not into a queue for the one that comes.
-        socket.set(zmq.IMMEDIATE, 1)
-        self.dialer = Dialer(socket, process.monitors(), self.endpoint, self._redial)
-        self._send = sockets.sender(socket)
-        self._recv = sockets.receiver(socket)
-        self._readable = sockets.readable(socket)
-        try:
-            sockets.attach(socket, self.endpoint, "connect")
-        except Exception:
-            self.close()
-            raise
+    def _open(self) -> Dealer[list[bytes]]:
+        """A new socket."""
+        dealer: Dealer[list[bytes]] = Dealer(
+            self.endpoint, self._max_message, self._receive, redial=self._redial
+        )
         self._obstacles.look([self.endpoint])
+        return dealer
 
     def close(self, linger_ms: int = 0) -> None:
-        self.dialer.close()
-        self.socket.close(linger_ms)
+        self._dealer.close(linger_ms)
 
     def connect_anew(self) -> None:
         """By a new socket: what the old one still holds belongs to a registration that is over."""
         self.registration.connecting()
-        self._outbox = None
-        self.close()
-        self._open()
+        self._dealer.close()
+        self._dealer = self._open()
+
+    def watch(
+        self,
+        loop: Loop,
+        readable: Callable[[HubConnection], object],
+        changed: Callable[[HubConnection], object],
+    ) -> None:
+        """Have these called in the loop: where something may have come, and where `take_changes` has work."""
+        self._dealer.watch(loop, readable, changed, self)
+
+    def unwatch(self) -> None:
+        self._dealer.unwatch()
 
     # In
 
     def receive(self, now: float, most: int) -> int:
-        """Take in what has arrived, at most `most` messages; how many there were."""
-        if not self._readable():
-            return 0
-        recv, registration, calls = self._recv, self.registration, self._calls
-        count = 0
-        while count < most:
-            try:
-                frames = [recv(NOBLOCK)]
-            except zmq.Again:
-                break
-            # What begins so is one frame: to ask for more costs as much as to receive it.
-            if frames[0][:1] < mdp.BATCHED:
-                self._receive_rest(frames)
-            requests = registration.receive(frames, now)
-            if registration.strange:
-                self._refuse()
-            for token, event in requests:
-                calls.receive(token, event, now)
-            if registration.out:
-                self.flush()  # each message may be hundreds of requests that come to nothing
-            count += len(requests) or 1
-            if registration.state is not State.REGISTERED:
-                self._ended(registration.why)
-                break
-        if registration.progress is not None:
-            registration.progress.came += count
-        if registration.welcome != self._welcome:
-            self._welcome = registration.welcome
+        """Take in what has arrived, until there were `most` events or more; how many there were."""
+        count = self._dealer.receive(now, most)
+        if self.registration.welcome != self._welcome:
+            self._welcome = self.registration.welcome
             if self._welcome:
                 self._tell()
-        if registration.out:
+        if self.registration.out:
             self.flush()
         return count
 
-    def _receive_rest(self, frames: list[bytes]) -> None:
-        while self.socket.get(zmq.RCVMORE):
-            frame = self._recv(NOBLOCK)
-            if len(frames) < MAX_FRAMES:
-                frames.append(frame)
+    def _receive(self, first: bytes, now: float) -> int:
+        """Take in a message that begins with this frame; how many requests it was."""
+        registration, frames = self.registration, [first]
+        # What begins so is one frame: to ask for more costs as much as to receive it.
+        if first[:1] < mdp.BATCHED:
+            self._dealer.rest(frames, MAX_FRAMES)
+        requests = registration.receive(frames, now)
+        if registration.strange:
+            self._refuse()
+        for token, event in requests:
+            self._calls.receive(token, event, now)
+        if registration.out:
+            self.flush()  # each message may be hundreds of requests that come to nothing
+        if registration.state is not State.REGISTERED:
+            self._ended(registration.why)
+            if registration.state is State.AWAY:
+                return 0  # another socket takes its place
+        return len(requests) or 1
 
     def _refuse(self) -> None:
         """Calls that are dealt to whoever connects: their callers are to hear of it, and the log.
@@ -146,11 +135,10 @@ class HubLink:
         Nothing is kept for one that does not read.
         """
         registration = self.registration
-        message, registration.strange = registration.strange, ()
-        answer = self._refusal(message)
+        answer = self._refusal(registration.take_strange())
         if answer is None:
             return
-        self._try_send(answer)
+        self._dealer.send_frames(answer)
         why = (
             f"what is at {self.endpoint} is a queue hub for anonymous workers, or a client side: "
             f"use `mesh serve --connect {quote(self.endpoint)}`"
@@ -179,82 +167,67 @@ class HubLink:
             self.flush()
 
     def _transmit(self, frames: list[bytes]) -> None:
-        if self._outbox is None:
-            if self._try_send(frames):
-                return
-            self._outbox = Outbox()
-        if self._outbox.full:
-            number = len(self._outbox) + 1
+        dealer = self._dealer
+        if not dealer.outbox and dealer.send_frames(frames):
+            return
+        if dealer.outbox.full:
+            number = len(dealer.outbox) + 1
             self._session.dropped.add("not read", f"by the hub at {self.endpoint}", number=number)
-            self._outbox = None
+            dealer.outbox = Outbox()
             self._lost("it does not read", monotonic())
         else:
-            self._outbox.append(frames, sum(map(len, frames)))
-
-    def _try_send(self, frames: list[bytes]) -> bool:
-        send = self._send
-        try:
-            send(frames[0], NOBLOCK if len(frames) == 1 else MORE)
-        except zmq.Again:
-            return False
-        if len(frames) > 1:
-            for frame in frames[1:-1]:
-                send(frame, MORE)
-            send(frames[-1], NOBLOCK)
-        return True
+            dealer.outbox.append(frames, sum(map(len, frames)))
 
     @property
     def crowded(self) -> bool:
         """Whether the hub should read before it is given much more."""
-        return self._outbox is not None and self._outbox.crowded
+        return self._dealer.outbox.crowded
 
     def flush(self) -> None:
         """Send what the registration has to say, and what was kept."""
         registration = self.registration
         while registration.out:
-            out, registration.out = registration.out, []
-            for frames in out:
+            for frames in registration.take_out():
                 if registration.state is not State.AWAY:
                     self._transmit(frames)
-        while self._outbox is not None:
-            if not self._try_send(self._outbox.first):
-                return
-            self._outbox.popleft()
-            if not self._outbox:
-                self._outbox = None
+        if self._dealer.outbox:
+            self._dealer.flush(self._dealer.send_frames)
 
     def offer(self, capacity: int, now: float) -> None:
         """Take that many calls at once from now on."""
-        registration = self.registration
-        registration.offer(capacity, now)
+        self.registration.offer(capacity, now)
+        self.flush()
+
+    def freed(self, now: float) -> None:
+        """A handler that ran for nobody has ended: the hub may give more, if it came back meanwhile."""
+        self.registration.free(self._abandoned(), now)
         self.flush()
 
     # The connection
 
-    def watch(self, now: float) -> None:
+    def take_changes(self, now: float) -> None:
         """Take in what has happened to the connection."""
-        for change in self.dialer.take(now):
+        for change in self._dealer.changes(now):
             if change is Change.UP:
-                self.registration.progress = self.dialer.progress
                 # libzmq connects again by itself, also where a new socket is to take over.
                 if self.registration.connect_at == NEVER:
-                    self.registration.connected(now, self._taken())
+                    self.registration.connected(now, self._abandoned(), self._dealer.progress)
                     self.flush()
             elif change is Change.FAILED:
-                self._refused(self.dialer.why, now)
+                self._refused(self._dealer.why, now)
             elif self.registration.state is not State.AWAY:
                 self._lost("the connection broke", now)
 
     def _refused(self, why: str, now: float) -> None:
         """The handshake has failed. A worker always waits for its hub, so it is tried again soon."""
-        self.dialer.wanted(now)
+        self._dealer.wanted(now)
         if self.registration.state is not State.AWAY:
             return
-        self.registration.why = why
-        if why == self._told:
+        self.registration.refused(why)
+        if why == self._logged:
             self._tell(why)
-        elif self._told_at == NEVER:
-            self._told_at = now + NOTICE  # it may have been caught at its start or end
+        elif self._log_at == NEVER:
+            self._log_at = now + NOTICE  # it may have been caught at its start or end
 
     def _lost(self, why: str, now: float) -> None:
         self._obstacles.forget(self.endpoint)
@@ -270,12 +243,12 @@ class HubLink:
         """A line in the log where something is new."""
         if why:
             self._welcome = False
-        if why != self._told:
+        if why != self._logged:
             self._reminder = Reminder()
-        self._told_at = monotonic() + NOTICE if why else NEVER
+        self._log_at = monotonic() + NOTICE if why else NEVER
         if why and not self._reminder.due(monotonic()):
             return
-        self._told = why
+        self._logged = why
         name = self.registration.service
         if why:
             log.warning("%s is no worker of %s for now: %s", name, self.endpoint, why)
@@ -287,22 +260,22 @@ class HubLink:
     @property
     def wake_at(self) -> float:
         """When on_timer is to be called, and whoever owns the loop is to look at `connect_at`."""
-        soon = NEVER if self._outbox is None else monotonic() + RETRY
-        return min(self.registration.wake_at, soon, self._told_at, self.dialer.wake_at)
+        dealer = self._dealer
+        return min(self.registration.wake_at, dealer.retry_at, self._log_at, dealer.redial_at)
 
     def on_timer(self, now: float) -> None:
         registration = self.registration
         before = registration.state
-        if now >= self._told_at and registration.state is State.CONNECTED:
-            self._told_at = now + NOTICE  # the hub is there, and nothing is offered to it yet
-        elif now >= self._told_at:
-            self._told_at = now + NOTICE
+        if now >= self._log_at and registration.state is State.CONNECTED:
+            self._log_at = now + NOTICE  # the hub is there, and nothing is offered to it yet
+        elif now >= self._log_at:
+            self._log_at = now + NOTICE
             self._obstacles.look([self.endpoint])
             why = self._obstacles.problem(self.endpoint) or registration.why
-            if why != self._told:
+            if why != self._logged:
                 self._tell(why)
         registration.on_timer(now)
         if before is State.REGISTERED and registration.state is State.AWAY:
             self._ended(registration.why)
-        self.dialer.dial_if_due(now)
+        self._dealer.dial_if_due(now)
         self.flush()

@@ -10,7 +10,7 @@ import pytest
 from mesh.core.registration import Registration, State
 from mesh.core.server_session import Limits, ServerSession
 from mesh.transport import process
-from mesh.transport.hub_link import NOTICE, HubLink
+from mesh.transport.hub_connection import NOTICE, HubConnection
 from tests.helpers.processes import eventually
 from tests.helpers.raw import RawServer
 
@@ -19,10 +19,10 @@ def test_a_hub_that_nothing_is_offered_to_is_not_said_to_be_away(caplog: pytest.
     registration = Registration("till", {"capacity": 0}, 600.0)
     session = ServerSession(process.new_base(), 5.0, Limits())
     with RawServer() as hub:
-        link = HubLink(0, hub.endpoint, registration, session, 10_000, lambda: 0)
+        link = HubConnection(0, hub.endpoint, registration, session, 10_000, lambda: 0)
 
         def connected() -> bool:
-            link.watch(monotonic())
+            link.take_changes(monotonic())
             return registration.state is State.CONNECTED
 
         eventually(connected)
