@@ -63,9 +63,8 @@ def server() -> ServerSession:
 
 def sidecar() -> SidecarSession:
     session = SidecarSession(b"0" * 24, "tcp://server:1", Health(b"f" * 24, HEARTBEAT), 100)
-    session.connected(100.0)
-    (ping,) = session.health.out
-    session.health.out.clear()
+    session.health.connected(100.0)
+    (ping,) = session.take_pings()
     pong = {"message_id": b"pong", "v": 3, "response_to": wire.unpack(ping)[0]["message_id"]}
     session.answer(session.lanes[0], wire.pack(pong, wire.OK, [["pong", "x"]]), 100.0)
     return session
