@@ -1,4 +1,4 @@
-"""Queue and majordomo hubs with registered workers: one thread that carries out what a Switch decides.
+"""Hubs with registered workers: one thread that carries out what a Switch decides.
 
 Owns the thread, its sockets and its clock. What a message means is the switch's matter.
 """
@@ -28,6 +28,7 @@ from hubs.router_socket import RouterSocket
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
 from hubs.switching.model import Address
+from hubs.switching.scheduler import NewScheduler
 from hubs.switching.settings import Settings
 from hubs.switching.status import Values, full, summary, unserved
 from hubs.switching.switch import Switch
@@ -73,13 +74,12 @@ def version() -> str:
         return ""
 
 
-def settings_of(spec: HubSpec) -> Settings:
-    """A queue hub has one service; where its file does not name it, all names mean that one."""
-    only = (spec.service or spec.name) if spec.type == "queue" else None
+def settings_of(spec: HubSpec, new_scheduler: NewScheduler, one_service: bool) -> Settings:
+    """Where a hub has one service that its file does not name, all names mean that one."""
     return Settings(
         hub=spec.name,
-        only=only,
-        any_name=spec.type == "queue" and spec.service is None,
+        only=(spec.service or spec.name) if one_service else None,
+        any_name=one_service and spec.service is None,
         default=spec.default,
         heartbeat=spec.heartbeat,
         queue=spec.queue,
@@ -88,16 +88,22 @@ def settings_of(spec: HubSpec) -> Settings:
         # Who may call is not for that one who may serve.
         workers_at=None if spec.one_socket else 1,
         batch=min(MAX_BATCH, spec.max_message),
+        new_scheduler=new_scheduler,
     )
 
 
 class Broker:
-    """A hub of type queue or majordomo; see hub.py."""
+    """A hub with registered workers; see hub.py.
 
-    def __init__(self, spec: HubSpec) -> None:
+    new_scheduler: makes what shares the calls of a service out. one_service: it has a single one.
+    """
+
+    def __init__(self, spec: HubSpec, new_scheduler: NewScheduler, *, one_service: bool) -> None:
         self.spec = spec
+        self._settings_of = partial(settings_of, new_scheduler=new_scheduler, one_service=one_service)
         self._began = time.monotonic()
-        self.switch = Switch(settings_of(spec), secrets.token_hex(12).encode(), _Asked(self), self._began)
+        base = secrets.token_hex(12).encode()
+        self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began)
         self._context: Context = new_context()
         self._in = RouterSocket(self._context, spec, 0, "in")
         self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out")
@@ -365,7 +371,7 @@ class Broker:
         attach(self._sides(spec), REBIND)
         for router in self.routers:
             router.configure(spec)
-        self.switch.configure(settings_of(spec))
+        self.switch.configure(self._settings_of(spec))
         self.spec = spec
 
     def _begin_end(self, stop_at: float, grace: float) -> None:

@@ -84,8 +84,9 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
 
 
 def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
+    from hubs.hub_types import make_hub
     from hubs.memory import of_this_process
-    from hubs.runner import Runner, make_hub
+    from hubs.runner import Runner
     from mesh.transport.accepting import Accepting, describe
 
     def announce(spec: HubSpec, real: Endpoints) -> None:

@@ -66,11 +66,9 @@ class Kind:
     most: float
 
 
-KINDS = {
-    "queue": Kind(zmq.ROUTER, zmq.DEALER, both_ways=True, may_block=True, quiet=None, most=math.inf),
-    "forwarder": Kind(zmq.XSUB, zmq.XPUB, both_ways=True, may_block=False, quiet=0.1, most=1.0),
-    "streamer": Kind(zmq.PULL, zmq.PUSH, both_ways=False, may_block=True, quiet=0.2, most=math.inf),
-}
+ANONYMOUS_QUEUE = Kind(zmq.ROUTER, zmq.DEALER, both_ways=True, may_block=True, quiet=None, most=math.inf)
+FORWARDER = Kind(zmq.XSUB, zmq.XPUB, both_ways=True, may_block=False, quiet=0.1, most=1.0)
+STREAMER = Kind(zmq.PULL, zmq.PUSH, both_ways=False, may_block=True, quiet=0.2, most=math.inf)
 QUIET_HEARTBEATS = 2.5
 """Every open call of a queue has a message in that time, if only a heartbeat."""
 
@@ -85,11 +83,11 @@ def spins(cpu: float, frames: float, seconds: float) -> bool:
 
 
 class Device:
-    """A hub of one of KINDS; see hub.py."""
+    """A hub of that kind; see hub.py."""
 
-    def __init__(self, spec: HubSpec) -> None:
+    def __init__(self, spec: HubSpec, kind: Kind) -> None:
         self.spec = spec
-        self._kind = KINDS[spec.type]
+        self._kind = kind
         self._context: Context = new_context()
         self._control = ProxyControl(self._context)
         self._front = open_socket(self._context, self._kind.front, spec)

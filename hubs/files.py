@@ -1,6 +1,6 @@
 """The hubs of all hub.yml files that one process runs: their names and endpoints must not clash.
 
-Owns the reading of the files. The keys of a hub are the business of spec.py.
+Owns the reading of the files. The keys of a hub are the business of spec_reader.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hubs.endpoint_conflicts import BoundEndpoint, EndpointConflicts, reaches
-from hubs.spec import HubSpec, read_entries, read_spec
+from hubs.spec import HubSpec
+from hubs.spec_reader import read_entries, read_spec
 from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place

@@ -1,6 +1,6 @@
 """Runs the hubs of all files: start, reload, replacing one that has failed, and the end.
 
-Knows hubs by their protocol alone; which class a type has is said in `make_hub`. Signals are the
+Knows hubs by their protocol alone; how each type is made is said in hub_types.py. Signals are the
 business of command.py.
 """
 
@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hubs.broker import Broker
-from hubs.devices import Device
 from hubs.endpoint_conflicts import clash
 from hubs.endpoint_swap import Move, swap, swappable
 from hubs.exporter import Exporters, State
@@ -34,13 +32,6 @@ seen only when it waits anew."""
 
 Make = Callable[[HubSpec], Hub]
 Announce = Callable[[HubSpec, Endpoints], None]
-
-
-def make_hub(spec: HubSpec) -> Hub:
-    """The hub of a spec, not started."""
-    if spec.anonymous or spec.type in ("forwarder", "streamer"):
-        return Device(spec)
-    return Broker(spec)
 
 
 def _unwell(name: str, hub: Hub) -> str:

@@ -1,56 +1,12 @@
-"""One hub of a hub.yml as a frozen spec; every error names file, line, key and what would be right.
-
-Opens no file. What a spec means is the business of whoever runs the hub; that two hubs don't get in
-each other's way is looked at in files.py.
-"""
+"""One hub of a hub.yml, as frozen data. How it is read is spec_reader.py's business."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
 
-from mesh.core import settings
-from mesh.core.majordomo import MANAGEMENT
 from mesh.core.wire import MAX_MESSAGE
-from mesh.errors import ConfigError
-from mesh.names import document
-from mesh.names.document import Place
-from mesh.names.endpoints import TRANSPORTS, endpoint_problem
-from mesh.names.model import NAME_RULE, is_service_name, nearest
-from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from mesh.transport.ipc import MODE_RULE, Access, parse_mode, path_of
-
-Type = Literal["queue", "majordomo", "forwarder", "streamer"]
-TYPES: tuple[Type, ...] = get_args(Type)
-
-_EVERY = ("in", "out", "type", "heartbeat", "max_message", "prometheus", "drain", "mode", "group")
-_WAITING = ("queue", "queue_bytes", "timeout")
-_KEYS: dict[str, tuple[str, ...]] = {
-    "queue": (*_EVERY, "workers", "service", *_WAITING),
-    "majordomo": (*_EVERY, "default", *_WAITING),
-    "forwarder": _EVERY,
-    "streamer": _EVERY,
-}
-_ALL_KEYS = tuple(dict.fromkeys(key for keys in _KEYS.values() for key in keys))
-_NOT_ANONYMOUS = ("service", *_WAITING)
-_WHO = {
-    "queue": {"in": "clients", "out": "workers"},
-    "majordomo": {"in": "clients", "out": "workers"},
-    "forwarder": {"in": "publishers", "out": "subscribers"},
-    "streamer": {"in": "pushers", "out": "pullers"},
-}
-
-_ENDPOINT = 'an endpoint such as "tcp://*:1111"'
-_SIDE = f"{_ENDPOINT}, a list of them, or {{bind: …, connect: …}}"
-_MOST_BYTES = 2**40
-_LEAST_MESSAGE = 1024
-_MOST_CALLS = 10_000_000
-_DAY = 86_400.0
-
-Entries = dict[str, tuple[Node, Node]]
-"""The key and the value of each entry of a hub."""
+from mesh.transport.ipc import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +27,16 @@ class Side:
 class HubSpec:
     """One hub. What its type has no key for keeps the default.
 
-    anonymous: a queue for workers that only connect. service: what the workers of a queue register
-    as; None takes any name. default: the service of a majordomo hub that gets events without one.
-    heartbeat, timeout, drain: seconds. queue: calls that may wait, for each service; queue_bytes:
-    what they may take. max_message: bytes. prometheus: a tcp:// endpoint; hubs that name the same
-    share it. source: where this was read, as "hub.yml:3", prometheus_at: and that; they count for nothing
-    in a comparison.
+    type: a name of hub_types.py. anonymous: a queue for workers that only connect. service: what the workers
+    of a queue or sharded hub register as; None takes any name. default: the service of a majordomo hub that
+    gets events without one. heartbeat, timeout, drain: seconds. queue: calls that may wait, for each service;
+    queue_bytes: what they may take. max_message: bytes. prometheus: a tcp:// endpoint; hubs that name the
+    same share it. source: where this was read, as "hub.yml:3", prometheus_at: and that; they count for
+    nothing in a comparison.
     """
 
     name: str
-    type: Type
+    type: str
     in_: Side
     out: Side
     anonymous: bool = False
@@ -100,212 +56,3 @@ class HubSpec:
     def one_socket(self) -> bool:
         """Whether the clients and the workers of a majordomo hub share its endpoints."""
         return self.type == "majordomo" and self.in_ == self.out
-
-
-def read_spec(name: str, source: str, node: Node, place: Place) -> HubSpec:
-    """The hub that `node` describes. place: of the hub, for the errors, all ConfigError."""
-    entries = read_entries(node, place)
-    kind = _kind(entries, place)
-    for key, (key_node, value) in entries.items():
-        _check_key(key, key_node, value, kind, place.under(key))
-    for side in ("in", "out"):
-        if side not in entries:
-            raise place.wrong(
-                node, f"lacks {side!r}: write '{side}: ENDPOINT', where its {_WHO[kind][side]} come to"
-            )
-    fields = {
-        _FIELD_OF.get(key, key): _value(key, value, place.under(key))
-        for key, (_, value) in entries.items()
-        if key != "type"
-    }
-    if fields.get("anonymous"):
-        _check_anonymous(entries, place)
-    access = Access(fields.pop("mode", None), fields.pop("group", None))
-    if access != Access():
-        _check_access(fields, entries, place)
-        fields |= {side: replace(fields[side], access=access) for side in ("in_", "out")}
-    if "prometheus" in entries:
-        fields["prometheus_at"] = _where(entries["prometheus"][1], place.under("prometheus"))
-    return HubSpec(name=name, type=kind, source=source, **fields)
-
-
-def read_entries(node: Node, place: Place) -> Entries:
-    if not isinstance(node, MappingNode):
-        raise place.wrong(node, f"must be a mapping with 'in', 'out' and 'type', not {document.shown(node)}")
-    return {name: (key, value) for name, key, value in document.pairs(node, place)}
-
-
-_FIELD_OF = {"in": "in_", "workers": "anonymous"}
-
-
-def _kind(entries: Entries, place: Place) -> Type:
-    if "type" not in entries:
-        return "queue"
-    word = document.choice(entries["type"][1], place.under("type"), TYPES)
-    return next(kind for kind in TYPES if kind == word)
-
-
-def _check_key(key: str, key_node: Node, value: Node, kind: Type, at: Place) -> None:
-    if key not in _ALL_KEYS:
-        hint = nearest(key, _KEYS[kind]) or f"; the keys are {', '.join(_KEYS[kind])}"
-        raise at.wrong(key_node, f"unknown key{hint}")
-    if key not in _KEYS[kind]:
-        having = " and ".join(one for one in TYPES if key in _KEYS[one])
-        raise at.wrong(key_node, f"is a key of {having} hubs, and this is a {kind}: take it out")
-    if document.is_nothing(value):
-        raise at.wrong(key_node, "has no value: write one, or take the key out")
-
-
-def _check_anonymous(entries: Entries, place: Place) -> None:
-    for key in _NOT_ANONYMOUS:
-        if key in entries:
-            raise place.under(key).wrong(
-                entries[key][0],
-                "has no meaning with 'workers: anonymous', where the hub only passes messages on: "
-                "take one of the two out",
-            )
-
-
-def _check_access(fields: Mapping[str, Any], entries: Entries, place: Place) -> None:
-    if any(path_of(endpoint) for side in ("in_", "out") for endpoint in fields[side].bind):
-        return
-    key = "mode" if "mode" in entries else "group"
-    problem = "is for the ipc:// paths that the hub binds, and it binds none: take it out"
-    raise place.under(key).wrong(entries[key][0], problem)
-
-
-def _value(key: str, node: Node, at: Place) -> Any:
-    match key:
-        case "in" | "out":
-            return _side(node, at)
-        case "workers":
-            return document.choice(node, at, ("registered", "anonymous")) == "anonymous"
-        case "service" | "default":
-            return _service(node, at)
-        case "heartbeat":
-            return _seconds(node, at, 0.1, 3600)
-        case "timeout":
-            return _seconds(node, at, 0.001, _DAY)
-        case "drain":
-            return _seconds(node, at, 0, _DAY)
-        case "queue":
-            return document.integer(node, at, 1, _MOST_CALLS)
-        case "prometheus":
-            return _prometheus(node, at)
-        case "mode":
-            return _mode(node, at)
-        case "group":
-            return _group(node, at)
-        case "max_message":
-            return _size(node, at, _LEAST_MESSAGE)
-    return _size(node, at, 1)
-
-
-def _side(node: Node, place: Place) -> Side:
-    at_line: dict[str, str] = {}
-    if not isinstance(node, MappingNode):
-        return Side(bind=_endpoints(node, place, _SIDE, at_line, bind=True), at=at_line)
-    found: dict[str, tuple[str, ...]] = {}
-    for key, key_node, value in document.pairs(node, place):
-        at = place.under(key)
-        if key not in ("bind", "connect"):
-            hint = nearest(key, ("bind", "connect")) or "; the keys are bind and connect"
-            raise at.wrong(key_node, f"unknown key{hint}")
-        right = f"{_ENDPOINT}, or a list of them"
-        found[key] = _endpoints(value, at, right, at_line, bind=key == "bind")
-    if not found:
-        raise place.wrong(node, f"is an empty mapping: write {_SIDE}")
-    return Side(found.get("bind", ()), found.get("connect", ()), at=at_line)
-
-
-def _where(node: Node, place: Place) -> str:
-    return f"{place.source(node)}: {place.key}"
-
-
-def _endpoints(node: Node, place: Place, right: str, at: dict[str, str], *, bind: bool) -> tuple[str, ...]:
-    """Notes in `at` where each stands."""
-    if not isinstance(node, SequenceNode):
-        endpoint = _endpoint(node, place, right, bind)
-        at[endpoint] = _where(node, place)
-        return (endpoint,)
-    if not node.value:
-        raise place.wrong(node, f"is an empty list: write {right}")
-    endpoints: list[str] = []
-    for item in node.value:
-        endpoint = _endpoint(item, place, _ENDPOINT, bind)
-        if endpoint in endpoints:
-            raise place.wrong(item, f"{endpoint!r} stands twice in the list: keep one of the two")
-        endpoints.append(endpoint)
-        at[endpoint] = _where(item, place)
-    return tuple(endpoints)
-
-
-def _endpoint(node: Node, place: Place, right: str, bind: bool) -> str:
-    if not document.is_text(node):
-        raise place.wrong(node, f"must be {right}, not {document.shown(node)}")
-    endpoint = str(node.value)
-    problem = endpoint_problem(endpoint, bind=bind)
-    if problem:
-        raise place.wrong(node, problem.replace(TRANSPORTS, "tcp://HOST:PORT or ipc://PATH"))
-    if endpoint.startswith("inproc://"):
-        raise place.wrong(
-            node, f"{endpoint!r} is reached only from within the hub's own process: write tcp:// or ipc://"
-        )
-    return endpoint
-
-
-def _service(node: Node, place: Place) -> str:
-    if not isinstance(node, ScalarNode) or not is_service_name(node.value):
-        raise place.wrong(node, f"must be the name of a service, not {document.shown(node)}: {NAME_RULE}")
-    if node.value.startswith(MANAGEMENT):
-        raise place.wrong(node, f"{node.value!r} is one of the hub's own services: take another name")
-    return str(node.value)
-
-
-def _seconds(node: Node, place: Place, least: float, most: float) -> float:
-    if least == 0 and document.is_number(node) and node.value == "0":
-        return 0.0
-    try:
-        value = document.seconds(node, place)
-    except ConfigError:
-        value = math.nan
-    if not least <= value <= most:
-        raise place.wrong(node, f"must be from {least:g} to {most:g} seconds, not {document.shown(node)}")
-    return value
-
-
-def _mode(node: Node, place: Place) -> int:
-    mode = parse_mode(node.value) if isinstance(node, ScalarNode) else None
-    if mode is None:
-        raise place.wrong(node, f"must be {MODE_RULE}, not {document.shown(node)}")
-    return mode
-
-
-def _group(node: Node, place: Place) -> str:
-    if not isinstance(node, ScalarNode) or not node.value or not node.value.isprintable():
-        raise place.wrong(node, f"must be the name of a group, or its number, not {document.shown(node)}")
-    return node.value
-
-
-def _size(node: Node, place: Place, least: int) -> int:
-    size = settings.size_of(node.value) if isinstance(node, ScalarNode) else 0
-    if not least <= size <= _MOST_BYTES:
-        raise place.wrong(
-            node,
-            f"must be a number of bytes from {least} to 1024 GiB, such as 65536 or 64 MiB, "
-            f"not {document.shown(node)}",
-        )
-    return size
-
-
-def _prometheus(node: Node, place: Place) -> str:
-    if document.is_number(node) or not document.is_text(node):
-        return f"tcp://127.0.0.1:{document.integer(node, place, 1, 65535)}"
-    endpoint = str(node.value)
-    problem = endpoint_problem(endpoint, bind=True)
-    if problem is None and not endpoint.startswith("tcp://"):
-        problem = f"{endpoint!r} is not reached by HTTP"
-    if problem:
-        problem = problem.partition(": write ")[0]
-        raise place.wrong(node, f"{problem}; it takes a port such as 9100, or tcp://HOST:PORT")
-    return endpoint

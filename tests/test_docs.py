@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {
     "README.md": 7,
     "docs/calls.md": 7,
-    "docs/hubs.md": 11,
+    "docs/hubs.md": 14,
     "docs/registration.md": 9,
     "docs/events.md": 7,
 }

@@ -16,8 +16,8 @@ from time import perf_counter
 
 import zmq
 
-from hubs.runner import make_hub
-from hubs.spec import HubSpec, Side, Type
+from hubs.hub_types import make_hub
+from hubs.spec import HubSpec, Side
 
 ANY = "tcp://127.0.0.1:*"
 SERVICE = "bench"
@@ -51,7 +51,7 @@ class Proxy(Relay):
 class Hub(Relay):
     """A hub with its default settings."""
 
-    def __init__(self, kind: Type, *, anonymous: bool = False) -> None:
+    def __init__(self, kind: str, *, anonymous: bool = False) -> None:
         self._spec = HubSpec(SERVICE, kind, Side((ANY,)), Side((ANY,)), anonymous=anonymous)
 
     def serve(self, ready: Ready) -> None:

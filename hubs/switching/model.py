@@ -52,6 +52,16 @@ class Worker:
     """That such a message is on its way has been seen."""
 
     @property
+    def stable_name(self) -> str:
+        """What it is called at every hub where it registers: the address that it announces, else its host and
+        process; "" where it tells neither."""
+        about = self.about or {}
+        host, pid, address = about.get("host"), about.get("pid"), about.get("address")
+        if type(address) is str and address:
+            return address
+        return f"{host}:{pid}" if type(host) is str and type(pid) is int else ""
+
+    @property
     def origin(self) -> str:
         """As " (box:123)", or " (ADDRESS)", to stand behind a word; "" where it tells neither."""
         about = self.about or {}

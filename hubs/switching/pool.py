@@ -80,6 +80,16 @@ class Pool(Generic[W]):
         self._most = most if most in by_room else most - 1
         return worker
 
+    def take_from(self, worker: W) -> bool:
+        """Give one more call to this worker; False where it has no room."""
+        seats = self._seats[worker]
+        room = seats[0] - seats[1]
+        if room <= 0:
+            return False
+        seats[1] += 1
+        self._move(worker, room, room - 1)
+        return True
+
     def give_back(self, worker: W) -> None:
         """One call of the worker has ended; nothing where the worker has gone."""
         seats = self._seats.get(worker)

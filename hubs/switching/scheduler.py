@@ -6,7 +6,7 @@ call out twice, and keeps each call that it let wait until it gives it out or is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from hubs.switching.model import RoutedCall, Worker
@@ -87,3 +87,7 @@ class Scheduler(Protocol):
 
         orphans: calls that it had and that another may have. They wait again, whether there is room or not.
         """
+
+
+NewScheduler = Callable[[int, int], Scheduler]
+"""Makes one for a service; it is given how many calls may wait, and with how many bytes."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from hubs.switching.queue import QueueScheduler
-from hubs.switching.scheduler import Scheduler
+from hubs.switching.scheduler import NewScheduler
 from mesh.core.majordomo import MAX_BATCH
 
 
@@ -34,5 +33,5 @@ class Settings:
     """The one side where workers may register; None for any."""
     batch: int = MAX_BATCH
     """Bytes of a batch that the hub takes."""
-    new_scheduler: Callable[[int, int], Scheduler] = QueueScheduler
-    """Makes what shares the calls of one service out; it is given `queue` and `queue_bytes`."""
+    new_scheduler: NewScheduler = QueueScheduler
+    """Makes what shares the calls of one service out."""

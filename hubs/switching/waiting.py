@@ -5,7 +5,7 @@ Knows of a call only who sent it, its size and its deadline.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -69,15 +69,28 @@ class Waiting(Generic[T]):
         """Take out one for a call of that client that has no room: the last of the client that has
         more than its share. None where that is nobody but the client itself."""
         if self.count >= self._most:
-            mine, more, weigh = len(self._clients.get(client, ())), 1, _number
-        else:
-            mine, more, weigh = _bytes(self._clients.get(client, {})), size, _bytes
+            return self.push_out_by(number_of, client, 1)
+        return self.push_out_by(bytes_of, client, size)
+
+    def push_out_by(self, weigh: Callable[[dict[int, T]], int], client: Hashable, more: int) -> T | None:
+        """As push_out, where a client's share is what `weigh` says and the call adds `more` to it."""
         heaviest = max(self._clients.values(), key=weigh)
-        if weigh(heaviest) <= mine + more:
+        if weigh(heaviest) <= weigh(self._clients.get(client, {})) + more:
             return None
-        call = next(reversed(heaviest.values()))
+        return self._pop_last(heaviest)
+
+    def pop_heaviest(self, weigh: Callable[[dict[int, T]], int]) -> T:
+        """Take out the last call of the client that has the most; there has to be one."""
+        return self._pop_last(max(self._clients.values(), key=weigh))
+
+    def _pop_last(self, calls: dict[int, T]) -> T:
+        call = next(reversed(calls.values()))
         self.remove(call)
         return call
+
+    def peek(self) -> T | None:
+        """The one that `take` would give."""
+        return next(self.first_of_each(), None)
 
     def add(self, call: T) -> None:
         """Let it wait behind its client's others; ask `room` first."""
@@ -119,9 +132,9 @@ class Waiting(Generic[T]):
         self._size -= call.size
 
 
-def _number(calls: dict[int, T]) -> int:
+def number_of(calls: dict[int, T]) -> int:
     return len(calls)
 
 
-def _bytes(calls: dict[int, T]) -> int:
+def bytes_of(calls: dict[int, T]) -> int:
     return sum(call.size for call in calls.values())

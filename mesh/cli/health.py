@@ -149,8 +149,9 @@ def _answers_calls(service: Service) -> bool:
 def _of_hub(service: Service, told: _Told) -> Health:
     if told.services is None:
         return told.health
-    # A queue hub has one service, whatever the registry calls it.
-    row = next((one for one in told.services if told.type == "queue" or one.get("name") == service.name), {})
+    # But for one of majordomo a hub has one service, whatever the registry calls it.
+    named = told.type == "majordomo"
+    row = next((one for one in told.services if not named or one.get("name") == service.name), {})
     return replace(told.health, state=_of_row(row), workers=row.get("workers") or 0)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh.core import settings
-from mesh.errors import LostRemote, MeshError, MethodNotFound, WireError
+from mesh.errors import ConfigError, LostRemote, MeshError, MethodNotFound, WireError
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
+MAX_KEY: Final = 255
+"""Bytes of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Options:
 
     timeout: seconds that a caller waits for an answer, or for the next item of a stream; None
     for no limit. retries: further attempts after one that failed. idempotent: the method may be
-    carried out twice, so that a call whose server was lost is tried again too.
+    carried out twice, so that a call whose server was lost is tried again too. key: a sharded hub
+    gives all calls with the same one to the same worker; None for none.
 
     Raises ConfigError.
     """
@@ -27,11 +30,30 @@ class Options:
     timeout: float | None = 30.0
     retries: int = 0
     idempotent: bool = False
+    key: str | bytes | int | None = None
 
     def __post_init__(self) -> None:
         settings.seconds("timeout", self.timeout, more=True, none=True)
         settings.count("retries", self.retries, 0)
         settings.flag("idempotent", self.idempotent)
+        if self.key is not None and key_bytes(self.key) is None:
+            raise ConfigError(
+                f"key must be text or bytes, of 1 to {MAX_KEY} bytes, or a whole number of 64 bits, or None, "
+                f"not {self.key!r:.80}"
+            )
+
+
+def key_bytes(key: object) -> bytes | None:
+    """What a hub goes by: the bytes, a text in UTF-8, or the digits of a number. So 42, "42" and b"42" are
+    one key. None for what can be no key."""
+    if type(key) is int:
+        return b"%d" % key if -(2**63) <= key < 2**64 else None
+    if type(key) is str:
+        try:
+            key = key.encode()
+        except UnicodeEncodeError:
+            return None
+    return key if type(key) is bytes and 0 < len(key) <= MAX_KEY else None
 
 
 def may_retry(error: MeshError, options: Options, attempts: int) -> bool:

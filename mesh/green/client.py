@@ -90,13 +90,15 @@ class Client:
         timeout: float | EllipsisType | None = ...,
         retries: int | EllipsisType = ...,
         idempotent: bool | EllipsisType = ...,
+        key: str | bytes | int | EllipsisType | None = ...,
     ) -> Client:
-        """A view of this client whose calls have another timeout, retries or idempotent.
+        """A view of this client whose calls have another timeout, retries, idempotent or key.
 
         timeout: seconds or None. retries: further attempts. idempotent: the calls may be
-        carried out twice, so that a lost one may be tried again. Raises ConfigError.
+        carried out twice, so that a lost one may be tried again. key: a sharded hub gives all calls
+        with the same one to the same worker; None for none. Raises ConfigError.
         """
-        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent}
+        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
         return Client(self._service, self._connection, replace(self._options, **changes))
 
@@ -173,7 +175,7 @@ def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, An
     caller = connection.caller()
     if caller is None:
         return loop_thread.call(_call_for_thread, client, method, args, kwargs)
-    if kwargs or options.retries or options.idempotent:
+    if kwargs or options.retries or options.idempotent or options.key is not None:
         call = _persist(caller, connection, options, method, tuple(args), kwargs)
     else:
         call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
@@ -221,7 +223,7 @@ def _persist(
         attempts += 1
         left = None if give_up_at is None else max(give_up_at - monotonic(), 0.001)
         try:
-            call = call or _attempt(caller, connection, method, args, kwargs, left, options.idempotent)
+            call = call or _attempt(caller, connection, method, args, kwargs, left, options)
             error = call.error
         except MeshError as exc:
             error = exc
@@ -265,11 +267,13 @@ def _attempt(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     timeout: float | None,
-    idempotent: bool,
+    options: Options,
 ) -> Call:
     extra: Header = dict(connection.header or {})
-    if idempotent:
+    if options.idempotent:
         extra["idempotent"] = True
+    if options.key is not None:
+        extra["key"] = options.key
     if not kwargs:
         return caller.call(method, args, extra, timeout, None)
     link = _mesh_link(caller, connection, method, timeout)

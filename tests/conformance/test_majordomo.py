@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubs.broker import Broker
+from hubs.hub_types import make_hub
 from hubs.spec import Side
 from tests.helpers.peers import nobody
 from tests.helpers.processes import run
@@ -18,7 +18,7 @@ from tests.hubs.wires import spec
 def test_the_broker_conforms(sockets: str, tmp_path: Path) -> None:
     both = Side((f"ipc://{tmp_path}/hub",))
     sides = {"in_": both, "out": both} if sockets == "one" else {}
-    broker = Broker(spec("majordomo", heartbeat=0.3, **sides))
+    broker = make_hub(spec("majordomo", heartbeat=0.3, **sides))
     endpoints = broker.start()
     try:
         result = run(

@@ -11,7 +11,7 @@ import pytest
 
 import mesh
 from hubs import sockets
-from hubs.devices import Device
+from hubs.hub_types import make_hub
 from hubs.spec import Side
 from mesh.cli.hub_client import HubClient
 from mesh.green.sidecar import Sidecar
@@ -160,7 +160,7 @@ def test_a_hub_names_the_host_that_it_connects_to(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "problem_of", lambda host: f"its host {host!r} can't be resolved")
-    device = Device(spec("forwarder", in_=Side(connect=(f"tcp://{HOST}:1", "tcp://127.0.0.1:9"))))
+    device = make_hub(spec("forwarder", in_=Side(connect=(f"tcp://{HOST}:1", "tcp://127.0.0.1:9"))))
     device.start()
     try:
         eventually(lambda: HOST in caplog.text)

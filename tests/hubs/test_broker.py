@@ -22,6 +22,7 @@ import zmq
 import mesh
 from hubs.broker import Broker
 from hubs.hub import Endpoints
+from hubs.hub_types import make_hub
 from hubs.spec import HubSpec, Side
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -46,7 +47,7 @@ def majordomo(**more: Any) -> HubSpec:
 
 @contextmanager
 def running(one: HubSpec) -> Iterator[tuple[Broker, Endpoints]]:
-    broker = Broker(one)
+    broker = make_hub(one)
     endpoints = broker.start()
     try:
         yield broker, endpoints
@@ -511,7 +512,7 @@ def test_a_change_keeps_calls_and_sockets(wires: Wires, tmp_path: Path) -> None:
 
 def test_an_endpoint_in_use(wires: Wires) -> None:
     taken = wires(zmq.PULL, bind=ANY).get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-    broker = Broker(queue(out=Side((taken,))))
+    broker = make_hub(queue(out=Side((taken,))))
     with pytest.raises(ConfigError, match="out: can't bind to"):
         broker.start()
     assert not broker.alive

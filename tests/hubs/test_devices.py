@@ -17,6 +17,7 @@ import zmq
 
 from hubs.devices import Device, spins
 from hubs.hub import Endpoints
+from hubs.hub_types import make_hub
 from hubs.python_proxy import PythonProxy
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
@@ -31,7 +32,7 @@ from tests.hubs.wires import ANY, Socket, Wires, spec
 
 @contextmanager
 def running(one: HubSpec) -> Iterator[tuple[Device, Endpoints]]:
-    device = Device(one)
+    device = make_hub(one)
     endpoints = device.start()
     try:
         yield device, endpoints
@@ -340,7 +341,7 @@ def test_an_endpoint_in_use(wires: Wires, kind: str, tmp_path: Path) -> None:
     own = f"ipc://{tmp_path}/in"
     wrong = replace(spec("streamer"), type=kind, in_=Side((own,)), out=Side((taken,)))
     with pytest.raises(ConfigError) as caught:
-        Device(wrong).start()
+        make_hub(wrong).start()
     assert str(caught.value) == (
         f"hub one: out: can't bind to '{taken}': the address is in use already; "
         "stop the other program or take another port"
@@ -354,7 +355,7 @@ def test_a_path_that_somebody_listens_at_is_not_taken_away(wires: Wires, tmp_pat
     path = f"ipc://{tmp_path}/jobs"
     pull = wires(zmq.PULL, bind=path)
     with pytest.raises(ConfigError, match="the address is in use already"):
-        Device(spec("streamer", in_=Side((path,)))).start()
+        make_hub(spec("streamer", in_=Side((path,)))).start()
     wires(zmq.PUSH, path).send(b"still mine")
     assert pull.recv() == b"still mine"
 
@@ -371,7 +372,7 @@ def test_a_path_that_a_dead_program_left_behind_is_taken(tmp_path: Path) -> None
 def test_a_path_of_something_else_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "jobs")
     with pytest.raises(ConfigError, match=r"jobs' is a (file|folder), not a socket: take another path"):
-        Device(spec("streamer", in_=Side((f"ipc://{tmp_path}/jobs",)))).start()
+        make_hub(spec("streamer", in_=Side((f"ipc://{tmp_path}/jobs",)))).start()
     assert (tmp_path / "jobs").exists()
 
 
@@ -379,7 +380,7 @@ def test_a_host_that_is_not_here() -> None:
     with pytest.raises(
         ConfigError, match=r"^hub one: in: can't bind to 'tcp://192.0.2.1:1': no network interface"
     ):
-        Device(spec("streamer", in_=Side(("tcp://192.0.2.1:1",)))).start()
+        make_hub(spec("streamer", in_=Side(("tcp://192.0.2.1:1",)))).start()
 
 
 def test_endpoints_are_free_after_the_end() -> None:

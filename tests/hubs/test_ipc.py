@@ -16,6 +16,7 @@ from hubs import sockets
 from hubs.broker import Broker
 from hubs.devices import Device
 from hubs.files import parse_all
+from hubs.hub_types import make_hub
 from hubs.spec import HubSpec, Side
 from mesh.errors import ConfigError
 from mesh.transport.ipc import Access
@@ -39,7 +40,7 @@ def mode_of(path: Path) -> int:
 
 
 def make(one: HubSpec) -> Device | Broker:
-    return Device(one) if one.type in ("forwarder", "streamer") else Broker(one)
+    return make_hub(one)
 
 
 @pytest.mark.parametrize("kind", ["queue", "majordomo", "forwarder", "streamer"])
@@ -70,7 +71,7 @@ def test_the_mode_of_both_sides_and_of_a_reload(tmp_path: Path, kind: str) -> No
 def test_what_can_t_be_given_leaves_the_endpoints_of_before(tmp_path: Path) -> None:
     path = tmp_path / "in"
     one = spec("streamer", in_=Side((f"ipc://{path}",), access=OURS))
-    device = Device(one)
+    device = make_hub(one)
     device.start()
     try:
         wrong = replace(one.in_, access=Access(group="no-such-group"))
@@ -87,7 +88,7 @@ def test_the_log_tells_what_a_hub_connects_to_in_vain(
     monkeypatch.setattr(sockets, "NOTICE", 0.1)
     with closing(socket.socket(socket.AF_UNIX)) as dead:
         dead.bind(str(tmp_path / "stale"))
-    device = Device(spec("forwarder", in_=Side(connect=(f"ipc://{tmp_path}/stale",))))
+    device = make_hub(spec("forwarder", in_=Side(connect=(f"ipc://{tmp_path}/stale",))))
     device.start()
     try:
         eventually(lambda: f"nobody listens at the socket {tmp_path}/stale any more" in caplog.text)

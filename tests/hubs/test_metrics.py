@@ -18,9 +18,9 @@ from urllib.request import urlopen
 import pytest
 
 from hubs import exporter
-from hubs.broker import Broker
 from hubs.devices import Device
 from hubs.exporter import Exporters, State
+from hubs.hub_types import make_hub
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
 from tests.helpers.processes import PATIENCE, ROOT, eventually, python
@@ -219,7 +219,7 @@ def test_hubs_that_pass_messages_on_know_no_services() -> None:
 
 
 def test_a_hub_is_stuck_that_takes_no_turn_for_two_seconds() -> None:
-    broker = Broker(spec("queue", anonymous=False))
+    broker = make_hub(spec("queue", anonymous=False))
     broker.start()
     entered, held = threading.Event(), threading.Event()
 
@@ -352,7 +352,7 @@ def test_a_port_in_use_at_the_start_and_at_a_reload(tmp_path: Path) -> None:
 
 def test_a_hub_is_not_stuck_that_was_prodded_in_the_middle_of_a_turn() -> None:
     """The turn takes that one's byte along with the byte that it was woken by."""
-    broker = Broker(spec("queue", anonymous=False))
+    broker = make_hub(spec("queue", anonymous=False))
     try:
         broker._wake()
         broker.prod(10.0)

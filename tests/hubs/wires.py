@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import zmq
 
-from hubs.spec import HubSpec, Side, Type
+from hubs.spec import HubSpec, Side
 from tests.helpers.processes import PATIENCE
 
 ANY = "tcp://127.0.0.1:*"
@@ -15,7 +15,7 @@ ANY = "tcp://127.0.0.1:*"
 Socket = zmq.Socket[bytes]
 
 
-def spec(kind: Type, name: str = "one", **more: Any) -> HubSpec:
+def spec(kind: str, name: str = "one", **more: Any) -> HubSpec:
     """A hub with a free port on each side; a queue is one for anonymous workers."""
     sides = {"in_": Side((ANY,)), "out": Side((ANY,))}
     return HubSpec(name, kind, **{**sides, "anonymous": kind == "queue", "heartbeat": 0.2, **more})

@@ -20,7 +20,9 @@ from typing import Any
 from hubs.switching import status
 from hubs.switching.event_header import name_of
 from hubs.switching.model import Address
+from hubs.switching.queue import QueueScheduler
 from hubs.switching.settings import Settings
+from hubs.switching.sharded import ShardedScheduler
 from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -33,6 +35,7 @@ from tests.hubs.switching.rubbish import Rubbish
 
 IN, OUT = 0, 1
 SERVICES = ("echo", "other")
+KEYS = ("a", "b", b"c", 4, "x" * 300, 1.5, [])
 METHODS = ("echo", "echo", "echo", "slow", "fail", "count", "count", "hang", "nothing", wire.PING)
 FINALS = (wire.OK, wire.ERR, wire.STREAM_DONE)
 QUIET = 120.0
@@ -219,8 +222,10 @@ class Model(World):
         self.delay = chance.choice((0.0, 0.005, 0.2))
         self.strange = chance.random() < 0.6
         self._identities = 0
+        new_scheduler = chance.choice((QueueScheduler, QueueScheduler, ShardedScheduler))
         settings = Settings(
             only=chance.choice((None, None, "echo")),
+            new_scheduler=new_scheduler,
             any_name=True,
             default="echo",
             heartbeat=BEAT,
@@ -298,6 +303,8 @@ class Model(World):
         extra = {"service": self.chance.choice((*SERVICES, *SERVICES, "unknown"))}
         if self.chance.random() < 0.2:
             extra["idempotent"] = True  # type: ignore[assignment]
+        if self.chance.random() < 0.5:
+            extra["key"] = self.chance.choice(KEYS)  # type: ignore[assignment]
         timeout = self.chance.choice((0.05, 2.0, 10.0, None))
         number = self.chance.choice((0, 1, 5, 300))
         method = self.chance.choice(METHODS)
