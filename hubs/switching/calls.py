@@ -9,7 +9,7 @@ for that call, so that an answer to a call of before a restart, or of another hu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 from shlex import quote
@@ -44,9 +44,9 @@ MAX_FOLLOW_UP: Final = 4_096
 MAX_TRIES: Final = 3
 """Workers that a call is given to: it may be what they die of."""
 LOOKED_AT: Final = 32
-"""Workers among which one is chosen for a ping while none has room."""
-MAX_PINGS: Final = 100
-"""Pings that a worker without room has to answer; more wait as calls do. A sidecar takes as many."""
+"""Workers among which one is chosen, while none has room, for a call that needs none."""
+MAX_BEYOND_ROOM: Final = 100
+"""Such calls that a worker has to answer; more wait as others do. A sidecar takes as many pings."""
 AWAKE: Final = 1.5
 """Heartbeats within which a worker of another make was heard for which the hub answers."""
 EARLY: Final = 0.1
@@ -212,28 +212,43 @@ class Calls:
             self._enter(call)
             self._give(worker, call, now)
             return
-        if call.channel is not None and is_ping(call.body[0]) and self._pass_ping(service, call, now):
+        if call.channel is not None and self._needs_no_room(service, call, now):
             return
         self._let_wait(service, call, now)
 
-    def _pass_ping(self, service: HubService, call: RoutedCall, now: float) -> bool:
-        """Whether a ping need not wait for a worker that has room, which it does not ask for.
+    def _needs_no_room(self, service: HubService, call: RoutedCall, now: float) -> bool:
+        """Whether a call did not have to wait for a worker that has room: a ping, and one of a method that
+        there is not. A worker of mesh answers them outside of its pool."""
+        if is_ping(call.body[0]):
+            return self._pass_ping(_some_of(service), call, now)
+        # The usual one first, as this is done for each call while none has room.
+        if service.methods is None or (name := name_of(call.body[0])) is None or name in service.methods:
+            return False
+        some = _some_of(service)
+        if any(one.methods is None or name in one.methods for one in some):
+            return False
+        return self._give_beyond_room(some, call, now)
 
-        A worker of mesh answers outside of its pool, so it is given the ping whatever it has, and keeps its
-        room for calls. One of another make can't do more than its one call, so the hub answers for it, if
-        its heartbeats go on. Of those that are looked at the one is chosen that was heard last: a frozen
-        one says nothing.
+    def _give_beyond_room(self, workers: Sequence[Worker], call: RoutedCall, now: float) -> bool:
+        """Give it to a worker of mesh, whatever that has: its room is for others. False where there is none.
+
+        The one is chosen that was heard last: a frozen one says nothing.
         """
-        pool = service.scheduler.pool
-        some = [one for one in islice(pool, LOOKED_AT) if pool.capacity(one)]
-        of_mesh = [one for one in some if one.about is not None and len(one.pings) < MAX_PINGS]
-        if of_mesh:
-            worker = max(of_mesh, key=_last_heard)
-            worker.pings.add(call.token)
-            self._enter(call)
-            self._give(worker, call, now)
+        of_mesh = [one for one in workers if one.about is not None and len(one.beyond_room) < MAX_BEYOND_ROOM]
+        if not of_mesh:
+            return False
+        worker = max(of_mesh, key=_last_heard)
+        worker.beyond_room.add(call.token)
+        self._enter(call)
+        self._give(worker, call, now)
+        return True
+
+    def _pass_ping(self, workers: Sequence[Worker], call: RoutedCall, now: float) -> bool:
+        """Have one of them answer a ping. One of another make can't do more than its one call, so the hub
+        answers for it, if its heartbeats go on."""
+        if self._give_beyond_room(workers, call, now):
             return True
-        for other in some:
+        for other in workers:
             if other.about is None and now - other.last_heard <= AWAKE * other.interval:
                 self._outgoing.pong(call, other.registered_as)
                 return True
@@ -336,8 +351,8 @@ class Calls:
             if is_error(body[0]):
                 stats.errors += 1
                 worker.errors += 1
-        if token in worker.pings:
-            worker.pings.remove(token)
+        if token in worker.beyond_room:
+            worker.beyond_room.remove(token)
         elif given := service.scheduler.freed(worker):
             self._give_all(given, now)
 
@@ -533,3 +548,9 @@ def _may_be_probed(call: RoutedCall) -> bool:
         return True
     of_mesh = call.worker is not None and call.worker.about is not None
     return call.channel is not None and call.style.version == 2 and of_mesh
+
+
+def _some_of(service: HubService) -> list[Worker]:
+    """Workers that take calls, at the most as many as may be looked at for one call."""
+    pool = service.scheduler.pool
+    return [one for one in islice(pool, LOOKED_AT) if pool.capacity(one)]

@@ -34,8 +34,10 @@ class Worker:
     """What it has to answer, by token."""
     abandoned: dict[bytes, RoutedCall] = field(default_factory=dict)
     """Those of `calls` that nobody wants any more, and that it can't be told of."""
-    pings: set[bytes] = field(default_factory=set)
-    """Tokens of the pings that it was given while it had no room; they take none of it."""
+    beyond_room: set[bytes] = field(default_factory=set)
+    """Tokens of the calls that it was given while it had no room; they take none of it."""
+    methods: frozenset[str] | None = None
+    """The names of all that it has, where it tells them."""
     ended: int = 0
     """Calls that it has answered."""
     errors: int = 0

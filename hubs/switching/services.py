@@ -28,6 +28,8 @@ class HubService:
     """It has a worker, or had one not too long ago."""
     empty_since: float = NEVER
     """When its last worker went; NEVER while it has some."""
+    methods: frozenset[str] | None = None
+    """Those of the worker that came last, where it tells them."""
     registered_name: str = ""
     """What its first worker called it, where the hub takes any name; "" before that."""
 

@@ -77,6 +77,7 @@ class Workers:
             self.dismiss(worker, "registered twice", tell=True)
             return
         name, about = self._services.named(message.service), message.about
+        methods = _methods(about)
         worker = Worker(address, name, message.style, about, now, now, registered_as=message.service)
         problem = self._problem(address[0], message.service, name)
         if problem:
@@ -90,9 +91,12 @@ class Workers:
         capacity = _capacity(about, 1)
         if about is not None:
             self._acknowledge(worker, capacity)
+        service = self._services.open(name)
+        # Those of one service mostly have the same, and keep them but once.
+        worker.methods = service.methods = service.methods if methods == service.methods else methods
         self._env.inform(f"a worker{worker.origin} of {worker.registered_as} has registered")
         self._calls.worker_added(worker, capacity)
-        self._compare_names(worker, self._services[name])
+        self._compare_names(worker, service)
 
     def _refuse(self, worker: Worker, problem: str) -> None:
         env = self._env
@@ -277,6 +281,12 @@ def _capacity(about: dict[str, Any] | None, otherwise: int) -> int:
     """Calls at once; a worker of another make takes 1, as the RFCs assume."""
     capacity = (about or {}).get("capacity")
     return min(capacity, MAX_CAPACITY) if type(capacity) is int and capacity >= 0 else otherwise
+
+
+def _methods(about: dict[str, Any] | None) -> frozenset[str] | None:
+    """The names of all its methods, where a worker tells them; `about` does not keep them, too."""
+    names: Any = (about or {}).pop("methods", None)
+    return frozenset(names) if type(names) is list and set(map(type, names)) == {str} else None
 
 
 def _heartbeat_of(about: dict[str, Any] | None) -> float | None:

@@ -22,7 +22,7 @@ from mesh.errors import ConfigError
 from mesh.green.life import Life
 from mesh.green.workers import Workers
 from mesh.names.endpoints import check_endpoint
-from mesh.transport.identity import myself
+from mesh.transport.identity import myself, serves
 from mesh.transport.ipc import MODE_RULE, Access, is_mode, path_of
 from mesh.transport.registering import check_registration
 from mesh.transport.server_endpoint import ServerEndpoint
@@ -144,7 +144,7 @@ class Server(Life):
         endpoints = check_registration(service, hub, heartbeat, mdp)
         if address is not None:
             check_endpoint(address)
-        about = {"capacity": self._workers.capacity, **myself()}
+        about = {"capacity": self._workers.capacity, **myself(), **serves(self._methods.functions)}
         if address is not None:
             about["address"] = address
         version = VERSIONS[mdp]

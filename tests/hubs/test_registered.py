@@ -179,7 +179,7 @@ def test_a_handler_that_computes_keeps_its_registration(hub: tuple[Broker, str, 
 
 
 @pytest.mark.parametrize("method", ["nap", "burn"])
-def test_a_ping_passes_by_the_calls_of_a_full_worker(method: str, serve: Serve) -> None:
+def test_a_ping_and_an_unknown_method_pass_by_the_calls_of_a_full_worker(method: str, serve: Serve) -> None:
     """Also while the handler blocks the loop, where the guard answers."""
     with running(queue()) as (broker, endpoints):
         serve(endpoints.out[0], pool_size=1)
@@ -189,6 +189,8 @@ def test_a_ping_passes_by_the_calls_of_a_full_worker(method: str, serve: Serve) 
             calls = [getattr(client, method).future(0.5) for _ in range(2)]
             eventually(lambda: service.scheduler.waiting.count == 1)
             assert client("_zerorpc_ping") == ["pong", "shop"]
+            with pytest.raises(mesh.MethodNotFound, match="shop has no method 'nepp'"):
+                client.nepp()
             assert not any(call.done() for call in calls)
             assert len({call.result() for call in calls}) == 1
 

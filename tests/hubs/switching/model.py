@@ -382,9 +382,9 @@ class Model(World):
         assert len(switch.dropped) < 15 and len(switch.refused) < 10
         for worker in switch.workers.values():
             service = switch.services[worker.service]
-            assert service.scheduler.pool.busy(worker) == len(worker.calls) - len(worker.pings)
+            assert service.scheduler.pool.busy(worker) == len(worker.calls) - len(worker.beyond_room)
             assert len(worker.calls) >= len(worker.abandoned)
-            self.seen["pings"] += len(worker.pings)
+            self.seen["pings"] += len(worker.beyond_room)
         for one in self.workers:
             one.still_bounded()
 
@@ -420,7 +420,7 @@ class Model(World):
             assert not service.scheduler.waiting.count and not service.scheduler.waiting.size
         for (side, envelope), worker in switch.workers.items():
             assert (side, envelope[0]) in self.hub.wires, "a worker that is gone is one still"
-            assert not worker.pings
+            assert not worker.beyond_room
             assert not worker.calls and not worker.abandoned, (
                 f"{len(worker.calls)} places of a worker are taken"
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubs.switching.calls import LOOKED_AT, MAX_PINGS
+from hubs.switching.calls import LOOKED_AT, MAX_BEYOND_ROOM
 from hubs.switching.model import Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
@@ -41,7 +41,7 @@ def test_a_worker_of_mesh_is_given_it_whatever_it_has() -> None:
     assert (worker, body) == (b"w0", event)
     bench.answer(b"w0", token, reply(b"ping", ["pong", "x"]))
     assert bench.sent() == [(b"p", [b"", reply(b"ping", ["pong", "x"])])]
-    assert not the_worker(bench).pings
+    assert not the_worker(bench).beyond_room
 
 
 def test_it_takes_no_room_from_the_calls() -> None:
@@ -56,7 +56,7 @@ def test_it_takes_no_room_from_the_calls() -> None:
     assert len(bench.requests()) == 1 and not bench.switch.services["echo"].scheduler.waiting.count
     for number, token in enumerate(pings):
         bench.answer(b"w0", token, reply(b"p%d" % number))
-    assert pool.busy(the_worker(bench)) == 1 and not the_worker(bench).pings
+    assert pool.busy(the_worker(bench)) == 1 and not the_worker(bench).beyond_room
 
 
 def test_one_that_has_room_gets_it_as_any_call() -> None:
@@ -78,9 +78,9 @@ def test_the_one_is_asked_that_was_heard_last() -> None:
 
 def test_a_worker_that_does_not_answer_is_given_no_more_than_so_many() -> None:
     bench = full()
-    for number in range(MAX_PINGS + 5):
+    for number in range(MAX_BEYOND_ROOM + 5):
         ping(bench, number=b"p%d" % number)
-    assert len(bench.requests()) == MAX_PINGS
+    assert len(bench.requests()) == MAX_BEYOND_ROOM
     assert bench.switch.services["echo"].scheduler.waiting.count == 1 + 5
 
 
