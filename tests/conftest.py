@@ -6,6 +6,7 @@ And one that fails while the machine stood still is run again: helpers/stalls.py
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -32,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     _terminal = os.dup(2)
     config.pluginmanager.register(Stalls())
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over all tests: it would walk through them whenever one calls it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

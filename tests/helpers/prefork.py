@@ -4,16 +4,18 @@ Much of what the suite costs is the start of some thousand programs. A fork leav
 becomes what `python -m MODULE` or `python FILE` would be, in a session of its own and as __main__ of its
 interpreter, so that its end is the interpreter's own, too.
 
-mesh and hubs are not imported beforehand: what they import, and whether gevent has patched it by then, is
-part of what is tested. What is in PRELOADED does not care.
+What mesh and hubs import, and whether gevent has patched it by then, is part of what is tested: so they are
+not imported beforehand, but for their parts that import next to nothing, as tests/test_layers.py holds. What
+is in PRELOADED does not care.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
+import importlib.metadata
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -23,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +41,8 @@ GEVENT = """
     gevent.subprocess gevent.thread gevent.threading gevent.threadpool gevent.time
 """
 PRELOADED = f"{STANDARD} {GEVENT} click click.shell_completion msgpack yaml zmq zmq.utils.monitor"
+PURE = "mesh.core hubs.switching"
+"""Packages of which every module knows no socket, thread or clock."""
 LARGEST = 1 << 18  # bytes of an order
 
 
@@ -145,8 +150,7 @@ def serve() -> Callable[[], None]:
     When nobody can give orders any more, all programs are killed.
     """
     orders = socket.socket(fileno=int(sys.argv[1]))
-    for name in PRELOADED.split():
-        importlib.import_module(name)
+    _preload()
     gc.collect()
     gc.freeze()  # the collector of a fork, and its end, need not look at all that
     wake, woken = os.pipe()
@@ -180,6 +184,16 @@ def serve() -> Callable[[], None]:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     os._exit(0)
+
+
+def _preload() -> None:
+    for name in PRELOADED.split():
+        importlib.import_module(name)
+    for name in PURE.split():
+        for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+            importlib.import_module(f"{name}.{module.name}")
+    # gevent asks 25 times, whenever it patches, and each time all that is installed is read anew.
+    importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
 
 
 def _tell(orders: socket.socket, pid: int, code: int | None) -> None:
