@@ -66,7 +66,7 @@ def sidecar() -> SidecarSession:
     session.health.connected(100.0)
     (ping,) = session.take_pings()
     pong = {"message_id": b"pong", "v": 3, "response_to": wire.unpack(ping)[0]["message_id"]}
-    session.answer(session.lanes[0], wire.pack(pong, wire.OK, [["pong", "x"]]), 100.0)
+    session.answer(session.connections[0], wire.pack(pong, wire.OK, [["pong", "x"]]), 100.0)
     return session
 
 

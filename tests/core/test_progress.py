@@ -218,8 +218,7 @@ def test_a_worker_waits_for_a_hub_while_the_connection_moves(way: str) -> None:
     now = 0.0
     link = Counted(**{way: (0.0, 60.0)})
     registration = Registration("users", {"capacity": 1}, 1.0)
-    registration.progress = Progress(link.by(lambda: now))
-    registration.connected(0.0)
+    registration.connected(0.0, progress=Progress(link.by(lambda: now)))
     registration.receive(mdp.heartbeat(about={"capacity": 1, "heartbeat": 1000}), 0.0)
     ended = 0.0
     while registration.state is State.REGISTERED:
