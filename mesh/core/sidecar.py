@@ -34,6 +34,8 @@ CALLS_PER_CONNECTION: Final = 4
 """Of an old server's events libzmq keeps 500 to 1,000 for a connection; the server drops what is over,
 in silence. The client of each stream may have granted it a hundred."""
 MAX_CONNECTIONS: Final = 128
+TO_CONNECT: Final = 2.0
+"""Seconds that a new connection may take where heartbeats are shorter: a busy machine makes many at once."""
 MAX_UNANSWERED: Final = 256 * 1024 * 1024
 """Bytes of calls of which the server has not said a word: it may not have read them. A lone one may
 be larger."""
@@ -208,7 +210,7 @@ class SidecarSession:
             # The server takes no further connections, or we make none.
             free = [connection for connection in usable if self._free(connection, key)]
             return min(free, key=lambda connection: len(connection.calls), default=None)
-        self.connections.append(ServerConnection(self._now + self.health.heartbeat))
+        self.connections.append(ServerConnection(self._now + max(self.health.heartbeat, TO_CONNECT)))
         return self.connections[-1]
 
     def _free(self, connection: ServerConnection, key: bytes) -> bool:
