@@ -21,7 +21,7 @@ demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker
 	$(BIN)/python configs/demo/run.py
 
 test: $(COMPILED) ## the tests, without those that take minutes
-	$(BIN)/python -m pytest -m "not soak" -n 6 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak" -n 8 --dist worksteal
 
 check: $(STAMP) ## style, types and the layers
 	$(BIN)/ruff check .
@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,check,bench]"
 	touch $@
 
-# One process compiles what has changed, before six would all do it at the same time.
+# One process compiles what has changed, before eight would all do it at the same time.
 $(COMPILED): $(STAMP) $(shell find mesh hubs tests benchmarks -name '*.py')
 	-$(BIN)/python -m pytest --collect-only -qq >/dev/null
 	touch $@
