@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Hashable, Mapping
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Final
 
 from mesh.core.exposure import LeftOut
@@ -58,19 +58,18 @@ def tell_left_out(log: logging.Logger, subject: str, left_out: Mapping[str, Left
         log.info("%s: %s%s", subject, "; ".join(told[:MAX_LEFT_OUT]), more)
 
 
-def raised_in(exc: BaseException, file: str) -> str:
-    """The name of the function that has raised it, where that is one of `file`; else ""."""
+def raising_code(exc: BaseException) -> CodeType | None:
+    """That of the innermost frame of its traceback; None where it has none."""
     last: TracebackType | None = _TRACEBACK.__get__(exc)
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    code = None if last is None else last.tb_frame.f_code
-    return code.co_name if code is not None and code.co_filename == file else ""
+    return None if last is None else last.tb_frame.f_code
 
 
-def trace_of(exc: BaseException, file: str) -> str:
-    """The traceback of what a handler raised, without the frames of `file`, which has called it."""
+def trace_of(exc: BaseException, *files: str) -> str:
+    """The traceback of what a handler raised, without the first frames, of `files`, which have called it."""
     inner: TracebackType | None = _TRACEBACK.__get__(exc)
-    while inner is not None and inner.tb_frame.f_code.co_filename == file:
+    while inner is not None and inner.tb_frame.f_code.co_filename in files:
         inner = inner.tb_next
     try:
         return "".join(traceback.format_exception(type(exc), exc, inner))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from types import MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 from mesh.core import settings
@@ -70,6 +70,17 @@ def expected_of(function: Function) -> tuple[type[BaseException], ...]:
     return marked if type(marked) is tuple else ()
 
 
+def is_async(function: Function) -> bool:
+    """Whether a call of it gives something to await, or an asynchronous generator, as far as it tells."""
+    for _ in range(MAX_WRAPPED):
+        if type(function) is not partial:
+            break
+        function = function.func
+    own = (FunctionType, MethodType, BuiltinFunctionType)
+    called = function if isinstance(function, own) else read(type(function), "__call__")
+    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+
 class MethodTable:
     """The exposed methods by name, and the built-in ones that every zerorpc server has.
 
@@ -87,6 +98,10 @@ class MethodTable:
             why = "; ".join([*hidden, *(f"{name!r} {one.why}" for name, one in self.left_out.items())])
             raise ValueError(f"{self.name} has no public method to expose{why and ': '}{why:.500}")
         self.functions: dict[str, Function] = {**self.exposed, **self._built_in()}
+
+    def first_async(self) -> str | None:
+        """The name of a method that is a coroutine function or an async generator; None where none is."""
+        return next((name for name, function in self.exposed.items() if is_async(function)), None)
 
     def _built_in(self) -> dict[str, Function]:
         return {

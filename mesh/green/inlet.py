@@ -28,8 +28,8 @@ from mesh.core.unfinished import Running, in_words
 from mesh.errors import ConfigError, WireError
 from mesh.green.event_socket import EventSocket, Role
 from mesh.green.forked_handler import handler_ended
-from mesh.green.life import Life
 from mesh.green.loop import GeventLoop, loop_here
+from mesh.green.runnable import Runnable
 from mesh.names.resolver import Target
 from mesh.transport import dialer, process, sockets
 from mesh.transport.monitoring import MonitorWatcher
@@ -45,7 +45,7 @@ PULSE: Final = 1.0
 log = logging.getLogger("mesh.events")
 
 
-class Inlet(Life):
+class Inlet(Runnable):
     """What subscribers and pullers share: a socket, read in one loop, and the handlers."""
 
     __mesh_unexposed__ = "a receiver of events"
@@ -91,7 +91,7 @@ class Inlet(Life):
         self._handling: dict[greenlet.greenlet, tuple[str, float]] = {}
         self._slice_end = 0.0
         self._arrived: Any = None
-        Life.__init__(self, self._ends.name)
+        Runnable.__init__(self, self._ends.name)
 
     def _set_options(self, socket: Socket) -> None:
         socket.set(zmq.RCVHWM, self._queue_size)
@@ -102,7 +102,7 @@ class Inlet(Life):
         if loop_here(self._hub):
             self._stop_watchers()
         self._watchers = []
-        Life.forked(self)
+        Runnable.forked(self)
 
     # Endpoints
 

@@ -12,12 +12,12 @@ from gevent.event import Event
 from mesh.core import wire
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.unfinished import Running
-from mesh.green.life import Life
 from mesh.green.loop import GeventLoop
+from mesh.green.runnable import Runnable
 from mesh.transport.sidecar import DEFAULT_CAPACITY, SidecarEndpoint
 
 
-class Sidecar(Life):
+class Sidecar(Runnable):
     """A worker of a service at hubs, whose calls another program carries out.
 
     name: what callers call the service. endpoint: that program's, any server of zerorpc. hubs: the
@@ -52,7 +52,7 @@ class Sidecar(Life):
             max_message=max_message,
             max_elements=max_elements,
         )
-        Life.__init__(self, f"the sidecar of {name}")
+        Runnable.__init__(self, f"the sidecar of {name}")
 
     @property
     def problem(self) -> str:
@@ -62,7 +62,7 @@ class Sidecar(Life):
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._endpoint.forked()
-        Life.forked(self)
+        Runnable.forked(self)
 
     def _begin(self) -> None:
         self._endpoint.start(GeventLoop(self._hub))

@@ -63,7 +63,7 @@ def server() -> ServerSession:
 
 def sidecar() -> SidecarSession:
     session = SidecarSession(b"0" * 24, "tcp://server:1", Health(b"f" * 24, HEARTBEAT), 100)
-    session.health.connected(100.0)
+    session.connection_up(session.connections[0], None, 100.0)
     (ping,) = session.take_pings()
     pong = {"message_id": b"pong", "v": 3, "response_to": wire.unpack(ping)[0]["message_id"]}
     session.answer(session.connections[0], wire.pack(pong, wire.OK, [["pong", "x"]]), 100.0)
@@ -110,7 +110,7 @@ def test_what_is_no_call_has_an_end(session: Callable[[], Any], body: bytes, kno
     if not ends and isinstance(desk.session, SidecarSession):
         # It is a call to the server, whose connection breaks.
         assert len(desk.registration.tokens) == 2
-        desk.session.broke("the connection broke")
+        desk.session.connection_down(desk.session.connections[0], "the connection broke")
         ends = desk.ends()
     assert sorted(ends) == [b"t1", b"t2"]
     assert not desk.session.channels and not desk.registration.tokens

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from mesh.green.thread_pool import Outcome, ThreadPool
+from mesh.green.thread_pool import GreenletPool, Outcome
 from tests.helpers.processes import eventually
 
 
@@ -18,19 +18,19 @@ def gives(function: Callable[[], Any]) -> Callable[[], Outcome]:
     return lambda: (function(), None)
 
 
-def applied(pool: ThreadPool, work: Callable[[], Outcome]) -> Any:
+def applied(pool: GreenletPool, work: Callable[[], Outcome]) -> Any:
     """By a greenlet, as its server's loop does not end meanwhile."""
     return gevent.spawn(pool.apply, work).get(timeout=20)
 
 
 @pytest.fixture
 def pool() -> Any:
-    pool = ThreadPool(2, gevent.get_hub())
+    pool = GreenletPool(2, gevent.get_hub())
     yield pool
     pool.close()
 
 
-def test_no_more_threads_than_it_may_have_and_each_again_and_again(pool: ThreadPool) -> None:
+def test_no_more_threads_than_it_may_have_and_each_again_and_again(pool: GreenletPool) -> None:
     def named() -> str:
         time.sleep(0.01)
         return threading.current_thread().name
@@ -41,13 +41,13 @@ def test_no_more_threads_than_it_may_have_and_each_again_and_again(pool: ThreadP
     assert {name.get(timeout=20)[0] for name in names} == {"mesh handlers 1", "mesh handlers 2"}
 
 
-def test_an_error_is_an_outcome(pool: ThreadPool) -> None:
+def test_an_error_is_an_outcome(pool: GreenletPool) -> None:
     error = KeyboardInterrupt()
     assert applied(pool, lambda: (None, error)) == (None, error)
 
 
 def test_to_close_it_waits_for_no_thread_and_lets_go_of_who_waits() -> None:
-    pool, go_on = ThreadPool(1, gevent.get_hub()), threading.Event()
+    pool, go_on = GreenletPool(1, gevent.get_hub()), threading.Event()
     begun = threading.Event()
     stuck = gevent.spawn(pool.apply, gives(lambda: (begun.set(), go_on.wait(60))))
     queued = gevent.spawn(pool.apply, gives(lambda: "never"))
@@ -62,11 +62,11 @@ def test_to_close_it_waits_for_no_thread_and_lets_go_of_who_waits() -> None:
     eventually(lambda: not any(one.name == "mesh handlers 1" for one in threading.enumerate()))
 
 
-def test_who_leaves_does_not_disturb_the_next(pool: ThreadPool) -> None:
+def test_who_leaves_does_not_disturb_the_next(pool: GreenletPool) -> None:
     go_on = threading.Event()
     left = gevent.spawn(pool.apply, gives(lambda: go_on.wait(60)))
-    eventually(lambda: pool._busy == 1)
+    eventually(lambda: pool._threads._busy == 1)
     left.kill()
     go_on.set()
-    eventually(lambda: pool._busy == 0)
+    eventually(lambda: pool._threads._busy == 0)
     assert applied(pool, gives(lambda: 3)) == (3, None)

@@ -1,6 +1,6 @@
-"""Running until it is stopped, in this thread or in the background.
+"""Running until it is stopped, in a greenlet of this thread or in the background.
 
-Owns the life of servers, receivers and sidecars: who may start them, how they end from anywhere. What
+Owns the life of servers, receivers and sidecars: in which loop they live, how they end from anywhere. What
 they do meanwhile is their own matter.
 """
 
@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from types import FrameType
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import gevent
 import greenlet
@@ -20,20 +19,17 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from mesh.core import settings
-from mesh.core.unfinished import Running, in_words
-from mesh.errors import MeshError
+from mesh.core.unfinished import Running
 from mesh.green.loop import in_gevent
 from mesh.green.threads import Box, in_own_loop
 from mesh.transport import descriptors, process
+from mesh.transport.lifecycle import DRAIN, STOP, Lifecycle, runs_inside, unfinished
 from mesh.transport.signals import signals as process_signals
 
-STOP: float = 30.0
-"""Seconds that what runs has to finish where nobody says otherwise."""
-DRAIN: float = 25.0
-"""The same at a signal: what looks after containers kills them 30 seconds after a SIGTERM."""
+OURS: Final = ("mesh.green.", "mesh.transport.")
 
 
-class Life:
+class Runnable:
     """What lives in an event loop. subject: what errors call it. cut_off: how many calls or handlers still
     ran at its end, and were cut off.
 
@@ -45,9 +41,7 @@ class Life:
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._hub: Any = None
-        self._claimed = False
-        self._stopping = False
-        self._ends_at_once = False
+        self._life = Lifecycle(subject)
         self.cut_off = 0
         self._stopped: Any = None
         self._ended = Box()
@@ -56,8 +50,7 @@ class Life:
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._hub = None
-        self._claimed = False
-        self._stopping = True
+        self._life.forked()
 
     def _begin(self) -> None:
         raise NotImplementedError
@@ -85,7 +78,7 @@ class Life:
         settings.flag("signals", signals)
         settings.seconds("drain", drain, none=True)
         self._require_loop()
-        self._claim()
+        self._life.claim()
         ended, live = self._ended, cast(list[Callable[[], object]], [self._live])
         if get_hub_if_exists() is not None or process.in_main_thread():
             try:
@@ -110,7 +103,7 @@ class Life:
         library, or this is a greenlet), else in a native thread of its own.
         """
         self._require_loop()
-        self._claim()
+        self._life.claim()
         started = Box()
         if in_gevent():
             gevent.spawn(self._live, started).rawlink(lambda _: self._ended.release())
@@ -127,13 +120,6 @@ class Life:
         if get_hub_if_exists() is None or not in_gevent():
             descriptors.require(descriptors.LOOP)
 
-    def _claim(self) -> None:
-        if self._claimed or self._stopping:
-            raise MeshError(
-                f"{self._subject} was started already, stopped, or made before a fork; make a new one"
-            )
-        self._claimed = True
-
     def _live(self, started: Box | None = None) -> None:
         try:
             if started is None:
@@ -143,15 +129,14 @@ class Life:
             if started is None or started.error is None:
                 self._stopped.wait()
         finally:
-            self._stopping = True
+            self._life.stopping = True
             self._end()
 
     def _start_up(self) -> None:
         self._stopped = Event()
         self._hub = get_hub()
         self._begin()
-        if self._stopping or self._ends_at_once:
-            self._stopping = True
+        if self._life.is_over():
             gevent.spawn(self._finish, 0.0)
 
     def stop(self, timeout: float | None = STOP) -> None:
@@ -161,13 +146,13 @@ class Life:
         where the rest could not.
         """
         settings.seconds("timeout", timeout, none=True)
-        if not self._claimed:
-            self._stopping = True
+        if not self._life.claimed:
+            self._life.stopping = True
             self._abandon()
             return
         self.begin_to_stop(timeout)
         here = get_hub_if_exists()
-        if greenlet.getcurrent() is here or _inside_mesh(sys._getframe()):
+        if greenlet.getcurrent() is here or runs_inside(sys._getframe(), OURS, __name__):
             return
         if here is None:
             self._ended.wait()
@@ -176,25 +161,18 @@ class Life:
 
     def begin_to_stop(self, timeout: float | None = STOP) -> None:
         """As `stop` of what runs, or will in a moment, but waits for nothing: for signal handlers."""
-        if not self._claimed:
-            self._ends_at_once = True
-            return
-        # No lock: a signal handler may have interrupted whoever holds it. What begins meanwhile
-        # looks at `_stopping` after it has set `_hub`.
-        first, self._stopping = not self._stopping, True
+        first = self._life.begin_to_stop()
         hub = self._hub
         if first and hub is not None:
             hub.loop.run_callback_threadsafe(gevent.spawn, self._finish, timeout)
 
+    @property
+    def _stopping(self) -> bool:
+        return self._life.stopping
+
     def unfinished(self) -> str:
         """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
-        if self._ended.wait(0.0):
-            return ""
-        try:
-            running = self._running()
-        except RuntimeError:  # another thread was at it
-            running = []
-        return f"{len(running)} calls: {in_words(running)}" if running else "its own end"
+        return unfinished(self._ended.wait(0.0), self._running)
 
     def _finish(self, timeout: float | None) -> None:
         try:
@@ -208,13 +186,3 @@ class Life:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _inside_mesh(frame: FrameType | None) -> bool:
-    """Whether this runs in a handler, or in a signal handler that has interrupted mesh itself."""
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("mesh.green.") and module != __name__:
-            return True
-        frame = frame.f_back
-    return False
