@@ -25,8 +25,10 @@ from mesh.core import wire
 from mesh.core.majordomo import STANDARD, Command, FromWorker
 
 BEAT = 2.0
-PATIENCE = 30.0
-"""Seconds after the last call for answers to come, and for the first of all clients."""
+LOOK = 0.05
+PATIENCE = 600
+"""Looks without an answer, of that many seconds each, until the open calls count as lost. A machine may
+stand still for many seconds, and nobody answers meanwhile."""
 AT_ONCE = 20
 """First calls that are open at a time."""
 
@@ -129,7 +131,9 @@ class Callers:
         self.open[call] = now = time.monotonic()
         return now
 
-    def take(self, seconds: float) -> None:
+    def take(self, seconds: float) -> int:
+        """How many answers there were."""
+        before = len(self.took)
         for message in self._crowd.arrivals(seconds):
             header, event, args = wire.unpack(message[-1])
             if event != wire.BEAT:
@@ -137,15 +141,23 @@ class Callers:
                 self.took.append(time.monotonic() - self.open.pop(call))
                 if event != wire.OK or args != [int(call)]:
                     self.errors[f"{event} {args}"] += 1
+        return len(self.took) - before
+
+    def finish(self) -> None:
+        """Take the answers to the open calls."""
+        patience = PATIENCE
+        while self.open and patience:
+            patience = PATIENCE if self.take(LOOK) else patience - 1
+        self.errors["no answer"] += len(self.open)
+        self.open.clear()
 
     def warm_up(self, number: int) -> None:
-        give_up = time.monotonic() + PATIENCE
-        while self.made < number or self.open:
-            assert time.monotonic() < give_up, f"no answer: {len(self.open)} first calls"
-            while self.made < number and len(self.open) < AT_ONCE:
+        """A call of each, some at a time."""
+        while self.made < number:
+            for _ in range(AT_ONCE):
                 self.call()
-            self.take(1.0)
-        assert not self.errors, self.errors
+            self.finish()
+        assert not self.errors.total(), self.errors
 
 
 def be_clients(number: int, services: int, endpoint: str, rate: float, seconds: float) -> None:
@@ -159,16 +171,16 @@ def be_clients(number: int, services: int, endpoint: str, rate: float, seconds: 
 
 def one_round(callers: Callers, rate: float, seconds: float) -> None:
     callers.took.clear()
-    before, late, start = callers.made, [], time.monotonic()
-    end = start + seconds
-    while (now := time.monotonic()) < end or (callers.open and now < end + PATIENCE):
-        due = start + (callers.made - before) / rate
-        if due <= now < end:
+    late: list[float] = []
+    start = time.monotonic()
+    while len(late) < rate * seconds:
+        due = start + len(late) / rate
+        wait = due - time.monotonic()
+        if wait <= 0:
             late.append(callers.call() - due)
         else:
-            callers.take(due - now if now < end else 0.05)
-    callers.errors["no answer"] += len(callers.open)
-    callers.open.clear()
+            callers.take(wait)
+    callers.finish()
     tell(callers, sorted(callers.took), sorted(late))
 
 

@@ -117,7 +117,7 @@ def paced_round(number: int, hub: Hub, workers: Process, clients: Process) -> fl
     )
     shares = {name: (usage.cpu_seconds(pid) - before[name]) / PACED_SECONDS for name, pid in programs.items()}
     print(told[1], *(f"{name} {share:.0%} of a processor" for name, share in shares.items()), sep="; ")
-    assert int(told[2]) > 0.99 * RATE * PACED_SECONDS
+    assert int(told[2]) == RATE * PACED_SECONDS
     assert int(told[3]) == 0
     return float(told[4])
 
