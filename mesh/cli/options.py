@@ -18,13 +18,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def seconds(text: str) -> float:
     """A finite number of seconds above zero, as a click type."""
+    number = _number(text)
+    if not number > 0:
+        raise click.BadParameter(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def seconds_or_none(text: str) -> float:
+    """As seconds, or 0, which says that there is no time."""
+    number = _number(text)
+    if not number >= 0:
+        raise click.BadParameter(f"{text!r} is not a number of seconds, 0 or more")
+    return number
+
+
+def _number(text: str) -> float:
+    """NaN for what is no finite number."""
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise click.BadParameter(f"{text!r} is not a number of seconds above 0")
-    return number
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def file_mode(text: str) -> int:
@@ -80,9 +94,12 @@ def seconds_option(name: str, help_text: str) -> Callable[[F], F]:
 
 def drain_option(command: F) -> F:
     """Add `--drain S`."""
-    return seconds_option("--drain", "Seconds that running calls have to finish at the end; else 25.")(
-        command
-    )
+    return click.option(
+        "--drain",
+        type=seconds_or_none,
+        metavar="S",
+        help="Seconds that running calls have to finish at the end, 0 for none; else 25.",
+    )(command)
 
 
 def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

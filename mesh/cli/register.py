@@ -99,7 +99,7 @@ def mesh_register(
             threads=threads or 0,
             max_message=max_message,
             max_elements=max_elements,
-            drain=drain or DRAIN,
+            drain=DRAIN if drain is None else drain,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
     _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
@@ -131,7 +131,7 @@ def _stand_beside(
 
     begin_log()
     sidecar = Sidecar(name, endpoint, hubs, **options)
-    stop = Stop(sidecar, drain or DRAIN)
+    stop = Stop(sidecar, DRAIN if drain is None else drain)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
     sidecar.run(signals=False)
     if sidecar.problem:

@@ -116,6 +116,6 @@ def serve(
         threads=threads or 0,
         max_message=max_message,
         max_elements=max_elements,
-        drain=drain or DRAIN,
+        drain=DRAIN if drain is None else drain,
     )
     ctx.exit(carry_out(plan, processes, ctx.obj))

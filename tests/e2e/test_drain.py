@@ -101,6 +101,20 @@ def test_it_ends_whatever_its_handlers_do(odd: Path) -> None:
             assert code != 1 or "from 127.0.0.1" in server.stderr, server.describe()
 
 
+@pytest.mark.parametrize("how", ["--processes=1", "--processes=2"])
+def test_with_no_time_to_drain_it_gives_up_at_once_what_runs(folder: Path, how: str) -> None:
+    options = ["--bind", ANY_PORT, "--drain", "0", how]
+    with (
+        serving("users:Users", *options, cwd=folder) as (server, endpoint),
+        start("call", endpoint, "nap", "60", cwd=folder) as call,
+    ):
+        server.wait_for("napping")
+        server.signal(TERM)
+        assert server.wait(timeout=20) == 1
+        assert "given up: 'nap' for" in server.stderr
+        assert call.wait() == 3
+
+
 def test_it_says_whom_it_waits_for(folder: Path) -> None:
     with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (server, endpoint), ExitStack() as stack:
         calls = [stack.enter_context(start("call", endpoint, "nap", "1.5", cwd=folder)) for _ in range(2)]
