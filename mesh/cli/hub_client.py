@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mesh.core.call import Options
 from mesh.core.majordomo import STATUS
@@ -30,7 +29,7 @@ class Answer:
 
 
 class HubClient:
-    """One hub, by the endpoint of its in side. A context manager, which closes the connection."""
+    """One hub, by the endpoint of its in side."""
 
     def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
         self._endpoint = endpoint
@@ -61,14 +60,6 @@ class HubClient:
 
     def close(self) -> None:
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def is_silent(error: MeshError) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mesh.core.call import Options
 from mesh.core.client_session import DEFAULT_HEARTBEAT
@@ -45,10 +44,7 @@ class Pong:
 
 
 class Pinger:
-    """service: the name by which a hub is to know it; None for a server's own endpoint.
-
-    A context manager, which closes the connection.
-    """
+    """service: the name by which a hub is to know it; None for a server's own endpoint."""
 
     def __init__(self, endpoint: str, service: str | None = None) -> None:
         self._endpoint = endpoint
@@ -74,14 +70,6 @@ class Pinger:
 
     def close(self) -> None:
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _answer(client: Client) -> Any:

@@ -139,7 +139,7 @@ def test_whoever_pushes_is_told(refused: Path) -> None:
 
 
 def test_a_hub_s_status_tells_it(refused: Path) -> None:
-    with HubClient(f"ipc://{refused}", 0.6) as hub:
+    with closing(HubClient(f"ipc://{refused}", 0.6)) as hub:
         answer = hub.ask()
     assert str(answer.error).startswith(f"ipc://{refused}: permission denied")
 

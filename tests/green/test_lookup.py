@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_the_log_of_a_sidecar_names_the_host_of_its_server(
 
 
 def test_a_hub_s_status_names_the_host(names: Names) -> None:
-    with HubClient(f"tcp://{HOST}:1", 0.5) as hub:
+    with closing(HubClient(f"tcp://{HOST}:1", 0.5)) as hub:
         answer = hub.ask()
     assert (
         str(answer.error)
