@@ -105,8 +105,8 @@ class Broker:
         base = secrets.token_hex(12).encode()
         self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began)
         self._context: Context = new_context()
-        self._in = RouterSocket(self._context, spec, 0, "in")
-        self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out")
+        self._in = RouterSocket(self._context, spec, 0, "in", self._wake)
+        self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out", self._wake)
         self.routers = [self._in] if spec.one_socket else [self._in, self._out]
         self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()

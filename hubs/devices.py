@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -93,10 +94,12 @@ class Device:
         self._front = open_socket(self._context, self._kind.front, spec)
         self._back = open_socket(self._context, self._kind.back, spec)
         self._front.set(zmq.SNDHWM, WAITING)
+        # Nothing is given to an endpoint before its handshake: where it refuses, what waits there is lost.
+        self._back.set(zmq.IMMEDIATE, 1)
         if not self._kind.may_block:
             self._back.set(zmq.SNDHWM, WAITING)
-        self._in = Attached(self._front, "in", spec.name)
-        self._out = Attached(self._back, "out", spec.name)
+        self._in = Attached(self._front, "in", spec.name, self._wake)
+        self._out = Attached(self._back, "out", spec.name, self._wake)
         monitors = self._monitors = Monitors(self._context, threading.Lock)
         self._connections = [
             (one, monitors.monitor(one.socket, dialer.KINDS)) for one in (self._in, self._out)
@@ -210,6 +213,10 @@ class Device:
         """Close the rest; a thread that is still at work is told by libzmq that this is the end."""
         self._control.close()
         self._context.term()
+
+    def _wake(self) -> None:
+        with suppress(zmq.ZMQError):  # it has just been closed
+            self._order(lambda: self._redial([], time.monotonic()))
 
     def _order(self, order: Order) -> None:
         self._orders.put(order)

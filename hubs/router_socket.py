@@ -49,15 +49,18 @@ GONE: Final = Sent.GONE
 
 class RouterSocket:
     """side: the number that its messages are delivered with. unread: messages that were thrown away as their
-    peers had not read them in time, or at all, by envelope; whoever looks takes them.
+    peers had not read them in time, or at all, by envelope; whoever looks takes them. wake: has the thread
+    of the broker take a turn, from any other.
     """
 
-    def __init__(self, context: Context, spec: HubSpec, side: int, name: str) -> None:
+    def __init__(
+        self, context: Context, spec: HubSpec, side: int, name: str, wake: Callable[[], object]
+    ) -> None:
         self.side = side
         self.socket = open_socket(context, zmq.ROUTER, spec)
         self.socket.set(zmq.TCP_MAXRT, round(LOST_AFTER * spec.heartbeat * 1000))
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
-        self.attached = Attached(self.socket, name, spec.name)
+        self.attached = Attached(self.socket, name, spec.name, wake)
         self.peers = Peers()
         self.monitor = Monitor(context, self.socket, self._happened)
         self._most_bytes = spec.max_message + MARGIN

@@ -68,7 +68,7 @@ def open_socket(context: Context, kind: int, spec: HubSpec) -> Listener:
     socket = context.socket(kind)
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.BACKLOG, BACKLOG)
-    handshake.bound(socket)
+    handshake.require(socket)
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     set_options(socket, spec)
@@ -96,9 +96,12 @@ def keep_alive(socket: Socket, heartbeat: float) -> None:
 
 
 class Attached:
-    """One side's socket and its endpoints. side: "in" or "out", hub: its name, both for the errors."""
+    """One side's socket and its endpoints. side: "in" or "out", hub: its name, both for the errors.
 
-    def __init__(self, socket: Listener, side: str, hub: str) -> None:
+    wake: has the socket's thread call `redial`, from any thread.
+    """
+
+    def __init__(self, socket: Listener, side: str, hub: str, wake: Callable[[], object]) -> None:
         self.socket = socket
         self._side = side
         self._hub = hub
@@ -107,7 +110,9 @@ class Attached:
         self._at: Mapping[str, str] = {}
         self._access: Access | None = None
         self._ended = threading.Event()
-        self._redialling = Redialling(self._in_thread, self._refused)
+        kind = int(socket.get(zmq.TYPE))
+        self._redialling = Redialling(kind, self._in_thread, self._refused, self._found_out)
+        self._wake = wake
 
     def end(self) -> None:
         """The socket has been closed."""
@@ -164,14 +169,19 @@ class Attached:
         return self._redialling.wake_at
 
     def redial(self, now: float) -> None:
-        """Try the connections again that were refused, where it is time to."""
-        for endpoint in self._redialling.unclear(self._connected, now):
+        """Take in what was found out of who refused, and try those again where it is time to."""
+        for endpoint in self._redialling.settle(self._connected, now):
             self.socket.disconnect(endpoint)
         for endpoint in self._redialling.due(self._connected, now):
             self.socket.connect(endpoint)
 
     def _refused(self, endpoint: str, why: str) -> None:
         log.warning("%s: %r: %s; the hub goes on trying", self._where(endpoint), endpoint, why)
+
+    def _found_out(self) -> None:
+        """In a thread of its own."""
+        if not self._ended.is_set():
+            self._wake()
 
     @staticmethod
     def _in_thread(function: Callable[[], None]) -> None:

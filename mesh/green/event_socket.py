@@ -53,12 +53,16 @@ ROLES: Final = (PUBLISHER, SUBSCRIBER, PUSHER, PULLER)
 class EventSocket:
     """A socket of a role; `attach` it to its target.
 
-    options: sets what else the socket needs. max_message: bytes of a message that may come in.
-    awaited: somebody waits for the far end, and will be told of what is wrong.
+    options: sets what else the socket needs. max_message: bytes of a message that may come in. wake: called
+    in any thread when there is something to `settle`. awaited: somebody waits for the far end, and will be
+    told of what is wrong.
     """
 
-    def __init__(self, role: Role, options: Callable[[Socket], None], max_message: int) -> None:
+    def __init__(
+        self, role: Role, options: Callable[[Socket], None], max_message: int, wake: Callable[[], object]
+    ) -> None:
         self.role = role
+        self._wake = wake
         self.lock = native.allocate_lock()
         self.bound: list[str] = []
         self.connected: list[str] = []
@@ -99,7 +103,7 @@ class EventSocket:
         def in_thread(function: Callable[[], None]) -> None:
             process.start_thread(function, (), "mesh lookup")
 
-        self._redialling = Redialling(in_thread, self._refused, getaddrinfo)
+        self._redialling = Redialling(self.role.kind, in_thread, self._refused, self._wake, getaddrinfo)
 
     def _refused(self, endpoint: str, why: str) -> None:
         if not self.awaited:
@@ -107,7 +111,7 @@ class EventSocket:
 
     def problem(self, endpoint: str) -> str:
         """Why there is no connection to it, as far as is known; "" where nothing is."""
-        return self._redialling.refused.get(endpoint) or self.obstacles.problem(endpoint)
+        return self._redialling.problem(endpoint) or self.obstacles.problem(endpoint)
 
     def _in_the_way(self, problem: str) -> None:
         if not self.awaited:
@@ -138,7 +142,7 @@ class EventSocket:
         To be called once a second, also where there is no name: what stands in the way is told.
         """
         self.obstacles.look(self.connected)
-        self._redial(now)
+        self.settle(now)
         source = self._source
         if source is None or (version := source.refresh(now)) == self._version:
             return None
@@ -160,11 +164,14 @@ class EventSocket:
     def happened(self, event: ConnectionEvent, now: float) -> None:
         """The socket's monitor has told this."""
         self._leave(self._redialling.happened(event, self.connected, now))
-        self._redial(now)
+        self.settle(now)
 
-    def _redial(self, now: float) -> None:
-        """Try the connections again that were refused, where it is time to; once a second is enough."""
-        self._leave(self._redialling.unclear(self.connected, now))
+    def settle(self, now: float) -> None:
+        """Take in what was found out of who refused, and try those again where it is time to.
+
+        For that, once a second is enough.
+        """
+        self._leave(self._redialling.settle(self.connected, now))
         for endpoint in self._redialling.due(self.connected, now):
             self.socket.connect(endpoint)
 

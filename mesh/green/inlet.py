@@ -74,7 +74,7 @@ class Inlet(Runnable):
             log.warning("%r handles no events, for to look at it raised %s", hidden, why)
         tell_left_out(log, "handles no events", self._handlers.left_out)
         self._queue_size = queue_size
-        self._ends = EventSocket(role, self._set_options, max_message)
+        self._ends = EventSocket(role, self._set_options, max_message, self._wake)
         self._monitor = process.monitors().monitor(self._ends.socket, dialer.KINDS)
         try:
             self._ends.attach(target, services)
@@ -212,6 +212,19 @@ class Inlet(Runnable):
             for event in self._monitor.take():
                 if not self._ends.socket.closed:
                     self._ends.happened(event, now)
+        self._look()
+
+    def _wake(self) -> None:
+        """From any thread."""
+        with self._ends.lock:
+            # The loop is there for as long as the socket is.
+            if self._hub is not None and not self._ends.socket.closed:
+                self._hub.loop.run_callback_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        with self._ends.lock:
+            if not self._ends.socket.closed:
+                self._ends.settle(monotonic())
         self._look()
 
     # In the greenlet that reads

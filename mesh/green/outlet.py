@@ -60,7 +60,7 @@ class Outlet:
         self._encode = encode
         self._waiters: list[Waiter] = []
         self._watch: Watch | None = None
-        self.ends = EventSocket(role, self._set_options, MAX_INCOMING)
+        self.ends = EventSocket(role, self._set_options, MAX_INCOMING, self._wake)
         # Watched before it is attached: what happens before that is never told.
         self._begin()
         try:
@@ -154,6 +154,16 @@ class Outlet:
                 self.ends.happened(event, now)
                 self.look()
 
+    def _wake(self) -> None:
+        """From any thread."""
+        loop_thread.submit(self._settle)
+
+    def _settle(self) -> None:
+        with self.ends.lock:
+            if not self.closed and self._watch is not None:
+                self.ends.settle(monotonic())
+                self.look()
+
     # For whoever sends
 
     def bind(self, endpoint: str) -> str:
@@ -187,12 +197,16 @@ class Outlet:
         ends = ", ".join([*self.ends.connected, *self.ends.bound])
         if not ends:
             return "it has no endpoint: bind or connect it first"
-        if self.connections:
-            return f"{self.connections} connected at {ends}"
-        if not self.ends.connected:
+        if not self.connections and not self.ends.connected:
             return f"nobody has come to {ends}"
-        problems = {problem for one in self.ends.connected if (problem := self.ends.problem(one))}
-        return f"there is no connection to {'; '.join([ends, *sorted(problems)])}"
+        several = len(self.ends.connected) > 1
+        problems = {
+            f"{one}: {problem}" if several else problem
+            for one in self.ends.connected
+            if (problem := self.ends.problem(one))
+        }
+        who = f"{self.connections} connected at" if self.connections else "there is no connection to"
+        return f"{who} {'; '.join([ends, *sorted(problems)])}"
 
     def until(self, attempt: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `attempt`, called under the lock, gives True; False after `timeout` seconds."""

@@ -18,6 +18,7 @@ from mesh.core.progress import Progress
 from mesh.core.redial import Redial
 from mesh.transport import handshake
 from mesh.transport.connection import Connection
+from mesh.transport.greeting import ANOTHER_MECHANISM
 from mesh.transport.monitors import ConnectionEvent, Monitors
 
 KINDS: Final = (
@@ -102,7 +103,8 @@ class Dialer:
             if up:
                 return Change.DOWN
             if not self._failed:
-                self.why = NO_REASON  # libzmq tells nothing more of another kind of socket
+                # libzmq tells nothing more of another kind of socket, or of what has no handshake.
+                self.why = NO_REASON
                 return Change.FAILED
         elif kind in FAILURES:
             self._failed = True
@@ -128,14 +130,7 @@ class Dialer:
         self._redial.wanted(now)
 
     def dial_if_due(self, now: float) -> None:
-        """Dial anew where it is time to, and leave what neither ends its handshake well nor fails in it.
-
-        That is what has answered and is taken for a ZeroMQ of before version 3, which has no handshake.
-        """
-        pending = self.progress is not None and not self._up and not self._left
-        if pending and now - self._taken_at > 2 * handshake.timeout():
-            self.why = NO_REASON
-            self._leave(now)
+        """Dial anew where it is time to."""
         if self._left and self._redial.at <= now:
             self._redial.dialled(now)
             self.monitor.take()
@@ -153,12 +148,14 @@ def reason(kind: int, value: int, seconds: float) -> str:
         return f"it refused us: its authentication says {value}"
     if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         if value == _ANOTHER_MECHANISM:
-            return "it refused us: it wants a key (CURVE) or another way to authenticate"
+            return ANOTHER_MECHANISM
         return f"it refused us: the handshake broke the protocol (ZeroMQ's error {value:#x})"
-    limit = handshake.timeout()
-    if seconds >= _MOST_OF_IT * limit:
-        return (
-            f"it takes the connection and then says nothing for {limit:g} s: a program that stands still, "
-            "or a proxy whose server is gone"
-        )
-    return NO_REASON
+    return silence() if seconds >= _MOST_OF_IT * handshake.timeout() else NO_REASON
+
+
+def silence() -> str:
+    """What is wrong where nothing has come in all the time for a handshake."""
+    return (
+        f"it takes the connection and then says nothing for {handshake.timeout():g} s: a program that "
+        "stands still, or a proxy whose server is gone"
+    )

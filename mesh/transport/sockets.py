@@ -42,7 +42,7 @@ def open_socket(kind: int, max_message: int) -> Listener:
     socket.set(zmq.TCP_KEEPALIVE_CNT, 2)
     socket.set(zmq.TCP_MAXRT, SILENT_MS)
     socket.set(zmq.BACKLOG, BACKLOG)
-    handshake.bound(socket)
+    handshake.require(socket)
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     # A margin, so that a message over the limit gets an answer and only a far larger one

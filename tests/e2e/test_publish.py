@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.commands import ANY_PORT, environment, failed, mesh, start
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import Process, eventually
+from tests.helpers.strangers import stranger
 
 RECEIVER = """
 import json
@@ -123,6 +124,15 @@ def test_nobody_there(folder: Path, command: str) -> None:
     assert "within 0.3 s" in line and f"there is no connection to {endpoint}" in line
     line = failed(mesh(command, "unknown", "said", cwd=folder), 3)
     assert "no service 'unknown'" in line
+
+
+@pytest.mark.parametrize("command", ["publish", "push"])
+def test_a_program_of_another_kind_gets_nothing(folder: Path, command: str) -> None:
+    with stranger() as (one, endpoint):
+        line = failed(mesh(command, endpoint, "said", "telltale", "--timeout", "1", cwd=folder), 3)
+    assert f"there is no connection to {endpoint}; it is no ZeroMQ program" in line
+    assert "it answers 'HTTP/1.1 400 Bad Request'" in line
+    assert one.connections and b"telltale" not in one.heard
 
 
 @pytest.mark.parametrize(

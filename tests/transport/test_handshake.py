@@ -6,6 +6,7 @@ import socket
 import time
 from contextlib import ExitStack
 
+import msgpack
 import pytest
 import zmq
 
@@ -26,7 +27,7 @@ def test_it_may_take_two_seconds_or_what_the_environment_says(monkeypatch: pytes
     monkeypatch.setenv(handshake.ENV, "7.5")
     assert handshake.timeout() == 7.5
     with zmq.Context() as context, context.socket(zmq.DEALER) as one:
-        handshake.bound(one)
+        handshake.require(one)
         assert one.get(zmq.HANDSHAKE_IVL) == 7_500
 
 
@@ -60,3 +61,29 @@ def _ended(stranger: socket.socket) -> bool:
         return not stranger.recv(65_536)
     except OSError:
         return True
+
+
+def test_an_old_client_without_a_handshake_still_calls_a_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a ZeroMQ of before 4.0, which has none: ZMTP 2.0."""
+    monkeypatch.setenv(handshake.ENV, QUICK)
+    with ExitStack() as stack:
+        server = mesh.Server({"one": lambda: 1})
+        port = int(server.bind("tcp://127.0.0.1:*").rpartition(":")[2])
+        stack.enter_context(server)
+        one = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        one.settimeout(20)
+        request = msgpack.packb([{"message_id": "a", "v": 3}, "one", []])
+        dealer, identity = b"\x05", b"\0\0"
+        empty, event = b"\1\0", bytes([0, len(request)]) + request
+        one.sendall(b"\xff\0\0\0\0\0\0\0\1\x7f\1" + dealer + identity + empty + event)
+        heard = b""
+        while b"OK" not in heard:
+            heard += one.recv(65_536)
+        assert heard.endswith(msgpack.packb([1]))
+    with zmq.Context() as context:
+        for kind in (zmq.DEALER, zmq.PUSH, zmq.PULL, zmq.XPUB, zmq.XSUB, zmq.SUB, zmq.ROUTER):
+            with context.socket(kind) as each:
+                handshake.require(each)
+                assert bool(each.get(zmq.ZAP_DOMAIN)) is (kind != zmq.ROUTER)
