@@ -74,6 +74,8 @@ class Calls:
     ) -> None:
         self._env = env
         self._services = services
+        # The same dict, as a call looks its service up twice.
+        self._service_by_name = services.by_name
         self._outgoing = outgoing
         self._majordomo_clients = majordomo_clients
         self._base = base
@@ -105,7 +107,9 @@ class Calls:
         name = settings.only or name or settings.default
         seconds = settings.timeout
         if type(left) is int and left >= 0:
-            seconds = left / 1000 - min(EARLY, EARLY_SHARE * left / 1000)
+            seconds = left / 1000
+            early = seconds * EARLY_SHARE
+            seconds -= early if early < EARLY else EARLY
         known = name if type(name) is str else ""
         call = RoutedCall(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
         call.batched = batched
@@ -173,7 +177,7 @@ class Calls:
         or for `timeout` where it can't be told."""
         env, worker = self._env, call.worker
         if worker is None:
-            service = self._services[call.service]
+            service = self._service_by_name[call.service]
             service.scheduler.withdraw(call)
             if env.now >= call.due:
                 # The client's clock was faster than ours.
@@ -197,7 +201,7 @@ class Calls:
         if self._env.draining:
             self._refuse(call, "LostRemote", "the hub is stopping")
             return
-        service = self._services.get(call.service)
+        service = self._service_by_name.get(call.service)
         if service is None:
             if not self._services.may_open_unknown(call.size):
                 self._refuse(call, "ServiceNotFound", self._nobody(call.service))
@@ -340,7 +344,7 @@ class Calls:
             call.next_beat = worker.last_heard + self._env.settings.heartbeat
             return
         del worker.calls[token]
-        service = self._services[worker.service]
+        service = self._service_by_name[worker.service]
         now, stats = worker.last_heard, service.stats
         if now >= stats.slice_ends:
             stats.begin_slice(now)
@@ -377,7 +381,7 @@ class Calls:
     def _reject(self, worker: Worker, call: RoutedCall, body: tuple[bytes, ...], final: bool) -> None:
         """An answer that its client would wait on for ever, or take for that of another call."""
         env = self._env
-        self._services[worker.service].stats.errors += 1
+        self._service_by_name[worker.service].stats.errors += 1
         worker.errors += 1
         # A mesh worker that could not read the call says so.
         if len(body) == 2 and body[0] == b"WireError":
@@ -410,11 +414,13 @@ class Calls:
 
     def worker_resized(self, worker: Worker, capacity: int) -> None:
         """It takes another number of calls at once."""
-        self._give_all(self._services[worker.service].scheduler.resize(worker, capacity), self._env.now)
+        self._give_all(
+            self._service_by_name[worker.service].scheduler.resize(worker, capacity), self._env.now
+        )
 
     def worker_gone(self, worker: Worker, what: str) -> None:
         """This worker gets no more, and its calls go to others where that is safe. what: it has done."""
-        service, env = self._services[worker.service], self._env
+        service, env = self._service_by_name[worker.service], self._env
         orphans = [call for call in worker.calls.values() if not call.abandoned]
         worker.calls.clear()
         worker.abandoned.clear()
@@ -450,7 +456,7 @@ class Calls:
             env.warn(f"the worker{worker.origin} of {worker.registered_as} {text}")
         for call in late:
             del worker.abandoned[call.token], worker.calls[call.token]
-            self._give_all(self._services[worker.service].scheduler.freed(worker), now)
+            self._give_all(self._service_by_name[worker.service].scheduler.freed(worker), now)
         env.wake(min((call.deadline for call in worker.abandoned.values()), default=NEVER))
 
     # Ends
@@ -462,7 +468,7 @@ class Calls:
     def _refuse(self, call: RoutedCall, name: str, why: str, *, seen: bool = False) -> None:
         """Tell the client that its call has come to nothing. seen: a worker had it."""
         self._forget(call)
-        service = self._services.get(call.service)
+        service = self._service_by_name.get(call.service)
         if call.tries and not seen:
             seen, name, why = True, "LostRemote", f"a worker that had it is gone, and then {why}"
         if not seen:
