@@ -24,8 +24,7 @@ from mesh.errors import (
 if TYPE_CHECKING:
     from mesh.core.methods import expected, stream
     from mesh.green.client import Client, connect
-    from mesh.green.events import Publisher, Pusher
-    from mesh.green.receivers import Puller, Subscriber
+    from mesh.green.events import Publisher, Puller, Pusher, Subscriber
     from mesh.green.server import Server
 
 __all__ = [
@@ -57,8 +56,8 @@ _LAZY = {
     "Server": "mesh.green.server",
     "Publisher": "mesh.green.events",
     "Pusher": "mesh.green.events",
-    "Subscriber": "mesh.green.receivers",
-    "Puller": "mesh.green.receivers",
+    "Subscriber": "mesh.green.events",
+    "Puller": "mesh.green.events",
     "expected": "mesh.core.methods",
     "stream": "mesh.core.methods",
 }
