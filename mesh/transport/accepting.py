@@ -11,6 +11,8 @@ is. Where the system does not tell that, nothing is done.
 
 By ipc it is worse: there libzmq aborts the process at the limit (ipc_listener.cpp, `errno_assert`), which
 this keeps from happening where connections come no faster than somebody looks.
+
+The limit is that of the process: of a system that has none left for anybody nothing is known here.
 """
 
 from __future__ import annotations

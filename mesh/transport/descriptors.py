@@ -1,15 +1,24 @@
-"""File descriptors that run out: how that is told."""
+"""File descriptors that run out: how that is noticed, without opening any, and told.
+
+A number is given out again as soon as it is free, the lowest first. So where fewer than some number are left,
+one of as many at the top of the range is open: to ask the system for these alone is nearly always enough, and
+costs next to nothing. (To open as many as are wanted, and close them again, would take them from the
+program's other threads for that moment, and leave them open for ever in a child that is forked in it.)
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from select import POLLNVAL
+from typing import Any, Final, TypeVar
 
 from mesh.errors import MeshError
 from mesh.transport import native
@@ -30,28 +39,55 @@ COMMAND: Final = 20
 """Those without which no command can do anything."""
 
 
+_NO_LIMIT: Final = 1 << 30
+"""A limit from which on nobody counts: no system gives as many."""
+_CHUNK: Final = 1_024
+_POLLFD: Final = struct.Struct("=ihh")
+"""struct pollfd: the descriptor, the events that are wanted, and what there is."""
+_OPEN_FILES: Final = "/proc/self/fd"
+# With Python's lock held: to get it back may take a busy program's thread 5 ms, and this far less.
+_poll: Final[Any] = ctypes.PyDLL(None).poll
+"""That of C, as gevent patches Python's. With nothing wanted it says at once which descriptors are none."""
+
+
 def exhausted() -> int:
-    """The error that the next descriptor would cost: EMFILE, ENFILE, or 0."""
-    return _look(1)[1]
+    """The error that the next descriptor costs: EMFILE, ENFILE, or 0."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:
+        return exc.errno if exc.errno in _ALL_USED else 0
+    return 0
 
 
 def free(most: int) -> int:
-    """How many descriptors are left, of at most that many. Costs a microsecond or two for each."""
-    return _look(most)[0]
+    """How many descriptors this process has left, of at most that many. Opens none.
 
-
-def _look(most: int) -> tuple[int, int]:
-    """How many can be had, of at most `most`, and the error that the next would cost."""
-    taken: list[int] = []
+    Costs some microseconds; where they are all but used on a Linux from before 6.2, 0.1 ms for each 1,000 of
+    the limit.
+    """
+    end = limit()
+    if end >= _NO_LIMIT or (most <= end and _closed(end - most, end) == most):
+        return most
     try:
-        while len(taken) < most:
-            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as exc:
-        return len(taken), exc.errno if exc.errno in _ALL_USED else 0
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-    return most, 0
+        # Since Linux 6.2 that is their number, before it 0.
+        opened = os.stat(_OPEN_FILES).st_size
+    except OSError:
+        opened = 0
+    if opened:
+        return min(most, max(0, end - opened))
+    left = 0
+    for below in range(end, 0, -_CHUNK):
+        left += _closed(max(0, below - _CHUNK), below)
+        if left >= most:
+            return most
+    return left
+
+
+def _closed(first: int, end: int) -> int:
+    """How many of these numbers are no descriptors."""
+    asked = ctypes.create_string_buffer(b"".join([_POLLFD.pack(one, 0, 0) for one in range(first, end)]))
+    _poll(asked, end - first, 0)
+    return sum(told & POLLNVAL != 0 for _, _, told in _POLLFD.iter_unpack(asked.raw[:-1]))
 
 
 def require(number: int) -> None:
@@ -60,9 +96,9 @@ def require(number: int) -> None:
     For what ends the whole process where they run out in its midst: an event loop of libev, and libzmq where
     it looks up the address that it binds.
     """
-    left, error = _look(number)
-    if left < number:
-        raise MeshError(_describe(error, left))
+    left = free(number)
+    if left < number or exhausted():
+        raise MeshError(_describe(exhausted(), left))
 
 
 def limit() -> int:
@@ -73,8 +109,8 @@ def limit() -> int:
 
 def problem() -> str:
     """Why next to nothing more can be opened, and what to do; "" where there is room."""
-    left, error = _look(MARGIN)
-    return "" if left >= MARGIN else _describe(error, left)
+    left = free(MARGIN)
+    return "" if left >= MARGIN and not exhausted() else _describe(exhausted(), left)
 
 
 def _describe(number: int, left: int = 0) -> str:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -143,12 +142,7 @@ def test_a_server_at_its_limit_accepts_no_more_until_it_can(full_server: tuple[P
 
 
 def _files(process: Process) -> int:
-    """How many it has, but for those of /dev/null: it opens some of these to see how many are left."""
-    number = 0
-    for one in Path(f"/proc/{process.pid}/fd").iterdir():
-        with suppress(OSError):
-            number += os.readlink(one) != os.devnull
-    return number
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
 def _events_of_listeners(pid: int) -> set[int]:
@@ -182,6 +176,66 @@ def test_only_what_says_so_is_told_as_that() -> None:
     with pytest.raises(SystemError), descriptors.told():
         raise SystemError("something else")
     assert descriptors.problem() == "" and descriptors.free(5) == 5
+
+
+LEFT = """
+import os, resource, sys
+from mesh.transport import descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
+if sys.argv[2] == "old":
+    os.stat = lambda path: os.stat_result([0] * 10)  # as a Linux of before 6.2 has it
+kept, told = [], []
+try:
+    while True:
+        told.append(descriptors.free(32))
+        kept.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+assert told == [min(32, len(kept) - number) for number in range(len(kept) + 1)], told
+for one in kept[::2]:
+    os.close(one)
+assert descriptors.free(32) == min(32, len(kept[::2])), descriptors.free(32)
+assert descriptors.free(1) == 1
+"""
+
+
+@pytest.mark.parametrize("system", ["new", "old"])
+@pytest.mark.parametrize("limit", [30, 100, 3_000])
+def test_what_is_left_is_counted(limit: int, system: str) -> None:
+    command = [sys.executable, "-c", LEFT, str(limit), system]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+OPENS_NONE = """
+import os, resource, sys, threading
+import mesh
+from mesh.transport import descriptors
+from mesh.transport.accepting import Accepting
+server = mesh.Server({"one": lambda: 1})
+server.bind("tcp://127.0.0.1:*")
+accepting, kept = Accepting(), []
+while accepting._version < 0:
+    accepting.look()
+opened = []
+sys.addaudithook(lambda event, args: event in ("open", "os.listdir") and opened.append(args))
+for near in (False, True):
+    if near:
+        end = len(os.listdir("/proc/self/fd")) + 20
+        resource.setrlimit(resource.RLIMIT_NOFILE, (end, end))
+    opened.clear()
+    for _ in range(10):
+        accepting.look()
+        assert not opened, opened
+os._exit(0)
+"""
+
+
+def test_the_look_whether_some_are_left_opens_none_that_a_fork_would_inherit() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", OPENS_NONE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 COSTS = """
