@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mesh.cli.entry import hold, release
 from mesh.cli.options import debug_option, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run
 from mesh.errors import ConfigError
@@ -68,7 +69,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
     from hubs.files import load
 
     if check:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        release()
         for spec in load(files):
             _check_paths(spec)
             print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
@@ -140,7 +141,7 @@ class Signals:
         self._received: SimpleQueue[int] = SimpleQueue()
         self._stopping = False
         self._before = {number: signal.signal(number, self._receive) for number in WAITED_FOR}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        release()
 
     def give_back(self) -> None:
         """Leave them to whoever had them before: nobody waits for them any more."""
@@ -180,8 +181,8 @@ def _raise_file_limit() -> None:
 
 def main() -> int:
     """The entry point; returns the exit code."""
-    # One that comes before the hubs stand must not end them, and waits for whoever can do what it says.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # What comes before the hubs stand waits for whoever can do what it says.
+    hold()
     return run(mesh_hub, "mesh-hub", sys.argv[1:])
 
 

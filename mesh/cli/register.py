@@ -125,13 +125,13 @@ def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
 def _stand_beside(
     name: str, endpoint: str, hubs: tuple[str, ...], options: dict[str, Any], drain: float | None
 ) -> int:
-    from mesh.cli.serving import begin_log
+    from mesh.cli.serving import begin
     from mesh.cli.stopping import DRAIN, Stop
     from mesh.green.sidecar import Sidecar
 
-    begin_log()
+    start = begin()
     sidecar = Sidecar(name, endpoint, hubs, **options)
-    stop = Stop(sidecar, DRAIN if drain is None else drain)
+    stop = Stop(sidecar, DRAIN if drain is None else drain, received=start.received)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
     sidecar.run(signals=False)
     if sidecar.problem:

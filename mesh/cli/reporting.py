@@ -38,6 +38,17 @@ class State:
     subject: str = ""
 
 
+class EndedEarly(KeyboardInterrupt):
+    """A signal has asked a server to end before it served; as Ctrl-C it ends also what catches errors."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"ended by {signal.Signals(self.number).name} before anything was served"
+
+
 def run(command: click.Command, prog: str, args: Sequence[str]) -> int:
     """Run `command` and return its exit code; everything that goes wrong becomes one line."""
     state = State()
@@ -101,6 +112,9 @@ def report(error: BaseException, prog: str, state: State) -> int:
     """Say on standard error what ended a command; gives the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, EndedEarly):
+        complain(prog, str(error))
+        return 0
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_FAILED
     if isinstance(error, MeshError):

@@ -1,7 +1,7 @@
 """Code behind a server, in this process or in several: what `mesh serve` and `mesh-register` do.
 
 Owns the order of the steps, and what is printed. Loading is target.py's, endpoints are binding.py's,
-the processes are processes.py's, the end is stopping.py's.
+the processes are processes.py's, the end is stopping.py's, or starting.py's before it serves.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
 from mesh.cli.reporting import State, report, tell
+from mesh.cli.starting import Start
 from mesh.cli.stopping import DRAIN, PARENTS_MARGIN, Stop
 from mesh.transport.ipc import path_of
 
@@ -55,21 +56,23 @@ class Plan:
 
 def serve(plan: Plan, processes: int, state: State) -> int:
     """Serve until a signal ends it; gives the exit code."""
-    begin_log()
-    return _serve_here(plan) if processes == 1 else _serve_in_processes(plan, processes, state)
+    start = begin()
+    return _serve_here(plan, start) if processes == 1 else _serve_in_processes(plan, processes, state)
 
 
-def begin_log() -> None:
-    """The log goes to standard error, and waits for nobody who reads it."""
+def begin() -> Start:
+    """What is done first. The log goes to standard error, and waits for nobody who reads it."""
+    start = Start()
     unblock_errors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return start
 
 
-def _serve_here(plan: Plan) -> int:
+def _serve_here(plan: Plan, start: Start) -> int:
     server = _make_server(plan)
     endpoints = plan.binds.each(partial(_bind, server, plan))
     _connect(server, plan, endpoints)
-    stop = Stop(server, plan.drain)
+    stop = Stop(server, plan.drain, received=start.received)
     _announce(server.name, endpoints, plan)
     server.run(signals=False)
     return stop.exit_code
@@ -110,6 +113,10 @@ def _make_server(plan: Plan) -> Server:
         from gevent import monkey
 
         monkey.patch_all()
+
+        from mesh.cli.client import quiet_interrupt
+
+        quiet_interrupt()
 
     import mesh
     from mesh.cli.target import load

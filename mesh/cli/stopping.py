@@ -57,14 +57,20 @@ class Stop:
     """The signal handler. The first signal drains, a Ctrl-C after it ends the process at once.
 
     life: what is stopped. drain: seconds that it has. numbers: the signals. tell: whether to say on standard
-    error that it drains. received: the first signal.
+    error that it drains. received: the first signal, which may have come before.
 
     A native thread counts the seconds, and hears of signals from the system itself: the main thread runs no
     signal handler while it is in a C function.
     """
 
     def __init__(
-        self, life: Stoppable, drain: float, *, numbers: Sequence[int] = STOPS, tell: bool = True
+        self,
+        life: Stoppable,
+        drain: float,
+        *,
+        numbers: Sequence[int] = STOPS,
+        tell: bool = True,
+        received: int | None = None,
     ) -> None:
         self._life = life
         self._drain = drain
@@ -77,6 +83,8 @@ class Stop:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self) for number in self._numbers}
         leave_to_children(lambda: self._numbers, self._forked)
+        if received is not None:
+            self(received)
 
     @property
     def exit_code(self) -> int:

@@ -297,14 +297,14 @@ def test_a_reload_keeps_the_traffic_of_what_stays(tmp_path: Path, wires: Wires) 
         assert wires(zmq.PULL, new.out).recv() == b"x"
 
 
-SIGHUP_FIRST = """
+SIGNAL_FIRST = """
 import os, signal, sys
 from hubs import command
 
 run = command.run
 
 def run_after_a_signal(*arguments):
-    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), int(os.environ["NUMBER"]))
     return run(*arguments)
 
 command.run = run_after_a_signal
@@ -314,10 +314,22 @@ sys.exit(command.main())
 
 def test_a_reload_that_is_asked_for_at_the_start_comes_after_it(tmp_path: Path) -> None:
     (tmp_path / "hub.yml").write_text(STREAMER)
-    with Process([*MESH_HUB[:1], "-c", SIGHUP_FIRST, "hub.yml"], cwd=tmp_path, env=environment()) as process:
+    command = [*MESH_HUB[:1], "-c", SIGNAL_FIRST, "hub.yml"]
+    with Process(command, cwd=tmp_path, env={**environment(), "NUMBER": "1"}) as process:
         process.wait_for("INFO hubs: reloaded: unchanged hub")
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_an_end_that_is_asked_for_at_the_start_comes_after_it(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "hub.yml").write_text(STREAMER)
+    command = [*MESH_HUB[:1], "-c", SIGNAL_FIRST, "hub.yml"]
+    with Process(command, cwd=tmp_path, env={**environment(), "NUMBER": str(int(number))}) as process:
+        assert process.wait() == code
+        assert "finishing what is under way" in process.stderr
 
 
 def test_a_file_with_an_error_changes_nothing_and_is_told_in_the_log(tmp_path: Path, wires: Wires) -> None:
