@@ -23,8 +23,10 @@ from mesh.errors import (
 
 if TYPE_CHECKING:
     from mesh.core.methods import expected, stream
+    from mesh.core.middleware import current_call
     from mesh.green.client import Client, connect
-    from mesh.green.events import Publisher, Puller, Pusher, Subscriber
+    from mesh.green.events import Publisher, Pusher
+    from mesh.green.receivers import Puller, Subscriber
     from mesh.green.server import Server
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Unauthorized",
     "WireError",
     "connect",
+    "current_call",
     "expected",
     "stream",
 ]
@@ -56,8 +59,9 @@ _LAZY = {
     "Server": "mesh.green.server",
     "Publisher": "mesh.green.events",
     "Pusher": "mesh.green.events",
-    "Subscriber": "mesh.green.events",
-    "Puller": "mesh.green.events",
+    "Subscriber": "mesh.green.receivers",
+    "Puller": "mesh.green.receivers",
+    "current_call": "mesh.core.middleware",
     "expected": "mesh.core.methods",
     "stream": "mesh.core.methods",
 }

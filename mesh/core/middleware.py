@@ -17,7 +17,7 @@ together, and says what a call looks like to them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Final
 
 from mesh.core import wire
@@ -171,10 +171,19 @@ def remaining(deadline: float, now: float) -> tuple[float | None, float | None]:
     return (None, None) if deadline == NEVER else (max(deadline - now, 0.0), deadline)
 
 
-_current: ContextVar[Callable[[], CallContext] | None] = ContextVar("mesh_current_call", default=None)
-"""Gives the call of the handler that runs; made only where somebody asks."""
+_current: ContextVar[Any] = ContextVar("mesh_current_call", default=None)
+_describe: ContextVar[Callable[[Any], CallContext]] = ContextVar("mesh_describe_call")
 begin_handler: Final = _current.set
-"""Say, in the context of a handler, how to get its call."""
+"""Say, in the context of a handler, which call it carries out: whatever `describe` understands."""
+
+
+def handler_context(describe: Callable[[Any], CallContext]) -> Context:
+    """A context whose copies the handlers of one server run in. describe: tells of a call that one carries
+    out; it is asked only where somebody wants to know.
+    """
+    context = Context()
+    context.run(_describe.set, describe)
+    return context
 
 
 def current_call() -> CallContext | None:
@@ -182,5 +191,5 @@ def current_call() -> CallContext | None:
 
     It has service, method, args, kwargs, headers, timeout, deadline and peer; see CallContext.
     """
-    describe = _current.get()
-    return None if describe is None else describe()
+    call = _current.get()
+    return None if call is None else _describe.get()(call)

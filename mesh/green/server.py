@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mesh.core.middleware import Middleware
 from mesh.core.server_session import Limits
 from mesh.core.settings import Classes
 from mesh.core.unfinished import Running
@@ -27,6 +28,8 @@ class Server(Runnable):
     and value counted; what holds more is refused before it is decoded. encode: gives what is to
     travel in place of a result, or a part of one, that can't. expected: exceptions that handlers
     raise in the ordinary course of things: the log has them at level INFO, and all others at ERROR.
+    middleware: functions of (call, proceed) that run around each handler, the first outermost; see
+    docs/middleware.md.
 
     Raises ConfigError for a target without a public method.
     """
@@ -46,6 +49,7 @@ class Server(Runnable):
         max_message: int | None = None,
         max_elements: int | None = None,
         encode: Encode | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self._serving = serving = Serving(
             target,
@@ -58,6 +62,7 @@ class Server(Runnable):
             max_message=max_message,
             max_elements=max_elements,
             encode=encode,
+            middleware=middleware,
         )
         self.name = serving.name
         if (method := serving.methods.first_async()) is not None:

@@ -19,6 +19,7 @@ from gevent.event import Event
 from gevent.hub import Hub
 
 from mesh.core.methods import is_stream
+from mesh.core.middleware import CallContext, begin_handler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.green.forked_handler import handler_ended
@@ -61,7 +62,8 @@ class Workers:
         self._handlers = handlers
         self._functions = handlers.functions
         self._quick = handlers.quick
-        handlers.called_by((Workers._carry_out, _here, _outcome), _QUIET)
+        handlers.called_by((Workers._carry_out, Workers._proceed, _here, _outcome), _QUIET)
+        handlers.surround(self._proceed)
         self._slots = slots
         self._threads = threads
         self._teller: Timer | None = None
@@ -172,7 +174,7 @@ class Workers:
             return
         self._slots.running += 1
         try:
-            contextvars.Context().run(self._carry_out, call)
+            self._handlers.context().run(self._carry_out, call)
         finally:
             self._slots.running -= 1
             if call.given_up:
@@ -182,8 +184,9 @@ class Workers:
 
     def _carry_out(self, call: ServerCall) -> None:
         """Run the handler and send what comes of it. Raises only what must end the process."""
+        begin_handler(call)
         function = self._functions[call.method]  # the session gives no others
-        run = _here if self._pool is None else partial(self._in_thread, contextvars.Context())
+        run = _here if self._pool is None else partial(self._in_thread, contextvars.copy_context())
         try:
             kwargs = call.header.get("kwargs")
             if kwargs is None and run is _here:
@@ -203,6 +206,12 @@ class Workers:
             self._handlers.fail(self._endpoint, call, exc)
             if ends_process(exc):
                 raise
+
+    def _proceed(self, call: CallContext) -> Any:
+        """What comes after the last middleware."""
+        function = self._handlers.of(call)
+        result = function(*call.args, **call.kwargs)
+        return iter(result) if is_stream(function) else result
 
     def _in_thread(
         self, context: contextvars.Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any

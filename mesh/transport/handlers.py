@@ -8,14 +8,25 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Collection
+from contextvars import Context
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Any, Final
 
 from mesh.core.log import Limiter, in_short, raising_code, trace_of
 from mesh.core.methods import MethodTable, expected_of
+from mesh.core.middleware import (
+    CallContext,
+    Middleware,
+    Proceed,
+    chained,
+    current_call,
+    handler_context,
+    headers_of,
+    remaining,
+)
 from mesh.core.server_call import ServerCall
-from mesh.errors import name_of
+from mesh.errors import MethodNotFound, name_of
 from mesh.transport import process
 from mesh.transport.server_endpoint import ServerEndpoint
 
@@ -28,14 +39,26 @@ log = logging.getLogger("mesh.server")
 
 
 class Handlers:
-    """expected: exceptions of handlers that are no errors for the log.
+    """expected: exceptions of handlers that are no errors for the log. middleware: what runs around them.
+    whom: where a call came from, in words.
 
-    functions: by the names of the methods. quick: the methods that took no longer than QUICK the last time.
+    functions: by the names of the methods, with the middleware around them. context: makes the context that a
+    call is carried out in, where `begin_handler` tells which one it is. quick: the methods that took no
+    longer than QUICK the last time.
     """
 
-    def __init__(self, methods: MethodTable, expected: tuple[type[BaseException], ...]) -> None:
+    def __init__(
+        self,
+        methods: MethodTable,
+        expected: tuple[type[BaseException], ...],
+        middleware: tuple[Middleware, ...],
+        whom: Callable[[ServerCall], str],
+    ) -> None:
         self.methods = methods
-        self.functions = methods.functions
+        self.functions = dict(methods.functions)
+        self.context: Callable[[], Context] = handler_context(self._described).copy
+        self._middleware = middleware
+        self._whom = whom
         self.quick: set[str] = set()
         self._expected = expected
         self._limiter = Limiter()
@@ -52,6 +75,44 @@ class Handlers:
         self._calling = {function.__code__ for function in functions}
         self._files = (__file__, *{code.co_filename for code in self._calling})
         self._quiet = quiet
+
+    def surround(self, carry_out: Proceed) -> None:
+        """Put the middleware around the handlers. carry_out: calls the handler of a call, as the driver does.
+
+        Not around what every server has, such as pings.
+        """
+        if not self._middleware:
+            return
+        proceed = chained(self._middleware, carry_out)
+
+        def surrounded(*args: Any, **kwargs: Any) -> Any:
+            call = current_call()
+            assert call is not None
+            call.args, call.kwargs = args, kwargs
+            return proceed(call)
+
+        self.functions.update(dict.fromkeys(self.methods.exposed, surrounded))
+
+    def of(self, call: CallContext) -> Callable[..., Any]:
+        """The handler of a call whose method a middleware may have changed. Raises MethodNotFound."""
+        function = self.methods.exposed.get(call.method)
+        if function is None:
+            raise MethodNotFound(self.methods.unknown(call.method))
+        return function
+
+    def _described(self, call: ServerCall) -> CallContext:
+        timeout, deadline = remaining(call.deadline, monotonic())
+        kwargs = call.header.get("kwargs")
+        return CallContext(
+            self.methods.name,
+            call.method,
+            tuple(call.args),
+            dict(kwargs) if type(kwargs) is dict else {},
+            headers_of(call.header),
+            timeout,
+            deadline,
+            self._whom(call).removeprefix("from "),
+        )
 
     def note_speed(self, method: str) -> None:
         """It was not as quick, or slow, as it is known for."""

@@ -291,14 +291,14 @@ class ServerEndpoint:
         try:
             now = monotonic()
             return [
-                (call.method, now - call.opened, self._whom(call) if wanted else "for a caller that has gone")
+                (call.method, now - call.opened, self.whom(call) if wanted else "for a caller that has gone")
                 for call, wanted in self.session.running()
             ]
         finally:
             if locked:
                 self.lock.release()
 
-    def _whom(self, call: ServerCall) -> str:
+    def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""
         peer = call.peer
         if isinstance(peer, HubCall):

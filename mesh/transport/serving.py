@@ -6,13 +6,14 @@ Owns what the arguments of a server mean, and what is wrong with them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from mesh.core import settings
 from mesh.core.log import tell_left_out
 from mesh.core.methods import MethodTable
+from mesh.core.middleware import Middleware, checked
 from mesh.core.registration import SLOWEST, VERSIONS, Registration
 from mesh.core.server_call import Limits
 from mesh.core.slots import Slots
@@ -46,6 +47,7 @@ class Serving:
         max_message: int | None,
         max_elements: int | None,
         encode: Encode | None,
+        middleware: Iterable[Middleware],
     ) -> None:
         settings.count("pool_size", pool_size, none=True)
         settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
@@ -67,8 +69,8 @@ class Serving:
         given = {"max_message": max_message, "max_elements": max_elements}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.slots = Slots(pool_size, threads)
-        self.handlers = Handlers(self.methods, expecting)
         self.endpoint = ServerEndpoint(self.name, heartbeat, replace(limits or Limits(), **changes), encode)
+        self.handlers = Handlers(self.methods, expecting, checked(middleware), self.endpoint.whom)
         session = self.endpoint.session
         session.load = self.slots.load
         session.methods, session.unknown = self.methods.functions, self.methods.unknown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from mesh.core.middleware import (
     chained,
     checked,
     current_call,
+    handler_context,
     headers_of,
     remaining,
     request_headers,
@@ -170,14 +170,15 @@ def test_a_server_tells_what_is_left_of_the_time() -> None:
 def test_the_current_call_is_made_where_it_is_asked_for() -> None:
     made: list[CallContext] = []
 
-    def describe() -> CallContext:
-        made.append(a_call())
+    def describe(call: str) -> CallContext:
+        made.append(a_call(call))
         return made[-1]
 
-    def handler() -> CallContext | None:
-        begin_handler(describe)
+    def handler(call: str) -> CallContext | None:
+        begin_handler(call)
         assert made == []
         return current_call()
 
-    assert contextvars.copy_context().run(handler) is made[0]
-    assert current_call() is None
+    context = handler_context(describe)
+    assert context.copy().run(handler, "a") is made[0] and made[0].args == ("a",)
+    assert context.run(current_call) is None is current_call()
