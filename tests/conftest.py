@@ -33,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     _terminal = os.dup(2)
     config.pluginmanager.register(Stalls())
+    # A run in the background is begun without Ctrl-C, and so would be all programs that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
