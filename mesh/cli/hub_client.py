@@ -7,11 +7,10 @@ from typing import Any
 
 from mesh.core.call import Options
 from mesh.core.majordomo import STATUS
-from mesh.core.wire import MAX_MESSAGE
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
-from mesh.green.connection import Connection
 from mesh.names.model import Service
+from mesh.transport.client_connections import ClientConnections
 from mesh.transport.lookup import Obstacles
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
@@ -34,9 +33,9 @@ class HubClient:
     def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
         self._endpoint = endpoint
         self._obstacles = Obstacles()
-        self._connection = Connection([(endpoint, 1)], None, {"service": STATUS}, None, MAX_MESSAGE)
+        self._connections = ClientConnections([(endpoint, 1)], None, {"service": STATUS}, None)
         service = Service(f"the hub at {endpoint}", (endpoint,), hub=True)
-        self._client = Client(service, self._connection, Options(timeout=patience))
+        self._client = Client(service, self._connections, Options(timeout=patience))
 
     def ask(self) -> Answer:
         """What the hub tells of itself. Never raises a MeshError."""
@@ -59,7 +58,7 @@ class HubClient:
         return Answer(self._endpoint, None, told, connected)
 
     def close(self) -> None:
-        self._connection.close()
+        self._connections.close()
 
 
 def is_silent(error: MeshError) -> bool:

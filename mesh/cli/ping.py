@@ -36,10 +36,10 @@ def ping(service: str, as_json: bool, timeout: float | None, services_file: str 
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.pinger import Pinger
-    from mesh.green.client import check_takes_calls
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import resolve
+    from mesh.transport.client_target import check_takes_calls
 
     quiet_interrupt()
     found = resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file))

@@ -7,12 +7,11 @@ from time import perf_counter
 from typing import Any
 
 from mesh.core.call import Options
-from mesh.core.client_session import DEFAULT_HEARTBEAT
-from mesh.core.wire import MAX_MESSAGE, PING, Header
+from mesh.core.wire import PING, Header
 from mesh.errors import MeshError, RemoteError
 from mesh.green.client import Client
-from mesh.green.connection import Connection
 from mesh.names.model import Service
+from mesh.transport.client_connections import ClientConnections
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ class Pinger:
         header: Header = {"load": 1}
         if service is not None:
             header["service"] = service
-        self._connection = Connection([(endpoint, 1)], None, header, DEFAULT_HEARTBEAT, MAX_MESSAGE)
-        self._client = Client(Service(endpoint, (endpoint,)), self._connection, Options())
+        self._connections = ClientConnections([(endpoint, 1)], None, header)
+        self._client = Client(Service(endpoint, (endpoint,)), self._connections, Options())
 
     def ask(self, patience: float) -> Pong:
         """Ping it. patience: seconds for the first answer, which has to wait for the connection, and for the
@@ -69,7 +68,7 @@ class Pinger:
         return Pong(self._endpoint, name, ms, load)
 
     def close(self) -> None:
-        self._connection.close()
+        self._connections.close()
 
 
 def _answer(client: Client) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from mesh.core.progress import Progress
 
@@ -46,6 +46,13 @@ class Peer:
         self.batch: bool | None = None
         self.why = NO_CONNECTION
         self.progress: Progress | None = None
+
+    def transmit(self, payload: bytes, call: Any = None) -> None:
+        """Send it, or keep it until the connection takes it. call: the one that it opens, if it does.
+
+        A driver's peers do.
+        """
+        raise NotImplementedError
 
 
 def choose(peers: Sequence[Peer], random: Callable[[], float]) -> Peer | None:

@@ -1,16 +1,13 @@
-"""One logical call: which of its attempts may be followed by another, and when."""
+"""How a client's calls are made: what `with_options` sets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from mesh.core import settings
-from mesh.errors import ConfigError, LostRemote, MeshError, MethodNotFound, WireError
+from mesh.errors import ConfigError
 
-FIRST_PAUSE: Final = 0.02
-LAST_PAUSE: Final = 1.0
 MAX_KEY: Final = 255
 """Bytes of a key."""
 
@@ -54,31 +51,3 @@ def key_bytes(key: object) -> bytes | None:
         except UnicodeEncodeError:
             return None
     return key if type(key) is bytes and 0 < len(key) <= MAX_KEY else None
-
-
-def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
-    """Whether to try again after `attempts` of them, the last of which ended with `error`.
-
-    A call goes out a second time only where no handler has seen it, or where the caller says
-    that it may be carried out twice.
-    """
-    if attempts > options.retries or isinstance(error, (WireError, MethodNotFound)):
-        return False  # the same bytes fare no better
-    return error.refused or (options.idempotent and isinstance(error, LostRemote))
-
-
-def outcome(error: Exception, seen: MeshError | None) -> Exception:
-    """What a call ends with, the last attempt of which ended with `error`.
-
-    seen: how an earlier one ended that a handler may have seen: nobody is to think that none has.
-    """
-    if seen is None or not isinstance(error, MeshError) or not error.refused:
-        return error
-    seen.add_note(f"It was tried again, in vain: {error}")
-    return seen
-
-
-def pause(attempts: int, random: Callable[[], float]) -> float:
-    """Seconds to wait before the next attempt: doubling, with jitter over its upper half."""
-    longest = min(FIRST_PAUSE * 2.0 ** min(attempts, 16), LAST_PAUSE)
-    return longest * (0.5 + random() / 2)

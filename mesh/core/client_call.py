@@ -43,7 +43,7 @@ class Call(Channel):
         self.waiter = None
         self.method = method
         self.deadline = deadline
-        self.payload: bytes | None = None
+        self.payload = b""
         self.peer: Peer | None = None
         self.value: Any = None
         self.error: Exception | None = None
@@ -61,3 +61,13 @@ class PinnedCall(Call):
 
     pinned = True
     __slots__ = ()
+
+
+class Waiting:
+    """Somebody who waits for a connection, as `Call.waiter` for an answer. until: for how long."""
+
+    __slots__ = ("until", "waiter")
+
+    def __init__(self, waiter: Any, until: float) -> None:
+        self.waiter = waiter
+        self.until = until

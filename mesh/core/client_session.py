@@ -1,36 +1,63 @@
-"""The client's end of all conversations over one group of sockets: channel id -> call.
+"""The client's end of all conversations over one group of connections: channel id -> call.
 
-Requests go out as bytes with the peer they are for; frames come in with the peer they came
-from, which is client_answers.py's; calls that somebody waits for come out in `woken`. The driver
-holds a lock around every method.
+Requests go out as bytes with the peer they are for; frames come in with the peer they came from; whom there
+is something for comes out of `take_woken`. An answer counts only when it comes from the peer that the call
+went to. Nothing that a peer sends raises: what makes no sense is counted, and ends the call that it belongs
+to.
+
+A driver speaks to it by its methods, under one lock of its own, and changes nothing in it; what is public may
+be read. A call is QUEUED as long as no peer is live (`unsent`), OPEN once its bytes are a peer's, STREAMING
+from the first item, and DONE once: with a value, an error, or given up. Only `_bind`, `put_back`, `_item` and
+`_end` change that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import Peer, choose
-from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Ids, Sign, control
-from mesh.core.client_answers import GO_ELSEWHERE, Answers
-from mesh.core.client_call import Call, PinnedCall
+from mesh.core.channel import (
+    ANSWERS,
+    BEATS_LATE,
+    DONE,
+    FASTEST,
+    NEVER,
+    OPEN,
+    QUEUED,
+    STREAMING,
+    Ids,
+    Sign,
+    control,
+)
+from mesh.core.client_call import Call, PinnedCall, Waiting
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.refusal import Refusal
 from mesh.core.values import Encode
-from mesh.core.wire import BEAT, MORE, Header
-from mesh.errors import LostRemote, MeshError, WireError
+from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
+from mesh.errors import LostRemote, MeshError, ServiceNotFound, WireError
 
-__all__ = ["Call", "ClientSession", "Out"]
+__all__ = ["GO_ELSEWHERE", "Call", "ClientSession", "Out", "Waiting"]
 
 MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
+MAX_ASKED: Final = 100
+"""Calls that a peer has sent, of which as many are kept until the driver has answered them."""
 TRY_SILENT: Final = 6.0
 """Heartbeats after which one call finds out whether a peer that was silent is well again."""
+LEAVING: Final = 2.0
+"""Seconds for which one that stops is left alone; it goes soon, or comes back."""
+WORKERLESS: Final = 10.0
+"""The same for a hub that had no worker for as long as a call could wait."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
+
+GO_ELSEWHERE: Final = (LostRemote, ServiceNotFound)
+"""What is said by one that stops, and by a hub that has no worker: another may carry the call out."""
 
 Out = tuple[Peer, bytes]
 
@@ -42,20 +69,18 @@ def check_settings(heartbeat: float | None, max_message: int, max_elements: int)
     settings.size("max_elements", max_elements)
 
 
-class ClientSession(Answers):
+class ClientSession:
     """The calls of one client in one event loop.
 
-    heartbeat: seconds between heartbeats, or None for none. max_message: bytes of one request.
-    max_elements: values in one answer. encode: for values that can't travel. base: 24 hex digits that
-    begin no other session's message ids. wake_at: when on_timer wants to be called next. refusal: answers
-    what peers have asked.
+    base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between heartbeats, or
+    None for none. max_message: bytes of one request. max_elements: values in one answer. encode: for values
+    that can't travel.
 
     Raises as check_settings does.
     """
 
     def __init__(
         self,
-        peers: list[Peer],
         base: bytes,
         random: Callable[[], float],
         heartbeat: float | None = DEFAULT_HEARTBEAT,
@@ -64,21 +89,85 @@ class ClientSession(Answers):
         encode: Encode | None = None,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
-        Answers.__init__(self, max_elements)
-        self.peers = peers
+        self.peers: list[Peer] = []
+        """Those that a call may go to."""
+        self.calls: dict[Any, Call] = {}
+        self.unsent: dict[bytes, Call] = {}
+        """Those of the calls that wait for a connection."""
+        self.woken: list[Call | Waiting] = []
+        """Those that somebody waits for and that have something new."""
+        self.asked: list[bytes] = []
+        """The calls that peers have sent, who take this end for a server."""
         self.wake_at = NEVER
+        """When on_timer wants to be called next."""
+        self.dropped: Counter[str] = Counter()
+        """What made no sense, or came too late, by the kind of it."""
+        self._waiting: list[Waiting] = []
         self._try_at = NEVER
+        self._some_leave = 0.0
         self._ids = Ids(base)
-        self.refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
+        self._refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
         self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
         self._max_message = max_message
+        self._max_elements = max_elements
         self._batches = max_message >= MAX_BATCH
         self._pack, self._plain = wire.packer(encode)
         self._arrays = self._plain.arrays
+
+    # Peers
+
+    def add(self, peer: Peer) -> None:
+        """Calls may go to this one, too."""
+        self.peers.append(peer)
+
+    def remove(self, peer: Peer) -> None:
+        """Choose it no more; what was sent to it goes on."""
+        self.peers.remove(peer)
+
+    def staying(self, now: float) -> list[Peer]:
+        """The live peers, without those that stop, unless all do."""
+        live = [peer for peer in self.peers if peer.live]
+        return [peer for peer in live if peer.leaving <= now] or live
+
+    def connected(self, now: float) -> bool:
+        """Whether some connection stands to what does not stop."""
+        return any(peer.live and peer.leaving <= now for peer in self.peers)
+
+    def await_connection(self, waiter: Any, until: float) -> Waiting:
+        """Wake somebody when another connection stands, or at that time."""
+        waiting = Waiting(waiter, until)
+        self._waiting.append(waiting)
+        self.wake_at = min(self.wake_at, until)
+        return waiting
+
+    def took_part(self, peer: Peer) -> None:
+        """It has answered a call, and nothing in the answer said that it is of mesh."""
+        if peer.mesh is None:
+            peer.mesh = False
+
+    # Whom there is something for
+
+    def take_woken(self) -> list[Call | Waiting]:
+        """Those that came to it since the last time."""
+        woken, self.woken = self.woken, []
+        return woken
+
+    def refuse(self, message: Sequence[bytes]) -> list[bytes] | None:
+        """The answer to a message that a peer has sent as to a server; None where it is no call."""
+        return self._refusal(message)
+
+    def refuse_asked(self) -> list[list[bytes]]:
+        """The answers to those in `asked`, as the frames of messages."""
+        asked, self.asked = self.asked, []
+        return [answer for answer in map(self._refusal, ([b"", frame] for frame in asked)) if answer]
+
+    def malformed(self) -> None:
+        """Something has come that is no event."""
+        self.dropped["malformed"] += 1
 
     # Requests
 
@@ -222,6 +311,103 @@ class ClientSession(Answers):
             call.state = QUEUED
             self.unsent[call.id] = call
 
+    # Answers
+
+    def receive(self, peer: Peer, payload: bytes, now: float) -> None:
+        """Take in one frame of a peer. Never raises: what makes no sense is counted."""
+        try:
+            header, name, args = wire.unpack(payload, self._max_elements)
+            call = self.calls.get(header.get("response_to"))
+        except (WireError, TypeError) as exc:
+            self._unreadable(peer, payload, exc)
+            return
+        if peer.silent:
+            peer.silent = False
+        if call is None:
+            call = self._call_of(header)
+        if call is None or call.peer is not peer:
+            # An answer that comes after its call has ended is nothing to report.
+            self.dropped["late" if call is None else "from another peer"] += 1
+            if "response_to" not in header and len(self.asked) < MAX_ASKED:
+                self.asked.append(payload)
+            return
+        if peer.mesh is None and "mesh" in header:
+            peer.mesh = True
+        if name == OK and call.state is OPEN:
+            if type(args) is list and args:
+                call.value = args[0]
+                self._end(call, None)
+            else:
+                self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
+        elif name == STREAM:
+            self._item(call, peer, args, len(payload), now)
+        elif name in (BEAT, MORE):
+            call.last_heard = now
+            if peer.batch is False and header.get("batch") == 1:
+                peer.batch = True
+        else:
+            self._last(call, peer, header, name, args, now)
+
+    def _call_of(self, header: Header) -> Call | None:
+        """The call that an event belongs to, also where its peer writes as text what it read as bytes."""
+        channel_id = header.get("response_to")
+        if type(channel_id) is str:
+            channel_id = channel_id.encode()
+        return self.calls.get(channel_id) if type(channel_id) is bytes else None
+
+    def _unreadable(self, peer: Peer, payload: bytes, exc: Exception) -> None:
+        """Count it, and end the call that it belongs to, whose caller would wait in vain."""
+        self.dropped["malformed"] += 1
+        call = self._call_of(wire.salvage_header(payload) or {})
+        if call is not None and call.peer is peer:
+            what = f"the answer of {peer.endpoint} to {call.method!r:.80} can't be read"
+            self._end(call, WireError(f"{what}: {exc}"))
+
+    def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
+        if call.state is OPEN:
+            call.state = STREAMING
+            call.begin_stream()
+        items = call.items
+        if items is None or call.credit <= 0:
+            self._violated(call, peer, "sent more of a stream than it was granted")
+            return
+        call.credit -= 1
+        call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
+        call.last_heard = now
+        # Whoever waits for an item has got one; whoever works on one is not hurried.
+        call.deadline = NEVER
+        items.append(value)
+        if call.waiter is not None:
+            self.woken.append(call)
+
+    def _last(self, call: Call, peer: Peer, header: Header, name: str, args: Any, now: float) -> None:
+        if ANSWERS.get((call.state, name)) is None:
+            self._violated(call, peer, f"sent {name[:40]!r} to a call that is {call.state.value}")
+            return
+        if call.items is None and name != ERR:
+            call.begin_stream()
+        error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
+        if isinstance(error, GO_ELSEWHERE) and error.refused:
+            peer.leaving = now + (LEAVING if isinstance(error, LostRemote) else WORKERLESS)
+            self._some_leave = max(self._some_leave, peer.leaving)
+        self._end(call, error)
+
+    def _violated(self, call: Call, peer: Peer, what: str) -> None:
+        self.dropped["protocol"] += 1
+        self._end(call, WireError(f"{peer.endpoint} {what} (method {call.method!r:.80})"))
+
+    def _end(self, call: Call, error: Exception | None) -> None:
+        del self.calls[call.id]
+        call.state = DONE
+        call.error = error
+        call.payload = b""
+        if call.peer is not None:
+            call.peer.open -= 1
+        else:
+            self.unsent.pop(call.id, None)
+        if call.waiter is not None:
+            self.woken.append(call)
+
     # Streams
 
     def grant(self, call: Call) -> bytes | None:
@@ -235,11 +421,21 @@ class ClientSession(Answers):
         call.credit += more
         return control(self._ids, call.id, MORE, more)
 
-    def await_item(self, call: Call, now: float, timeout: float | None) -> None:
-        """Somebody waits for the next item of a stream, for `timeout` seconds or for ever."""
+    def await_item(self, call: Call, waiter: Any, now: float, timeout: float | None) -> bool:
+        """Somebody wants the next item of a stream, and waits for `timeout` seconds or for ever.
+
+        False where it is there, or the stream has ended: then nobody is woken. Raises RuntimeError where
+        somebody waits for it already.
+        """
+        if call.items or call.state is DONE:
+            return False
+        if call.waiter is not None:
+            raise RuntimeError("another greenlet or task waits for the next item of this stream already")
+        call.waiter = waiter
         call.opened = now
         call.deadline = NEVER if timeout is None else now + timeout
         self.wake_at = min(self.wake_at, call.deadline)
+        return True
 
     def cancel(self, call: Call) -> Out | None:
         """Give up a call. What comes back tells its peer, where one has it."""
@@ -260,6 +456,8 @@ class ClientSession(Answers):
         peer.leaving = 0.0
         peer.mesh = peer.batch = None
         peer.why = ""
+        self.woken += self._waiting
+        self._waiting.clear()
 
     def peer_down(self, peer: Peer, why: str) -> None:
         """The connection to a peer broke: whatever was sent to it ends with LostRemote."""
@@ -272,6 +470,18 @@ class ClientSession(Answers):
         """End every call, as the client closes."""
         for call in list(self.calls.values()):
             self._end(call, error_of(call))
+        self.woken += self._waiting
+        self._waiting.clear()
+
+    def forget_all(self, error_of: Callable[[Call], MeshError]) -> None:
+        """End every call and wake nobody: in the child of a fork those who wait are the parent's."""
+        for call in self.calls.values():
+            call.waiter, call.state, call.error = None, DONE, error_of(call)
+        self.calls.clear()
+        self.unsent.clear()
+        self.woken.clear()
+        self.asked.clear()
+        self._waiting.clear()
 
     def on_timer(self, now: float) -> list[Out]:
         """End the calls whose time is over, and give the heartbeats that are due."""
@@ -290,6 +500,11 @@ class ClientSession(Answers):
                 deadline = call.deadline
             if call.next_beat < beat:
                 beat = call.next_beat
+        due = [one for one in self._waiting if one.until <= now]
+        self.woken += due
+        self._waiting = [one for one in self._waiting if one.until > now]
+        for one in self._waiting:
+            deadline = min(deadline, one.until)
         self.wake_at = min(max(deadline, now + GRAIN), max(beat, now + self._interval * BEATS_LATE))
         return out
 

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 from types import EllipsisType
-from typing import Any, Final
+from typing import Any
 
 import gevent
+from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
+from greenlet import getcurrent
 
-from mesh.core import outcomes, settings, wire
-from mesh.core.call import Options, may_retry, outcome, pause
-from mesh.core.channel import State
-from mesh.core.client_answers import GO_ELSEWHERE
-from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
+from mesh.core.attempts import Attempts, Step
+from mesh.core.call import Options
+from mesh.core.client_session import DEFAULT_HEARTBEAT, GO_ELSEWHERE, Call
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
-from mesh.core.wire import Header
-from mesh.errors import ConfigError, LostRemote, MeshError, RemoteError
-from mesh.green.caller import Caller
-from mesh.green.client_links import RENEW
-from mesh.green.connection import Connection
-from mesh.green.link import Link
-from mesh.green.pending import Pending, ThreadPending, outcome_of
+from mesh.core.wire import MAX_MESSAGE
+from mesh.errors import MeshError
+from mesh.green.future import Future, ThreadFuture, outcome_of
+from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
-from mesh.names.catalog import Catalog
-from mesh.names.followed import Followed, endpoints_of
 from mesh.names.model import Service
-from mesh.names.resolver import Target, resolve
-
-DEFAULT_TIMEOUT: Final = 30.0
-LOOK: Final = 0.005
-"""Seconds between two looks whether a connection stands."""
+from mesh.names.resolver import Target
+from mesh.transport import descriptors, process
+from mesh.transport.client_connections import ClientConnections
+from mesh.transport.client_endpoint import ClientEndpoint
+from mesh.transport.client_target import DEFAULT_TIMEOUT, reach
 
 
 class Method:
@@ -50,7 +45,7 @@ class Method:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return _call(self._client, self._name, args, kwargs)
 
-    def future(self, /, *args: Any, **kwargs: Any) -> Pending | ThreadPending:
+    def future(self, /, *args: Any, **kwargs: Any) -> Future | ThreadFuture:
         """Send the request now and give its answer to come."""
         return _future(self._client, self._name, args, kwargs)
 
@@ -65,12 +60,12 @@ class Client:
     manager, or `close` it.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_options", "_service")
+    __slots__ = ("__weakref__", "_connections", "_options", "_service")
     __mesh_unexposed__ = "a client of another service"
 
-    def __init__(self, service: Service, connection: Connection, options: Options) -> None:
+    def __init__(self, service: Service, connections: ClientConnections, options: Options) -> None:
         self._service = service
-        self._connection = connection
+        self._connections = connections
         self._options = options
 
     def __getattr__(self, name: str) -> Method:
@@ -100,11 +95,11 @@ class Client:
         """
         given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
-        return Client(self._service, self._connection, replace(self._options, **changes))
+        return Client(self._service, self._connections, replace(self._options, **changes))
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections."""
-        self._connection.close()
+        self._connections.close()
 
     def __enter__(self) -> Client:
         return self
@@ -122,7 +117,7 @@ def connect(
     timeout: float | None = DEFAULT_TIMEOUT,
     heartbeat: float | None = DEFAULT_HEARTBEAT,
     services: str | None = None,
-    max_message: int = wire.MAX_MESSAGE,
+    max_message: int = MAX_MESSAGE,
     max_elements: int = MAX_ELEMENTS,
     encode: Encode | None = None,
 ) -> Client:
@@ -137,183 +132,94 @@ def connect(
 
     Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
     """
-    check_settings(heartbeat, max_message, max_elements)
-    settings.function("encode", encode)
-    service, source = _find(target, services)
-    check_takes_calls(service)
-    if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
-        timeout = service.timeout
-    options = Options(timeout=timeout, retries=service.retries or 0)
-    header: Header | None = {"service": service.name} if service.hub else None
-    connection = Connection(
-        endpoints_of(service), source, header, heartbeat, max_message, max_elements, encode
+    service, connections, options = reach(
+        target, timeout, heartbeat, services, max_message, max_elements, encode
     )
-    client = Client(service, connection, options)
-    connection.caller()
+    client = Client(service, connections, options)
+    _endpoint(connections)
     return client
 
 
-def check_takes_calls(service: Service) -> None:
-    """Raise ConfigError for a service that no client of this release can call."""
-    if service.type != "router":
-        raise ConfigError(
-            f"{service.name} is of type {service.type!r} ({service.source}), which takes no calls"
-        )
-    if service.key is not None:
-        raise ConfigError(f"{service.name} has a key ({service.source}); this release can't encrypt yet")
+def _endpoint(connections: ClientConnections) -> ClientEndpoint | None:
+    """That of the current loop, of which there may be none yet; None in a native thread that has no loop."""
+    hub = get_hub_if_exists()
+    if hub is None:
+        if not process.in_main_thread():
+            return None
+        descriptors.require(descriptors.LOOP)
+        hub = get_hub()
+        # Ctrl-C is no error to print: the main greenlet gets it, as in every program.
+        hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
+    return connections.of(hub) or connections.begin(hub, GeventLoop(hub), switch_to)
 
 
-def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:
-    if isinstance(target, str) and "://" not in target:
-        source = Followed(target, Catalog(services))
-        return source.service, source
-    return resolve(target), None
-
-
-def _call(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    connection, options = client._connection, client._options
-    caller = connection.caller()
-    if caller is None:
+def _call(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    connections, options = client._connections, client._options
+    endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
+    if endpoint is None:
         return loop_thread.call(_call_for_thread, client, method, args, kwargs)
     if kwargs or options.retries or options.idempotent or options.key is not None:
-        call = _persist(caller, connection, options, method, tuple(args), kwargs)
+        call = _persist(endpoint, client, method, args, kwargs)
     else:
-        call = caller.call(method, args, connection.header, options.timeout, None)  # type: ignore[arg-type]
+        call = endpoint.open(method, args, connections.header, options.timeout, None, getcurrent())
+        wait(endpoint, call)
         if call.error is not None and isinstance(call.error, GO_ELSEWHERE) and call.error.refused:
-            call = _persist(caller, connection, options, method, tuple(args), kwargs, call)
+            call = _persist(endpoint, client, method, args, kwargs, call)
     if call.items is not None and (call.error is None or call.items):
-        return Stream(connection, caller, call, options.timeout)
+        return Stream(connections, endpoint, call, options.timeout)
     if call.error is not None:
         raise call.error
     return call.value
 
 
-def _call_for_thread(client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _persist(
+    endpoint: ClientEndpoint,
+    client: Client,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    first: Call | None = None,
+) -> Call:
+    """A call that may take several attempts. first: the first of them, where it was made."""
+    header, now = client._connections.header, monotonic() if first is None else first.opened
+    attempts = Attempts(endpoint.session, client._options, header, method, args, kwargs, random.random, now)
+    step = attempts.begin(now)
+    if first is not None:
+        step = attempts.answered(first, monotonic())
+    while step is not Step.DONE:
+        if step is Step.REQUEST:
+            step = _attempt(endpoint, attempts)
+        elif step is Step.RENEW:
+            step = attempts.renewed(endpoint.renew(), monotonic())
+        elif step is Step.CONNECTION:
+            wait_for_connection(endpoint, attempts.until)
+            step = attempts.waited(monotonic())
+        else:
+            gevent.sleep(max(attempts.until - monotonic(), 0.0))
+            step = attempts.waited(attempts.until)
+    return attempts.outcome()
+
+
+def _attempt(endpoint: ClientEndpoint, attempts: Attempts) -> Step:
+    try:
+        call = endpoint.open(*attempts.request, getcurrent())
+        wait(endpoint, call)
+    except MeshError as exc:
+        return attempts.failed(exc, monotonic())
+    return attempts.answered(call, monotonic())
+
+
+def _call_for_thread(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The call of a thread without a loop; this runs in the loop thread."""
     result = _call(client, method, args, kwargs)
     return ThreadStream(result) if type(result) is Stream else result
 
 
 def _future(
-    client: Client, method: str, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Pending | ThreadPending:
-    if client._connection.caller() is None:
-        return ThreadPending(loop_thread.submit(_call_for_thread, client, method, args, kwargs))
+    client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Future | ThreadFuture:
+    if _endpoint(client._connections) is None:
+        return ThreadFuture(loop_thread.submit(_call_for_thread, client, method, args, kwargs))
     greenlet = gevent.spawn(outcome_of, _call, client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
-    return Pending(greenlet, client._options.timeout)
-
-
-def _persist(
-    caller: Caller,
-    connection: Connection,
-    options: Options,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    call: Call | None = None,
-) -> Call:
-    """Attempts until one succeeds, or must not be followed by another. call: the first, where it was made."""
-    began = monotonic() if call is None else call.opened
-    give_up_at = None if options.timeout is None else began + options.timeout
-    attempts = moves = 0
-    renewed = False
-    seen: MeshError | None = None
-    while True:
-        attempts += 1
-        left = None if give_up_at is None else max(give_up_at - monotonic(), 0.001)
-        try:
-            call = call or _attempt(caller, connection, method, args, kwargs, left, options)
-            error = call.error
-        except MeshError as exc:
-            error = exc
-        if call is not None and (error is None or call.state is State.STREAMING):
-            return call
-        call = None
-        now = monotonic()
-        in_time = give_up_at is None or now < give_up_at
-        if in_time and moves < len(caller.links) and caller.session.elsewhere(error, now):
-            moves += 1
-            attempts -= 1  # nobody has seen it, and it need not wait for anything
-            continue
-        if in_time and not renewed and caller.renew(error):
-            renewed = True
-            if _connects(caller, RENEW if give_up_at is None else min(RENEW, give_up_at - now)):
-                attempts -= 1
-                continue
-        if error is None:
-            raise AssertionError("an attempt ended without an outcome")
-        if not isinstance(error, MeshError) or not may_retry(error, options, attempts):
-            raise outcome(error, seen)
-        seconds = pause(attempts, random.random)
-        if give_up_at is not None and monotonic() + seconds >= give_up_at:
-            raise outcome(error, seen)
-        seen = seen if error.refused else error
-        gevent.sleep(seconds)
-
-
-def _connects(caller: Caller, seconds: float) -> bool:
-    """Wait that long for a connection."""
-    end = monotonic() + seconds
-    while not caller.connected and monotonic() < end:
-        gevent.sleep(LOOK)
-    return caller.connected
-
-
-def _attempt(
-    caller: Caller,
-    connection: Connection,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    timeout: float | None,
-    options: Options,
-) -> Call:
-    extra: Header = dict(connection.header or {})
-    if options.idempotent:
-        extra["idempotent"] = True
-    if options.key is not None:
-        extra["key"] = options.key
-    if not kwargs:
-        return caller.call(method, args, extra, timeout, None)
-    link = _mesh_link(caller, connection, method, timeout)
-    extra["kwargs"] = kwargs
-    return caller.call(method, args, extra, timeout, link)
-
-
-def _mesh_link(caller: Caller, connection: Connection, method: str, timeout: float | None) -> Link:
-    """A live link whose server takes keyword arguments; each is asked once a connection.
-
-    Raises TypeError where none does: zerorpc has no place for them, and a server of it would
-    carry out the call without.
-    """
-    began = monotonic()
-    while True:
-        now = monotonic()
-        links = [link for link in caller.links if link.live]
-        links = [link for link in links if link.leaving <= now] or links
-        unasked = [link for link in links if link.mesh is None]
-        able = [link for link in links if link.mesh]
-        if able:
-            return min(able, key=lambda link: (link.silent, link.open / link.weight))
-        if links and not unasked:
-            where = ", ".join(link.endpoint for link in links)
-            raise TypeError(
-                f"{method!r:.80} can't take keyword arguments: the server at {where} is an old zerorpc, "
-                "which has none; give them by position"
-            )
-        left = None if timeout is None else timeout - (monotonic() - began)
-        if left is not None and left <= 0:
-            asked = unasked[0] if unasked else None
-            expired = outcomes.expired(method, monotonic() - began, asked, caller.links)
-            expired.refused = True  # only the question was sent
-            raise expired
-        extra: Header = {**(connection.header or {}), "mesh": 1}
-        probe = caller.call("_zerorpc_ping", (), extra, left, unasked[0] if unasked else None)
-        peer, error = probe.peer, probe.error
-        if peer is None or not peer.live or (isinstance(error, LostRemote) and not error.refused):
-            continue
-        if isinstance(error, MeshError) and not isinstance(error, RemoteError):
-            raise error
-        if peer.mesh is None:
-            peer.mesh = False
+    return Future(greenlet, client._options.timeout)

@@ -1,18 +1,21 @@
-"""gevent's loop, as the transport has it."""
+"""gevent's loop, as the transport has it, and how greenlets of it wait for their calls."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-import greenlet
-from gevent import monkey
+from gevent import get_hub, monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
+from greenlet import getcurrent
 
 from mesh.core.channel import NEVER
+from mesh.core.client_session import Call, Waiting
 from mesh.transport import native
+from mesh.transport.client_endpoint import ClientEndpoint
 
 _READ: Final = 1
 
@@ -121,6 +124,49 @@ def loop_here(hub: Hub | None) -> bool:
     return hub is not None and hub.loop is not None and hub is get_hub_if_exists()
 
 
+def wait(endpoint: ClientEndpoint, call: Call) -> None:
+    """Let others run until somebody wakes this greenlet, which is the call's waiter."""
+    switch = get_hub().switch
+    try:
+        while call.waiter is not None:
+            switch()
+    except BaseException:
+        endpoint.give_up(call)
+        raise
+
+
+def wait_for_connection(endpoint: ClientEndpoint, until: float) -> None:
+    """The same, until another connection stands or it is `until`."""
+    waiting = endpoint.await_connection(getcurrent(), until)
+    switch = get_hub().switch
+    try:
+        while waiting.waiter is not None:
+            switch()
+    finally:
+        waiting.waiter = None
+
+
+def switch_to(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> None:
+    """Switch to each that waits, from the hub's greenlet."""
+    cork = endpoint.cork
+    for call in woken:
+        waiter = call.waiter
+        if waiter is None:
+            continue
+        call.waiter = None
+        began = 0.0
+        if cork.on:
+            if cork.is_slow(waiter):
+                endpoint.release()
+            began = monotonic()
+        try:
+            waiter.switch()
+        except Exception:  # noqa: BLE001 - a bare greenlet that died of its error
+            get_hub().handle_error(waiter, *sys.exc_info())
+        if began:
+            cork.note(waiter, monotonic() - began)
+
+
 def in_gevent() -> bool:
     """Whether the program lives in gevent: it has patched the standard library, or this is a greenlet."""
-    return bool(monkey.is_module_patched("socket")) or greenlet.getcurrent().parent is not None
+    return bool(monkey.is_module_patched("socket")) or getcurrent().parent is not None

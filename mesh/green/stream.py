@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 from weakref import finalize
+
+from greenlet import getcurrent
 
 from mesh.core.channel import State
 from mesh.core.client_session import Call
-from mesh.green.caller import Caller
+from mesh.green.loop import wait
 from mesh.green.threads import loop_thread
+from mesh.transport.client_endpoint import ClientEndpoint
 
 
 class Stream(Iterator[Any]):
@@ -20,31 +23,32 @@ class Stream(Iterator[Any]):
     TimeoutExpired when the next item takes longer than the timeout.
     """
 
-    __slots__ = ("__weakref__", "_call", "_caller", "_client", "_drop", "_timeout")
+    __slots__ = ("__weakref__", "_call", "_client", "_drop", "_endpoint", "_timeout")
     __mesh_unexposed__ = "a stream of another service"
 
-    def __init__(self, client: object, caller: Caller, call: Call, timeout: float | None) -> None:
+    def __init__(self, client: object, endpoint: ClientEndpoint, call: Call, timeout: float | None) -> None:
         self._client = client  # which closes its connections when nobody has it any more
-        self._caller = caller
+        self._endpoint = endpoint
         self._call = call
         self._timeout = timeout
-        self._drop = finalize(self, caller.drop, call)
+        self._drop = finalize(self, endpoint.drop, call)
         self._drop.atexit = False
 
     def __next__(self) -> Any:
         call = self._call
         items = call.items
         if not items:
-            if not self._caller.next_items(call, self._timeout):
-                self._ended()
+            while self._endpoint.await_item(call, getcurrent(), self._timeout):
+                wait(self._endpoint, call)
             items = call.items
-        assert items is not None
+            if not items:
+                self._ended()
         value = items.popleft()
         if (call.credit + len(items)) * 2 < call.window:
-            self._caller.grant(call)
+            self._endpoint.grant(call)
         return value
 
-    def _ended(self) -> None:
+    def _ended(self) -> NoReturn:
         self._drop.detach()
         error = self._call.error
         if error is not None:
@@ -67,7 +71,7 @@ class Stream(Iterator[Any]):
         """Leave the stream; what has not been taken is dropped."""
         self._drop.detach()
         if self._call.state is not State.DONE:
-            self._caller.give_up(self._call)
+            self._endpoint.give_up(self._call)
         if self._call.items:
             self._call.items.clear()
 

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 
 class Timer(Protocol):
-    """Calls its function once each time that it comes due."""
+    """Calls its function once each time that it comes due. due: when, NEVER where it does not."""
+
+    due: float
 
     def at(self, when: float) -> None:
         """Be due then, on the clock of time.monotonic, or when it is already, whichever is sooner.

@@ -117,7 +117,9 @@ class Pump:
                 most = BATCH
         finally:
             self.running = False
-        self.arm(self._wake_at())
+        when, timer = self._wake_at(), self._timer
+        if timer is not None and when < timer.due:
+            timer.at(when)
 
     def arm(self, when: float) -> None:
         """Have the timer due then, or earlier."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core import wire
+from mesh.core.attempts import may_retry, pause
 from mesh.core.balance import Peer
-from mesh.core.call import Options, may_retry, pause
+from mesh.core.call import Options
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import GRAIN, Call
 from mesh.core.server_session import Limits, ServerCall

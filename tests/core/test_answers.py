@@ -478,7 +478,7 @@ def test_ids_are_unlike_also_when_the_counter_has_overflowed() -> None:
 @pytest.mark.parametrize("base", [b"", b"e" * 23, b"e" * 25])
 def test_a_base_of_another_length_is_refused(base: bytes) -> None:
     with pytest.raises(ValueError, match="24 hex digits"):
-        ClientSession([], base, lambda: 0.5)
+        ClientSession(base, lambda: 0.5)
 
 
 def test_a_peer_is_known_as_mesh_from_its_answer() -> None:

@@ -8,8 +8,9 @@ from collections import Counter
 import pytest
 
 from mesh.core import wire
+from mesh.core.attempts import LAST_PAUSE, may_retry, pause
 from mesh.core.balance import Peer, choose
-from mesh.core.call import LAST_PAUSE, Options, may_retry, pause
+from mesh.core.call import Options
 from mesh.core.client_session import TRY_SILENT
 from mesh.errors import (
     LostRemote,

@@ -289,7 +289,7 @@ class TestOtherIntervals:
     @pytest.mark.parametrize("heartbeat", [0, 0.0, -1.0, 0.001, float("nan"), float("inf")])
     def test_a_client_that_cant_keep_its_heartbeat_is_refused(self, heartbeat: float) -> None:
         with pytest.raises(ConfigError, match=r"heartbeat must be from 0\.05 to \d+ seconds, or None"):
-            ClientSession([], b"c" * 24, lambda: 0.5, heartbeat)
+            ClientSession(b"c" * 24, lambda: 0.5, heartbeat)
 
 
 class TestProbes:

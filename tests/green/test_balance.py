@@ -15,6 +15,7 @@ import pytest
 
 import mesh
 from tests.green.conftest import Connect, Serve
+from tests.helpers.clients import endpoint_of
 from tests.helpers.processes import Process, eventually
 from tests.helpers.raw import RawServer
 
@@ -50,9 +51,8 @@ def nobody() -> str:
 
 def ready(client: mesh.Client, number: int) -> None:
     """That many connections stand."""
-    caller = client._connection.caller()
-    assert caller is not None
-    eventually(lambda: sum(link.live for link in caller.links) == number, what=f"{number} connections")
+    links = endpoint_of(client).links
+    eventually(lambda: sum(link.live for link in links.current) == number, what=f"{number} connections")
 
 
 def test_a_dead_one_of_three_slows_nobody(serve: Serve, connect: Connect) -> None:
@@ -231,12 +231,11 @@ def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, 
     write(registry, f"users: {second_at}\n")
     eventually(lambda: client.who() == "second", what="the move")
     assert held.result(timeout=20) == "first", "a call that was open ends where it began"
-    old: Any = client._connection.caller()
-    eventually(lambda: len(old._watched) == 1, what="the old connection to be closed")
+    links = endpoint_of(client).links
+    eventually(lambda: len(links.open) == 1, what="the old connection to be closed")
     write(registry, f"users: [{first_at}, {second_at}]\n")
     eventually(lambda: {client.who() for _ in range(8)} == {"first", "second"})
-    caller: Any = client._connection.caller()
-    assert len(caller.links) == 2
+    assert len(links.current) == 2
 
 
 def test_a_call_that_waits_follows_its_service(serve: Serve, connect: Connect, registry: Path) -> None:

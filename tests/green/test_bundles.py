@@ -10,21 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
-from unittest.mock import Mock
 
 import gevent
 import pytest
 import zmq
 
 import mesh
-from mesh.core import wire
+from mesh.core import cork, wire
 from mesh.core.batch import holds_events, pack_events, read_events
+from mesh.core.cork import REST, SLOW, STUCK, Cork
 from mesh.core.majordomo import LONE
-from mesh.green import holding
-from mesh.green.caller import Caller
-from mesh.green.holding import REST, SLOW, STUCK, Holding
-from mesh.green.link import Link
+from mesh.transport.client_link import Link
 from tests.green.conftest import Connect
+from tests.helpers.clients import endpoint_of, endpoint_to, link_of
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.wires import Wires
 
@@ -170,7 +168,7 @@ def test_a_new_connection_is_asked_anew(wires: Wires, connect: Connect) -> None:
     client = connect(hub.endpoint)
     welcome(hub, client)
     hub._socket.close(0)
-    until(lambda: not client._connection.caller().links[0].live)  # type: ignore[union-attr]
+    until(lambda: not link_of(endpoint_of(client)).live)
     again = Hub(wires)
     again._socket.bind(hub.endpoint)
     welcome(again, client)
@@ -219,17 +217,17 @@ def test_no_call_waits_for_long_behind_one_that_computes(hub: Hub) -> None:
 
 
 def test_the_guard_looks_after_calls_that_are_held_back(hub: Hub) -> None:
-    caller = Caller(gevent.get_hub(), [(hub.endpoint, 1)], 5.0, wire.MAX_MESSAGE)
-    now = caller.turn
-    assert not caller.overdue(now)
-    caller._holding.since = now - 1.1 * STUCK
-    assert caller.overdue(now)
-    caller.close()
+    endpoint = endpoint_to(hub.endpoint, 5.0, wire.MAX_MESSAGE)
+    now = endpoint.turn
+    assert not endpoint.overdue(now)
+    endpoint.cork.since = now - 1.1 * STUCK
+    assert endpoint.overdue(now)
+    endpoint.close()
 
 
 def test_no_call_waits_for_one_that_took_its_time_before(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guard, who would send it after a while."""
-    monkeypatch.setattr(holding, "STUCK", 1e9)
+    monkeypatch.setattr(cork, "STUCK", 1e9)
     here, ended = threading.Event(), threading.Event()
 
     def work(client: mesh.Client) -> None:
@@ -260,13 +258,12 @@ def test_no_call_waits_for_one_that_took_its_time_before(hub: Hub, monkeypatch: 
 
 
 def test_where_whoever_is_answered_is_slow_again_and_again_no_call_waits() -> None:
-    holds = Holding(guarded=True)
-    link: Any = Mock()
+    holds: Cork[str] = Cork(guarded=True)
     for now in (1.0, 2.0, 3.0):
         holds.begin(now)
         assert holds.on
-        holds.add(link, now)
-        holds.release(now + 2 * SLOW)
+        assert not holds.add("a link", now)
+        assert holds.release(now + 2 * SLOW) == ["a link"]
     for now, on in ((3.1, False), (3.0 + REST, False), (3.1 + REST, True)):
         holds.begin(now)
         assert holds.on is on
@@ -278,12 +275,12 @@ class TestWhatWasKept:
 
     @pytest.fixture
     def link(self, hub: Hub) -> Iterator[Link]:
-        caller = Caller(gevent.get_hub(), [(hub.endpoint, 1)], 5.0, wire.MAX_MESSAGE)
-        (link,) = caller.links
+        endpoint = endpoint_to(hub.endpoint, 5.0, wire.MAX_MESSAGE)
+        link = link_of(endpoint)
         until(lambda: link.live)
         link.batch = True
         yield link
-        caller.close()
+        endpoint.close()
 
     def sent(self, hub: Hub, number: int) -> list[list[str]]:
         """The names of the events in each message."""
@@ -301,7 +298,6 @@ class TestWhatWasKept:
         session = link._session
         calls = [session.open(name, (), None, 0.0, None, link) for name in "abc"]
         for call in calls:
-            assert call.payload is not None
             link.keep(call.payload, call)
         session.cancel(calls[0])
         session.cancel(calls[2])
@@ -314,7 +310,7 @@ class TestWhatWasKept:
     ) -> None:
         session = link._session
         call = session.open("a", (), None, 0.0, None)
-        assert call.peer is link and call.payload is not None
+        assert call.peer is link
         link.keep(call.payload, call)
         hub._socket.close(0)
         until(lambda: not link.live)
@@ -331,8 +327,8 @@ class TestWhatWasKept:
     def test_a_link_that_the_service_has_left_is_given_no_calls_that_wait(self, hub: Hub, link: Link) -> None:
         """It has its old calls alone, also where its server has been started again."""
         session = link._session
-        session.peers.remove(link)
+        session.remove(link)
         call = session.open("a", (), None, 0.0, None)
         link._stands(0.0)
         assert session.unsent == {call.id: call}
-        session.peers.append(link)
+        session.add(link)

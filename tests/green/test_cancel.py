@@ -13,6 +13,7 @@ import pytest
 
 import mesh
 from tests.green.conftest import Connect, Program, Serve
+from tests.helpers.clients import endpoint_of
 from tests.helpers.processes import eventually
 
 
@@ -91,9 +92,7 @@ def single(desk: Desk, client_of: Callable[..., mesh.Client]) -> mesh.Client:
 
 
 def calls_of(client: mesh.Client) -> int:
-    caller = client._connection.caller()
-    assert caller is not None
-    return len(caller.session.calls)
+    return len(endpoint_of(client).session.calls)
 
 
 def test_a_stream_that_is_left_frees_its_slot(single: mesh.Client, desk: Desk) -> None:

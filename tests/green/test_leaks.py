@@ -7,7 +7,6 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 import pytest
@@ -15,11 +14,12 @@ import pytest
 import mesh
 from tests.green.conftest import Serve
 from tests.green.programs.service import Service
+from tests.helpers.clients import endpoint_of
 from tests.helpers.processes import Process, eventually
 
 Start = Callable[..., tuple[str, Process]]
 
-OURS = ("mesh.green", "mesh.core", "gevent", "greenlet", "zmq.sugar", "_weakref", "weakref")
+OURS = ("mesh.green", "mesh.core", "mesh.transport", "gevent", "greenlet", "zmq.sugar", "_weakref", "weakref")
 
 
 def census() -> Counter[str]:
@@ -130,10 +130,10 @@ def test_calls_leave_nothing_at_either_end(service: Start) -> None:
         before, resident = census(), _resident(process.pid)
         calls(10_000)
         settles(before, spare=3)
-        caller: Any = client._connection.caller()
-        eventually(lambda: not caller.session.calls)
-        assert not caller.session.unsent
-        assert not caller.session.woken
+        session = endpoint_of(client).session
+        eventually(lambda: not session.calls)
+        assert not session.unsent
+        assert not session.woken
         assert _resident(process.pid) - resident < 3 * 1024 * 1024
 
 

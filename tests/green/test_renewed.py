@@ -14,6 +14,7 @@ from gevent.server import StreamServer
 
 import mesh
 from tests.green.conftest import Connect
+from tests.helpers.clients import endpoint_of
 from tests.helpers.processes import eventually
 
 
@@ -107,9 +108,8 @@ def test_a_call_goes_to_the_other_server_at_the_same_address(
     assert draining.forwarder.accepted == 2
     draining.till.let_go = True
     assert draining.held.result(timeout=20) == "stopping"
-    caller = draining.client._connection.caller()
-    assert caller is not None
-    eventually(lambda: len(caller._watched) == 1, what="the end of the old connection")
+    links = endpoint_of(draining.client).links
+    eventually(lambda: len(links.open) == 1, what="the end of the old connection")
 
 
 def test_calls_at_once_share_the_new_connection(connect: Connect, stack: ExitStack) -> None:

@@ -11,7 +11,7 @@ import zmq
 import mesh
 from mesh.core import wire
 from mesh.core.client_session import ClientSession
-from mesh.green.link import MAX_OUTBOX, Link
+from mesh.transport.client_link import MAX_OUTBOX, Link
 from tests.helpers.processes import eventually, python
 
 PROGRAM = Path(__file__).parent / "programs" / "blocked.py"
@@ -19,9 +19,9 @@ BLOCKED = 4.0  # longer than the interval of the heartbeats that were at fault, 
 
 
 def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
-    session = ClientSession([], b"c" * 24, lambda: 0.5)
+    session = ClientSession(b"c" * 24, lambda: 0.5)
     link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)  # nobody is there to take any
-    session.peers.append(link)
+    session.add(link)
     session.peer_up(link)
     for _ in range(MAX_OUTBOX):
         call = session.open("save", (), None, 0.0, 30.0)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from mesh.core import wire
 from mesh.core.balance import Peer
 from mesh.core.channel import NEVER, State
-from mesh.core.client_session import Call, ClientSession
+from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.server_session import Limits, ServerCall, ServerSession
 
 START = 1_000.0
@@ -114,7 +114,7 @@ class Connection:
         self._last_arrival = {True: 0.0, False: 0.0}
         client.connections[self.peer] = self
         server.connections[self.identity] = self
-        client.session.peers.append(self.peer)
+        client.session.add(self.peer)
 
     def send(self, to_server: bool, payload: bytes) -> None:
         if to_server and self.stalled:
@@ -170,7 +170,7 @@ class ClientEnd:
     def __init__(self, world: World, base: bytes = b"c" * 24, **options: Any) -> None:
         options.setdefault("random", lambda: 0.5)
         self.world = world
-        self.session = ClientSession([], base, **options)
+        self.session = ClientSession(base, **options)
         self.connections: dict[Peer, Connection] = {}
         self.woken: list[Call] = []
         self.on_wake: Callable[[Call], None] = lambda call: None
@@ -190,7 +190,7 @@ class ClientEnd:
         return call
 
     def send(self, call: Call) -> None:
-        assert call.peer is not None and call.payload is not None
+        assert call.peer is not None
         self.connections[call.peer].send(True, call.payload)
 
     def receive(self, peer: Peer, payload: bytes) -> None:
@@ -204,9 +204,8 @@ class ClientEnd:
 
     def settle(self) -> None:
         while self.session.woken:
-            woken, self.session.woken = self.session.woken, []
-            for call in woken:
-                if call.waiter is not None:
+            for call in self.session.take_woken():
+                if call.waiter is not None and not isinstance(call, Waiting):
                     call.waiter = None
                     self.woken.append(call)
                     self.on_wake(call)
@@ -220,8 +219,8 @@ class ClientEnd:
             if more is not None and call.peer is not None:
                 self.connections[call.peer].send(True, more)
         if call.state is not State.DONE:
-            call.waiter = self
-            self.session.await_item(call, self.world.now, timeout)
+            call.waiter = None
+            self.session.await_item(call, self, self.world.now, timeout)
         return taken
 
     def cancel(self, call: Call) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 
 import mesh
+from tests.helpers.clients import endpoint_of
 
 WAY, ENDPOINT = sys.argv[1:3]
 
@@ -29,11 +30,10 @@ def leave(client: mesh.Client) -> None:
 
 
 def leave_locked(client: mesh.Client) -> None:
-    caller = client._connection.caller()
-    assert caller is not None
+    endpoint = endpoint_of(client)
     stream = client.ticks(0.01)
     next(stream)
-    with caller.lock:
+    with endpoint.lock:
         del stream
     sleep()
 
@@ -44,11 +44,10 @@ def note(client: mesh.Client) -> None:
 
 
 def ask(client: mesh.Client) -> None:
-    caller = client._connection.caller()
-    assert caller is not None
+    endpoint = endpoint_of(client)
     client.echo(1)
     future = client.slow.future(0.3)
-    while caller.session.calls:
+    while endpoint.session.calls:
         time.sleep(0.01)
     print("answered", flush=True)
     while alive(int(sys.argv[3])):

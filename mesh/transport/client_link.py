@@ -1,7 +1,7 @@
 """One connection of a client to one endpoint: a dealer, and what goes and comes on it.
 
-Every method that touches the socket or the session runs under the caller's lock; none of them
-switches to another greenlet.
+Every method runs under the lock of the client's endpoint in its loop, also in the watchdog's thread; none
+waits.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Link(Peer):
 
     def post(self, call: Call) -> None:
         """Send a call that has waited for a connection, where its number was bounded."""
-        if call.payload is not None:
+        if call.payload:
             self.dealer.outbox.append((call, call.payload), len(call.payload))
             self.flush()
 
@@ -123,9 +123,8 @@ class Link(Peer):
         """Take in what has arrived, until there were `most` events or more; how many there were."""
         count = self.dealer.receive(now, most)
         if self._session.asked:
-            asked, self._session.asked = self._session.asked, []
-            for frame in asked:
-                self._refuse([b"", frame])
+            for answer in self._session.refuse_asked():
+                self._refuse(answer)
         return count
 
     def _receive_other(self, frame: bytes, now: float) -> int:
@@ -133,8 +132,11 @@ class Link(Peer):
         frames = [frame]
         self.dealer.rest(frames, MAX_FRAMES)
         if len(frames) > 2:
-            if not self._refuse(frames):
-                self._session.dropped["malformed"] += 1
+            answer = self._session.refuse(frames)
+            if answer is None:
+                self._session.malformed()
+            else:
+                self._refuse(answer)
             return 1
         if self.batch and holds_events(frames[-1]):
             return self._receive_batch(frames[-1], now)
@@ -145,21 +147,15 @@ class Link(Peer):
         try:
             events = read_events(frame)
         except WireError:
-            self._session.dropped["malformed"] += 1
+            self._session.malformed()
             return 1
         receive = self._session.receive
         for event in events:
             receive(self, event, now)
         return len(events)
 
-    def _refuse(self, message: list[bytes]) -> bool:
-        """Tell the sender of a call that this is no server; False where it is no call.
-
-        Nothing is kept for one that does not read.
-        """
-        answer = self._session.refusal(message)
-        if answer is None:
-            return False
+    def _refuse(self, answer: list[bytes]) -> None:
+        """Tell the sender of a call that this is no server. Nothing is kept for one that does not read."""
         if not self._misled:
             self._misled = True
             log.warning(
@@ -168,7 +164,6 @@ class Link(Peer):
                 self.endpoint,
             )
         self.dealer.send_frames(answer)
-        return True
 
     # The connection
 
@@ -233,4 +228,4 @@ class Link(Peer):
 def _wanted(kept: Kept) -> bool:
     """Whether it is to be sent still: not where it opens a call that has ended."""
     call, _ = kept
-    return call is None or call.payload is not None
+    return call is None or bool(call.payload)

@@ -28,7 +28,7 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcep
         return None, exc
 
 
-class Pending:
+class Future:
     """The answer to come of `client.method.future(…)`; the request is on its way already."""
 
     __mesh_unexposed__ = "an answer of another service"
@@ -84,8 +84,8 @@ class Pending:
         self._greenlet.kill(block=False)
 
 
-class ThreadPending:
-    """As Pending, made by a native thread that has no loop; any thread may ask it."""
+class ThreadFuture:
+    """As Future, made by a native thread that has no loop; any thread may ask it."""
 
     __mesh_unexposed__ = "an answer of another service"
 
@@ -98,7 +98,7 @@ class ThreadPending:
         return self._box.wait(0.0)
 
     def result(self, timeout: float | None = None) -> Any:
-        """As Pending.result."""
+        """As Future.result."""
         settings.seconds("timeout", timeout, none=True)
         _check_process(self._generation)
         if not self._box.wait(-1.0 if timeout is None else timeout):

@@ -11,9 +11,9 @@ import gevent
 import pytest
 
 from mesh.core.channel import NEVER
-from mesh.green.caller import Caller
-from mesh.green.link import Link
 from mesh.transport import sockets
+from mesh.transport.client_endpoint import ClientEndpoint
+from tests.helpers.clients import call, endpoint_to, link_of
 from tests.helpers.peers import nobody
 from tests.helpers.raw import RawServer
 
@@ -27,25 +27,20 @@ def server() -> Iterator[RawServer]:
 
 
 @pytest.fixture
-def caller(server: RawServer) -> Iterator[Caller]:
-    one = Caller(gevent.get_hub(), [(server.endpoint, 1)], None, 10_000)
+def endpoint(server: RawServer) -> Iterator[ClientEndpoint]:
+    one = endpoint_to(server.endpoint)
     yield one
     one.close()
 
 
-def link_of(caller: Caller) -> Link:
-    (link,) = caller.links
-    return link
-
-
-def arrived(caller: Caller) -> None:
+def arrived(endpoint: ClientEndpoint) -> None:
     """Wait, without a turn of the loop, until the descriptor tells of something."""
-    assert select.select([sockets.descriptor(link_of(caller).dealer.socket)], [], [], PATIENCE)[0]
+    assert select.select([sockets.descriptor(link_of(endpoint).dealer.socket)], [], [], PATIENCE)[0]
 
 
-def send_until_the_edge_is_gone(caller: Caller) -> None:
+def send_until_the_edge_is_gone(endpoint: ClientEndpoint) -> None:
     """To send takes away what the descriptor has to tell."""
-    link, give_up = link_of(caller), monotonic() + PATIENCE
+    link, give_up = link_of(endpoint), monotonic() + PATIENCE
     while select.select([sockets.descriptor(link.dealer.socket)], [], [], 0)[0]:
         assert monotonic() < give_up
         link.transmit(b"a heartbeat")
@@ -55,47 +50,50 @@ def reply(server: RawServer, header: dict[str, Any], value: object) -> None:
     server.send({"message_id": b"r", "v": 3, "response_to": header["message_id"]}, "OK", [value])
 
 
-def test_heartbeats_do_not_hide_an_answer(server: RawServer, caller: Caller) -> None:
+def test_heartbeats_do_not_hide_an_answer(server: RawServer, endpoint: ClientEndpoint) -> None:
     # Two, as the loop looks a while for the answer of a lone one.
-    call, never = (gevent.spawn(caller.call, "echo", (), None, None, None) for _ in range(2))
+    answer, never = (gevent.spawn(call, endpoint, "echo") for _ in range(2))
     header, _, _ = server.receive()
 
     def on_timer(now: float) -> list[Any]:
-        caller.session.wake_at = NEVER
+        endpoint.session.wake_at = NEVER
         reply(server, header, "late")
-        arrived(caller)
-        send_until_the_edge_is_gone(caller)
+        arrived(endpoint)
+        send_until_the_edge_is_gone(endpoint)
         return []
 
-    caller.session.on_timer = on_timer  # type: ignore[method-assign]
-    caller._on_timer()
-    assert call.get(timeout=PATIENCE).value == "late"
+    endpoint.session.on_timer = on_timer  # type: ignore[method-assign]
+    endpoint.session.wake_at = 0.0
+    endpoint._on_timer()
+    assert answer.get(timeout=PATIENCE).value == "late"
     never.kill()
 
 
-def test_calls_of_whom_the_guard_has_woken_do_not_hide_an_answer(server: RawServer, caller: Caller) -> None:
+def test_calls_of_whom_the_guard_has_woken_do_not_hide_an_answer(
+    server: RawServer, endpoint: ClientEndpoint
+) -> None:
     headers = []
 
     def twice() -> None:
-        caller.call("first", (), None, None, None)
+        call(endpoint, "first")
         reply(server, headers[1], "late")
-        arrived(caller)
-        send_until_the_edge_is_gone(caller)
-        caller.call("third", (), None, None, None)
+        arrived(endpoint)
+        send_until_the_edge_is_gone(endpoint)
+        call(endpoint, "third")
 
     never = gevent.spawn(twice)
-    call = gevent.spawn(caller.call, "second", (), None, None, None)
+    answer = gevent.spawn(call, endpoint, "second")
     headers += [server.receive()[0], server.receive()[0]]
     reply(server, headers[0], 1)
-    arrived(caller)
-    with caller.lock:
-        caller.stand_in(monotonic())
-    assert call.get(timeout=PATIENCE).value == "late"
+    arrived(endpoint)
+    with endpoint.lock:
+        endpoint.stand_in(monotonic())
+    assert answer.get(timeout=PATIENCE).value == "late"
     never.kill()
 
 
 def test_a_call_that_waits_for_a_server_costs_next_to_nothing() -> None:
-    one = Caller(gevent.get_hub(), [(nobody(), 1)], None, 10_000)
+    one = endpoint_to(nobody())
     looked = 0
 
     def follow() -> None:
@@ -104,8 +102,8 @@ def test_a_call_that_waits_for_a_server_costs_next_to_nothing() -> None:
 
     one.follow = follow
     try:
-        call = gevent.spawn(one.call, "echo", (), None, 1.2, None)
-        assert call.get(timeout=PATIENCE).error is not None
+        answer = gevent.spawn(call, one, "echo", 1.2)
+        assert answer.get(timeout=PATIENCE).error is not None
         assert 1 <= looked <= 6
     finally:
         one.close()

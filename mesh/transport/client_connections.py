@@ -1,0 +1,160 @@
+"""What the views of one client share: the service it reaches, and an endpoint in each loop that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Final, Protocol
+from weakref import finalize, ref
+
+from mesh.core.client_session import DEFAULT_HEARTBEAT
+from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.values import Encode
+from mesh.core.wire import MAX_MESSAGE, Header
+from mesh.errors import MeshError
+from mesh.transport import native, process
+from mesh.transport.client_endpoint import ClientEndpoint, Woken
+from mesh.transport.loop import Loop
+
+CLOSED: Final = "this client is closed; connect again"
+
+Endpoints = Sequence[tuple[str, int]]
+
+
+class Source(Protocol):
+    """Where the endpoints of a service come from, when they may change."""
+
+    def refresh(self, now: float) -> int:
+        """A number that changes with the endpoints."""
+        ...
+
+    def endpoints(self) -> Endpoints:
+        """Pairs of endpoint and weight."""
+        ...
+
+
+class ClientConnections:
+    """The endpoints of one client, one for each event loop that it is used from. For any thread.
+
+    endpoints: pairs of endpoint and weight. source: where they come from, if they may change. header: what
+    every request carries besides. wakes_later: as ClientEndpoint's. heartbeat: seconds or None. max_message,
+    max_elements: bytes of one message, and values in one answer. encode: for values that can't travel.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        source: Source | None,
+        header: Header | None,
+        heartbeat: float | None = DEFAULT_HEARTBEAT,
+        max_message: int = MAX_MESSAGE,
+        max_elements: int = MAX_ELEMENTS,
+        encode: Encode | None = None,
+        *,
+        wakes_later: bool = False,
+    ) -> None:
+        self.header = header
+        self.closed = False
+        self._endpoints = endpoints
+        self._source = source
+        self._heartbeat = heartbeat
+        self._max_message = max_message
+        self._max_elements = max_elements
+        self._encode = encode
+        self._wakes_later = wakes_later
+        self._version = source.refresh(monotonic()) if source else 0
+        self._lock = native.allocate_lock()
+        self._of_loop: dict[Hashable, ClientEndpoint] = {}
+        process.remember(self)
+        finalize(self, _abandon, self._of_loop).atexit = False
+
+    def forked(self) -> None:
+        self._lock = native.allocate_lock()
+        self._of_loop.clear()
+
+    def of(self, key: Hashable) -> ClientEndpoint | None:
+        """The endpoint that `begin` has made under this key, where the service is now."""
+        endpoint = self._of_loop.get(key)
+        if endpoint is not None and self._source is not None:
+            self._follow(self._source)
+        return endpoint
+
+    def begin(self, key: Hashable, loop: Loop, on_woken: Woken) -> ClientEndpoint:
+        """One for the loop of this thread, of which there is none yet. key: the driver's own loop.
+
+        Raises MeshError once the client is closed, and as ClientEndpoint does.
+        """
+        if self.closed:
+            raise MeshError(CLOSED)
+        with self._lock:
+            endpoint = ClientEndpoint(
+                loop,
+                on_woken,
+                self._endpoints,
+                self._heartbeat,
+                self._max_message,
+                self._max_elements,
+                self._encode,
+                wakes_later=self._wakes_later,
+            )
+            endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
+            self._of_loop[key] = endpoint
+            orphans = self._take_orphans()
+        for orphan in orphans:
+            orphan.close()
+        if self._source is not None:
+            self._follow(self._source)
+        return endpoint
+
+    def _take_orphans(self) -> list[ClientEndpoint]:
+        """The endpoints of loops that never turn again."""
+        dead = [key for key, endpoint in self._of_loop.items() if endpoint.orphaned]
+        return [self._of_loop.pop(key) for key in dead]
+
+    def _follow(self, source: Source) -> None:
+        """Move to the service's endpoints of now, if they have changed."""
+        version = source.refresh(monotonic())
+        if version == self._version:
+            return
+        self._version = version
+        self._endpoints = endpoints = source.endpoints()
+        with self._lock:
+            users = list(self._of_loop.values())
+        self._each_at_home(users, lambda user: user.set_endpoints(endpoints))
+
+    def close(self) -> None:
+        """End every open call with LostRemote and close the sockets, in whatever loop they are."""
+        self.closed = True
+        with self._lock:
+            users = list(self._of_loop.values())
+            self._of_loop.clear()
+        self._each_at_home(users, ClientEndpoint.close)
+
+    @staticmethod
+    def _each_at_home(users: Sequence[ClientEndpoint], function: Callable[[ClientEndpoint], None]) -> None:
+        """Run `function` in each endpoint's own loop; at once where that is this one, or is dead."""
+        for user in users:
+            if user.orphaned or user.loop.here():
+                function(user)
+            else:
+                user.loop.call_soon_threadsafe(function, user)
+
+
+def _look(connections: ref[ClientConnections]) -> None:
+    """As each call does: move to where the service is now."""
+    one = connections()
+    if one is not None and one._source is not None:
+        one._follow(one._source)
+
+
+def _abandon(users: dict[Hashable, ClientEndpoint]) -> None:
+    """Close what a client has left that was dropped without close; from anywhere, so later."""
+    for user in list(users.values()):
+        if user.orphaned:
+            # Not here: a finalizer may have interrupted whoever holds one of the locks that this takes.
+            with suppress(RuntimeError):  # there are no threads to be had, as the program ends
+                native.start_new_thread(user.close, ())
+        elif not user.closed:
+            user.loop.call_soon_threadsafe(user.close)
