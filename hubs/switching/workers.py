@@ -20,7 +20,7 @@ from mesh.core.channel import FASTEST, fairly_heard
 from mesh.core.majordomo import STANDARD, Command, FromWorker, Style
 from mesh.core.progress import second_look
 from mesh.core.registration import LOST_AFTER
-from mesh.core.reminder import Reminder
+from mesh.core.reminder import Reminders
 
 BEATS_EARLY: Final = 0.04
 """The share of an interval by which beats may be early, so that one look gives those of many workers."""
@@ -48,7 +48,7 @@ class Workers:
         # The names of the one service that the log has told of.
         self._names_logged: set[str] = set()
         # What was refused, by the name and why.
-        self._refusals: dict[tuple[str, str], Reminder] = {}
+        self._refusals = Reminders(MAX_REFUSALS)
 
     # What comes in
 
@@ -108,9 +108,7 @@ class Workers:
 
     def _reminds(self, refusal: tuple[str, str]) -> bool:
         """Whether the log is to have it: whoever is refused tries again and again, as the hub may change."""
-        if refusal not in self._refusals and len(self._refusals) >= MAX_REFUSALS:
-            del self._refusals[next(iter(self._refusals))]
-        return self._refusals.setdefault(refusal, Reminder()).due(self._env.now)
+        return self._refusals.due(refusal, self._env.now)
 
     def _compare_names(self, worker: Worker, service: HubService) -> None:
         """A hub that takes any name has one service all the same: two names may be a mistake."""

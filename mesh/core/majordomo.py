@@ -145,6 +145,12 @@ def salvage(frames: Sequence[bytes]) -> tuple[Style, dict[str, Any] | None] | No
     return Style(_WORKER.get(bytes(rest[0]), 2), empty), _about(rest[3:])
 
 
+def turn_away(frames: Sequence[bytes], reason: str) -> list[bytes] | None:
+    """The answer to a worker of mesh that would register where there is no hub; None for other messages."""
+    sender = salvage(frames)
+    return None if sender is None or sender[1] is None else disconnect(sender[0], reason)
+
+
 def _read_worker(style: Style, frames: Sequence[bytes]) -> FromWorker:
     if not frames:
         raise WireError("a worker's message lacks its command")

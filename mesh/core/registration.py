@@ -37,7 +37,7 @@ _HEAD: Final = b"MDPW02"
 _UNHEARD: Final = {
     2: "it has said nothing since READY. A broker that speaks Majordomo 0.1 alone, as that of the ZeroMQ "
     "Guide, says nothing to a worker of 0.2, or dies of it: for such a one use --mdp 0.1, or "
-    "register(…, mdp='0.1')",
+    "register(…, mdp='0.1'). Nor does a server of zerorpc, which is no hub: register at a hub's out side",
     1: "it has said nothing since READY. A broker that speaks Majordomo 0.2 alone says nothing to a worker "
     "of 0.1: for such a one leave out mdp 0.1",
 }
@@ -60,7 +60,8 @@ class Registration:
     welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as the
     session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
-    strange: a message that no hub sends, until it is taken. why: the last reason to be out.
+    strange: a message that no hub sends, until it is taken. why: the last reason to be out; advice: what
+    may be the matter, where the hub has never said anything.
     connect_at: when the driver is to connect anew. wake_at: when on_timer wants to be called. progress: what
     moves on the connection, where the driver can tell.
     """
@@ -75,6 +76,7 @@ class Registration:
         self.batch: Batch | None = None
         self.confirmed = 0
         self.why = "no connection yet; is a hub running there?"
+        self.advice = ""
         self.out: list[list[bytes]] = []
         self.tokens: dict[bytes, bytes] = {}
         self.dropped: Counter[str] = Counter()
@@ -141,7 +143,7 @@ class Registration:
         """The connection is of no more use; a new one is wanted after `pause` seconds."""
         unheard = self.state is State.REGISTERED and not (self._met or self._misled)
         self.state = State.AWAY
-        self.why = f"{why}; {_UNHEARD[self.version]}" if unheard else why
+        self.why, self.advice = why, _UNHEARD[self.version] if unheard else ""
         self.known = False
         self.batch = None
         self.tokens.clear()

@@ -19,7 +19,7 @@ from mesh.core.outbox import Outbox
 from mesh.core.redial import Redial
 from mesh.core.refusal import Refusal
 from mesh.core.registration import Registration, State
-from mesh.core.reminder import Reminder
+from mesh.core.reminder import Reminders
 from mesh.core.server_call import HubCall
 from mesh.transport import process
 from mesh.transport.dealer import Dealer
@@ -54,10 +54,11 @@ class HubConnection:
         self._session = session
         self._max_message = max_message
         self._abandoned = abandoned
-        self._reminder = Reminder()
+        self._reminders = Reminders()
         # The last problem that the log has, and when one is to be in it that lasts so long.
         self._logged = ""
         self._log_at = monotonic() + NOTICE
+        self._advised = False
         self._welcome = False
         self._obstacles = Obstacles()
         self._redial = Redial()
@@ -241,19 +242,22 @@ class HubConnection:
 
     def _tell(self, why: str = "") -> None:
         """A line in the log where something is new."""
+        registration = self.registration
+        name, now = registration.service, monotonic()
+        self._log_at = now + NOTICE if why else NEVER
         if why:
             self._welcome = False
-        if why != self._logged:
-            self._reminder = Reminder()
-        self._log_at = monotonic() + NOTICE if why else NEVER
-        if why and not self._reminder.due(monotonic()):
-            return
-        self._logged = why
-        name = self.registration.service
-        if why:
-            log.warning("%s is no worker of %s for now: %s", name, self.endpoint, why)
+            if not self._reminders.due(why, now):
+                return
+            advice = registration.advice if why == registration.why and not self._advised else ""
+            self._advised = self._advised or bool(advice)
+            log.warning(
+                "%s is no worker of %s for now: %s%s", name, self.endpoint, why, advice and f"; {advice}"
+            )
         else:
+            self._advised, self._reminders = False, Reminders()
             log.info("%s has registered with %s", name, self.endpoint)
+        self._logged = why
 
     # Time
 

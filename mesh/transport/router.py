@@ -6,11 +6,13 @@ event means is the session's matter.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 import zmq
 
+from mesh.core import majordomo as mdp
 from mesh.core.channel import NEVER
 from mesh.core.outbox import Outbox
 from mesh.core.server_session import Peer, ServerSession
@@ -61,6 +63,11 @@ class Router:
             self._outboxes[peer] = Outbox()
             self._outboxes[peer].append(payload, len(payload))
             self.retry_at = monotonic() + RETRY
+
+    def _send_frames(self, peer: bytes, frames: list[bytes]) -> None:
+        """To whoever is no peer of calls; nothing is kept for one that does not read, or is gone."""
+        with suppress(zmq.ZMQError):
+            self.socket.send_multipart([peer, *frames], NOBLOCK)
 
     def _keep(self, peer: Peer, payload: bytes) -> None:
         outbox = self._outboxes.get(peer)
@@ -152,6 +159,12 @@ class Router:
             more = frame.more
             if len(frames) <= MAX_FRAMES:
                 frames.append(frame.bytes)
+        no_hub = f"it is no hub but a server, {self._session.name!r}: register at the out side of a hub"
+        if answer := mdp.turn_away(frames[1:], no_hub):
+            self._session.dropped.add("malformed", "a worker that would register, as if this were a hub")
+            self._session.dropped.fresh = "malformed"
+            self._send_frames(frames[0], answer)
+            return
         envelope = frames[:-1]
         if len(envelope) > 1 and not envelope[-1]:
             envelope.pop()

@@ -119,3 +119,20 @@ def test_what_is_no_new_call_is_not_answered(dealer: Dealer, misled: str) -> Non
     dealer.deal(ENVELOPE, {"message_id": "c", "v": 3})
     header, name, _ = dealer.answer(ENVELOPE)
     assert (name, header["response_to"]) == ("ERR", "c")
+
+
+def test_a_worker_that_would_register_with_a_server_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    with mesh.Server({"get": len}, name="users") as users:
+        endpoint = users.bind("tcp://127.0.0.1:*")
+        with mesh.Server({"pay": len}, name="till") as till:
+            till.register("till", endpoint)
+            line = (
+                f"till is no worker of {endpoint} for now: the hub has sent its worker away: it is no hub "
+                "but a server, 'users': register at the out side of a hub"
+            )
+            eventually(lambda: line in caplog.messages)
+            dropped = "users: dropped 1 malformed (a worker that would register, as if this were a hub, from "
+            eventually(lambda: dropped in caplog.text)
+        with mesh.connect(endpoint) as client:
+            assert client.get("abc") == 3
+        assert "mdp" not in caplog.text
