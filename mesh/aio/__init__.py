@@ -1,1 +1,25 @@
-"""The driver for asyncio, on any loop that follows it, uvloop among them."""
+"""mesh for asyncio: the same clients, servers and events as those of `mesh` itself."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mesh.aio.server import Server
+
+__all__ = ["Server"]
+
+# Loaded when first asked for, so that importing mesh.aio costs little.
+_LAZY = {
+    "Server": "mesh.aio.server",
+}
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module 'mesh.aio' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value

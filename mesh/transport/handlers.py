@@ -67,13 +67,17 @@ class Handlers:
         self._quiet: tuple[type[BaseException], ...] = ()
 
     def called_by(
-        self, functions: Collection[Callable[..., Any]], quiet: tuple[type[BaseException], ...]
+        self,
+        functions: Collection[Callable[..., Any]],
+        quiet: tuple[type[BaseException], ...],
+        files: tuple[str, ...] = (),
     ) -> None:
         """functions: those of the driver that call a handler: what is raised in them has not come to it, and
-        their file is in no traceback. quiet: what a handler ends with when its caller has gone.
+        their file is at the head of no traceback, nor are these others. quiet: what a handler ends with when
+        its caller has gone.
         """
         self._calling = {function.__code__ for function in functions}
-        self._files = (__file__, *{code.co_filename for code in self._calling})
+        self._files = (__file__, *files, *{code.co_filename for code in self._calling})
         self._quiet = quiet
 
     def surround(self, carry_out: Proceed) -> None:

@@ -82,6 +82,7 @@ class ServerEndpoint:
         self._sent = False
         self._sent_at = 0.0
         self._standing_in = False
+        self._wakes_later = False
         self.router: Router | None = None
         """Made for the first endpoint: a server that only registers with hubs needs none."""
         session = self.session
@@ -137,14 +138,21 @@ class ServerEndpoint:
             raise MeshError(f"{self._name} was stopped; make a new server")
 
     def start(
-        self, loop: Loop, on_ready: Callable[[], None], on_resume: Callable[[list[ServerCall]], None]
+        self,
+        loop: Loop,
+        on_ready: Callable[[], None],
+        on_resume: Callable[[list[ServerCall]], None],
+        *,
+        wakes_later: bool = False,
     ) -> None:
         """Serve in this loop.
 
         on_ready: called when calls may wait in the session's `ready`. on_resume: called with those that have
-        credit again or that nobody wants any more.
+        credit again or that nobody wants any more. wakes_later: what these begin goes on when they have
+        returned, by the loop's `call_soon`, and may answer then.
         """
         self._loop, self._on_ready, self._on_resume = loop, on_ready, on_resume
+        self._wakes_later = wakes_later
         self.thread = loop.thread
         self._pulse_timer = loop.timer(self._pulse)
         self._pump.start(loop)
@@ -173,6 +181,17 @@ class ServerEndpoint:
             self.hubs.close(linger_ms)
             if self.router is not None:
                 self.router.close(linger_ms)
+
+    def _close_orphaned(self) -> None:
+        """Its loop was closed and never turns again: whoever waits for an answer is to hear of that."""
+        self.closed = True
+        self._pump.forget()
+        self._watchers.clear()
+        self.session.give_up_all()
+        self.hubs.close(0)
+        if self.router is not None:
+            self.router.close(0)
+        log.warning("%s: its event loop was closed while it served: stop it before", self._name)
 
     def _stop_watchers(self) -> None:
         self.hubs.stop_watchers()
@@ -259,6 +278,11 @@ class ServerEndpoint:
         with self.lock:
             self.hubs.offer(capacity, monotonic())
         self._pump.soon()
+
+    def go_on(self) -> None:
+        """Have `on_ready` called in this turn of the loop or the next: there is room for calls that wait."""
+        if not self._pump.running:
+            self._pump.soon()
 
     def go_on_later(self) -> None:
         """Have `on_ready` called when the rest of the loop has had its turn."""
@@ -361,10 +385,17 @@ class ServerEndpoint:
             self._on_ready()
         finally:
             if self.cork.on:
-                with self.lock:
-                    self.hubs.release(monotonic())
+                if self._wakes_later and self._loop is not None:
+                    self._loop.call_soon(self._uncork)
+                else:
+                    self._uncork()
         # Calls that were left from the last turn send, too, where nothing was received.
         return bool(count or self._sent)
+
+    def _uncork(self) -> None:
+        """Send the answers to hubs that wait for others, and let none wait after that."""
+        with self.lock:
+            self.hubs.release(monotonic())
 
     def _receive(self, now: float, most: int = BATCH) -> int:
         """Take in what has arrived, at most `most` messages of each socket; how many there were."""
@@ -467,11 +498,16 @@ class ServerEndpoint:
 
     def overdue(self, now: float) -> bool:
         """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""
+        if self.closed:
+            return False
         late = now - self._pump.turn > self.patience or self.cork.overdue(now)
-        return late and not self.closed
+        return late or not (self._loop is None or self._loop.alive())
 
     def stand_in(self, now: float) -> None:
         """Do what the blocked loop can't: take in what has come, and give the heartbeats."""
+        if not (self._loop is None or self._loop.alive()):
+            self._close_orphaned()
+            return
         self._standing_in = True
         try:
             while self._receive(now) >= BATCH:

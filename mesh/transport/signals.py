@@ -77,7 +77,8 @@ class Signals:
         self._received, self._is_program = 0, False
         try:
             for number, usual in _USUAL.items():
-                if signal.getsignal(number) == usual and not _taken_outside_of_python(number):
+                before = signal.getsignal(number)
+                if (before == usual or _is_runners(before)) and not _taken_outside_of_python(number):
                     self._before[number] = signal.signal(number, self._on_signal)
         except ValueError:
             pass  # a subinterpreter, to which Python gives no signals
@@ -98,6 +99,13 @@ class Signals:
         elif number == signal.SIGINT or now - self._received_at > TWICE:
             self._give_back()
             signal.raise_signal(number)
+
+
+def _is_runners(handler: Any) -> bool:
+    """Whether it is what asyncio.run has for Ctrl-C, by which the program has asked for nothing."""
+    function = getattr(handler, "func", None)
+    home = (getattr(function, "__module__", None), getattr(function, "__qualname__", None))
+    return home == ("asyncio.runners", "Runner._on_sigint")
 
 
 def _taken_outside_of_python(number: int) -> bool:

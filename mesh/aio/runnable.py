@@ -1,0 +1,200 @@
+"""Running until it is stopped, in the event loop of whoever starts it.
+
+Owns the life of servers and receivers: in which loop they live, how they end from anywhere. What they do
+meanwhile is their own matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from typing import Any, Self
+
+from mesh.aio.loop import AsyncioLoop
+from mesh.core import settings
+from mesh.core.unfinished import Running
+from mesh.errors import MeshError
+from mesh.transport import process
+from mesh.transport.lifecycle import DRAIN, STOP, Lifecycle, unfinished
+from mesh.transport.signals import signals as process_signals
+
+
+class Runnable:
+    """What lives in an event loop. subject: what errors call it. cut_off: how many calls or handlers still
+    ran at its end, and were cut off.
+
+    Who inherits gives `_begin`, which is called in the loop; `_drain`, which lets what runs finish; `_end`,
+    which counts what is cut off and frees everything; `_abandon`, for one that was never started, or whose
+    loop was closed; `_running`, what still runs; and `_in_handler`.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._life = Lifecycle(subject)
+        self._loop: AsyncioLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        """Lives as long as this runs; it is cancelled with all others where the loop comes to its end."""
+        self._stop_asked: asyncio.Future[float | None] | None = None
+        self._has_ended = False
+        self.cut_off = 0
+        process.remember(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: it is the parent's."""
+        self._loop = self._main = None
+        self._life.forked()
+
+    def _begin(self, loop: AsyncioLoop) -> None:
+        raise NotImplementedError
+
+    async def _drain(self, timeout: float | None) -> None:
+        raise NotImplementedError
+
+    async def _end(self) -> None:
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        raise NotImplementedError
+
+    def _running(self) -> list[Running]:
+        raise NotImplementedError
+
+    def _in_handler(self) -> bool:
+        """Whether this task is one of its own handlers, which it waits for at its end."""
+        raise NotImplementedError
+
+    # Running
+
+    def start(self) -> None:
+        """Run in the background of the running event loop, until `stop`, or until the loop comes to its end.
+
+        Raises MeshError where no loop runs in this thread, and where it was started already.
+        """
+        try:
+            loop = AsyncioLoop()
+        except RuntimeError:
+            raise MeshError(
+                f"no event loop runs here in which {self._subject} could: start it within a coroutine, by "
+                "`async with` or `await ….serve()`"
+            ) from None
+        self._life.claim()
+        self._stop_asked = loop.loop.create_future()
+        self._begin(loop)
+        self._loop = loop
+        self._main = loop.loop.create_task(self._live(), name=f"mesh {self._subject}")
+        quietly(self._main)
+        if self._life.is_over():
+            self._ask_to_stop(0.0)
+
+    async def serve(self, *, signals: bool = True, drain: float | None = DRAIN) -> None:
+        """Run until `stop`.
+
+        In the program's main thread SIGTERM and SIGINT (Ctrl-C) stop it, too, unless the program handles
+        them: what runs may finish for `drain` seconds, then this returns. A second one does what it would
+        do without. signals: whether to do so. To cancel this ends it at once.
+        """
+        settings.flag("signals", signals)
+        settings.seconds("drain", drain, none=True)
+        if not self._life.claimed:
+            self.start()
+        main = self._main_here()
+        with self._heed(signals, drain):
+            try:
+                await asyncio.shield(main)
+            except asyncio.CancelledError:
+                if not main.done():
+                    main.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await main
+                raise
+
+    def _heed(self, signals: bool, drain: float | None) -> AbstractContextManager[None]:
+        if not signals or not process.in_main_thread():
+            return nullcontext()
+        return process_signals.drain(partial(self.begin_to_stop, drain))
+
+    def _main_here(self) -> asyncio.Task[None]:
+        """Raise MeshError where it was stopped or made before a fork, or lives in another loop."""
+        if self._main is None:
+            raise MeshError(f"{self._subject} was stopped, or made before a fork; make a new one")
+        if self._main.get_loop() is not asyncio.get_running_loop():
+            raise MeshError(f"{self._subject} runs in another event loop: await it there")
+        return self._main
+
+    async def _live(self) -> None:
+        assert self._stop_asked is not None
+        try:
+            await self._drain(await self._stop_asked)
+        finally:
+            self._life.stopping = True
+            try:
+                await self._end()
+            finally:
+                self._has_ended = True
+
+    # The end
+
+    def stop(self, timeout: float | None = STOP) -> Stopping:
+        """Take no more, let what runs finish for `timeout` seconds, close.
+
+        Returns at once; await what it gives for the end. From any thread or task, also from a handler, which
+        it does not wait for, or a signal handler.
+        """
+        settings.seconds("timeout", timeout, none=True)
+        if not self._life.claimed:
+            self._life.stopping = self._has_ended = True
+            self._abandon()
+        else:
+            self.begin_to_stop(timeout)
+        return Stopping(self)
+
+    def begin_to_stop(self, timeout: float | None = STOP) -> None:
+        """As `stop`, but checks nothing: for signal handlers, also before it was started."""
+        first, loop = self._life.begin_to_stop(), self._loop
+        if loop is None:
+            return
+        if not loop.alive():
+            self._has_ended = True
+            self._abandon()
+        elif first:
+            loop.call_soon_threadsafe(self._ask_to_stop, timeout)
+
+    def _ask_to_stop(self, timeout: float | None) -> None:
+        if self._stop_asked is not None and not self._stop_asked.done():
+            self._stop_asked.set_result(timeout)
+
+    async def _ended(self) -> None:
+        if self._has_ended or self._in_handler():
+            return
+        main = self._main_here()
+        await asyncio.wait((main,))
+
+    def unfinished(self) -> str:
+        """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
+        return unfinished(self._has_ended, self._running)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+class Stopping:
+    """What `stop` gives: await it for the end. Where it is not awaited nothing is wrong."""
+
+    __slots__ = ("_one",)
+
+    def __init__(self, one: Runnable) -> None:
+        self._one = one
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._one._ended().__await__()
+
+
+def quietly(task: asyncio.Task[Any]) -> None:
+    """Have nothing said where the loop is closed, and the task thrown away, before its end."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -1,0 +1,417 @@
+"""The tasks that carry out a server's calls, and the plain functions that need none.
+
+A plain function runs at once, in the loop, or in a native thread where the server has such; a coroutine, and
+whatever is a stream, in a task of its own. What is decided about handlers is mesh/transport/handlers.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from mesh.aio import items
+from mesh.aio.items import END, AsyncItems, Items, ThreadItems
+from mesh.aio.loop import AsyncioLoop
+from mesh.aio.runnable import quietly
+from mesh.core.methods import is_async, is_stream
+from mesh.core.middleware import CallContext, begin_handler
+from mesh.core.server_session import ServerCall, ServerSession
+from mesh.core.slots import Slots
+from mesh.transport import process
+from mesh.transport.handlers import PLAIN, QUICK, Handlers, ends_process, keywords
+from mesh.transport.loop import Timer
+from mesh.transport.pump import FAIR
+from mesh.transport.server_endpoint import ServerEndpoint
+from mesh.transport.thread_pool import Outcome, Task, ThreadPool
+
+LOOK_EVERY: Final = 8
+"""Items after which a stream looks whether its turn is over, and others are to run."""
+CROWDED: Final = 0.01
+"""Seconds between two looks whether a hub has read what streams have sent."""
+TELL_ROOM: Final = 0.1
+"""Seconds until hubs are told of the places that streams have left, or taken again."""
+EAGER: Final = sys.version_info >= (3, 12)
+_QUIET: Final = (asyncio.CancelledError, GeneratorExit)
+"""What a handler ends with when its caller has gone."""
+AnyItems = Items | AsyncItems | ThreadItems
+
+
+class Workers:
+    """Carries out the calls of one server endpoint.
+
+    slots: how many handlers run. threads: native threads in which plain functions run, 0 for the loop's own;
+    a stream that waits for credit is in none.
+    """
+
+    def __init__(self, handlers: Handlers, slots: Slots, threads: int) -> None:
+        self._handlers = handlers
+        self._functions = handlers.functions
+        self._quick = handlers.quick
+        calling = (Workers._carry_out, Workers._run, Workers._in_task, Workers._proceed, _outcome)
+        handlers.called_by(calling, _QUIET, (items.__file__,))
+        handlers.surround(self._proceed)
+        self._slots = slots
+        self._threads = threads
+        exposed = handlers.methods.exposed
+        self._coroutines = {name for name, function in exposed.items() if is_async(function)}
+        functions = self._functions
+        self._surrounded = {name for name, function in exposed.items() if functions[name] is not function}
+        """Those with middleware around them, which makes them coroutines."""
+        self._async = self._coroutines | self._surrounded
+        self._threaded = set(exposed) - self._async if threads else set()
+        self._pool: ThreadPool | None = None
+        self._teller: Timer | None = None
+        self._tasks: dict[ServerCall, asyncio.Task[None]] = {}
+        """Those that have begun, and end by being cancelled."""
+        self._uncancelled: set[asyncio.Task[None]] = set()
+        """Streams from native threads, which nothing can interrupt."""
+        self._endpoint: ServerEndpoint
+        self._session: ServerSession
+        self._loop: AsyncioLoop
+        self._closed = False
+        self._idle: asyncio.Future[None] | None = None
+
+    def start(self, loop: AsyncioLoop, endpoint: ServerEndpoint) -> None:
+        self._loop, self._endpoint, self._session = loop, endpoint, endpoint.session
+        self._generation = process.generation()
+        endpoint.blocked_in = self._blocked_in
+        if self._threads:
+            self._pool = ThreadPool(self._threads, loop)
+            self._teller = loop.timer(self._tell_room)
+        endpoint.start(loop, self._on_ready, self._on_resume, wakes_later=True)
+
+    async def close(self, timeout: float) -> list[str]:
+        """Cancel the tasks and let go of the threads; the methods whose handlers don't end in that time."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.close()
+        if self._teller is not None:
+            self._teller.close()
+        tasks = {task: call for call, task in self._tasks.items()}
+        running = [*tasks, *self._uncancelled]
+        for task in running:
+            task.cancel()
+        if running:
+            _, left = await asyncio.wait(running, timeout=timeout)
+            return sorted({tasks[task].method for task in left if task in tasks})
+        return []
+
+    async def wait_idle(self, timeout: float) -> None:
+        """Wait until no handler runs and no call waits, for at most `timeout` seconds."""
+        if self._slots.running or self._session.ready:
+            self._idle = self._loop.loop.create_future()
+            await asyncio.wait((self._idle,), timeout=timeout)
+            self._idle = None
+        else:
+            await asyncio.sleep(timeout)
+
+    def in_handler(self) -> bool:
+        """Whether this task is a handler's."""
+        return asyncio.current_task() in self._tasks.values()
+
+    def _blocked_in(self, frame: FrameType | None) -> str:
+        """Whose handler runs in this frame of the loop's thread."""
+        return self._handlers.running_in(frame) or f"a task beside {self._handlers.methods.name}"
+
+    # In the loop
+
+    def _on_ready(self) -> None:
+        """Begin what is ready, as far as the pool allows."""
+        ready, slots, quick = self._session.ready, self._slots, self._quick
+        now = monotonic()
+        slice_end = now + FAIR
+        while ready and slots.running < slots.limit and not self._closed:
+            if now > slice_end:
+                self._endpoint.go_on_later()
+                return
+            call, began = ready.popleft(), now
+            self._next(call, now)
+            now = monotonic()
+            if (now - began < QUICK) is not (call.method in quick):
+                self._handlers.note_speed(call.method)
+
+    def _next(self, call: ServerCall, now: float) -> None:
+        endpoint = self._endpoint
+        if endpoint.cork.on and call.method not in self._quick:
+            # No answer waits for a handler that may take its time.
+            endpoint.send_held()
+        if not endpoint.begin(call, now):
+            return
+        self._slots.running += 1
+        method = call.method
+        if method in self._async:
+            self._begin_task(self._in_task(call, self._functions[method], None), self._handlers.context())
+        elif method in self._threaded:
+            self._begin_in_thread(call)
+        else:
+            context = self._handlers.context()
+            context.run(self._run, call, context)
+
+    def _begin_task(self, carried_out: Coroutine[Any, Any, None], context: Context) -> None:
+        loop = self._loop.loop
+        if loop.get_task_factory() is not None:
+            task = loop.create_task(carried_out, context=context)
+        elif EAGER:
+            # To its first wait in this turn: many have none.
+            task = asyncio.Task(carried_out, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+        else:
+            task = asyncio.Task(carried_out, loop=loop, context=context)
+        if not task.done():
+            quietly(task)
+
+    def _on_resume(self, calls: list[ServerCall]) -> None:
+        """These streams have credit again, or nobody wants these calls any more."""
+        for call in calls:
+            waiter = call.waiter
+            if waiter is not None:
+                call.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+            elif call.given_up and call in self._tasks:
+                self._tasks[call].cancel()
+
+    def _ended(self, call: ServerCall) -> None:
+        """Its handler has come to its end."""
+        self._slots.running -= 1
+        if call.given_up:
+            self._endpoint.ended(call)
+        if self._session.ready:
+            self._endpoint.go_on()
+        elif self._idle is not None and not self._slots.running and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _failed(self, call: ServerCall, exc: BaseException) -> None:
+        if call.given_up and process.generation() != self._generation:
+            process.leave(exc)  # it has forked this process, whose loop is the parent's
+        self._handlers.fail(self._endpoint, call, exc)
+        if ends_process(exc):
+            raise exc
+
+    # Plain functions
+
+    def _run(self, call: ServerCall, context: Context) -> None:
+        """Call the handler here and now, and send what comes of it. Raises only what must end the process."""
+        begin_handler(call)
+        function = self._functions[call.method]
+        try:
+            kwargs = call.header.get("kwargs")
+            result = function(*call.args) if kwargs is None else function(*call.args, **keywords(kwargs))
+            if type(result) in PLAIN and not is_stream(function):
+                self._endpoint.answer(call, result)
+            elif _goes_on(result, function):
+                self._begin_task(self._in_task(call, function, result), context)
+                return
+            else:
+                self._endpoint.answer(call, result)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
+            try:
+                self._failed(call, exc)
+            finally:
+                self._ended(call)
+            return
+        if call.given_up and process.generation() != self._generation:
+            process.leave(None)
+        self._ended(call)
+
+    def _begin_in_thread(self, call: ServerCall) -> None:
+        """Call the handler in a native thread, and send what comes of it."""
+        assert self._pool is not None
+        function = self._functions[call.method]
+        context = self._handlers.context()
+        context.run(begin_handler, call)
+        try:
+            called = partial(function, *call.args, **keywords(call.header.get("kwargs")))
+        except TypeError as exc:
+            self._failed(call, exc)
+            self._ended(call)
+            return
+        done = partial(self._thread_ended, call, function, context)
+        self._pool.submit(Task(partial(_outcome, context, called), done))
+
+    def _thread_ended(
+        self, call: ServerCall, function: Callable[..., Any], context: Context, outcome: Outcome
+    ) -> None:
+        result, error = outcome
+        try:
+            if error is not None:
+                raise error
+            if _goes_on(result, function):
+                in_thread = not (hasattr(type(result), "__await__") or hasattr(type(result), "__aiter__"))
+                of_thread = context if in_thread else None
+                # The task has one of its own: no context is entered twice at a time.
+                self._begin_task(self._in_task(call, function, result, of_thread), Context())
+                return
+            self._endpoint.answer(call, result)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
+            try:
+                self._failed(call, exc)
+            finally:
+                self._ended(call)
+            return
+        self._ended(call)
+
+    async def _proceed(self, call: CallContext) -> Any:
+        """What comes after the last middleware: a value, or the iterator of a stream."""
+        function = self._handlers.of(call)
+        if self._threads and not is_async(function):
+            called = partial(function, *call.args, **call.kwargs)
+            result = await self._thread_call(copy_context(), called)
+        else:
+            result = function(*call.args, **call.kwargs)
+        if hasattr(type(result), "__await__"):
+            result = await result
+        return iter(result) if is_stream(function) and not hasattr(type(result), "__aiter__") else result
+
+    async def _thread_call(self, context: Context, function: Callable[..., Any], *args: Any) -> Any:
+        """As function(*args), in a native thread and in this context, which is not the task's own."""
+        assert self._pool is not None
+        if self._pool.closed:
+            raise asyncio.CancelledError
+        waiter: asyncio.Future[Outcome] = self._loop.loop.create_future()
+        task = Task(partial(_outcome, context, partial(function, *args)), waiter.set_result)
+        self._pool.submit(task)
+        try:
+            value, error = await waiter
+        finally:
+            task.done = None
+        if error is not None:
+            raise error
+        return value
+
+    # In a task
+
+    async def _in_task(
+        self, call: ServerCall, function: Callable[..., Any], result: Any, context: Context | None = None
+    ) -> None:
+        """Carry out a coroutine, or what a handler has given that takes its time.
+
+        result: None where the handler was not called yet. context: that of a stream in native threads, which
+        nothing can interrupt. Raises only what must end the process.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        begin_handler(call)
+        if context is None:
+            self._tasks[call] = task
+        else:
+            self._uncancelled.add(task)
+        try:
+            if not call.given_up:
+                await self._carry_out(call, function, result, context)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
+            self._failed(call, exc)
+        finally:
+            self._tasks.pop(call, None)
+            self._uncancelled.discard(task)
+            self._ended(call)
+
+    async def _carry_out(
+        self, call: ServerCall, function: Callable[..., Any], result: Any, context: Context | None
+    ) -> None:
+        if result is None:
+            kwargs = call.header.get("kwargs")
+            result = function(*call.args) if kwargs is None else function(*call.args, **keywords(kwargs))
+        if hasattr(type(result), "__await__"):
+            result = await result
+        if call.given_up and process.generation() != self._generation:
+            process.leave(None)
+        if type(result) in PLAIN and not is_stream(function):
+            self._endpoint.answer(call, result)
+        elif hasattr(type(result), "__aiter__"):
+            await self._stream(call, AsyncItems(result))
+        elif is_stream(function) or hasattr(type(result), "__next__"):
+            await self._stream(call, self._items(call, result, context))
+        else:
+            self._endpoint.answer(call, result)
+
+    # Streams
+
+    def _items(self, call: ServerCall, result: Any, context: Context | None) -> Items | ThreadItems:
+        """Those of what works like a plain generator; in native threads where that is to run there."""
+        if context is None and call.method in self._surrounded and call.method not in self._coroutines:
+            context = copy_context() if self._threads else None
+        if context is None:
+            return Items(result)
+        if (task := self._tasks.pop(call, None)) is not None:
+            self._uncancelled.add(task)
+        return ThreadItems(result, partial(self._thread_call, context))
+
+    async def _stream(self, call: ServerCall, source: AnyItems) -> None:
+        try:
+            if await self._send_items(call, source):
+                self._endpoint.end_stream(call)
+        finally:
+            await source.close()
+
+    async def _send_items(self, call: ServerCall, source: AnyItems) -> bool:
+        """Take an item where there is credit for it, and send it; False where nobody wants more."""
+        endpoint = self._endpoint
+        sent, turn_end = 0, monotonic() + FAIR
+        while await self._has_credit(call, source.in_thread):
+            began = monotonic()
+            value = await source.next()
+            if value is END:
+                return not call.given_up
+            if not endpoint.item(call, value):
+                return False
+            if endpoint.cork.on and not (sent and monotonic() - began < QUICK):
+                # The next item may take as long as this one.
+                endpoint.send_held()
+            sent += 1
+            while endpoint.crowded(call) and not call.given_up:
+                await asyncio.sleep(CROWDED)
+            if sent % LOOK_EVERY == 0 and monotonic() > turn_end:
+                await asyncio.sleep(0)
+                turn_end = monotonic() + FAIR
+        return False
+
+    async def _has_credit(self, call: ServerCall, in_thread: bool) -> bool:
+        """Wait until the caller takes another item; False where it is gone."""
+        while call.credit <= 0 and not call.given_up:
+            waiter = self._loop.loop.create_future()
+            if self._endpoint.waits(call, waiter):
+                self._lend(in_thread)
+                try:
+                    await waiter
+                finally:
+                    call.waiter = None
+                    self._lend(-in_thread)
+        return not call.given_up
+
+    def _lend(self, number: int) -> None:
+        """Give a stream's place to others while it is in no native thread, or take it back."""
+        if not number or self._teller is None or self._closed:
+            return
+        self._slots.lend(number)
+        if self._endpoint.hubs:
+            # Not at once, for a stream that is read waits again and again.
+            self._teller.at(monotonic() + TELL_ROOM)
+        if self._session.ready and self._slots.running < self._slots.limit:
+            self._endpoint.go_on_later()
+
+    def _tell_room(self) -> None:
+        """The hubs give their calls by it."""
+        if self._slots.take_change() and not self._endpoint.closed:
+            self._endpoint.offer(self._slots.capacity)
+
+
+def _goes_on(result: Any, function: Callable[..., Any]) -> bool:
+    """Whether a handler has given what takes its time: a coroutine, a future, or a stream."""
+    kind = type(result)
+    if kind in PLAIN:
+        return is_stream(function)
+    slow = ("__await__", "__aiter__", "__next__")
+    return is_stream(function) or any(hasattr(kind, name) for name in slow)
+
+
+def _outcome(context: Context, function: Callable[[], Any]) -> Outcome:
+    try:
+        return context.run(function), None
+    except BaseException as exc:  # noqa: BLE001 - it belongs to the task that waits
+        return None, exc
