@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mesh.core.methods import expected, stream
     from mesh.core.middleware import current_call
     from mesh.green.client import Client, connect
-    from mesh.green.events import Publisher, Puller, Pusher, Subscriber
+    from mesh.green.events import Publisher, Pusher
+    from mesh.green.receivers import Puller, Subscriber
     from mesh.green.server import Server
 
 __all__ = [
@@ -58,8 +59,8 @@ _LAZY = {
     "Server": "mesh.green.server",
     "Publisher": "mesh.green.events",
     "Pusher": "mesh.green.events",
-    "Subscriber": "mesh.green.events",
-    "Puller": "mesh.green.events",
+    "Subscriber": "mesh.green.receivers",
+    "Puller": "mesh.green.receivers",
     "current_call": "mesh.core.middleware",
     "expected": "mesh.core.methods",
     "stream": "mesh.core.methods",

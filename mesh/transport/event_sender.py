@@ -46,16 +46,18 @@ class EventWaiter:
     """Somebody who waits until `attempt`, which is called under the lock, gives True.
 
     wake: called once, in any thread and under the lock, when that is so, or can't be any more. loop: in which
-    it waits; None for none. succeeded, error: what has come of it.
+    it waits; None for none. succeeded, error: what has come of it. abandoned: it has gone without `leave`,
+    which takes the lock, and is not to be woken.
     """
 
-    __slots__ = ("attempt", "error", "loop", "succeeded", "wake")
+    __slots__ = ("abandoned", "attempt", "error", "loop", "succeeded", "wake")
 
     def __init__(self, attempt: Callable[[], bool], wake: Callable[[], object], loop: Loop | None) -> None:
         self.attempt = attempt
         self.wake = wake
         self.loop = loop
         self.succeeded = False
+        self.abandoned = False
         self.error: MeshError | None = None
 
     def outcome(self) -> bool:
@@ -149,7 +151,9 @@ class EventSender:
         self.ends.socket.get(zmq.EVENTS)
         self._take()
         for waiter in list(self._waiters):
-            if waiter.attempt():
+            if waiter.abandoned:
+                self._waiters.remove(waiter)
+            elif waiter.attempt():
                 self._waiters.remove(waiter)
                 waiter.succeeded = True
                 waiter.wake()
@@ -270,12 +274,6 @@ class EventSender:
             return False
         self._in_loop(lambda _: watch.end(round(timeout * 1000), on_gone))
         return True
-
-    def close_without_loop(self, timeout: float) -> None:
-        """As `close`, where the loop turns no more, and keeps this native thread for so long."""
-        watch = self._end()
-        if watch is not None:
-            watch.end_without_loop(timeout)
 
     def _end(self) -> EventWatch | None:
         with self.ends.lock:

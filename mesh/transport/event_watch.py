@@ -13,7 +13,7 @@ from weakref import finalize, ref
 
 import zmq
 
-from mesh.transport import dialer, native, process, sockets
+from mesh.transport import dialer, process, sockets
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
 from mesh.transport.monitors import ConnectionEvent
@@ -23,7 +23,6 @@ PULSE: Final = 1.0
 """Seconds between two looks at the registry and at what was dropped."""
 LINGER: Final = 1.0
 """Seconds that what was sent has to leave when nobody says how long."""
-STEP: Final = 0.002
 
 _KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | dialer.KINDS
 
@@ -100,19 +99,6 @@ class EventWatch:
         self._socket.close(linger_ms)
         self._monitored()
 
-    def end_without_loop(self, timeout: float) -> None:
-        """As `end`, where the loop turns no more; keeps this native thread until libzmq has let go.
-
-        For `timeout` seconds at the most.
-        """
-        self._socket.close(round(timeout * 1000))
-        deadline = monotonic() + timeout
-        while not any(event.kind == zmq.EVENT_MONITOR_STOPPED for event in self._monitor.take()):
-            if monotonic() >= deadline:
-                break
-            native.sleep(STEP)
-        self._monitor.close()
-
     def _stop(self) -> None:
         if self._reader is not None:
             self._reader.close()
@@ -154,9 +140,4 @@ class EventWatch:
         loop = self._loop
         if loop is None or self._socket.closed or self._generation != process.generation():
             return
-        linger_ms = round(LINGER * 1000)
-        if loop.alive():
-            loop.call_soon_threadsafe(self.end, linger_ms)
-        else:
-            self._socket.close(linger_ms)
-            self._monitor.close()
+        loop.call_soon_threadsafe(self.end, round(LINGER * 1000))
