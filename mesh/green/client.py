@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import EllipsisType
 from typing import Any
@@ -17,8 +19,9 @@ from mesh.core.attempts import Attempts, Step
 from mesh.core.call import Options
 from mesh.core.client_session import DEFAULT_HEARTBEAT, GO_ELSEWHERE, Call
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.middleware import CallContext, Middleware, chained, checked, request_headers
 from mesh.core.values import Encode
-from mesh.core.wire import MAX_MESSAGE
+from mesh.core.wire import MAX_MESSAGE, Header
 from mesh.errors import MeshError
 from mesh.green.future import Future, ThreadFuture, outcome_of
 from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
@@ -60,13 +63,22 @@ class Client:
     manager, or `close` it.
     """
 
-    __slots__ = ("__weakref__", "_connections", "_options", "_service")
+    __slots__ = ("__weakref__", "_connections", "_middleware", "_options", "_proceed", "_service")
     __mesh_unexposed__ = "a client of another service"
 
-    def __init__(self, service: Service, connections: ClientConnections, options: Options) -> None:
+    def __init__(
+        self,
+        service: Service,
+        connections: ClientConnections,
+        options: Options,
+        middleware: tuple[Middleware, ...] = (),
+    ) -> None:
         self._service = service
         self._connections = connections
         self._options = options
+        self._middleware = middleware
+        # None where there is no middleware, for which nothing is to be paid then.
+        self._proceed = chained(middleware, partial(_proceed, connections, options)) if middleware else None
 
     def __getattr__(self, name: str) -> Method:
         if name.startswith("_") and not name.startswith("_zerorpc_"):
@@ -95,7 +107,7 @@ class Client:
         """
         given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
-        return Client(self._service, self._connections, replace(self._options, **changes))
+        return Client(self._service, self._connections, replace(self._options, **changes), self._middleware)
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections."""
@@ -120,6 +132,7 @@ def connect(
     max_message: int = MAX_MESSAGE,
     max_elements: int = MAX_ELEMENTS,
     encode: Encode | None = None,
+    middleware: Iterable[Middleware] = (),
 ) -> Client:
     """A client of a service.
 
@@ -129,13 +142,15 @@ def connect(
     old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
     max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
     encode: gives what is to travel in place of an argument, or a part of one, that can't.
+    middleware: functions of (call, proceed) that run around each call, the first outermost; see
+    docs/middleware.md.
 
     Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
     """
     service, connections, options = reach(
         target, timeout, heartbeat, services, max_message, max_elements, encode
     )
-    client = Client(service, connections, options)
+    client = Client(service, connections, options, checked(middleware))
     _endpoint(connections)
     return client
 
@@ -154,17 +169,40 @@ def _endpoint(connections: ClientConnections) -> ClientEndpoint | None:
 
 
 def _call(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    connections, options = client._connections, client._options
+    options, connections = client._options, client._connections
+    if client._proceed is None:
+        return _request(connections, options, connections.header, method, args, kwargs)
+    return client._proceed(CallContext(client._service.name, method, args, kwargs, {}, options.timeout))
+
+
+def _proceed(connections: ClientConnections, options: Options, call: CallContext) -> Any:
+    """What comes after the last middleware."""
+    if call.timeout != options.timeout:
+        options = replace(options, timeout=call.timeout)
+    header = connections.header
+    if call.headers:
+        header = {**(header or {}), **request_headers(call.headers, connections.encode)}
+    return _request(connections, options, header, call.method, tuple(call.args), call.kwargs)
+
+
+def _request(
+    connections: ClientConnections,
+    options: Options,
+    header: Header | None,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
     if endpoint is None:
-        return loop_thread.call(_call_for_thread, client, method, args, kwargs)
+        return loop_thread.call(_request_for_thread, connections, options, header, method, args, kwargs)
     if kwargs or options.retries or options.idempotent or options.key is not None:
-        call = _persist(endpoint, client, method, args, kwargs)
+        call = _persist(endpoint, options, header, method, args, kwargs)
     else:
-        call = endpoint.open(method, args, connections.header, options.timeout, None, getcurrent())
+        call = endpoint.open(method, args, header, options.timeout, None, getcurrent())
         wait(endpoint, call)
         if call.error is not None and isinstance(call.error, GO_ELSEWHERE) and call.error.refused:
-            call = _persist(endpoint, client, method, args, kwargs, call)
+            call = _persist(endpoint, options, header, method, args, kwargs, call)
     if call.items is not None and (call.error is None or call.items):
         return Stream(connections, endpoint, call, options.timeout)
     if call.error is not None:
@@ -174,15 +212,16 @@ def _call(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, 
 
 def _persist(
     endpoint: ClientEndpoint,
-    client: Client,
+    options: Options,
+    header: Header | None,
     method: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     first: Call | None = None,
 ) -> Call:
     """A call that may take several attempts. first: the first of them, where it was made."""
-    header, now = client._connections.header, monotonic() if first is None else first.opened
-    attempts = Attempts(endpoint.session, client._options, header, method, args, kwargs, random.random, now)
+    now = monotonic() if first is None else first.opened
+    attempts = Attempts(endpoint.session, options, header, method, args, kwargs, random.random, now)
     step = attempts.begin(now)
     if first is not None:
         step = attempts.answered(first, monotonic())
@@ -209,9 +248,17 @@ def _attempt(endpoint: ClientEndpoint, attempts: Attempts) -> Step:
     return attempts.answered(call, monotonic())
 
 
+def _request_for_thread(*request: Any) -> Any:
+    """The request of a thread without a loop; this runs in the loop thread."""
+    return _for_thread(_request(*request))
+
+
 def _call_for_thread(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call of a thread without a loop; this runs in the loop thread."""
-    result = _call(client, method, args, kwargs)
+    """The same, with the client's middleware."""
+    return _for_thread(_call(client, method, args, kwargs))
+
+
+def _for_thread(result: Any) -> Any:
     return ThreadStream(result) if type(result) is Stream else result
 
 

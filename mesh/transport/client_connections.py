@@ -62,7 +62,7 @@ class ClientConnections:
         self._heartbeat = heartbeat
         self._max_message = max_message
         self._max_elements = max_elements
-        self._encode = encode
+        self.encode = encode
         self._wakes_later = wakes_later
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = native.allocate_lock()
@@ -96,7 +96,7 @@ class ClientConnections:
                 self._heartbeat,
                 self._max_message,
                 self._max_elements,
-                self._encode,
+                self.encode,
                 wakes_later=self._wakes_later,
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it

@@ -164,3 +164,137 @@ def test_the_current_call(client_of: Callable[..., mesh.Client], threads: int) -
 def test_what_is_no_list_of_functions_is_refused(middleware: Any) -> None:
     with pytest.raises(ConfigError, match="middleware"):
         mesh.Server(Users(), middleware=middleware)
+
+
+# A client's
+
+
+def test_what_a_client_sets_arrives_through_to_the_handler(serve: Serve, connect: Connect) -> None:
+    def tenant(call: Any, proceed: Any) -> Any:
+        call.headers["tenant"] = {"name": "acme", "ids": (1, 2)}
+        return proceed(call)
+
+    def token(call: Any, proceed: Any) -> Any:
+        call.headers["token"] = b"secret"
+        return proceed(call)
+
+    client = connect(serve(Users(), name="users"), middleware=[tenant, token])
+    headers = {"tenant": {"name": "acme", "ids": [1, 2]}, "token": b"secret"}
+    assert client.seen()["headers"] == client.with_options(retries=2).seen()["headers"] == headers
+    assert client.seen.future().result(10)["headers"] == headers
+    assert client("get", 42, loud=True) == "ANN"
+
+
+def test_a_client_s_may_change_answer_and_try_again(serve: Serve, connect: Connect) -> None:
+    calls: list[Any] = []
+
+    def cache(call: Any, proceed: Any) -> Any:
+        calls.append((call.service, call.method, call.args, call.kwargs, call.timeout))
+        if call.args == (7,):
+            return "cached"
+        try:
+            return proceed(call)
+        except KeyError:
+            call.args = (42,)
+            return proceed(call)
+
+    endpoint = serve(Users())
+    client = connect(endpoint, middleware=[cache], timeout=9)
+    assert client.get(7) == "cached"
+    assert client.get(1, loud=True) == "ANN"
+    assert calls[1] == (endpoint, "get", (1,), {"loud": True}, 9)
+
+
+def test_it_may_set_the_timeout(serve: Serve, connect: Connect) -> None:
+    def hurry(call: Any, proceed: Any) -> Any:
+        call.timeout = 0.05
+        return proceed(call)
+
+    def slow() -> None:
+        threading.Event().wait(0.5)
+
+    with pytest.raises(mesh.TimeoutExpired):
+        connect(serve({"slow": slow}), middleware=[hurry]).slow()
+
+
+def test_errors_may_be_translated(serve: Serve, connect: Connect) -> None:
+    class NoSuchUser(Exception):
+        pass
+
+    def translate(call: Any, proceed: Any) -> Any:
+        try:
+            return proceed(call)
+        except mesh.RemoteError as error:
+            raise NoSuchUser(error.msg) from error
+
+    with pytest.raises(NoSuchUser, match="1"):
+        connect(serve(Users()), middleware=[translate]).get(1)
+
+
+def test_a_client_s_wraps_streams(serve: Serve, connect: Connect) -> None:
+    def half(call: Any, proceed: Any) -> Any:
+        return (item // 2 for item in proceed(call))
+
+    client = connect(serve(Users()), middleware=[half])
+    assert list(client.all()) == [n // 2 for n in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "told"),
+    [
+        ({"service": "x"}, ValueError, "mesh's own"),
+        ({"a": object()}, TypeError, r"call.headers\['a'\]"),
+        ({"a": b"x" * 20_000}, ValueError, "16384"),
+    ],
+)
+def test_headers_that_may_not_travel_raise_at_the_caller(
+    serve: Serve, connect: Connect, headers: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    def put(call: Any, proceed: Any) -> Any:
+        call.headers.update(headers)
+        return proceed(call)
+
+    client = connect(serve(Users()), middleware=[put])
+    with pytest.raises(error, match=told):
+        client.get(42)
+
+
+def test_it_runs_in_the_thread_that_calls_and_with_a_future_where_the_call_does(
+    serve: Serve, connect: Connect
+) -> None:
+    threads: list[int] = []
+
+    def where(call: Any, proceed: Any) -> Any:
+        threads.append(threading.get_native_id())
+        return proceed(call)
+
+    client = connect(serve(Users()), middleware=[where])
+    mine: list[int] = []
+
+    def call() -> None:
+        mine.append(threading.get_native_id())
+        assert client.get(42) == "Ann"
+        assert client.get.future(42).result(10) == "Ann"
+        assert list(client.all())[-1] == 299
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(20)
+    assert threads[0] == threads[2] == mine[0] != threads[1]
+
+
+def test_a_view_keeps_it(serve: Serve, connect: Connect) -> None:
+    seen: list[str] = []
+
+    def note(call: Any, proceed: Any) -> Any:
+        seen.append(call.method)
+        return proceed(call)
+
+    client = connect(serve(Users()), middleware=[note])
+    assert client.with_options(timeout=5).get(42) == "Ann"
+    assert seen == ["get"]
+
+
+def test_what_is_no_list_of_functions_is_refused_by_a_client() -> None:
+    with pytest.raises(ConfigError, match="middleware"):
+        mesh.connect("tcp://127.0.0.1:9", middleware=print)  # type: ignore[arg-type]
