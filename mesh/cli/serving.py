@@ -110,9 +110,12 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
 
 def _make_server(plan: Plan) -> Server:
     if not plan.threads:
+        import gevent
         from gevent import monkey
 
         monkey.patch_all()
+        # gevent does so with the first child, after its fork: of one that ends sooner nobody ever hears.
+        gevent.get_hub().loop.install_sigchld()
 
         from mesh.cli.client import quiet_interrupt
 

@@ -6,12 +6,16 @@ Without the peer a test is skipped, and fails where CI is set. Knows nothing of 
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,13 +40,22 @@ def require(language: Language) -> None:
         lacking(f"the old zerorpc for {language} is not installed: run `make peers`")
 
 
+@cache
+def _ports() -> Iterator[int]:
+    """Those of this process, each once before any comes again. Tests side by side have others each."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(12_000 + number, 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+    random.SystemRandom().shuffle(ports)  # in no order that a seed of a test gives all of them
+    return cycle(ports)
+
+
 def free_port() -> int:
     """A port that is free and will be for a while, for peers that can't tell which one they got.
 
     Not one that the system would give away by itself: tests run side by side.
     """
     while True:
-        port = random.randrange(12_000, 32_000)
+        port = next(_ports())
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import gevent
 import pytest
 import zmq
 
@@ -123,8 +123,12 @@ def test_a_server_at_its_limit_accepts_no_more_until_it_can(full_server: tuple[P
             waiting = iter(crowd)
             # One by one, and not to the end: by ipc libzmq ends the process that comes to its limit.
             while full not in process.stderr and _files(process) < LIMIT - descriptors.MARGIN + 2:
+                before = _sockets(process)
                 next(waiting).connect(endpoint)
-                gevent.sleep(0.02)  # it is accepted by then, or comes on top of what the margin is for
+                eventually(
+                    lambda before=before: full in process.stderr or _sockets(process) - before,
+                    what=lambda: f"one more connection: {process.describe()}",
+                )
             process.wait_for(full)
             # Else libzmq's thread would try to accept again and again.
             eventually(lambda: _events_of_listeners(process.pid) == {0x18}, what="rest")
@@ -143,6 +147,15 @@ def test_a_server_at_its_limit_accepts_no_more_until_it_can(full_server: tuple[P
 
 def _files(process: Process) -> int:
     return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def _sockets(process: Process) -> set[str]:
+    """Those that it has, by their inodes: it has copies of some for a moment, to look at them."""
+    found = set()
+    for one in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(one))
+    return {one for one in found if one.startswith("socket:")}
 
 
 def _events_of_listeners(pid: int) -> set[int]:

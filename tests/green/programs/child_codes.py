@@ -6,9 +6,12 @@ import sys
 
 WAY = sys.argv[1]
 if WAY.startswith("patched"):
+    import gevent
     from gevent import monkey
 
     monkey.patch_all()
+    # gevent (26) does so with the first child, after the fork: one that ends sooner is never heard of.
+    gevent.get_hub().loop.install_sigchld()
 
 import multiprocessing  # noqa: E402
 import os  # noqa: E402
