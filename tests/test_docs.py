@@ -18,7 +18,7 @@ PAGES = {
     "docs/calls.md": 7,
     "docs/hubs.md": 14,
     "docs/registration.md": 9,
-    "docs/events.md": 7,
+    "docs/events.md": 8,
     "docs/middleware.md": 4,
 }
 

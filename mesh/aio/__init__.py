@@ -6,12 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mesh.aio.events import Publisher, Pusher
+    from mesh.aio.receivers import Puller, Subscriber
     from mesh.aio.server import Server
 
-__all__ = ["Server"]
+__all__ = ["Publisher", "Puller", "Pusher", "Server", "Subscriber"]
 
 # Loaded when first asked for, so that importing mesh.aio costs little.
 _LAZY = {
+    "Publisher": "mesh.aio.events",
+    "Pusher": "mesh.aio.events",
+    "Subscriber": "mesh.aio.receivers",
+    "Puller": "mesh.aio.receivers",
     "Server": "mesh.aio.server",
 }
 

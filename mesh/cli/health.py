@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Literal, Protocol, Self, TypeVar
@@ -34,13 +34,15 @@ class _Closes(Protocol):
 
 
 C = TypeVar("C", bound=_Closes)
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """What a look at one endpoint found. ms: the round trip. workers: that a hub has of the service.
 
-    state: `full` of one that is up, but whose handlers or workers are all busy while calls wait; `-` where
+    state: `full` of one that is up, but whose handlers or workers are all busy while calls wait, be it at the
+    worker that a hub would give the next one; `-` where
     there is nothing to ask; `silent` where a connection stands, but no answer comes;
     `no workers` and `paused` of a hub that is up, but has no worker of the service, or none that takes
     calls now.
@@ -65,7 +67,8 @@ class Checker:
     """Checks services again and again. A context manager, which closes the connections."""
 
     def __init__(self) -> None:
-        self._pingers: dict[str, Pinger] = {}
+        # By endpoint, and the service behind a hub; None for a server's own endpoint.
+        self._pingers: dict[tuple[str, str | None], Pinger] = {}
         self._hubs: dict[str, HubClient] = {}
         self._pool = Pool(AT_ONCE)
 
@@ -75,15 +78,21 @@ class Checker:
         # A hub is asked once for all its services.
         hubs = self._start([one for one in services if one.hub], self._ask_hub)
         servers = self._start([one for one in services if not one.hub], self._ping)
+        behind = {
+            (endpoint, one.name): self._pool.spawn(self._look_behind, one, hubs[endpoint])
+            for one in services
+            if one.hub and _answers_calls(one)
+            for endpoint in one.endpoints
+        }
         found: list[Sequence[Health]] = []
         for service in services:
             if not _answers_calls(service):
                 found.append([Health(endpoint, "-") for endpoint in service.endpoints])
             elif service.hub:
-                found.append([_of_hub(service, hubs[endpoint].get()) for endpoint in service.endpoints])
+                found.append([behind[endpoint, service.name].get() for endpoint in service.endpoints])
             else:
                 found.append([servers[endpoint].get() for endpoint in service.endpoints])
-        _close_others(self._pingers, servers)
+        _close_others(self._pingers, [*behind, *((endpoint, None) for endpoint in servers)])
         _close_others(self._hubs, hubs)
         return found
 
@@ -97,13 +106,30 @@ class Checker:
         gevent.sleep(seconds)
 
     def _ping(self, endpoint: str) -> Health:
-        pinger = self._pingers.get(endpoint)
-        if pinger is None:
-            pinger = self._pingers[endpoint] = Pinger(endpoint)
+        pinger = self._pinger(endpoint, None)
         pong = pinger.ask(PATIENCE)
         if pong.error is not None and is_silent(pong.error):
             pong = pinger.ask(SILENT_PATIENCE)
         return Health(endpoint, _of_server(pong), pong.ms)
+
+    def _pinger(self, endpoint: str, service: str | None) -> Pinger:
+        pinger = self._pingers.get((endpoint, service))
+        if pinger is None:
+            pinger = self._pingers[endpoint, service] = Pinger(endpoint, service)
+        return pinger
+
+    def _look_behind(self, service: Service, hub: Any) -> Health:
+        """The health of a service at a hub, and of the worker that would get the next call.
+
+        Calls wait there that the hub knows nothing of, as it is called directly, or by another hub, or stands
+        behind an anonymous queue. hub: the look at that.
+        """
+        told: _Told = hub.get()
+        health = _of_hub(service, told)
+        if health.state != "up" or not _is_busy(service, told):
+            return health
+        load = self._pinger(health.endpoint, service.name).ask(HUB_PATIENCE).load
+        return replace(health, state="full") if load is not None and load.full else health
 
     def _ask_hub(self, endpoint: str) -> _Told:
         client = self._hubs.get(endpoint)
@@ -146,10 +172,19 @@ def _answers_calls(service: Service) -> bool:
 def _of_hub(service: Service, told: _Told) -> Health:
     if told.services is None:
         return told.health
-    # But for one of majordomo a hub has one service, whatever the registry calls it.
-    named = told.type == "majordomo"
-    row = next((one for one in told.services if not named or one.get("name") == service.name), {})
+    row = _row_of(service, told)
     return replace(told.health, state=_of_row(row), workers=row.get("workers") or 0)
+
+
+def _row_of(service: Service, told: _Told) -> dict[str, Any]:
+    # A queue hub has one service, whatever the registry calls it.
+    rows = told.services or ()
+    return next((one for one in rows if told.type == "queue" or one.get("name") == service.name), {})
+
+
+def _is_busy(service: Service, told: _Told) -> bool:
+    """Whether there are calls at its workers, as far as the hub tells."""
+    return told.services is None or bool(_row_of(service, told).get("busy"))
 
 
 def _of_row(row: dict[str, Any]) -> State:
@@ -166,6 +201,6 @@ def _ms_since(began: float) -> float:
     return round((perf_counter() - began) * 1000, 2)
 
 
-def _close_others(known: dict[str, C], wanted: Iterable[str]) -> None:
-    for endpoint in set(known) - set(wanted):
-        known.pop(endpoint).close()
+def _close_others(known: dict[K, C], wanted: Iterable[K]) -> None:
+    for key in set(known) - set(wanted):
+        known.pop(key).close()

@@ -1,77 +1,106 @@
 """`mesh.Publisher` and `mesh.Pusher`: an event is an attribute that is called; nothing comes back.
 
-A publisher sends each event to all who have subscribed, and never waits for them. A pusher hands
-each job to one of its pullers, and waits while none of them takes more.
+A publisher sends each event to all who have subscribed, and never waits for them. A pusher hands each job
+to one of its pullers, and waits while none of them takes more. Their socket is mesh/transport's
+(event_sender.py); here is how somebody waits.
 """
 
 from __future__ import annotations
 
+import atexit
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Self
+from weakref import WeakSet
 
-import zmq
+from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
 
 from mesh.core import settings, wire
-from mesh.core.events import Subscribed, Topic, topic_bytes
+from mesh.core.event_options import (
+    DEFAULT_TIMEOUT,
+    EVENTS_QUEUED,
+    JOBS_QUEUED,
+    PublisherOptions,
+    PusherOptions,
+    check_event,
+    check_name,
+)
+from mesh.core.events import Topic
 from mesh.core.values import Encode
-from mesh.errors import MeshError, Overloaded, TimeoutExpired
-from mesh.green.event_socket import PUBLISHER, PUSHER
-from mesh.green.outlet import Outlet
-from mesh.green.watch import LINGER
+from mesh.green.loop import GeventLoop
+from mesh.green.threads import loop_thread
 from mesh.names.resolver import Target
-from mesh.transport.sockets import MORE, NOBLOCK, Socket
+from mesh.transport import native
+from mesh.transport.event_sender import GRACE, EventSender, EventWaiter, JobSender, TopicSender
+from mesh.transport.event_watch import LINGER
+from mesh.transport.loop import Loop
 
-DEFAULT_TIMEOUT: Final = 30.0
-EVENTS_QUEUED: Final = 1_000
-JOBS_QUEUED: Final = 100
-_NO_TOPIC: Final = b"\x93"
-"""How an event without a topic begins: as an array of three."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherOptions:
-    """topic: goes before each event, for subscribers to choose by its beginning; None for none.
-    keywords: all receivers are mesh, so that keyword arguments may travel.
-    """
-
-    topic: Topic | None = None
-    keywords: bool = False
-
-    def __post_init__(self) -> None:
-        if self.topic is not None:
-            topic_bytes(self.topic)
-        settings.flag("keywords", self.keywords)
+MOMENT: Final = 1e-6
+"""Seconds; gevent lets sockets and timers have their turn only when this is not 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class PusherOptions:
-    """timeout: seconds to wait for a puller that takes the job, 0 for not at all, None for no
-    limit. keywords: all receivers are mesh, so that keyword arguments may travel.
-    """
-
-    timeout: float | None = DEFAULT_TIMEOUT
-    keywords: bool = False
-
-    def __post_init__(self) -> None:
-        settings.seconds("timeout", self.timeout, none=True)
-        settings.flag("keywords", self.keywords)
+def _in_loop_thread(function: Callable[[Loop], object]) -> None:
+    """The loop that looks after senders is one of its own, so that it goes on while others compute."""
+    loop_thread.submit(lambda: function(GeventLoop(get_hub())))
 
 
-class _Emitter:
+class _Done:
+    """What a greenlet, or a native thread without a loop, waits for. wake: from any thread, once."""
+
+    __slots__ = ("_event", "loop", "wake")
+
+    def __init__(self) -> None:
+        hub = get_hub_if_exists()
+        self.wake: Callable[[], object]
+        self.loop = None if hub is None else GeventLoop(hub)
+        if self.loop is None:
+            self._event: Any = native.allocate_lock()
+            self._event.acquire()
+            self.wake = self._event.release
+        else:
+            self._event = Event()
+            self.wake = partial(self.loop.call_soon_threadsafe, self._event.set)
+
+    def wait(self, timeout: float | None) -> None:
+        if self.loop is not None:
+            self._event.wait(timeout)
+        else:
+            self._event.acquire(True, -1 if timeout is None else timeout)
+
+
+def _until(sender: EventSender, attempt: Callable[[], bool], timeout: float | None) -> bool:
+    """Wait until `attempt` gives True; False after `timeout` seconds."""
+    if sender.at_once(attempt):
+        return True
+    if timeout is not None and timeout <= 0:
+        return False
+    done = _Done()
+    waiter = EventWaiter(attempt, done.wake, done.loop)
+    if sender.wait(waiter):
+        return True
+    try:
+        done.wait(timeout)
+    finally:
+        sender.leave(waiter)
+    return waiter.outcome()
+
+
+class _Sender:
     """What publishers and pushers share. Safe in any greenlets and native threads, and after a fork."""
 
-    __slots__ = ("__weakref__", "_options", "_outlet")
+    __slots__ = ("__weakref__", "_options", "_sender")
     __mesh_unexposed__ = "a sender of events"
 
-    _outlet: Outlet
+    _sender: EventSender
     _options: PublisherOptions | PusherOptions
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("_"):
-            raise AttributeError(f"names that begin with _ are never events: {name!r}")
+        check_name(name)
         return partial(self, name)
 
     def __call__(self, event: str, /, *args: Any, **kwargs: Any) -> None:
@@ -80,36 +109,27 @@ class _Emitter:
     def with_options(self, **options: Any) -> Self:
         """A view of this one whose events are sent with other options."""
         view = object.__new__(type(self))
-        view._outlet = self._outlet
+        view._sender = self._sender
         view._options = replace(self._options, **options)
         return view
 
     def bind(self, endpoint: str) -> str:
         """Let receivers connect here; gives the real endpoint, with the port that `*` became."""
-        return self._outlet.bind(endpoint)
+        return self._sender.bind(endpoint)
 
     def connect(self, endpoint: str) -> None:
         """Connect to a receiver that has bound or to a hub; in the background, and again for ever."""
-        self._outlet.connect(endpoint)
+        self._sender.connect(endpoint)
 
     def close(self, timeout: float = LINGER) -> None:
         """Close, and wait at most `timeout` seconds until what was sent has left this process."""
         settings.seconds("timeout", timeout)
-        self._outlet.close(timeout)
+        _close(self._sender, timeout)
 
     @property
     def dropped(self) -> Counter[str]:
         """How often something is known not to have reached all whom it was for, by reason."""
-        return Counter(self._outlet.dropped)
-
-    def _check(self, event: str, kwargs: dict[str, Any]) -> None:
-        if not isinstance(event, str):
-            raise TypeError(f"the name of an event must be str, not {type(event).__name__}")
-        if kwargs and not self._options.keywords:
-            raise TypeError(
-                f"{event!r:.80} can't take keyword arguments: an old zerorpc receiver would drop them, and "
-                "nobody could tell; give them by position, or say keywords=True where all receivers are mesh"
-            )
+        return Counter(self._sender.dropped)
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +138,10 @@ class _Emitter:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<mesh: {self._outlet.ends.name}>"
+        return f"<mesh: {self._sender.ends.name}>"
 
 
-class Publisher(_Emitter):
+class Publisher(_Sender):
     """Sends events to all who have subscribed: `publisher.happened(1, 2)`, or by name
     `publisher("happened", 1, 2)`.
 
@@ -135,7 +155,7 @@ class Publisher(_Emitter):
 
     __slots__ = ()
 
-    _outlet: _PublisherOutlet
+    _sender: TopicSender
     _options: PublisherOptions
 
     def __init__(
@@ -150,12 +170,14 @@ class Publisher(_Emitter):
         encode: Encode | None = None,
     ) -> None:
         self._options = PublisherOptions(topic, keywords)
-        self._outlet = _PublisherOutlet(PUBLISHER, target, services, queue_size, max_message, encode)
+        self._sender = TopicSender(_in_loop_thread, target, services, queue_size, max_message, encode)
+        _open.add(self._sender)
 
     def __call__(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Send the event of that name. Never waits."""
-        self._check(event, kwargs)
-        self._outlet.publish(self._topic, event, args, kwargs)
+        options = self._options
+        check_event(event, kwargs, options.keywords)
+        self._sender.publish(options.topic_bytes, event, args, kwargs)
 
     def wait_for_subscriber(self, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Wait until somebody has subscribed to events of this topic.
@@ -164,19 +186,12 @@ class Publisher(_Emitter):
         TimeoutExpired after `timeout` seconds.
         """
         settings.seconds("timeout", timeout, none=True)
-        if not self._outlet.until_subscribed(self._topic, timeout):
-            what = f"topic {self._options.topic!r}" if self._topic else "events without a topic"
-            raise TimeoutExpired(
-                f"nobody has subscribed to {what} within {timeout:.4g} s: {self._outlet.describe()}"
-            )
-
-    @property
-    def _topic(self) -> bytes:
-        topic = self._options.topic
-        return topic_bytes(topic) if topic is not None else b""
+        topic = self._options.topic_bytes
+        if not _until(self._sender, partial(self._sender.is_subscribed, topic), timeout):
+            raise self._sender.nobody(self._options.topic, timeout)
 
 
-class Pusher(_Emitter):
+class Pusher(_Sender):
     """Hands each job to one puller: `pusher.resize("a.png")`, or by name `pusher("resize", "a.png")`.
 
     target: a name from the registry, an endpoint or a list of them; None to `bind` or `connect`
@@ -189,6 +204,7 @@ class Pusher(_Emitter):
 
     __slots__ = ()
 
+    _sender: JobSender
     _options: PusherOptions
 
     def __init__(
@@ -203,10 +219,10 @@ class Pusher(_Emitter):
         encode: Encode | None = None,
     ) -> None:
         self._options = PusherOptions(timeout, keywords)
-        self._outlet = outlet = Outlet(PUSHER, target, services, queue_size, max_message, encode)
-        service = outlet.ends.service
-        if timeout is DEFAULT_TIMEOUT and service is not None and service.timeout is not None:
-            self._options = PusherOptions(service.timeout, keywords)
+        self._sender = sender = JobSender(_in_loop_thread, target, services, queue_size, max_message, encode)
+        _open.add(sender)
+        if timeout is DEFAULT_TIMEOUT and sender.own_timeout is not None:
+            self._options = PusherOptions(sender.own_timeout, keywords)
 
     def __call__(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Hand over the job of that name.
@@ -214,72 +230,28 @@ class Pusher(_Emitter):
         Waits while no puller takes more. Raises TimeoutExpired where none is connected, Overloaded
         where those that are have full queues; then the job was handed to nobody.
         """
-        self._check(event, kwargs)
-        outlet, timeout = self._outlet, self._options.timeout
-        payload = outlet.pack(event, args, kwargs)
-        if not outlet.until(lambda: outlet.try_send(payload), timeout):
-            raise _refused(outlet, event, timeout)
+        check_event(event, kwargs, self._options.keywords)
+        sender, timeout = self._sender, self._options.timeout
+        payload = sender.pack(event, args, kwargs)
+        if not _until(sender, partial(sender.try_send, payload), timeout):
+            raise sender.refused(event, timeout)
 
 
-def _refused(outlet: Outlet, event: str, timeout: float | None) -> MeshError:
-    error: MeshError
-    if outlet.connections:
-        error = Overloaded(f"no puller took {event!r:.80} within {timeout:.4g} s: {outlet.describe()}")
-    else:
-        error = TimeoutExpired(f"nobody took {event!r:.80} within {timeout:.4g} s: {outlet.describe()}")
-    error.refused = True
-    return error
+def _close(sender: EventSender, timeout: float) -> None:
+    _open.discard(sender)
+    done, began = _Done(), monotonic()
+    if sender.close(timeout, done.wake):
+        done.wait(timeout + GRACE)
+        if timeout and monotonic() - began >= timeout:
+            sender.not_all_left(timeout)
 
 
-class _PublisherOutlet(Outlet):
-    """Knows who has subscribed, as far as an XPUB socket tells."""
+_open: Final[WeakSet[EventSender]] = WeakSet()
 
-    def _set_options(self, socket: Socket) -> None:
-        super()._set_options(socket)
-        self._subscribed = Subscribed()
-        # Tells when a subscriber falls behind, which libzmq would do in silence.
-        socket.set(zmq.XPUB_NODROP, 1)
 
-    def _take(self) -> None:
-        socket = self.ends.socket
-        while int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
-            self._subscribed.take(socket.recv(NOBLOCK))
+def _close_all() -> None:
+    for sender in list(_open):
+        _close(sender, LINGER)
 
-    def publish(self, topic: bytes, event: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        payload = self.pack(event, args, kwargs)
-        with self.ends.lock:
-            self.ready()
-            first = topic or payload
-            if not self._subscribed.match(first):
-                self.look()
-                if not self._subscribed.match(first):
-                    self.dropped.add("nobody had subscribed", quiet=True)
-            frames = (topic, payload) if topic else (payload,)
-            if not self._try(frames):
-                # Those who are not behind get it all the same.
-                self.dropped.add("a subscriber fell behind and loses events", "raise its queue_size")
-                self.ends.socket.set(zmq.XPUB_NODROP, 0)
-                self._try(frames)
-                self.ends.socket.set(zmq.XPUB_NODROP, 1)
-            if self._waiters:
-                self.look()
 
-    def _try(self, frames: tuple[bytes, ...]) -> bool:
-        try:
-            for frame in frames[:-1]:
-                self._send(frame, MORE)
-            self._send(frames[-1], NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
-
-    def until_subscribed(self, topic: bytes, timeout: float | None) -> bool:
-        def attempt() -> bool:
-            self._take()
-            return self._subscribed.match(topic or _NO_TOPIC)
-
-        with self.ends.lock:
-            self.ready()
-            if attempt():
-                return True
-        return self.until(attempt, timeout)
+atexit.register(_close_all)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub, _of_server, _Told
+from mesh.cli.hub_client import Answer
 from mesh.cli.pinger import Load, Pong, _read
-from mesh.errors import LostRemote, Overloaded, TimeoutExpired
+from mesh.errors import LostRemote, Overloaded, ServiceNotFound, TimeoutExpired
 from mesh.names.model import Service
 from mesh.transport.server_endpoint import MAX_PATIENCE
 from mesh.transport.watchdog import PERIOD
@@ -112,7 +113,49 @@ def test_one_that_is_silent_has_the_time_that_its_second_thread_needs(
             pass
 
     with Checker() as checker:
-        checker._pingers[HUB] = Asked()  # type: ignore[assignment]
+        checker._pingers[HUB, None] = Asked()  # type: ignore[assignment]
         assert [health.state for health in checker.check([Service("users", (HUB,))])[0]] == [state]
     assert asked == patiences
     assert PATIENCE + SILENT_PATIENCE > MAX_PATIENCE + PERIOD, "else the guard may come too late"
+
+
+class Told:
+    """A hub that tells these rows, or a worker behind it that tells its load."""
+
+    def __init__(self, told: Any) -> None:
+        self.told = told
+        self.asked = 0
+
+    def ask(self, _patience: float = 0.0) -> Any:
+        self.asked += 1
+        return self.told
+
+    def close(self) -> None:
+        pass
+
+
+FULL, IDLE = Load(1, 1, 1), Load(0, 1, 0)
+NO_HUB = ServiceNotFound("what answers is no hub that can be asked")
+
+
+@pytest.mark.parametrize(
+    ("rows", "load", "state", "asked"),
+    [
+        ([row("users", 1, 20, 1)], FULL, "full", 1),
+        ([row("users", 1, 20, 1)], IDLE, "up", 1),
+        ([row("users", 1, 20, 1)], None, "up", 1),
+        ([row("users", 1, 20, 0)], FULL, "up", 0),
+        ([row("users", 1, 1, 1, 1)], IDLE, "full", 0),
+        ([row("users", 1, 0, 1)], FULL, "paused", 0),
+        (None, FULL, "full", 1),
+        (None, IDLE, "up", 1),
+    ],
+)
+def test_calls_that_wait_at_the_worker_behind_a_hub(rows: Any, load: Any, state: str, asked: int) -> None:
+    values = None if rows is None else {"type": "majordomo", "services": rows}
+    worker = Told(Pong(HUB, "users", 0.5, load))
+    with Checker() as checker:
+        checker._hubs[HUB] = Told(Answer(HUB, values, None if rows else NO_HUB))  # type: ignore[assignment]
+        checker._pingers[HUB, "users"] = worker  # type: ignore[assignment]
+        ((health,),) = checker.check([USERS])
+    assert (health.state, worker.asked) == (state, asked)

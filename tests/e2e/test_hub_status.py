@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +239,32 @@ def test_an_anonymous_queue_is_up_and_can_not_tell(tmp_path: Path) -> None:
 )
 def test_ages(seconds: float | None, shown: str) -> None:
     assert age(seconds) == shown
+
+
+@pytest.mark.parametrize("anonymous", [True, False], ids=["anonymous", "two hubs"])
+def test_services_that_are_full_as_calls_wait_at_their_worker(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, anonymous: bool
+) -> None:
+    """Of which no hub knows: each has given the worker no more than it takes."""
+    kind = f"in: {ANY}\nout: {ANY}\ntype: queue\n" + ("workers: anonymous\n" if anonymous else "")
+    with ExitStack() as stack:
+        hubs = [
+            stack.enter_context(commands.hub(kind, tmp_path_factory.mktemp(f"hub{number}")))[1]
+            for number in range(1 if anonymous else 2)
+        ]
+        ends = [argument for hub in hubs for argument in ("--connect" if anonymous else "--hub", hub.out)]
+        server = stack.enter_context(
+            start("serve", "users:Users", *ends, "--service", "shop", "--pool-size", "1", cwd=folder)
+        )
+        server.wait_for("serving shop")
+        (folder / "behind.yml").write_text(f"shop: {{hub: [{', '.join(hub.in_ for hub in hubs)}]}}\n")
+
+        def states() -> set[str]:
+            result = mesh("services", "--services", "behind.yml", "-j", cwd=folder)
+            return {one["health"] for one in json.loads(result.stdout)[0]["endpoints"]}
+
+        eventually(lambda: states() == {"up"})
+        for hub in (hubs * 2)[:2]:
+            stack.enter_context(start("call", hub.in_, "nap", "20", cwd=folder))
+        eventually(lambda: states() == {"full"})
+        assert "napping\nnapping" not in server.stdout

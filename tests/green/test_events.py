@@ -118,7 +118,7 @@ def test_every_subscriber_gets_every_event_in_order(ends: Ends) -> None:
 def test_every_job_goes_to_one_puller(ends: Ends) -> None:
     pusher, endpoint = ends.bound(mesh.Pusher)
     each = [ends.heard(mesh.Puller, endpoint) for _ in range(3)]
-    eventually(lambda: pusher._outlet.connections == 3, what="three pullers")
+    eventually(lambda: pusher._sender.connections == 3, what="three pullers")
     for number in range(900):
         pusher.job(number)
     eventually(lambda: sum(map(len, each)) == 900, what="all jobs")
@@ -387,7 +387,7 @@ def test_a_pusher_waits_while_the_queue_is_full(ends: Ends) -> None:
     gevent.sleep(0)
     thread.start()
     turns = 0
-    eventually(lambda: len(pusher._outlet._waiters) == 6, what="six that wait")
+    eventually(lambda: len(pusher._sender._waiters) == 6, what="six that wait")
     for _ in range(10):
         gevent.sleep(0)
         turns += 1
@@ -426,7 +426,7 @@ def test_closing_ends_who_waits(ends: Ends) -> None:
 def test_nothing_that_would_cut_off_a_slow_receiver_is_on(ends: Ends) -> None:
     pusher, endpoint = ends.bound(mesh.Pusher)
     puller = ends.receiver(mesh.Puller, endpoint, print)
-    for one in (pusher._outlet.ends.socket, puller._ends.socket):
+    for one in (pusher._sender.ends.socket, puller._receiver.ends.socket):
         assert one.get(zmq.HEARTBEAT_IVL) == 0 and one.get(zmq.TCP_MAXRT) == 0
         assert one.get(zmq.TCP_KEEPALIVE) == 1
 
@@ -436,7 +436,7 @@ def test_a_puller_that_does_not_read_for_long_loses_nothing(ends: Ends) -> None:
     pusher, puller, full = filled(ends)
     for _ in range(15):
         gevent.sleep(1.0)
-        assert pusher._outlet.connections == 1
+        assert pusher._sender.connections == 1
     assert [taken(puller) for _ in range(full)] == list(range(full))
 
 
@@ -454,7 +454,7 @@ def test_strangers_that_come_and_go_stop_nothing_while_the_loop_thread_is_busy(e
         heard.wait(["happened"])
     finally:
         over.set()
-    eventually(lambda: publisher._outlet.connections == 1, what="the count of connections")
+    eventually(lambda: publisher._sender.connections == 1, what="the count of connections")
 
 
 def test_counting_what_was_dropped_has_no_end(ends: Ends) -> None:

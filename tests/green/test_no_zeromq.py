@@ -34,7 +34,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_is_not_handed_to_it_and_the_error_says_what_answers(says: bytes, ends: Ends) -> None:
     with stranger(says=says) as (one, endpoint):
         pusher = ends.emitter(mesh.Pusher, endpoint)
-        eventually(lambda: "older than" in pusher._outlet.describe(), what="an answer")
+        eventually(lambda: "older than" in pusher._sender.describe(), what="an answer")
         error = caught(mesh.TimeoutExpired, lambda: pusher.with_options(timeout=0.3)(TELLTALE))
         pusher.close()
     assert endpoint in error and SAID.get(says, "ZeroMQ 4.0" if says == ZMTP_1 else "older than 4.0") in error
@@ -48,9 +48,9 @@ def test_of_several_endpoints_all_jobs_go_to_the_good_one(ends: Ends) -> None:
         for number in range(100):
             pusher(TELLTALE, number)
             assert events.unpack(received(puller)[-1])[:2] == (TELLTALE, [number])
-        eventually(lambda: f"{bad}: it is no" in pusher._outlet.describe(), what="an answer")
+        eventually(lambda: f"{bad}: it is no" in pusher._sender.describe(), what="an answer")
         puller.close()
-        eventually(lambda: not pusher._outlet.connections, what="the end of the good one")
+        eventually(lambda: not pusher._sender.connections, what="the end of the good one")
         error = caught(mesh.TimeoutExpired, lambda: pusher.with_options(timeout=0.3)(TELLTALE))
         assert f"{bad}: it is no ZeroMQ program" in error
     assert one.connections and TELLTALE.encode() not in one.heard
@@ -62,9 +62,9 @@ def test_after_a_good_one_at_the_same_port_nothing_goes_there(ends: Ends) -> Non
     pusher("first")
     assert received(puller)
     puller.close()
-    eventually(lambda: not pusher._outlet.connections, what="the end of the connection")
+    eventually(lambda: not pusher._sender.connections, what="the end of the connection")
     with stranger(int(endpoint.rpartition(":")[2])) as (one, _):
-        eventually(lambda: "'HTTP/1.1" in pusher._outlet.describe(), what="an answer")
+        eventually(lambda: "'HTTP/1.1" in pusher._sender.describe(), what="an answer")
         error = caught(mesh.TimeoutExpired, lambda: pusher.with_options(timeout=0.3)(TELLTALE))
         assert endpoint in error and SAID[HTTP] in error
     assert one.connections and TELLTALE.encode() not in one.heard
@@ -87,7 +87,7 @@ def _binds(receiver: mesh.Puller, endpoint: str) -> bool:
 def test_a_job_that_waits_goes_to_whoever_takes_the_place(ends: Ends) -> None:
     with stranger() as (one, endpoint):
         pusher = ends.emitter(mesh.Pusher, endpoint, timeout=PATIENCE)
-        eventually(lambda: "'HTTP/1.1" in pusher._outlet.describe(), what="an answer")
+        eventually(lambda: "'HTTP/1.1" in pusher._sender.describe(), what="an answer")
     receiver = mesh.Puller(None, heard := Heard())
     eventually(lambda: _binds(receiver, endpoint), what=f"room at {endpoint}")
     with receiver:
@@ -130,7 +130,7 @@ def test_a_stranger_who_comes_gets_nothing(
         one.sendall(says)
         one.settimeout(5.0)
         heard = _all(one)
-        assert emitter._outlet.connections == 0
+        assert emitter._sender.connections == 0
     if isinstance(emitter, mesh.Pusher):
         caught(mesh.TimeoutExpired, lambda: emitter.with_options(timeout=0)(TELLTALE))
     else:

@@ -214,7 +214,7 @@ def test_whoever_sends_events_is_there_again(
     emitter = sends(endpoint)
     try:
         with refusing(endpoint, how):
-            eventually(lambda: SAID[how] in emitter._outlet.describe(), what="the reason")
+            eventually(lambda: SAID[how] in emitter._sender.describe(), what="the reason")
         receiver = hears(None, heard := Heard())
         eventually(lambda: _binds(receiver, endpoint), what=f"room at {endpoint}")
         receiver.start()
