@@ -1,7 +1,7 @@
 """Where the commands begin: a signal waits from the first moment for whoever knows what it is to do.
 
-Python's own start apart, most of a command's start is what it imports. So this imports next to nothing before
-the signals are held back.
+Python's own start apart, most of a command's start is what it imports, and a Ctrl-C in the midst of that
+would show a traceback. So this imports next to nothing before the signals are held back.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ def release() -> None:
 
 
 def mesh() -> int:
-    """The `mesh` command; gives the exit code."""
+    """The `mesh` command; gives the exit code. All but its `serve` do nothing at a signal but end."""
     subcommand = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    if subcommand == "serve":
-        hold()
+    hold()
     from mesh.cli.main import main
+    from mesh.cli.reporting import EXIT_INTERRUPTED
 
+    if subcommand != "serve":
+        try:
+            release()
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     return main()
 
 

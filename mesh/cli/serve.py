@@ -19,7 +19,9 @@ from mesh.cli.options import (
 from mesh.cli.reporting import complain
 
 
-@click.command()
+@click.command(
+    epilog="Exit codes: 0 done, 1 calls were cut off, 2 wrong usage or configuration, 130 ended by Ctrl-C."
+)
 @click.argument("target")
 @click.option("--bind", multiple=True, metavar="EP", help="Listen here, as on tcp://*:4242; may be repeated.")
 @click.option(
@@ -42,7 +44,7 @@ from mesh.cli.reporting import complain
     help="Register with this hub's out side as a worker of --service; may be repeated.",
 )
 @mdp_option
-@click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once.")
+@click.option("--pool-size", type=whole(1), metavar="N", help="Calls that run at once; else 10,000.")
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option(
     "--processes",

@@ -51,7 +51,7 @@ hold = entry.hold
 
 def hold_and_be_told():
     hold()
-    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), int(os.environ["NUMBER"]))
 
 entry.hold = hold_and_be_told
 sys.exit(getattr(entry, os.environ["ENTRY"])())
@@ -91,7 +91,7 @@ def test_where_the_import_goes_on_all_the_same_it_ends_as_it_serves(slow: Path) 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_at_the_first_moment(folder: Path, entry: str) -> None:
     command = [sys.executable, "-c", FIRST, *ENTRIES[entry]]
-    with Process(command, cwd=folder, env=environment(ENTRY=entry)) as process:
+    with Process(command, cwd=folder, env=environment(ENTRY=entry, NUMBER="1")) as process:
         assert process.wait() == 0
         prog = entry.replace("_", "-")
         assert process.stderr == f"{prog}: ended by SIGHUP before anything was served\n"
@@ -106,3 +106,9 @@ def test_one_that_nohup_has_started_stays(slow: Path) -> None:
         terminal.kill(signal.SIGTERM)
         assert terminal.end() == 0
         assert "ended by SIGTERM" in path.read_text()
+
+
+def test_a_ctrl_c_at_the_first_moment_shows_no_traceback(folder: Path) -> None:
+    command = [sys.executable, "-c", FIRST, "call", "users", "get"]
+    with Process(command, cwd=folder, env=environment(ENTRY="mesh", NUMBER="2")) as process:
+        assert (process.wait(), process.stdout, process.stderr) == (130, "", "")
