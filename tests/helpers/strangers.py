@@ -13,13 +13,17 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
 class Stranger:
-    """Answers each connection with `says`. heard: all that it has been told, by all of them."""
+    """Answers each connection with `says`, and ends it then where it `closes`.
 
-    def __init__(self, listener: socket.socket, says: bytes) -> None:
+    heard: all that it has been told, by all of them.
+    """
+
+    def __init__(self, listener: socket.socket, says: bytes, closes: bool) -> None:
         self.heard = b""
         self.connections = 0
         self._listener = listener
         self._says = says
+        self._closes = closes
         self._kept: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -38,6 +42,8 @@ class Stranger:
     def _listen(self, one: socket.socket) -> None:
         with suppress(OSError):
             one.sendall(self._says)
+            if self._closes:
+                one.shutdown(socket.SHUT_RDWR)
             while more := one.recv(65_536):
                 self.heard += more
 
@@ -51,11 +57,13 @@ class Stranger:
 
 
 @contextmanager
-def stranger(port: int = 0, says: bytes = HTTP, host: str = "127.0.0.1") -> Iterator[tuple[Stranger, str]]:
+def stranger(
+    port: int = 0, says: bytes = HTTP, host: str = "127.0.0.1", *, closes: bool = False
+) -> Iterator[tuple[Stranger, str]]:
     """One of them, and its endpoint. It waits for the port."""
     with ExitStack() as stack:
         listener = eventually(lambda: _listener(host, port), what=f"room at {host}:{port}")
-        one = Stranger(stack.enter_context(listener), says)
+        one = Stranger(stack.enter_context(listener), says, closes)
         stack.callback(one.close)
         yield one, f"tcp://{host}:{listener.getsockname()[1]}"
 
