@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections import deque
 from typing import Any
 
@@ -25,6 +26,8 @@ SERVICES = ["echo", "other", "mmi.service", "mmi.status", "mmi.x", "ä", ""]
 IDS = [b"1", b"2", "3", 4, None]
 WORDS = [b"", b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"MDPW03", b"\x00", b"\x01", b"\x05", b"\xff" * 9]
 LARGE = b"x" * 1_000_000
+OVER = [b"", b"MDPC01", b"mmi.over", b""]
+PATIENCE = 20.0
 
 Frames = list[bytes]
 
@@ -162,7 +165,7 @@ class Peer:
         self._deaf = dice.random() < 0.2
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
-        self.socket.sndtimeo = self.socket.rcvtimeo = 20_000
+        self.socket.sndtimeo = self.socket.rcvtimeo = int(1000 * PATIENCE)
         self.socket.connect(endpoint)
 
     def say(self, rubbish: Rubbish) -> None:
@@ -175,10 +178,22 @@ class Peer:
     def end(self) -> None:
         """When the hub has answered: it has then taken in all that came before, which else would pile up
         behind each new socket."""
-        self.socket.send_multipart([b"", b"MDPC01", b"mmi.over", b""])
-        while self.socket.recv_multipart() != [b"", b"MDPC01", b"mmi.over", b"501"]:
-            pass
+        give_up = time.monotonic() + PATIENCE
+        self.socket.send_multipart(OVER)
+        # What the hub drops for one that has read nothing may be the answer.
+        while not self._answered():
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"no answer to {OVER}")
+            self.socket.send_multipart(OVER)
         self.socket.close()
+
+    def _answered(self) -> bool:
+        """Take in what comes; whether that is among it within a second."""
+        until = time.monotonic() + 1.0
+        while (left := until - time.monotonic()) > 0:
+            if self.socket.poll(1_000 * left) and self.socket.recv_multipart() == [*OVER[:-1], b"501"]:
+                return True
+        return False
 
 
 def main(in_: str, out: str, number: str, seed: str) -> None:
