@@ -127,12 +127,22 @@ class Runnable:
         assert self._stop_asked is not None
         try:
             await self._drain(await self._stop_asked)
+        except GeneratorExit:
+            # Thrown away with a loop that was closed. This may have interrupted whoever has a lock: the
+            # watchdog closes what is open.
+            self._life.stopping = self._has_ended = True
+            raise
+        except BaseException:
+            await self._finish()
+            raise
+        await self._finish()
+
+    async def _finish(self) -> None:
+        self._life.stopping = True
+        try:
+            await self._end()
         finally:
-            self._life.stopping = True
-            try:
-                await self._end()
-            finally:
-                self._has_ended = True
+            self._has_ended = True
 
     # The end
 

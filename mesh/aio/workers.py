@@ -305,7 +305,11 @@ class Workers:
             if not call.given_up:
                 await self._carry_out(call, function, result, context)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
-            self._failed(call, exc)
+            if type(exc) is asyncio.CancelledError and task.cancelling() and not call.given_up:
+                # By somebody else, as when the program's loop comes to its end: nothing is wrong with it.
+                self._endpoint.fail(call, exc, "")
+            else:
+                self._failed(call, exc)
         finally:
             self._tasks.pop(call, None)
             self._uncancelled.discard(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -164,6 +164,18 @@ def each_once(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
         if value in values[:number]:
             raise click.BadParameter(f"{value} is given twice")
     return values
+
+
+LOOPS: Final = ("gevent", "asyncio", "uvloop")
+
+
+def loop_option(command: F) -> F:
+    """Add `--loop`, for whatever serves code."""
+    return click.option(
+        "--loop",
+        type=click.Choice(LOOPS),
+        help="The event loop of the calls; else asyncio where TARGET has coroutine methods, and gevent.",
+    )(command)
 
 
 def mdp_option(command: F) -> F:

@@ -15,6 +15,7 @@ from mesh.cli.options import (
     debug_option,
     drain_option,
     each_once,
+    loop_option,
     mdp_option,
     seconds_option,
     service_name,
@@ -52,6 +53,7 @@ from mesh.errors import ConfigError
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge; for code only.",
 )
+@loop_option
 @size_options
 @drain_option
 @version_option("mesh-register")
@@ -68,6 +70,7 @@ def mesh_register(
     pool_size: int | None,
     processes: int | None,
     threads: int | None,
+    loop: str | None,
     max_message: int | None,
     max_elements: int | None,
     drain: float | None,
@@ -97,12 +100,13 @@ def mesh_register(
             announce=address is not None,
             pool_size=pool_size,
             threads=threads or 0,
+            loop=loop,
             max_message=max_message,
             max_elements=max_elements,
             drain=DRAIN if drain is None else drain,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
-    _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads})
+    _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads, "--loop": loop})
     given = {
         "heartbeat": heartbeat,
         "mdp": mdp,

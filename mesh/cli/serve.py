@@ -9,6 +9,7 @@ from mesh.cli.options import (
     drain_option,
     each_once,
     file_mode,
+    loop_option,
     mdp_option,
     seconds_option,
     service_name,
@@ -59,6 +60,7 @@ from mesh.cli.reporting import complain
     metavar="N",
     help="Run calls in N native threads, for code that blocks without gevent's knowledge.",
 )
+@loop_option
 @size_options
 @drain_option
 @services_option
@@ -78,6 +80,7 @@ def serve(
     heartbeat: float | None,
     processes: int,
     threads: int | None,
+    loop: str | None,
     max_message: int | None,
     max_elements: int | None,
     drain: float | None,
@@ -94,7 +97,8 @@ def serve(
     calls finish, for --drain seconds; a second Ctrl-C does not.
 
     The standard library is patched by gevent, so that a call that waits lets others run; with
-    --threads it is not.
+    --threads it is not. A TARGET with coroutine methods (async def) is served by asyncio, and nothing is
+    patched.
     """
     from mesh.cli.binding import choose_access, choose_binds
     from mesh.cli.serving import Plan
@@ -116,6 +120,7 @@ def serve(
         pool_size=pool_size,
         heartbeat=heartbeat,
         threads=threads or 0,
+        loop=loop,
         max_message=max_message,
         max_elements=max_elements,
         drain=DRAIN if drain is None else drain,

@@ -10,21 +10,26 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
+from mesh.cli.loops import GEVENT, choose, run
 from mesh.cli.reporting import State, report, tell
 from mesh.cli.starting import Start
 from mesh.cli.stopping import DRAIN, PARENTS_MARGIN, Stop
 from mesh.transport.ipc import path_of
 
 if TYPE_CHECKING:
+    import mesh.aio
     from mesh import Server
     from mesh.cli.binding import Binds
     from mesh.cli.processes import Lifeline
+
+    AnyServer = Server | mesh.aio.Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class Plan:
 
     hubs: their out sides, where it registers. hub_heartbeat: seconds between signs of life to
     them. mdp: the version of Majordomo that they speak. announce: whether the hubs are told of the
-    first endpoint that is bound. access: who may connect to paths of ipc, as `Server.bind`
-    takes it.
+    first endpoint that is bound. loop: gevent, asyncio or uvloop; None for the one that the target needs.
+    access: who may connect to paths of ipc, as `Server.bind` takes it.
     """
 
     target: str
@@ -52,6 +57,7 @@ class Plan:
     max_message: int | None = None
     max_elements: int | None = None
     drain: float = DRAIN
+    loop: str | None = None
 
 
 def serve(plan: Plan, processes: int, state: State) -> int:
@@ -69,12 +75,12 @@ def begin() -> Start:
 
 
 def _serve_here(plan: Plan, start: Start) -> int:
-    server = _make_server(plan)
+    server, loop = _make_server(plan)
     endpoints = plan.binds.each(partial(_bind, server, plan))
     _connect(server, plan, endpoints)
     stop = Stop(server, plan.drain, received=start.received)
     _announce(server.name, endpoints, plan)
-    server.run(signals=False)
+    run(server, loop)
     return stop.exit_code
 
 
@@ -97,19 +103,21 @@ def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
 
 
 def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], lifeline: Lifeline) -> int:
-    server = _make_server(plan)
+    server, loop = _make_server(plan)
     for endpoint, sock in listening:
         # libzmq closes the descriptor that it is given.
         server.bind(endpoint, fd=os.dup(sock.fileno()))
     _connect(server, plan, [endpoint for endpoint, _ in listening])
     stop = Stop(server, plan.drain, numbers=[signal.SIGTERM], tell=False)
     lifeline.ready(server.name)
-    server.run(signals=False)
+    run(server, loop)
     return stop.exit_code
 
 
-def _make_server(plan: Plan) -> Server:
-    if not plan.threads:
+def _make_server(plan: Plan) -> tuple[AnyServer, str]:
+    """The server, and the loop that it is for."""
+    loop = choose(plan.target, plan.loop, [os.getcwd(), *sys.path])
+    if loop == GEVENT and not plan.threads:
         import gevent
         from gevent import monkey
 
@@ -125,8 +133,13 @@ def _make_server(plan: Plan) -> Server:
     from mesh.cli.target import load
 
     target = load(plan.target)
+    make: type[Server] | type[mesh.aio.Server] = mesh.Server
+    if loop != GEVENT:
+        import mesh.aio
+
+        make = mesh.aio.Server
     heartbeat: dict[str, Any] = {} if plan.heartbeat is None else {"heartbeat": plan.heartbeat}
-    return mesh.Server(
+    server = make(
         target.methods,
         name=plan.service or target.name,
         pool_size=plan.pool_size,
@@ -135,13 +148,14 @@ def _make_server(plan: Plan) -> Server:
         max_elements=plan.max_elements,
         **heartbeat,
     )
+    return server, loop
 
 
-def _bind(server: Server, plan: Plan, endpoint: str) -> str:
+def _bind(server: AnyServer, plan: Plan, endpoint: str) -> str:
     return server.bind(endpoint, **plan.access) if path_of(endpoint) else server.bind(endpoint)
 
 
-def _connect(server: Server, plan: Plan, bound: list[str]) -> None:
+def _connect(server: AnyServer, plan: Plan, bound: list[str]) -> None:
     for endpoint in plan.connect:
         server.connect(endpoint)
     if plan.hubs:

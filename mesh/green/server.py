@@ -68,7 +68,7 @@ class Server(Runnable):
         if (method := serving.methods.first_async()) is not None:
             raise ConfigError(
                 f"{self.name}.{method} is a coroutine method (async def), which mesh.Server can't carry out: "
-                "expose it by mesh.aio.Server, or by `mesh serve` without --loop gevent"
+                "expose it by mesh.aio.Server, or by `mesh serve --loop asyncio`"
             )
         self._endpoint = serving.endpoint
         self._workers = Workers(serving.handlers, serving.slots, threads)

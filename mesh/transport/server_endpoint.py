@@ -303,7 +303,7 @@ class ServerEndpoint:
         with self.lock:
             self.session.give_up_all()
             self._send_out()
-        if self._loop is not None:
+        if self._loop is not None and self._loop.here():
             self._loop.call_soon(self._resume)
 
     def running(self) -> list[Running]:

@@ -14,7 +14,7 @@ import uvloop
 
 import mesh
 import mesh.aio
-from tests.helpers.processes import PATIENCE, ROOT, Process
+from tests.helpers.processes import PATIENCE, ROOT, Process, eventually
 from tests.scenarios.drivers import LoopThread
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -66,6 +66,7 @@ def serve(loop: LoopThread, ends: ExitStack) -> Serve:
         server = mesh.aio.Server(target, **options)
         endpoint = server.bind("tcp://127.0.0.1:*")
         running = loop.begin(server.serve)
+        eventually(lambda: server._main is not None)
 
         def stop() -> None:
             loop.do(server.stop, 0.2)

@@ -1,0 +1,173 @@
+"""Which event loop TARGET is served in, and how the server is run there.
+
+Owns the look at TARGET's source before it is imported: gevent patches the standard library, and that has to
+be done before, while asyncio must not be patched.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mesh.errors import ConfigError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import mesh.aio
+    from mesh.green.server import Server
+
+GEVENT: Final = "gevent"
+ASYNCIO: Final = "asyncio"
+UVLOOP: Final = "uvloop"
+MAX_HOPS: Final = 8
+"""Modules that a name is followed through."""
+_CODE: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def choose(target: str, wanted: str | None, path: Sequence[str]) -> str:
+    """The loop for TARGET: the one that was asked for, else asyncio where it has coroutine methods.
+
+    path: where modules are looked for. Raises ConfigError.
+    """
+    if wanted == UVLOOP:
+        _require_uvloop()
+    return wanted or (ASYNCIO if has_coroutines(target, path) else GEVENT)
+
+
+def _require_uvloop() -> Any:
+    try:
+        return importlib.import_module("uvloop")
+    except ImportError:
+        raise ConfigError(
+            "--loop uvloop needs uvloop, which is an extra: pip install 'zeromesh[uvloop]'"
+        ) from None
+
+
+def run(server: mesh.aio.Server | Server, loop: str) -> None:
+    """Serve until the server is stopped. Signals are the caller's."""
+    if loop == GEVENT:
+        server.run(signals=False)  # type: ignore[union-attr]
+        return
+    import asyncio
+
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if loop == UVLOOP:
+        make_loop = _require_uvloop().new_event_loop
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(server.serve(signals=False))  # type: ignore[union-attr]
+
+
+# The look at the source
+
+
+def has_coroutines(target: str, path: Sequence[str]) -> bool:
+    """Whether what TARGET exposes has coroutine methods, as far as the source tells. Imports nothing."""
+    module_name, _, attributes = target.partition(":")
+    names = attributes.split(".") if attributes else []
+    parts = module_name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = _Source.find(".".join(parts[:length]), path)
+        if module is not None:
+            return module.is_async([*parts[length:], *names], MAX_HOPS)
+    return False
+
+
+class _Source:
+    """A module that was read, and not imported."""
+
+    def __init__(self, name: str, file: Path, tree: ast.Module, path: Sequence[str]) -> None:
+        self._package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        self._tree = tree
+        self._path = path
+
+    @classmethod
+    def find(cls, name: str, path: Sequence[str]) -> _Source | None:
+        """None where there is none that is written in Python."""
+        where: Sequence[str] | None = path
+        spec = None
+        try:
+            done = ""
+            for part in name.split("."):
+                done = f"{done}.{part}" if done else part
+                spec = PathFinder.find_spec(done, where)
+                if spec is None:
+                    return None
+                where = spec.submodule_search_locations
+            if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+                return None
+            file = Path(spec.origin)
+            return cls(name, file, ast.parse(file.read_bytes()), path)
+        except (ImportError, OSError, SyntaxError, ValueError):
+            return None  # whoever imports it says what is wrong
+
+    def is_async(self, names: list[str], hops: int) -> bool:
+        """Whether the attribute of these names, or the module itself, exposes a coroutine."""
+        if not names:
+            return any(isinstance(one, ast.AsyncFunctionDef) and _is_public(one) for one in self._tree.body)
+        found = self._find(names[0])
+        if isinstance(found, ast.ClassDef):
+            return self._class_is_async(found, hops)
+        if isinstance(found, ast.AsyncFunctionDef):
+            return True
+        if isinstance(found, (ast.Import, ast.ImportFrom)):
+            return self._imported_is_async(found, names, hops)
+        return found is not None and self._value_is_async(found, hops)
+
+    def _find(self, name: str) -> ast.AST | None:
+        """What a name stands for in the module: the last that it was given."""
+        found: ast.AST | None = None
+        for node in self._tree.body:
+            if isinstance(node, _CODE):
+                found = node if node.name == name else found
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                if any((one.asname or one.name.partition(".")[0]) == name for one in node.names):
+                    found = node
+            elif isinstance(node, ast.Assign):
+                if any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
+                    found = node.value
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found = node.value if node.target.id == name else found
+        return found
+
+    def _class_is_async(self, found: ast.ClassDef, hops: int) -> bool:
+        if any(isinstance(one, ast.AsyncFunctionDef) and _is_public(one) for one in found.body):
+            return True
+        bases = [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != found.name]
+        return hops > 0 and any(self.is_async([base], hops - 1) for base in bases)
+
+    def _value_is_async(self, value: ast.AST, hops: int) -> bool:
+        """Of an object that is made of a class, another name for something, or a dict of functions."""
+        named = [value.func] if isinstance(value, ast.Call) else [value]
+        if isinstance(value, ast.Dict):
+            named = [*value.values]
+        return hops > 0 and any(self.is_async([one.id], hops - 1) for one in _names_in(named))
+
+    def _imported_is_async(self, node: ast.Import | ast.ImportFrom, names: list[str], hops: int) -> bool:
+        if hops <= 0:
+            return False
+        if isinstance(node, ast.Import):
+            one = next(one for one in node.names if (one.asname or one.name.partition(".")[0]) == names[0])
+            module = _Source.find(one.name if one.asname else names[0], self._path)
+            return module is not None and module.is_async(names[1:], hops - 1)
+        one = next(one for one in node.names if (one.asname or one.name) == names[0])
+        parts = self._package.split(".")
+        above = parts[: len(parts) - node.level + 1] if node.level else []
+        home = ".".join([*above, *([node.module] if node.module else [])])
+        module = _Source.find(f"{home}.{one.name}", self._path)
+        if module is not None:
+            return module.is_async(names[1:], hops - 1)
+        module = _Source.find(home, self._path)
+        return module is not None and module.is_async([one.name, *names[1:]], hops - 1)
+
+
+def _is_public(node: ast.AsyncFunctionDef) -> bool:
+    return not node.name.startswith("_")
+
+
+def _names_in(nodes: Sequence[ast.AST]) -> Iterator[ast.Name]:
+    return (node for node in nodes if isinstance(node, ast.Name))
