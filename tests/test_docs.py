@@ -20,6 +20,7 @@ PAGES = {
     "docs/registration.md": 9,
     "docs/events.md": 8,
     "docs/middleware.md": 4,
+    "docs/drivers.md": 2,
 }
 
 
