@@ -19,6 +19,7 @@ PAGES = {
     "docs/hubs.md": 14,
     "docs/registration.md": 9,
     "docs/events.md": 8,
+    "docs/asyncio.md": 1,
     "docs/middleware.md": 4,
     "docs/drivers.md": 2,
 }

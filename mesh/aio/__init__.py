@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mesh.aio.client import Client, connect
     from mesh.aio.events import Publisher, Pusher
     from mesh.aio.receivers import Puller, Subscriber
     from mesh.aio.server import Server
 
-__all__ = ["Publisher", "Puller", "Pusher", "Server", "Subscriber"]
+__all__ = ["Client", "Publisher", "Puller", "Pusher", "Server", "Subscriber", "connect"]
 
 # Loaded when first asked for, so that importing mesh.aio costs little.
 _LAZY = {
+    "Client": "mesh.aio.client",
+    "connect": "mesh.aio.client",
     "Publisher": "mesh.aio.events",
     "Pusher": "mesh.aio.events",
     "Subscriber": "mesh.aio.receivers",

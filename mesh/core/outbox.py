@@ -14,13 +14,12 @@ T = TypeVar("T")
 
 
 class Outbox(Generic[T]):
-    """Messages in order, each with its bytes; most: how many."""
+    """Messages in order, each with its bytes."""
 
-    __slots__ = ("_messages", "_most", "size")
+    __slots__ = ("_messages", "size")
 
-    def __init__(self, most: int = MAX_MESSAGES) -> None:
+    def __init__(self) -> None:
         self._messages: deque[tuple[T, int]] = deque()
-        self._most = most
         self.size = 0
 
     def __len__(self) -> int:
@@ -55,9 +54,9 @@ class Outbox(Generic[T]):
     def crowded(self) -> bool:
         """Whether it is half full."""
         many = len(self._messages)
-        return 2 * many >= self._most or (many > 1 and 2 * self.size > MAX_BYTES)
+        return 2 * many >= MAX_MESSAGES or (many > 1 and 2 * self.size > MAX_BYTES)
 
     @property
     def full(self) -> bool:
         many = len(self._messages)
-        return many >= self._most or (many > 1 and self.size > MAX_BYTES)
+        return many >= MAX_MESSAGES or (many > 1 and self.size > MAX_BYTES)

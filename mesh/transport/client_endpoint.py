@@ -221,7 +221,7 @@ class ClientEndpoint:
 
     def give_up(self, call: Call) -> None:
         """Nobody wants the answer of this call; its server is told. From any thread."""
-        if native.get_ident() != self.thread:
+        if native.get_ident() != self.thread or not self.loop.alive():
             self.drop(call)
             return
         with self.lock:

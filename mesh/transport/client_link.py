@@ -16,7 +16,6 @@ from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
-from mesh.core.outbox import Outbox
 from mesh.errors import WireError
 from mesh.transport.dealer import Dealer
 from mesh.transport.dialer import Change
@@ -24,8 +23,6 @@ from mesh.transport.spin import Spin
 
 BATCH: Final = 64
 """Messages that are received before the callers among them go on."""
-MAX_OUTBOX: Final = 1_000
-"""Messages that wait while the connection takes no more."""
 MAX_FRAMES: Final = 16
 """Frames of a message that are looked at."""
 
@@ -53,7 +50,6 @@ class Link(Peer):
             max_message,
             self._receive_other,
             partial(session.receive, self),
-            outbox=Outbox(MAX_OUTBOX),
         )
         if self.dealer.dialer is None:
             session.peer_up(self)

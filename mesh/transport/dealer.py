@@ -37,8 +37,8 @@ class Dealer(Generic[T]):
     max_message: bytes of one event. on_message: gets the first frame of a message, and the time; it takes the
     others by `rest`, and gives how many events they were, or 0 to have no more received now. on_event: gets
     the event of a message of an empty frame and an event, and the time; None where those are messages as any
-    other. outbox: with bounds of its own. redial: that of an earlier socket to the same endpoint.
-    send_high_water: messages that libzmq may hold, where that is to be less than usual.
+    other. redial: that of an earlier socket to the same endpoint. send_high_water: messages that libzmq may
+    hold, where that is to be less than usual.
 
     Raises ConfigError where the endpoint can't be connected to, and MeshError where descriptors have run out.
     """
@@ -63,12 +63,11 @@ class Dealer(Generic[T]):
         on_message: Message,
         on_event: Event | None = None,
         *,
-        outbox: Outbox[T] | None = None,
         redial: Redial | None = None,
         send_high_water: int | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self.outbox: Outbox[T] = Outbox() if outbox is None else outbox
+        self.outbox: Outbox[T] = Outbox()
         """What the connection has not taken yet, in order."""
         self._on_message = on_message
         self._on_event = on_event

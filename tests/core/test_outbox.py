@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from mesh.core.outbox import MAX_BYTES, Outbox
+from mesh.core.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
 
 
 def test_it_is_full_by_messages_and_half_of_them_are_a_crowd() -> None:
-    outbox: Outbox[int] = Outbox(4)
-    seen = []
-    for number in range(4):
+    outbox: Outbox[int] = Outbox()
+    crowds = 0
+    for number in range(MAX_MESSAGES):
         assert not outbox.full
         outbox.append(number, 10)
-        seen.append(outbox.crowded)
+        crowds += outbox.crowded
     assert outbox.full
-    assert seen == [False, True, True, True]
-    assert list(outbox) == [0, 1, 2, 3]
+    assert crowds == MAX_MESSAGES // 2 + 1
+    assert list(outbox) == list(range(MAX_MESSAGES))
 
 
 def test_it_is_full_by_bytes_but_never_of_a_lone_message() -> None:
@@ -29,12 +29,13 @@ def test_it_is_full_by_bytes_but_never_of_a_lone_message() -> None:
 
 
 def test_what_is_not_wanted_any_more_makes_room() -> None:
-    outbox: Outbox[int] = Outbox(3)
+    outbox: Outbox[int] = Outbox()
     for number in range(3):
-        outbox.append(number, number)
-    outbox.keep(lambda number: number != 1)
+        outbox.append(number, MAX_BYTES)
+    assert outbox.full
+    outbox.keep(lambda number: number == 1)
     assert not outbox.full
-    assert (list(outbox), outbox.size) == ([0, 2], 2)
+    assert (list(outbox), outbox.size) == ([1], MAX_BYTES)
     outbox.clear()
     assert not outbox
     assert outbox.size == 0

@@ -11,7 +11,8 @@ import zmq
 import mesh
 from mesh.core import wire
 from mesh.core.client_session import ClientSession
-from mesh.transport.client_link import MAX_OUTBOX, Link
+from mesh.core.outbox import MAX_MESSAGES
+from mesh.transport.client_link import Link
 from tests.helpers.processes import eventually, python
 
 PROGRAM = Path(__file__).parent / "programs" / "blocked.py"
@@ -23,14 +24,14 @@ def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
     link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)  # nobody is there to take any
     session.add(link)
     session.peer_up(link)
-    for _ in range(MAX_OUTBOX):
+    for _ in range(MAX_MESSAGES):
         call = session.open("save", (), None, 0.0, 30.0)
         link.transmit(call.payload, call)  # type: ignore[arg-type]
     with pytest.raises(mesh.Overloaded) as caught:
         link.transmit(call.payload, call)  # type: ignore[arg-type]
     link.dealer.close()
     assert caught.value.refused
-    why = "tcp://127.0.0.1:9 does not read, 1000 messages wait for it already"
+    why = "tcp://127.0.0.1:9 does not read, 10000 messages wait for it already"
     assert str(caught.value) == f"'save' was not sent: {why}"
 
 

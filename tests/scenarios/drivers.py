@@ -273,5 +273,7 @@ DRIVERS: Final[dict[str, type[Driver]]] = {"green": Green, "native": Native, "as
 PAIRS: Final = [
     ("green", "green"),
     ("native", "green"),
+    ("asyncio", "green"),
+    ("uvloop", "green"),
 ]
 """(callers or senders, servers or receivers)"""

@@ -1,0 +1,141 @@
+"""A stream as its caller sees it: an async iterator, with flow control, that may be left at any time."""
+
+from __future__ import annotations
+
+from asyncio import Future, get_running_loop
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Self
+from weakref import finalize
+
+from mesh.core.channel import State
+from mesh.core.client_session import Call
+from mesh.transport.client_endpoint import ClientEndpoint
+
+
+async def wait(endpoint: ClientEndpoint, call: Call, future: Future[None]) -> None:
+    """Until the future is woken, which is the call's waiter. A task that is cancelled gives the call up."""
+    try:
+        await future
+    except GeneratorExit:  # from wherever it is collected
+        endpoint.drop(call)
+        raise
+    except BaseException:
+        endpoint.give_up(call)
+        raise
+
+
+class Stream(AsyncIterator[Any]):
+    """The items that a handler yields.
+
+    The server sends as many ahead as the client has granted. Leaving the loop, closing the
+    stream or dropping it ends the handler's generator. Raises what the handler raises, and
+    TimeoutExpired when the next item takes longer than the timeout.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_client",
+        "_coming",
+        "_drop",
+        "_endpoint",
+        "_loop",
+        "_other",
+        "_timeout",
+    )
+    __mesh_unexposed__ = "a stream of another service"
+
+    def __init__(self, client: object, endpoint: ClientEndpoint, call: Call, timeout: float | None) -> None:
+        self._coming: tuple[Coroutine[Any, Any, Any], str] | None = None
+        self._other: AsyncIterator[Any] | None = None
+        """What a middleware has put in its place."""
+        self._call: Call | None
+        """None before it has begun, or where there is another."""
+        self._begin(client, endpoint, call, timeout)
+
+    @classmethod
+    def of(cls, coming: Coroutine[Any, Any, Any], method: str) -> Stream:
+        """The stream that this coroutine gives, which is awaited for the first item. method: in words."""
+        stream = cls.__new__(cls)
+        stream._coming = coming, method
+        stream._call = stream._other = None
+        return stream
+
+    def _begin(self, client: object, endpoint: ClientEndpoint, call: Call, timeout: float | None) -> None:
+        self._client = client  # which closes its connections when nobody has it any more
+        self._endpoint = endpoint
+        self._call = call
+        self._timeout = timeout
+        self._drop = finalize(self, endpoint.drop, call)
+        self._drop.atexit = False
+        self._loop = get_running_loop()
+
+    async def __anext__(self) -> Any:
+        call = self._call
+        if call is None:
+            call = await self._await_it()
+            if call is None:
+                assert self._other is not None
+                return await anext(self._other)
+        items = call.items
+        if not items:
+            await self._wait(call)
+            items = call.items
+            if not items:
+                self._drop.detach()
+                error, call.error = call.error, None
+                raise error or StopAsyncIteration
+        value = items.popleft()
+        if (call.credit + len(items)) * 2 < call.window:
+            self._endpoint.grant(call)
+        return value
+
+    async def _wait(self, call: Call) -> None:
+        """Until there is an item, or the end."""
+        loop = get_running_loop()
+        if loop is not self._loop:
+            raise RuntimeError(
+                "this stream belongs to another event loop; call the method in the one that reads"
+            )
+        while True:
+            future = loop.create_future()
+            if not self._endpoint.await_item(call, future, self._timeout):
+                return
+            await wait(self._endpoint, call, future)
+
+    async def _await_it(self) -> Call | None:
+        """Have it begin, unless it has; None where a middleware gives the items."""
+        if self._coming is None:
+            return None
+        coming, method = self._coming
+        other = await coming
+        if type(other) is Stream and other._call is not None:
+            other._drop.detach()
+            self._begin(other._client, other._endpoint, other._call, other._timeout)
+        elif hasattr(other, "__aiter__"):
+            self._other = aiter(other)
+        else:
+            raise TypeError(f"{method!r:.80} gives one value, and no stream: await it, without `async for`")
+        self._coming = None
+        return self._call
+
+    async def aclose(self) -> None:
+        """Leave the stream; what has not been taken is dropped."""
+        if self._coming is not None:
+            self._coming[0].close()
+        elif self._call is None:
+            close = getattr(self._other, "aclose", None)
+            if close is not None:
+                await close()
+        else:
+            self._drop.detach()
+            if self._call.state is not State.DONE:
+                self._endpoint.give_up(self._call)
+            if self._call.items:
+                self._call.items.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
