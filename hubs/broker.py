@@ -38,6 +38,7 @@ from mesh.core.majordomo import MAX_BATCH
 from mesh.core.progress import Progress
 from mesh.errors import ConfigError
 from mesh.transport.context import Context, new_context
+from mesh.transport.monitors import Monitors
 
 BATCH: Final = 128
 """Events that are taken in from one side before the other has its turn, and what came with the last."""
@@ -105,17 +106,19 @@ class Broker:
         base = secrets.token_hex(12).encode()
         self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began)
         self._context: Context = new_context()
-        self._in = RouterSocket(self._context, spec, 0, "in", self._wake)
-        self._out = self._in if spec.one_socket else RouterSocket(self._context, spec, 1, "out", self._wake)
+        self._monitors = Monitors(self._context, threading.Lock)
+        self._in = self._router(0, "in")
+        self._out = self._in if spec.one_socket else self._router(1, "out")
         self.routers = [self._in] if spec.one_socket else [self._in, self._out]
         self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
-        self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN)]
-        for router in self.routers:
-            # A monitor by its descriptor: to look at a socket costs as much as to receive.
-            self._wanted += [(router.socket, zmq.POLLIN), (router.monitor.fd, zmq.POLLIN)]
+        # The monitors by their descriptor: to look at a socket costs as much as to receive. It tells of
+        # nothing before somebody has once found that there is nothing.
+        self._monitors.read()
+        self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN), (self._monitors.fd, zmq.POLLIN)]
+        self._wanted += [(router.socket, zmq.POLLIN) for router in self.routers]
         self._probes: list[list[float]] = [[] for _ in self.routers]
         self._retry_at = self._log_at = NEVER
         self._stop_at = NEVER
@@ -126,6 +129,9 @@ class Broker:
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
+
+    def _router(self, side: int, name: str) -> RouterSocket:
+        return RouterSocket(self._context, self._monitors, self.spec, side, name, self._wake)
 
     # For the thread that runs the hub
 
@@ -280,7 +286,7 @@ class Broker:
     def _wake_at(self) -> float:
         probes = [times[0] for times in self._probes if times]
         draining = time.monotonic() + LOOK_EVERY if self._stop_at != NEVER else NEVER
-        redials = [router.attached.redial_at for router in self.routers]
+        redials = [0.0 if router.news else router.attached.redial_at for router in self.routers]
         return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes, *redials)
 
     def _send_all(self) -> None:
@@ -337,9 +343,10 @@ class Broker:
 
     def _look_at_connections(self, ready: set[Any], now: float) -> None:
         """After a break a message to everybody finds out who is gone."""
+        told = self._monitors.fd in ready
         for router in self.routers:
             times = self._probes[router.side]
-            if router.monitor.fd in ready and router.monitor.broke():
+            if (told or router.news) and router.connection_broke(now):
                 # In a storm of them one look in a while is enough.
                 last = now + PROBES[-1]
                 times[:] = [times[0], last] if times else [now + pause for pause in PROBES]
@@ -391,6 +398,7 @@ class Broker:
     def _close(self, linger: float) -> None:
         for router in self.routers:
             router.close(math.ceil(linger * 1000))
+        self._monitors.close()
 
 
 class _Asked:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import zmq
 
 from hubs.proxy_control import NOTHING, Counters
-from hubs.sockets import Socket
+from mesh.transport.sockets import Socket
 
 BATCH = 1_000
 """Messages that go one way before the other way has its turn."""

@@ -8,27 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import partial
 from typing import Any, Final
 
 import zmq
-from zmq import backend
 
-from hubs.monitor import Monitor
-from hubs.peer_backlog import Envelope, PeerBacklog
+from hubs.connections import EVENTS, Connections
 from hubs.sockets import Attached, open_socket, set_options
 from hubs.spec import HubSpec
+from mesh.core.outbox import Outbox
 from mesh.core.registration import LOST_AFTER
+from mesh.transport import handshake, sockets
 from mesh.transport.context import Context
-from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.monitors import Monitors
 from mesh.transport.peers import Peers
+from mesh.transport.sockets import MORE, NOBLOCK
 
 MAX_FRAMES: Final = 1_000
 MARGIN: Final = 4_096
 """Bytes of a message for its addresses and what its protocol adds to the event."""
-NOBLOCK: Final = int(zmq.NOBLOCK)
-MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
+Envelope = tuple[bytes, ...]
+Message = tuple[Envelope, Sequence[bytes]]
+"""The addresses that it is for, and its other frames."""
 Deliver = Callable[[int, list[bytes], float], int]
 Refuse = Callable[[int, bytes], None]
 
@@ -54,7 +55,13 @@ class RouterSocket:
     """
 
     def __init__(
-        self, context: Context, spec: HubSpec, side: int, name: str, wake: Callable[[], object]
+        self,
+        context: Context,
+        monitors: Monitors,
+        spec: HubSpec,
+        side: int,
+        name: str,
+        wake: Callable[[], object],
     ) -> None:
         self.side = side
         self.socket = open_socket(context, zmq.ROUTER, spec)
@@ -62,18 +69,30 @@ class RouterSocket:
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.attached = Attached(self.socket, name, spec.name, wake)
         self.peers = Peers()
-        self.monitor = Monitor(context, self.socket, self._happened)
+        self._monitor = monitors.monitor(self.socket, EVENTS)
+        self._monitor.notify = self._has_news
+        self.news = False
+        """Whether the monitor has something to tell, which the descriptor that all have tells no more."""
+        self._connections = Connections(handshake.timeout())
         self._most_bytes = spec.max_message + MARGIN
-        self._backlogs: dict[bytes, PeerBacklog] = {}
+        self._outboxes: dict[bytes, Outbox[Message]] = {}
+        """What is owed to peers that take no more now, by the first address."""
         self.unread: Counter[Envelope] = Counter()
-        # Past the wrapper that costs half of it.
-        self._send = partial(backend.Socket.send, self.socket)
-        self._recv = partial(backend.Socket.recv, self.socket)
+        self._send = sockets.sender(self.socket)
+        self._recv = sockets.receiver(self.socket)
 
-    def _happened(self, event: ConnectionEvent, now: float) -> None:
-        if event.kind == zmq.EVENT_DISCONNECTED:
-            self.peers.ended(event.value)
-        self.attached.happened(event, now)
+    def _has_news(self) -> None:
+        self.news = True
+
+    def connection_broke(self, now: float) -> bool:
+        """Take in what has happened to connections; whether one has ended that may have been a peer's."""
+        self.news = broke = False
+        for event in self._monitor.take():
+            if event.kind == zmq.EVENT_DISCONNECTED:
+                self.peers.ended(event.value)
+            self.attached.happened(event, now)
+            broke |= self._connections.happened(event.kind, event.value, now)
+        return broke
 
     def configure(self, spec: HubSpec) -> None:
         set_options(self.socket, spec)
@@ -82,7 +101,7 @@ class RouterSocket:
         self._most_bytes = max(self._most_bytes, spec.max_message + MARGIN)
 
     def close(self, linger_ms: int) -> None:
-        self.monitor.close()
+        self._monitor.close()
         self.socket.close(linger_ms)
         self.attached.end()
 
@@ -127,19 +146,25 @@ class RouterSocket:
 
     def send(self, envelope: Envelope, frames: Sequence[bytes]) -> bool:
         """Send, or keep until the peer reads; False where it is gone, or has not read for too long."""
-        backlog = self._backlogs.get(envelope[0]) if self._backlogs else None
-        if backlog is None:
+        outbox = self._outboxes.get(envelope[0]) if self._outboxes else None
+        if outbox is None:
             sent = self._try_send(envelope, frames)
             if sent is not LATER:
                 return sent is DONE
-            backlog = self._backlogs[envelope[0]] = PeerBacklog()
-        if backlog.append((envelope, frames)):
+            outbox = self._outboxes[envelope[0]] = Outbox()
+        if not outbox.full:
+            outbox.append((envelope, frames), sum(map(len, frames)))
             return True
         # It asks and does not read: nothing that it is owed can be kept for ever.
-        del self._backlogs[envelope[0]]
-        self.unread.update(kept for kept, _ in backlog.messages)
+        self._give_up(envelope[0])
         self.unread[envelope] += 1
         return False
+
+    def _give_up(self, peer: bytes) -> None:
+        outbox = self._outboxes.pop(peer)
+        while outbox:
+            self.unread[outbox.first[0]] += 1
+            outbox.popleft()
 
     def _try_send(self, envelope: Envelope, frames: Sequence[bytes]) -> Sent:
         send = self._send
@@ -162,21 +187,21 @@ class RouterSocket:
     @property
     def owes(self) -> bool:
         """Whether something waits for its peer."""
-        return bool(self._backlogs)
+        return bool(self._outboxes)
 
     def crowded(self, envelope: Envelope) -> bool:
         """Whether this peer has to read before it is given more."""
-        return envelope[0] in self._backlogs
+        return envelope[0] in self._outboxes
 
     def retry(self) -> None:
         """Send what waits, as far as the peers take it."""
-        for peer, backlog in list(self._backlogs.items()):
+        for peer, outbox in list(self._outboxes.items()):
             sent = DONE
-            while backlog.messages and sent is DONE:
-                sent = self._try_send(*backlog.messages[0])
+            while outbox and sent is DONE:
+                sent = self._try_send(*outbox.first)
                 if sent is DONE:
-                    backlog.popleft()
+                    outbox.popleft()
             if sent is GONE:
-                self.unread.update(envelope for envelope, _ in backlog.messages)
-            if sent is not LATER:
-                del self._backlogs[peer]
+                self._give_up(peer)
+            elif sent is DONE:
+                del self._outboxes[peer]

@@ -1,7 +1,7 @@
 """How the sockets of a hub are set up, and how they get and leave their endpoints.
 
-Every hub has a ZeroMQ context of its own, and so an I/O thread of its own. No gevent here: mesh's own
-sockets in green/ have the same options.
+Every hub has a ZeroMQ context of its own, and so an I/O thread of its own. What all sockets of mesh have in
+common is mesh/transport/sockets.py's.
 """
 
 from __future__ import annotations
@@ -22,19 +22,14 @@ from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
 from mesh.names.hosts import host_of, problem_of
-from mesh.transport import handshake, ipc
+from mesh.transport import ipc
 from mesh.transport.context import Context
 from mesh.transport.ipc import Access
 from mesh.transport.listener import Listener
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.redialling import Redialling
+from mesh.transport.sockets import Socket, prepare
 
-Socket = zmq.Socket[bytes]
-
-RECONNECT_MS = 50
-RECONNECT_MAX_MS = 1_000
-BACKLOG = 4_096
-"""Connections that may wait to be accepted; after a restart all peers come at once."""
 LEFT_WITHIN = 1.0
 """Seconds that libzmq may take to remove the path of an endpoint."""
 NOTICE = 3.0
@@ -66,11 +61,7 @@ class AddressInUse(ConfigError):
 
 def open_socket(context: Context, kind: int, spec: HubSpec) -> Listener:
     socket = context.socket(kind)
-    socket.set(zmq.LINGER, 0)
-    socket.set(zmq.BACKLOG, BACKLOG)
-    handshake.require(socket)
-    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
-    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    prepare(socket)
     set_options(socket, spec)
     return socket
 

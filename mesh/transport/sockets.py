@@ -33,7 +33,7 @@ Send = Callable[..., None]
 def open_socket(kind: int, max_message: int) -> Listener:
     """A plain socket with the options that every socket of mesh has."""
     socket = process.context().socket(kind)
-    socket.set(zmq.LINGER, 0)
+    prepare(socket)
     # Not ZMTP's heartbeats: when theirs falls due on a connection that ended while its messages
     # waited to be read, libzmq 4.3.5 aborts the process (stream_engine_base.cpp, `!_io_error`).
     socket.set(zmq.TCP_KEEPALIVE, 1)
@@ -41,14 +41,19 @@ def open_socket(kind: int, max_message: int) -> Listener:
     socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
     socket.set(zmq.TCP_KEEPALIVE_CNT, 2)
     socket.set(zmq.TCP_MAXRT, SILENT_MS)
-    socket.set(zmq.BACKLOG, BACKLOG)
-    handshake.require(socket)
-    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
-    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     # A margin, so that a message over the limit gets an answer and only a far larger one
     # costs its sender the connection.
     socket.set(zmq.MAXMSGSIZE, max_message + max_message // 4 + 65_536)
     return socket
+
+
+def prepare(socket: Socket) -> None:
+    """Set the options that also the sockets of hubs have, which have contexts of their own."""
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.BACKLOG, BACKLOG)
+    handshake.require(socket)
+    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
 
 
 def sender(socket: Socket) -> Send:
