@@ -17,12 +17,14 @@ import mesh.aio
 class Service:
     def __init__(self) -> None:
         self.server: Any = None
+        self.begun = asyncio.Event()
 
     def pid(self) -> int:
         return os.getpid()
 
     async def nap(self, seconds: float) -> str:
         print("napping", flush=True)
+        self.begun.set()
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -85,7 +87,7 @@ async def main(way: str) -> None:
         await server.serve()
     elif way == "background":
         server.start()
-        await asyncio.sleep(0.5)
+        await asyncio.wait_for(service.begun.wait(), 30)
         return
     elif way == "two":
         other = mesh.aio.Server(Service(), name="other")
@@ -105,7 +107,7 @@ def closed_loop() -> None:
 
     async def begin() -> None:
         server.start()
-        await asyncio.sleep(1.0)
+        await asyncio.wait_for(service.begun.wait(), 30)
 
     loop.run_until_complete(begin())
     loop.close()
