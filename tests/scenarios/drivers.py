@@ -275,5 +275,8 @@ PAIRS: Final = [
     ("native", "green"),
     ("asyncio", "green"),
     ("uvloop", "green"),
+    ("green", "asyncio"),
+    ("asyncio", "asyncio"),
+    ("uvloop", "uvloop"),
 ]
 """(callers or senders, servers or receivers)"""
