@@ -52,7 +52,7 @@ clean: ## remove what the other targets made
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,check,bench]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,frameworks,check,bench]"
 	touch $@
 
 # One process compiles what has changed, before eight would all do it at the same time.
