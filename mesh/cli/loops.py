@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,21 +87,10 @@ class _Source:
     @classmethod
     def find(cls, name: str, path: Sequence[str]) -> _Source | None:
         """None where there is none that is written in Python."""
-        where: Sequence[str] | None = path
-        spec = None
         try:
-            done = ""
-            for part in name.split("."):
-                done = f"{done}.{part}" if done else part
-                spec = PathFinder.find_spec(done, where)
-                if spec is None:
-                    return None
-                where = spec.submodule_search_locations
-            if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-                return None
-            file = Path(spec.origin)
-            return cls(name, file, ast.parse(file.read_bytes()), path)
-        except (ImportError, OSError, SyntaxError, ValueError):
+            file = _file_of(name, path)
+            return None if file is None else cls(name, file, ast.parse(file.read_bytes()), path)
+        except (OSError, SyntaxError, ValueError):
             return None  # whoever imports it says what is wrong
 
     def is_async(self, names: list[str], hops: int) -> bool:
@@ -163,6 +151,27 @@ class _Source:
             return module.is_async(names[1:], hops - 1)
         module = _Source.find(home, self._path)
         return module is not None and module.is_async([one.name, *names[1:]], hops - 1)
+
+
+def _file_of(name: str, path: Sequence[str]) -> Path | None:
+    """The file of a module, as Python looks for it in these folders; None where there is none.
+
+    Python's own finders ask for the parents of what lies in folders without an `__init__.py`, and so would
+    have to import them.
+    """
+    folders, file = [Path(one) for one in path], None
+    for part in name.split("."):
+        file, packages = None, []
+        for folder in folders:
+            package, module = folder / part / "__init__.py", folder / f"{part}.py"
+            if package.is_file() or module.is_file():
+                file = package if package.is_file() else module
+                packages = [folder / part] if package.is_file() else []
+                break
+            if (folder / part).is_dir():
+                packages.append(folder / part)
+        folders = packages
+    return file
 
 
 def _is_public(node: ast.AsyncFunctionDef) -> bool:

@@ -46,13 +46,15 @@ loop = loop
     "app/calm.py": "class Quiet:\n    def get(self): return 1\n",
     "app/broken.py": "def (:\n",
     "functions.py": "async def get(): pass\n",
+    "bare/inner/deep.py": "class Users:\n    async def get(self): pass\n",
+    "bare/inner/calm.py": "class Users:\n    def get(self): pass\n",
 }
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> list[str]:
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return [str(tmp_path), *sys.path]
 
@@ -73,6 +75,7 @@ def path(tmp_path: Path) -> list[str]:
         "app.models:other",
         "app.models:table",
         "app.models",
+        "bare.inner.deep:Users",
     ],
 )
 def test_coroutines_are_seen(path: list[str], target: str) -> None:
@@ -96,6 +99,9 @@ def test_coroutines_are_seen(path: list[str], target: str) -> None:
         "app.models:loop",
         "app.broken:Users",
         "app.missing:Users",
+        "bare.inner.calm:Users",
+        "bare.inner",
+        "bare.missing.calm",
         "missing",
         "urllib.parse",
         "sys",

@@ -138,7 +138,7 @@ def test_a_notebook_whose_loop_runs_already(env: dict[str, str], tmp_path: Path)
         "[row['name'] async for row in users.export()]",
         "with mesh.connect('users', timeout=5) as blocking:\n    name = blocking.get(41)['name']\nname",
         "await users.get(7)",
-        "await users.close()\n'closed'",
+        "users.close()\n'closed'",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     client = NotebookClient(
@@ -159,6 +159,16 @@ def test_a_notebook_whose_loop_runs_already(env: dict[str, str], tmp_path: Path)
 
 
 def test_with_pytest_asyncio_and_anyio(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", FRAMEWORKS / "test_users.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        FRAMEWORKS / "test_users.py",
+    ]
     tested = run(command, env={"PYTHONPATH": str(ROOT)})
     assert tested.returncode == 0 and "2 passed" in tested.stdout, tested

@@ -41,9 +41,11 @@ class Client(Protocol):
 class Driver:
     """Makes ends of one driver, which end with their scenario.
 
-    shop, audience: the classes whose objects its servers and receivers expose.
+    shop, audience: the classes whose objects its servers and receivers expose. loop_name: as `mesh serve`
+    calls it.
     """
 
+    loop_name = "gevent"
     shop: type = Shop
     audience: type = Audience
 
@@ -219,6 +221,7 @@ class AioClient:
 
 
 class Aio(Driver):
+    loop_name = "asyncio"
     shop = AsyncShop
     audience = AsyncAudience
     make_loop: Callable[[], asyncio.AbstractEventLoop] = staticmethod(asyncio.new_event_loop)
@@ -266,6 +269,7 @@ class Aio(Driver):
 
 
 class Uvloop(Aio):
+    loop_name = "uvloop"
     make_loop = staticmethod(uvloop.new_event_loop)
 
 

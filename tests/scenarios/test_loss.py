@@ -21,9 +21,19 @@ Serve = Callable[..., tuple[Process, str]]
 def process_of(ends: ExitStack) -> Serve:
     """`mesh serve` of the shop of a driver, in a process of its own."""
 
-    def start(driver: Driver, at: str = "tcp://127.0.0.1:*", *options: str) -> tuple[Process, str]:
+    def start(driver: Driver, at: str = "tcp://127.0.0.1:*") -> tuple[Process, str]:
         target = f"tests.scenarios.targets:{driver.shop.__name__}"
-        command = [sys.executable, "-m", "mesh.cli.main", "serve", target, "--bind", at, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "mesh.cli.main",
+            "serve",
+            target,
+            "--bind",
+            at,
+            "--loop",
+            driver.loop_name,
+        ]
         process = ends.enter_context(Process(command, cwd=ROOT))
         return process, process.wait_for(r"(tcp://127\.0\.0\.1:\d+)")[1]
 
