@@ -74,8 +74,9 @@ def ends_well(process: Process) -> None:
     assert "Traceback" not in process.stderr, process.describe()
 
 
-def test_fastapi_under_uvicorn(start: Start) -> None:
-    process, url = start("uvicorn", "fastapi_app:app", bind=["--port", "{port}"])
+@pytest.mark.parametrize("options", ["", "--workers 2", "--loop uvloop"])
+def test_fastapi_under_uvicorn(start: Start, options: str) -> None:
+    process, url = start("uvicorn", "fastapi_app:app", *options.split(), bind=["--port", "{port}"])
     eventually(lambda: answers(url), what=process.describe)
     assert json.loads(get(f"{url}/users/42")[1]) == {"name": "Bob", "admin": False}
     assert get(f"{url}/users/7") == (404, '{"detail":"there is no user 7"}')
@@ -86,7 +87,7 @@ def test_fastapi_under_uvicorn(start: Start) -> None:
 
 
 @pytest.mark.parametrize("app", ["flask_app:app", "django_app:application"])
-@pytest.mark.parametrize("workers", ["sync --workers 2", "gthread --threads 8", "gevent"])
+@pytest.mark.parametrize("workers", ["sync --workers 2 --preload", "gthread --threads 8", "gevent"])
 def test_flask_and_django_under_gunicorn(start: Start, app: str, workers: str) -> None:
     arguments = ("--worker-class", *workers.split(), "--graceful-timeout", "5")
     process, url = start("gunicorn", app, *arguments, bind=["--bind", "127.0.0.1:{port}"])
