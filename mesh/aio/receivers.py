@@ -15,6 +15,7 @@ from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import Runnable, quietly
@@ -83,6 +84,12 @@ class _Receiver(Runnable):
     # Life
 
     def _begin(self, loop: AsyncioLoop) -> None:
+        for other in list(_begun):
+            if other._loop is not None and not other._loop.alive():
+                # Its loop was closed without a word, and nothing will turn it again.
+                _begun.discard(other)
+                other.begin_to_stop()
+        _begun.add(self)
         self._next_turn = loop.timer(self._turn)
         self._receiver.start(loop, self._turn)
         loop.call_soon(self._turn)
@@ -97,6 +104,7 @@ class _Receiver(Runnable):
         self._receiver.tell_given_up(timeout)
 
     async def _end(self) -> None:
+        _begun.discard(self)
         self.cut_off = len(self._receiver.running())
         if self._next_turn is not None:
             self._next_turn.close()
@@ -195,6 +203,10 @@ class _Receiver(Runnable):
         if ends_process(error):
             raise error
         self._receiver.raised(delivery, error, __file__)
+
+
+_begun: Final[WeakSet[_Receiver]] = WeakSet()
+"""Those that live in a loop."""
 
 
 def _call(delivery: Delivery) -> Awaitable[Any] | None:

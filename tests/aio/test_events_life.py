@@ -300,6 +300,26 @@ def test_a_receiver_whose_loop_was_closed_lets_go_in_silence(caplog: pytest.LogC
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR], caplog.text
 
 
+def test_a_receiver_whose_loop_was_closed_without_a_word_is_closed_by_the_next() -> None:
+    async def begin() -> Puller:
+        puller = Puller(None, print)
+        puller.bind(ANY_PORT)
+        puller.start()
+        return puller
+
+    loop = asyncio.new_event_loop()
+    puller = loop.run_until_complete(begin())
+    loop.close()
+    assert not puller._receiver.ends.socket.closed
+
+    async def main() -> None:
+        async with Puller(None, print):
+            assert puller._receiver.ends.socket.closed
+
+    run(main())
+    assert puller.unfinished() == ""
+
+
 # What is sent leaves
 
 
