@@ -65,6 +65,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "mesh.transport": {"gevent", "greenlet", "asyncio", "click", "yaml", "dns"},
     "mesh.green": {"asyncio", "click", "yaml", "dns"},
     "mesh.aio": {"gevent", "greenlet", "click", "yaml", "dns"},
+    "hubs": {"gevent", "greenlet", "asyncio"},
 }
 
 
