@@ -22,7 +22,8 @@ HOW_TO_READ = """\
 - The floor is a plain blocking pyzmq DEALER/ROUTER echo that packs and unpacks the events of
   zerorpc v3 with `send_multipart` and `recv_multipart`, and does nothing else. Its "100 callers"
   are one loop that keeps 100 calls in flight. It has no streams, so their ratio is to zerorpc.
-- mesh and zerorpc run a greenlet for each caller, grpc.aio a task; RPyC keeps 100 `async_` calls in
+- mesh and zerorpc run a greenlet for each caller, mesh.aio (asyncio), mesh.uvloop (the same on uvloop) and
+  grpc.aio a task; RPyC keeps 100 `async_` calls in
   flight from one thread, and reads a stream with its own `buffiter`, up to 1,000 items a call.
   grpc.aio carries msgpack values through generic handlers. All run with their default settings,
   over TCP on the loopback interface.

@@ -61,6 +61,8 @@ class Ceiling:
 TARGETS = (
     Target("concurrent", 1.0),
     Target("sequential", 0.95),
+    Target("concurrent", 1.1, "mesh.aio"),
+    Target("sequential", 0.85, "mesh.aio"),
     Target("stream", 4.0),
     Target("hub", 0.65, "queue"),
     Target("hub", 0.55, "majordomo"),

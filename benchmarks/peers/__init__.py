@@ -72,6 +72,8 @@ PEERS: dict[str, Peer] = {
     for peer in (
         Peer("floor", "floor", "zmq", "pyzmq", workloads=CALLS),
         Peer("mesh", "mesh_peer", "mesh", "zeromesh"),
+        Peer("mesh.aio", "aio_peer:plain", "mesh", "zeromesh"),
+        Peer("mesh.uvloop", "aio_peer:on_uvloop", "uvloop", "uvloop"),
         Peer("zerorpc", "zerorpc_peer", "zerorpc", "zerorpc"),
         Peer("rpyc", "rpyc_peer", "rpyc", "rpyc"),
         Peer("grpc.aio", "grpc_peer", "grpc", "grpcio"),
