@@ -40,7 +40,7 @@ def sent() -> Iterator[list[dict[str, Any]]]:
         "http://key@127.0.0.1/1", transport=Kept, traces_sample_rate=1.0, default_integrations=False
     )
     yield events
-    sentry_sdk.init()
+    sentry_sdk.init(default_integrations=False)  # with them it changes subprocess for all tests that follow
 
 
 def test_sentry_has_the_error_and_both_sides_in_one_trace(

@@ -313,14 +313,14 @@ REFUSED = "hub one serves 'echo', not 'other': register it as 'echo', or with th
 def test_a_worker_that_is_refused_again_and_again_is_told_ever_less_often() -> None:
     bench = Bench(only="echo", hub="one")
     told = []
-    for attempt in range(100):
+    for attempt in range(300):
         # One with a name of its own each time, as a process has that is started again.
         bench.register(b"w", "other", capacity=1, host="box", pid=attempt)
         told += [(attempt, text) for _, text in bench.log_lines]
         bench.log_lines.clear()
         bench.now += 1.0
-    assert [attempt for attempt, _ in told] == [0, 10, 30, 70]
-    assert told[1][1] == f"a worker (box:10) of other is not taken: {REFUSED}"
+    assert [attempt for attempt, _ in told] == [0, 60, 180]
+    assert told[1][1] == f"a worker (box:60) of other is not taken: {REFUSED}"
     bench.register(b"w", "third", capacity=1)
     assert len(bench.log_lines) == 1
 
@@ -330,7 +330,7 @@ def test_refusals_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatc
     bench = Bench(only="echo")
     for number in range(10):
         bench.register(b"w", f"other{number}", capacity=1)
-    assert len(bench.switch._workers._refusals) == 3
+    assert len(bench.switch._workers._refusals._reminders) == 3
     assert len(bench.log_lines) == 10
 
 
