@@ -364,14 +364,15 @@ def filled(ends: Ends) -> tuple[mesh.Pusher, zmq.Socket[bytes], int]:
     pusher = ends.emitter(mesh.Pusher, endpoint, queue_size=2)
     pusher.job(0, BIG)
     quick = pusher.with_options(timeout=0.2)
-    number = 1
-    while True:
+    number, refused = 1, 0
+    while refused < 3:  # once may be because a busy machine has not moved the last one yet
         try:
             quick.job(number, BIG)
+            number, refused = number + 1, 0
         except mesh.Overloaded as error:
             assert error.refused and f"1 connected at {endpoint}" in str(error)
-            return pusher, puller, number
-        number += 1
+            refused += 1
+    return pusher, puller, number
 
 
 def taken(puller: zmq.Socket[bytes]) -> int:
