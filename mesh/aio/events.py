@@ -250,6 +250,8 @@ class Pusher(_Sender):
     async def _send(self, event: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sender, timeout = self._sender, self._options.timeout
         payload = sender.pack(event, args, kwargs)
+        if sender.push(payload):
+            return
         if not await _until(sender, partial(sender.try_send, payload), timeout):
             raise sender.refused(event, timeout)
 

@@ -212,6 +212,8 @@ _begun: Final[WeakSet[_Receiver]] = WeakSet()
 def _call(delivery: Delivery) -> Awaitable[Any] | None:
     """What there is to await of it. Raises what its handler raises, and TypeError for a generator."""
     result = delivery.function(*delivery.args, **delivery.kwargs)
+    if result is None:
+        return None
     kind = type(result)
     if hasattr(kind, "__await__"):
         return result  # type: ignore[no-any-return]

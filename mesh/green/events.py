@@ -233,7 +233,7 @@ class Pusher(_Sender):
         check_event(event, kwargs, self._options.keywords)
         sender, timeout = self._sender, self._options.timeout
         payload = sender.pack(event, args, kwargs)
-        if not _until(sender, partial(sender.try_send, payload), timeout):
+        if not sender.push(payload) and not _until(sender, partial(sender.try_send, payload), timeout):
             raise sender.refused(event, timeout)
 
 

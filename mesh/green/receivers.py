@@ -151,7 +151,7 @@ class _Receiver(Runnable):
 
 def _carry_out(delivery: Delivery) -> None:
     result = delivery.function(*delivery.args, **delivery.kwargs)
-    if hasattr(type(result), "__await__") or hasattr(type(result), "__next__"):
+    if result is not None and (hasattr(type(result), "__await__") or hasattr(type(result), "__next__")):
         if hasattr(result, "close"):
             result.close()
         kind = type(result).__name__

@@ -245,8 +245,6 @@ class EventReceiver:
     def take(self) -> bytes | None:
         """The next event as it has come; None where there is none now: `wait` then."""
         with self.ends.lock:
-            if self.ends.socket.closed:
-                return None
             try:
                 frame = self._recv(NOBLOCK, False)
                 while frame.more:  # the last one is the event

@@ -309,6 +309,12 @@ class JobSender(EventSender):
         """That of its service in the registry."""
         return self.ends.service.timeout if self.ends.service is not None else None
 
+    def push(self, payload: bytes) -> bool:
+        """Hand over a job; False where nobody takes more now, or others wait for that."""
+        with self.ends.lock:
+            self.ready()
+            return not self._waiters and self.try_send(payload)
+
     def try_send(self, payload: bytes) -> bool:
         """Hand over a job; False where nobody takes more. Under the lock."""
         try:
