@@ -18,7 +18,7 @@ import zmq
 import mesh
 from mesh.core import cork, wire
 from mesh.core.batch import holds_events, pack_events, read_events
-from mesh.core.cork import REST, SLOW, STUCK, Cork
+from mesh.core.cork import SLOW, STUCK
 from mesh.core.majordomo import LONE
 from mesh.transport.client_link import Link
 from tests.green.conftest import Connect
@@ -255,19 +255,6 @@ def test_no_call_waits_for_one_that_took_its_time_before(hub: Hub, monkeypatch: 
         assert not ended.is_set()
         here.set()
         hub.answer(*last)
-
-
-def test_where_whoever_is_answered_is_slow_again_and_again_no_call_waits() -> None:
-    holds: Cork[str] = Cork(guarded=True)
-    for now in (1.0, 2.0, 3.0):
-        holds.begin(now)
-        assert holds.on
-        assert not holds.add("a link", now)
-        assert holds.release(now + 2 * SLOW) == ["a link"]
-    for now, on in ((3.1, False), (3.0 + REST, False), (3.1 + REST, True)):
-        holds.begin(now)
-        assert holds.on is on
-    assert not holds
 
 
 class TestWhatWasKept:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+import threading
+import time
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import gevent
 import pytest
 
+import mesh
 from mesh.core.channel import NEVER
 from mesh.transport import sockets
 from mesh.transport.client_endpoint import ClientEndpoint
-from tests.helpers.clients import call, endpoint_to, link_of
+from tests.helpers.clients import call, endpoint_of, endpoint_to, link_of
 from tests.helpers.peers import nobody
 from tests.helpers.raw import RawServer
 
@@ -107,3 +110,39 @@ def test_a_call_that_waits_for_a_server_costs_next_to_nothing() -> None:
         assert 1 <= looked <= 6
     finally:
         one.close()
+
+
+def test_the_watchdog_may_come_at_any_moment() -> None:
+    """It stands in all the time here, beside a loop that turns, and calls are dropped from its thread."""
+    service = mesh.Server({"echo": lambda value: value, "count": lambda number: iter(range(number))})
+    with mesh.connect(service.bind("tcp://127.0.0.1:*"), timeout=PATIENCE) as client:
+        service.start()
+        endpoint, ended = endpoint_of(client), threading.Event()
+        stood = 0
+
+        def stand_in() -> None:
+            nonlocal stood
+            while not ended.is_set():
+                with endpoint.lock:
+                    endpoint.stand_in(monotonic())
+                stood += 1
+                endpoint.overdue(monotonic())
+                time.sleep(0.0001)
+
+        def call(number: int) -> None:
+            for turn in range(40):
+                assert client.echo([number, turn]) == [number, turn]
+                assert list(client.count(30)) == list(range(30))
+                with gevent.Timeout(0.0005, False):
+                    client.echo("perhaps given up")
+
+        thread = threading.Thread(target=stand_in)
+        thread.start()
+        try:
+            gevent.joinall([gevent.spawn(call, number) for number in range(20)], raise_error=True)
+        finally:
+            ended.set()
+            thread.join()
+        assert stood > 10
+        assert not endpoint.session.calls and not endpoint.session.unsent
+    service.stop(timeout=0.2)

@@ -7,7 +7,9 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,56 @@ def test_one_that_is_dropped_after_its_loop_closes_them_too(run: Run, endpoint: 
     run(main())
     gc.collect()
     eventually(lambda: kept[0].closed, what="the end of the connections")
+
+
+def test_the_watchdog_may_come_at_any_moment(run: Run, endpoint: str) -> None:
+    """It stands in all the time here, beside a loop that turns."""
+    ended = threading.Event()
+
+    def stand_in(near: Any) -> None:
+        while not ended.is_set():
+            with near.lock:
+                near.stand_in(time.monotonic())
+            near.overdue(time.monotonic())
+            time.sleep(0.0001)
+
+    async def use(client: Any, number: int) -> None:
+        for turn in range(40):
+            assert await client.keywords(number, two=turn) == [number, turn]
+            assert [item async for item in client.count(30)] == list(range(30))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.0005):
+                    await client.echo("perhaps given up")
+
+    async def main() -> None:
+        async with mesh.aio.connect(endpoint, timeout=TIMEOUT) as client:
+            near = client._connections.of(asyncio.get_running_loop())
+            assert near is not None
+            thread = threading.Thread(target=stand_in, args=(near,))
+            thread.start()
+            try:
+                await asyncio.gather(*[use(client, number) for number in range(20)])
+            finally:
+                ended.set()
+                await asyncio.to_thread(thread.join)
+            assert not near.session.calls and not near.session.unsent
+
+    run(main())
+
+
+def test_a_call_from_another_thread(run: Run, endpoint: str) -> None:
+    """By asyncio's own way."""
+
+    async def main() -> None:
+        async with mesh.aio.connect(endpoint, timeout=TIMEOUT) as client:
+            loop = asyncio.get_running_loop()
+
+            def elsewhere() -> Any:
+                return asyncio.run_coroutine_threadsafe(client.echo(1), loop).result(PATIENCE)
+
+            assert await asyncio.to_thread(elsewhere) == 1
+
+    run(main())
 
 
 def test_calls_leave_nothing(run: Run, endpoint: str) -> None:
