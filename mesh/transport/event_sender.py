@@ -117,8 +117,13 @@ class EventSender:
 
     def _begin(self) -> None:
         self._send = sockets.sender(self.ends.socket)
-        self._watch = EventWatch(self, self.ends.socket)
-        self._in_loop(self._watch.begin)
+        self._watch = watch = EventWatch(self, self.ends.socket)
+        try:
+            self._in_loop(watch.begin)
+        except BaseException:
+            self._watch = None
+            watch.drop()
+            raise
 
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone, and let go who waits for it."""

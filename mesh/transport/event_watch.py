@@ -99,6 +99,11 @@ class EventWatch:
         self._socket.close(linger_ms)
         self._monitored()
 
+    def drop(self) -> None:
+        """Close the socket where there is no loop to be had for it."""
+        self._monitor.close()
+        self._socket.close(0)
+
     def _stop(self) -> None:
         if self._reader is not None:
             self._reader.close()

@@ -20,6 +20,7 @@ import zmq
 
 import mesh
 from mesh.aio.events import Publisher, Pusher
+from mesh.aio.loop_thread import loop_thread
 from mesh.aio.receivers import Puller, Subscriber
 from tests.aio.events import ANY_PORT, PAIRS, Ends, Heard, caught, in_each_loop, reaches, ready, run, until
 from tests.helpers.peers import ROOT
@@ -382,6 +383,30 @@ async def test_one_that_was_dropped_lets_go_of_its_sockets(ends: Ends) -> None:
         await drop_one()
     await until(lambda: descriptors() <= before, "its descriptors to be closed")
     assert kept.dropped == {}
+
+
+def test_without_descriptors_for_a_loop_it_says_so_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(Publisher().close())  # what there is once in a process is made
+
+    def descriptors() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        before = descriptors()
+        with monkeypatch.context() as patched:
+            patched.setattr(loop_thread, "_loop", None)
+            patched.setattr("mesh.transport.descriptors.LOOP", 10**9)
+            for _ in range(20):
+                with pytest.raises(mesh.MeshError, match="ulimit -n"):
+                    Pusher("tcp://127.0.0.1:9")
+        await until(lambda: descriptors() <= before, "its descriptors to be closed")
+        async with Pusher("tcp://127.0.0.1:9", timeout=0) as pusher:
+            await caught(mesh.TimeoutExpired, pusher.job())
+
+    run(main())
 
 
 # Losing each other
