@@ -153,11 +153,13 @@ class Workers:
             context = self._handlers.context()
             context.run(self._run, call, context)
 
-    def _begin_task(self, carried_out: Coroutine[Any, Any, None], context: Context) -> None:
+    def _begin_task(
+        self, carried_out: Coroutine[Any, Any, None], context: Context, eager: bool = EAGER
+    ) -> None:
         loop = self._loop.loop
         if loop.get_task_factory() is not None:
             task = loop.create_task(carried_out, context=context)
-        elif EAGER:
+        elif eager:
             # To its first wait in this turn: many have none.
             task = asyncio.Task(carried_out, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
         else:
@@ -205,7 +207,8 @@ class Workers:
             if type(result) in PLAIN and not is_stream(function):
                 self._endpoint.answer(call, result)
             elif _goes_on(result, function):
-                self._begin_task(self._in_task(call, function, result), context)
+                # Not eagerly: this is in that context, and none is entered twice.
+                self._begin_task(self._in_task(call, function, result), context, eager=False)
                 return
             else:
                 self._endpoint.answer(call, result)
@@ -245,7 +248,7 @@ class Workers:
                 in_thread = not (hasattr(type(result), "__await__") or hasattr(type(result), "__aiter__"))
                 of_thread = context if in_thread else None
                 # The task has one of its own: no context is entered twice at a time.
-                self._begin_task(self._in_task(call, function, result, of_thread), Context())
+                self._begin_task(self._in_task(call, function, result, of_thread), self._handlers.context())
                 return
             self._endpoint.answer(call, result)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
