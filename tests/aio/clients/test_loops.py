@@ -18,7 +18,7 @@ import pytest
 import mesh
 import mesh.aio
 from tests.aio.clients.conftest import Desk, Run
-from tests.helpers.processes import PATIENCE, Process, eventually
+from tests.helpers.processes import PATIENCE, ROOT, Process, eventually
 
 TIMEOUT = 20.0
 PROGRAM = Path(__file__).parent / "programs" / "ends.py"
@@ -235,7 +235,7 @@ def test_calls_leave_nothing(run: Run, endpoint: str) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_programs_end_without_a_word(endpoint: str, way: str, loop: str) -> None:
     """Whatever of their clients and calls is still open; in the mode that tells everything."""
-    environment = {"PYTHONDEVMODE": "1"}
+    environment = {"PYTHONDEVMODE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, PROGRAM, way, loop, endpoint]
     with Process(command, env=environment, fresh=True) as program:
         assert program.wait() == 0, program.describe()
