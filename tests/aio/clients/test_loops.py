@@ -242,3 +242,11 @@ def test_programs_end_without_a_word(endpoint: str, way: str, loop: str) -> None
         assert program.stdout == "done\n"
         told = [line for line in program.stderr.splitlines() if not line.startswith("Executing ")]
         assert told == []
+
+
+def test_without_descriptors_it_is_told_and_what_is_open_goes_on(endpoint: str) -> None:
+    program = PROGRAM.with_name("descriptors.py")
+    environment = {"PYTHONPATH": str(ROOT)}
+    with Process([sys.executable, program, endpoint], env=environment, fresh=True) as process:
+        assert process.wait() == 0, process.describe()
+        assert process.stdout == "done\n"
