@@ -18,7 +18,7 @@ class Peer:
     it stops, or has no worker. silent: a call was given up for its silence, and nothing came since.
     open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
     whether it understands what mesh adds to zerorpc, None until it was asked on this connection. batch:
-    the same of several events in one frame, which hubs do. why: the last reason why it is not live.
+    the same of several events in one frame. why: the last reason why it is not live.
     progress: what moves on the connection, where that can be told.
     """
 

@@ -1,5 +1,5 @@
 """What goes to one peer in one frame: the calls, or the answers, that a worker and a hub, or a client and a
-hub, exchange. Pure."""
+hub or server, exchange. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ _EACH: Final = 8
 """Bytes that MessagePack adds to each: a code, and the lengths of a token and of a short event."""
 SMALLEST: Final = 64
 """Bytes of a batch that is worth its name."""
+MAX_EVENTS: Final = 2_000
+"""Events in one frame that is read: as many calls as go into one are fewer, so that one of more is an attempt
+to keep its reader busy."""
+BUNDLED: Final = 64
+"""Events in one frame that is sent, as many as are taken in before those whom they are for have their turn:
+of more, a server that has a turn only now and then would have to refuse some."""
 _BINARIES: Final = frozenset((b"\xc4", b"\xc5", b"\xc6"))
 
 
@@ -72,7 +78,7 @@ class Bundle:
     def add(self, event: bytes) -> bool:
         """Put one more in, of less than LONE bytes; False where there is no room for it."""
         size = self.size + len(event) + _EACH
-        if size > mdp.MAX_BATCH:
+        if size > mdp.MAX_BATCH or len(self.events) >= BUNDLED:
             return False
         self.events.append(event)
         self.size = size
@@ -84,7 +90,7 @@ class Bundle:
 
 
 def pack_events(events: Sequence[bytes]) -> bytes:
-    """Several events in one frame, between a client and a hub that have agreed on it."""
+    """Several events in one frame, between a client and a hub or server that have agreed on it."""
     frame: bytes = msgpack.packb(events)
     return frame
 
@@ -102,6 +108,6 @@ def read_events(frame: bytes) -> list[bytes]:
             events = msgpack.unpackb(frame)
         except UNREADABLE:
             pass
-    if type(events) is not list or {*map(type, events)} != {bytes}:
+    if type(events) is not list or {*map(type, events)} != {bytes} or len(events) > MAX_EVENTS:
         raise WireError(f"a batch is an array of events, of at most {mdp.MAX_BATCH} bytes")
     return events

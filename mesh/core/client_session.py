@@ -333,6 +333,8 @@ class ClientSession:
             return
         if peer.mesh is None and "mesh" in header:
             peer.mesh = True
+        if peer.batch is False and header.get("batch") == 1:
+            peer.batch = True
         if name == OK and call.state is OPEN:
             if type(args) is list and args:
                 call.value = args[0]
@@ -343,8 +345,6 @@ class ClientSession:
             self._item(call, peer, args, len(payload), now)
         elif name in (BEAT, MORE):
             call.last_heard = now
-            if peer.batch is False and header.get("batch") == 1:
-                peer.batch = True
         else:
             self._last(call, peer, header, name, args, now)
 

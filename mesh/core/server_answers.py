@@ -48,6 +48,8 @@ class AnswerWriter:
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
         if "mesh" in request:
             header["mesh"] = 1
+        if "batch" in request:
+            header["batch"] = 1
         return self._pack([header, OK, [value]])
 
     def refusal(self, header: Header, name: str, msg: str) -> bytes:
@@ -67,6 +69,9 @@ class AnswerWriter:
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
         if "mesh" in call.header:
             header["mesh"] = 1
+        if "batch" in call.header:
+            # Once: what its client has asked with its first call.
+            header["batch"] = call.header.pop("batch")
         try:
             payload = self._pack([header, name, args])
             if self._arrays:
@@ -85,6 +90,8 @@ class AnswerWriter:
     def error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
         """An ERR in the form that the sender of the request knows. extra: goes into its header."""
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
+        if "batch" in request:
+            header["batch"] = 1
         version = request.get("v", 1)
         args = [clip(name), clip(msg), clip(traceback)]
         if not traceback and "deadline" not in request and "heartbeat" not in request:

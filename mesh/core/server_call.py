@@ -57,12 +57,14 @@ DEFAULT_LIMITS: Final = Limits()
 class ServerCall(Channel):
     """One request: who sent it, what it asks for, and how far its answer has come.
 
-    version: the protocol version of its sender. credit: stream items that may be sent now.
+    version: the protocol version of its sender. credit: stream items that may be sent now. batched: it came
+    with others in one frame, and so may its answer go.
     given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
     """
 
     __slots__ = (
         "args",
+        "batched",
         "credit",
         "deadline",
         "given_up",
@@ -93,6 +95,7 @@ class ServerCall(Channel):
         self.interval = self.patience = interval
         self.deadline = NEVER
         self.credit = FIRST_CREDIT
+        self.batched = False
         self.given_up = False
         version = header.get("v", 1)
         self.version = version if type(version) is int else 1

@@ -18,9 +18,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from mesh.core import wire
+from mesh.core.batch import read_events
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Sign
 from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
+from mesh.core.majordomo import MAX_BATCH
 from mesh.core.progress import Progress
 from mesh.core.server_answers import AnswerWriter
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
@@ -83,6 +85,9 @@ class ServerSession:
         self.unknown: Callable[[str], str] = lambda name: f"{self.name} has no method {name!r:.100}"
         self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._answers = AnswerWriter(base, limits, encode)
+        self._takes_batches = limits.max_message >= MAX_BATCH
+        # Whether what is received came with others in one frame.
+        self._in_batch = False
         self._half = limits.queue // 2
         self._max_elements = limits.max_elements
         self._queued = 0
@@ -130,6 +135,20 @@ class ServerSession:
             self._drop(peer, "malformed", f"{name!r:.80} with no id of a channel")
         return False
 
+    def receive_batch(self, peer: Peer, frame: bytes, now: float) -> int:
+        """Take in several events of a peer in one frame; how many there were. Never raises."""
+        try:
+            events = read_events(frame)
+        except WireError as exc:
+            self._drop(peer, "malformed", str(exc))
+            return 1
+        self._in_batch = True
+        receive = self.receive
+        for event in events:
+            receive(peer, event, now)
+        self._in_batch = False
+        return len(events)
+
     @property
     def out_full(self) -> bool:
         """Whether so much waits in `out` that what comes now is not answered."""
@@ -144,6 +163,8 @@ class ServerSession:
     def _malformed(self, peer: Peer, payload: bytes, exc: WireError) -> bool:
         self._drop(peer, "malformed", str(exc))
         header = wire.salvage_header(payload)
+        if header:
+            header.pop("batch", None)
         if header and "response_to" not in header and _is_id(header.get("message_id")):
             return self._refuse(peer, header, "", "WireError", str(exc))
         return False
@@ -163,6 +184,8 @@ class ServerSession:
         if not _is_id(channel_id):
             self._drop(peer, "malformed", f"{name!r:.80} without a message id")
             return False
+        if "batch" in header:
+            self._agree_on_batches(peer, header)
         theirs = self.channels.get(peer, _NONE)
         if channel_id in theirs:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
@@ -193,6 +216,7 @@ class ServerSession:
             if refused:
                 return self._refuse(peer, header, name, *refused)
         call = ServerCall(peer, header, name, args, size, now, self._interval)
+        call.batched = self._in_batch
         if len(header) > 2:
             self._extras(call, header, now)
         if theirs:
@@ -205,6 +229,15 @@ class ServerSession:
         if call.next_beat < self.wake_at:
             self.wake_at = call.next_beat
         return True
+
+    def _agree_on_batches(self, peer: Peer, header: Header) -> None:
+        """Leave `batch` in the header of a request where the answer is to say yes to it.
+
+        Only to a client that has come by itself: a device would give several calls to one of many servers,
+        and a hub agrees with its clients for itself.
+        """
+        if type(peer) is not bytes or header["batch"] != 1 or not self._takes_batches:
+            del header["batch"]
 
     def _pong(self, peer: Peer, header: Header) -> bool:
         """Answer a ping; whether there was room for that.

@@ -168,6 +168,9 @@ class SidecarSession:
             self.circular = True  # nobody else can know our questions
         if any(key in connection.calls for connection in self.connections):
             self.health.suspect(now)  # it may be that call, given back to us
+        if "batch" in header:
+            # The hub has agreed on that with its client, which is nothing to the server.
+            payload = wire.without(payload, "batch")
         problem = self._problem(peer, header, len(payload))
         if name == PING and not problem and self._pong(peer, channel_id, payload):
             return True

@@ -177,6 +177,22 @@ def outline(payload: bytes, max_elements: int = MAX_ELEMENTS) -> tuple[Header, s
     return header if type(header) is dict else {}, _name(name)
 
 
+def without(payload: bytes, key: str) -> bytes:
+    """An event that is passed on, less a key of its header that is meant for this end alone.
+
+    payload: what `outline` takes. What can't be packed again stays as it is.
+    """
+    reader = msgpack.Unpacker(raw=False, strict_map_key=False, timestamp=3, max_buffer_size=len(payload))
+    try:
+        reader.feed(payload)
+        reader.read_array_header()
+        header = reader.unpack()
+        del header[key]
+        return b"".join((b"\x93", msgpack.packb(header, datetime=True), payload[reader.tell() :]))
+    except UNREADABLE:
+        return payload
+
+
 def salvage_header(payload: bytes) -> Header | None:
     """The header of an event whose rest can't be read, so that its sender gets an answer.
 

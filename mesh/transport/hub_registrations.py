@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.core.channel import NEVER
 from mesh.core.cork import Cork
@@ -21,16 +21,24 @@ from mesh.transport.hub_connection import HubConnection
 from mesh.transport.loop import Loop
 
 
+class Held(Protocol):
+    """What answers wait at for others."""
+
+    def release(self) -> None:
+        """Send those that wait."""
+
+
 class HubRegistrations:
     """lock: the owner's. max_message: bytes of one event. abandoned: how many handlers run for nobody.
 
-    cork: the answers that wait for others, at the connections that they go by.
+    cork: the answers that wait for others, at the connections that they go by; those of the owner's other
+    sockets may be among them.
     """
 
     def __init__(
         self, session: Session, lock: Any, max_message: int, abandoned: Callable[[], int] = lambda: 0
     ) -> None:
-        self.cork: Cork[HubConnection] = Cork(guarded=True)
+        self.cork: Cork[Held] = Cork(guarded=True)
         self._session = session
         self._lock = lock
         self._max_message = max_message

@@ -13,7 +13,9 @@ from typing import Any, Final
 import zmq
 
 from mesh.core import majordomo as mdp
+from mesh.core.batch import Bundle, holds_events
 from mesh.core.channel import NEVER
+from mesh.core.majordomo import LONE
 from mesh.core.outbox import Outbox
 from mesh.core.server_session import Peer, ServerSession
 from mesh.transport import process, sockets
@@ -28,11 +30,17 @@ LARGE: Final = 65_536
 
 
 class Router:
-    """max_message: bytes. peers: which connection each of them has. retry_at: when `flush` is wanted."""
+    """max_message: bytes. peers: which connection each of them has. retry_at: when `flush` is wanted.
+    batches: whether any peer has sent several events in one frame.
+    """
 
     def __init__(self, session: ServerSession, max_message: int) -> None:
         self._session = session
-        self._outboxes: dict[Peer, Outbox[bytes]] = {}
+        # What waits for each peer, and whether it is one event, which goes after an empty frame.
+        self._outboxes: dict[Peer, Outbox[tuple[bytes, bool]]] = {}
+        # What is to go to each peer in one frame, with `release`.
+        self._bundles: dict[Peer, Bundle] = {}
+        self.batches = False
         self.peers = Peers()
         self.retry_at = NEVER
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
@@ -43,6 +51,7 @@ class Router:
         self.readable = sockets.readable(socket)
 
     def close(self, linger_ms: int) -> None:
+        self.release()
         self.monitor.close()
         self.socket.close(linger_ms)
 
@@ -56,12 +65,40 @@ class Router:
     # Out
 
     def send(self, peer: Peer, payload: bytes) -> None:
-        """Send, or keep until the peer reads."""
+        """Send an event, or keep it until the peer reads."""
+        if self._bundles:
+            self._settle(peer)
+        self._send_or_keep(peer, payload, True)
+
+    def hold(self, peer: Peer, payload: bytes) -> None:
+        """Send an event with others that go to this peer before `release`."""
+        if len(payload) >= LONE:
+            self.send(peer, payload)
+            return
+        bundle = self._bundles.get(peer)
+        if bundle is None:
+            bundle = self._bundles[peer] = Bundle()
+        if not bundle.add(payload):
+            self._settle(peer)
+            self.hold(peer, payload)
+
+    def release(self) -> None:
+        """Send the events that wait for others."""
+        while self._bundles:
+            self._settle(next(iter(self._bundles)))
+
+    def _settle(self, peer: Peer) -> None:
+        """Send the events that wait for others on their way to this peer."""
+        bundle = self._bundles.pop(peer, None)
+        if bundle is not None:
+            self._send_or_keep(peer, bundle.frames()[-1], len(bundle.events) == 1)
+
+    def _send_or_keep(self, peer: Peer, payload: bytes, lone: bool) -> None:
         if self._outboxes and peer in self._outboxes and not self._flush(peer):
-            self._keep(peer, payload)
-        elif not self._try_send(peer, payload):
+            self._keep(peer, payload, lone)
+        elif not self._try_send(peer, payload, lone):
             self._outboxes[peer] = Outbox()
-            self._outboxes[peer].append(payload, len(payload))
+            self._outboxes[peer].append((payload, lone), len(payload))
             self.retry_at = monotonic() + RETRY
 
     def _send_frames(self, peer: bytes, frames: list[bytes]) -> None:
@@ -69,7 +106,7 @@ class Router:
         with suppress(zmq.ZMQError):
             self.socket.send_multipart([peer, *frames], NOBLOCK)
 
-    def _keep(self, peer: Peer, payload: bytes) -> None:
+    def _keep(self, peer: Peer, payload: bytes, lone: bool) -> None:
         outbox = self._outboxes.get(peer)
         if outbox is None:
             return
@@ -78,10 +115,10 @@ class Router:
             del self._outboxes[peer]
             self._session.does_not_read(peer, len(outbox) + 1)
             return
-        outbox.append(payload, len(payload))
+        outbox.append((payload, lone), len(payload))
 
-    def _try_send(self, peer: Peer, payload: bytes) -> bool:
-        """False where the peer takes no more now; a peer that is gone takes everything."""
+    def _try_send(self, peer: Peer, payload: bytes, lone: bool) -> bool:
+        """False where the peer takes no more now; one that is gone takes all. lone: it is one event."""
         send = self._send
         try:
             if type(peer) is bytes:
@@ -89,7 +126,8 @@ class Router:
             else:
                 for frame in peer:
                     send(frame, MORE)
-            send(b"", MORE)
+            if lone:
+                send(b"", MORE)
             send(payload, NOBLOCK)
         except zmq.Again:
             return False
@@ -103,7 +141,7 @@ class Router:
     def _flush(self, peer: Peer) -> bool:
         outbox = self._outboxes.get(peer)
         while outbox:
-            if not self._try_send(peer, outbox.first):
+            if not self._try_send(peer, *outbox.first):
                 return False
             outbox.popleft()
         self._outboxes.pop(peer, None)
@@ -120,7 +158,7 @@ class Router:
     # In
 
     def receive(self, now: float, most: int) -> int:
-        """Take in what has arrived, at most `most` messages; how many there were."""
+        """Take in what has arrived, until there were `most` events or more; how many there were."""
         if not self.readable():
             return 0
         recv, receive, dropped = self._recv, self._session.receive, self._session.dropped
@@ -146,8 +184,14 @@ class Router:
                 else:
                     # A large one is read where libzmq has it: to copy it costs more than to decode it.
                     receive(peer, frame.bytes if len(frame) < LARGE else frame.buffer, now)
+            elif holds_events(frame := second.bytes):
+                self.batches = True
+                number = self._session.receive_batch(peer, frame, now)
+                count += number - 1
+                if peer in watched:
+                    watched[peer].came += number - 1
             else:
-                self._odd([peer, second.bytes], False, now)
+                self._odd([peer, frame], False, now)
             if dropped.fresh:
                 dropped.came_from(_address(second))
         return count

@@ -88,7 +88,8 @@ class ServerEndpoint:
         session = self.session
         self.hubs = HubRegistrations(session, self.lock, limits.max_message, lambda: len(session.abandoned))
         self.cork = self.hubs.cork
-        """While it is on, answers to hubs wait for others: before what may take long call `send_held`."""
+        """While it is on, answers wait for others to go in one frame: before what may take long call
+        `send_held`."""
         self._has_hubs = False
         process.remember(self)
 
@@ -227,13 +228,13 @@ class ServerEndpoint:
         """Send the result. Raises TypeError where it can't travel, WireError where it is too large."""
         with self.lock:
             if not call.given_up:
-                self._send(call.peer, self.session.answer(call, result))
+                self._give(call, self.session.answer(call, result))
 
     def fail(self, call: ServerCall, exc: BaseException, trace: str) -> None:
         """Its handler raised. trace: the traceback, for the caller."""
         with self.lock:
             if not call.given_up:
-                self._send(call.peer, self.session.failure(call, exc, trace))
+                self._give(call, self.session.failure(call, exc, trace))
 
     def item(self, call: ServerCall, value: Any) -> bool:
         """Send an item of its stream, which has credit; False where nobody wants it. Raises as `answer`."""
@@ -354,6 +355,18 @@ class ServerEndpoint:
         if not (pump.running or self._standing_in):
             pump.soon()
 
+    def _give(self, call: ServerCall, payload: bytes) -> None:
+        """Send the last event of a call, with those of others where it came so; under the lock."""
+        if not (call.batched and self.cork.on) or self.router is None or self.closed:
+            self._send(call.peer, payload)
+            return
+        self.router.hold(call.peer, payload)
+        self._sent = True
+        if not (self._pump.running or self._standing_in):
+            self._pump.soon()
+        if self.cork.add(self.router, now := monotonic()):
+            self.hubs.send_held(now)
+
     def _send_all(self, out: list[Out]) -> None:
         for peer, payload in out:
             self._send(peer, payload)
@@ -364,7 +377,7 @@ class ServerEndpoint:
             self._send_all(self.session.take_out())
 
     def send_held(self) -> None:
-        """Send the answers to hubs that wait for others."""
+        """Send the answers that wait for others."""
         with self.lock:
             self.hubs.send_held(monotonic())
 
@@ -376,7 +389,8 @@ class ServerEndpoint:
             self._sent, self._sent_at = False, now
         with self.lock:
             count = self._receive(now, most)
-            self.hubs.hold(now)
+            if self._has_hubs or (self.router is not None and self.router.batches):
+                self.cork.begin(now)
             if self.session.out:
                 self._send_out()
         try:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core import majordomo as mdp
-from mesh.core.batch import SMALLEST, Batch, Bundle, holds_events, limit_of, pack_events, read_events
+from mesh.core.batch import BUNDLED, SMALLEST, Batch, Bundle, holds_events, limit_of, pack_events, read_events
 from mesh.errors import WireError
 
 ITEMS = st.lists(st.tuples(st.sampled_from([2, 3, 4]), st.binary(max_size=300), st.binary(max_size=300)))
@@ -126,9 +126,16 @@ def test_a_lone_event_of_a_bundle_goes_as_ever() -> None:
 
 def test_a_bundle_stays_below_its_limit() -> None:
     bundle = Bundle()
-    while bundle.add(b"x" * 500):
+    while bundle.add(b"x" * 2_000):
         pass
-    assert mdp.MAX_BATCH - 2000 < len(bundle.frames()[0]) <= mdp.MAX_BATCH
+    assert mdp.MAX_BATCH - 4_000 < len(bundle.frames()[0]) <= mdp.MAX_BATCH
+
+
+def test_a_bundle_holds_no_more_than_a_turn_takes_in() -> None:
+    bundle = Bundle()
+    while bundle.add(b"x" * 50):
+        pass
+    assert len(read_events(bundle.frames()[0])) == BUNDLED
 
 
 @given(

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.core import wire
+from mesh.core.batch import pack_events
 from mesh.core.channel import State
 from mesh.core.server_session import MAX_OUT, Limits
 from tests.helpers.pair import Pair
@@ -38,7 +39,7 @@ names = st.sampled_from(
     [wire.OK, wire.ERR, wire.STREAM, wire.STREAM_DONE, wire.MORE, wire.BEAT, "echo", "", "_zerorpc_ping"]
 ) | st.text(max_size=10)
 KEYS = ["message_id", "v", "response_to", "deadline", "heartbeat", "cancel", "refused", "builtin", "mesh"]
-KEYS += ["kwargs", "service", "idempotent"]
+KEYS += ["kwargs", "service", "idempotent", "batch"]
 
 
 @st.composite
@@ -77,6 +78,7 @@ def mutated(draw: st.DrawFn, channels: tuple[bytes, ...]) -> bytes:
 
 CHANNELS = tuple(f"{number:08x}".encode() + b"c" * 24 for number in (1, 2, 3))
 rubbish = st.binary(max_size=200) | events(CHANNELS) | mutated(CHANNELS)
+frames = st.lists(rubbish, max_size=8).map(pack_events) | rubbish
 
 
 def busy() -> Pair:
@@ -125,6 +127,18 @@ def test_rubbish_harms_neither_end(messages: list[tuple[bool, bytes, float]]) ->
     pair = busy()
     for to_server, payload, pause in messages:
         pair.connection.send(to_server, payload)
+        pair.advance(pause)
+        still_bounded(pair)
+    still_works(pair)
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(frames, st.floats(0.0, 3.0)), max_size=8))
+def test_frames_of_rubbish_harm_no_server(messages: list[tuple[bytes, float]]) -> None:
+    pair = busy()
+    for frame, pause in messages:
+        assert pair.server.session.receive_batch(pair.connection.identity, frame, pair.now) >= 1
+        pair.server.settle()
         pair.advance(pause)
         still_bounded(pair)
     still_works(pair)
