@@ -33,7 +33,8 @@ bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.memory --write benchmarks/results/memory.md
 	$(BIN)/python -m benchmarks.names --write benchmarks/results/names.md
 	$(BIN)/python -m benchmarks.values --write benchmarks/results/values.md
-	$(BIN)/python -m benchmarks --write-docs --sections benchmarks/results/memory.md benchmarks/results/names.md benchmarks/results/values.md
+	$(BIN)/python -m benchmarks.middleware --write benchmarks/results/middleware.md
+	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md values.md middleware.md)
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak

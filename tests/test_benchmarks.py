@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from benchmarks import harness, memory, names, report, usage, values
+from benchmarks import harness, memory, middleware, names, report, usage, values
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
 from benchmarks.peers import PEERS, Peer, relays
@@ -173,6 +173,18 @@ def test_growth_over_the_limit_is_said() -> None:
     assert not grown.within
     assert not leaked.within
     assert memory.as_text([grown]).endswith("OVER")
+
+
+def test_what_middleware_costs_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "middleware.md"
+    code = middleware.main(["--calls", "20", "--rounds", "1", "--write", str(section)])
+    assert code in (0, 1)
+    assert section.read_text() == f"## Middleware\n\n- {capsys.readouterr().out.strip()}\n"
+    cost = middleware.Cost([50.0, 60.0, 50.0], [52.0, 61.0, 53.0], [51.0, 62.9, 50.0])
+    assert cost.within and middleware.as_text(cost).endswith(
+        "+2.0 µs at the client, +1.0 µs at the server, below 3 each wanted: within"
+    )
+    assert not middleware.Cost([50.0], [50.0], [53.5]).within
 
 
 def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

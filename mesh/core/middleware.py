@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import NEVER
+from mesh.core.server_call import ServerCall
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import ConfigError
@@ -96,6 +97,42 @@ class CallContext:
 
     def __repr__(self) -> str:
         return f"<call of {self.service}.{self.method:.80}>"
+
+
+class ServedCall(CallContext):
+    """A call at its server. What of it is seldom asked for is found out when it is.
+
+    whom: where the call came from, in words. now: the present time.
+    """
+
+    __slots__ = ("_call", "_now", "_whom")
+
+    def __init__(
+        self, service: str, call: ServerCall, whom: Callable[[ServerCall], str], now: Callable[[], float]
+    ) -> None:
+        self.service = service
+        self.method = call.method
+        self._call = call
+        self._whom = whom
+        self._now = now
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for a slot that has no value yet.
+        call = self._call
+        if name == "args":
+            self.args = tuple(call.args)
+        elif name == "kwargs":
+            kwargs = call.header.get("kwargs")
+            self.kwargs = dict(kwargs) if type(kwargs) is dict else {}
+        elif name == "headers":
+            self.headers = headers_of(call.header)
+        elif name == "peer":
+            self.peer = self._whom(call).removeprefix("from ")
+        elif name in ("timeout", "deadline"):
+            self.timeout, self.deadline = remaining(call.deadline, self._now())
+        else:
+            raise AttributeError(f"a call has no {name!r}")
+        return getattr(self, name)
 
 
 def checked(middleware: Iterable[Middleware] | None) -> tuple[Middleware, ...]:
@@ -174,7 +211,8 @@ def remaining(deadline: float, now: float) -> tuple[float | None, float | None]:
 _current: ContextVar[Any] = ContextVar("mesh_current_call", default=None)
 _describe: ContextVar[Callable[[Any], CallContext]] = ContextVar("mesh_describe_call")
 begin_handler: Final = _current.set
-"""Say, in the context of a handler, which call it carries out: whatever `describe` understands."""
+"""Say, in the context of a handler, which call it carries out: whatever `describe` understands, or what that
+has given."""
 
 
 def handler_context(describe: Callable[[Any], CallContext]) -> Context:
@@ -192,4 +230,4 @@ def current_call() -> CallContext | None:
     It has service, method, args, kwargs, headers, timeout, deadline and peer; see CallContext.
     """
     call = _current.get()
-    return None if call is None else _describe.get()(call)
+    return call if call is None or isinstance(call, CallContext) else _describe.get()(call)

@@ -19,11 +19,11 @@ from mesh.core.middleware import (
     CallContext,
     Middleware,
     Proceed,
+    ServedCall,
+    begin_handler,
     chained,
     current_call,
     handler_context,
-    headers_of,
-    remaining,
 )
 from mesh.core.server_call import ServerCall
 from mesh.errors import MethodNotFound, name_of
@@ -93,6 +93,7 @@ class Handlers:
             call = current_call()
             assert call is not None
             call.args, call.kwargs = args, kwargs
+            begin_handler(call)  # what they change of it the handler sees, too
             return proceed(call)
 
         self.functions.update(dict.fromkeys(self.methods.exposed, surrounded))
@@ -105,18 +106,7 @@ class Handlers:
         return function
 
     def _described(self, call: ServerCall) -> CallContext:
-        timeout, deadline = remaining(call.deadline, monotonic())
-        kwargs = call.header.get("kwargs")
-        return CallContext(
-            self.methods.name,
-            call.method,
-            tuple(call.args),
-            dict(kwargs) if type(kwargs) is dict else {},
-            headers_of(call.header),
-            timeout,
-            deadline,
-            self._whom(call).removeprefix("from "),
-        )
+        return ServedCall(self.methods.name, call, self._whom, monotonic)
 
     def note_speed(self, method: str) -> None:
         """It was not as quick, or slow, as it is known for."""

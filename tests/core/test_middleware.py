@@ -15,6 +15,7 @@ from mesh.core.middleware import (
     RESERVED,
     CallContext,
     Proceed,
+    ServedCall,
     begin_handler,
     chained,
     checked,
@@ -24,6 +25,7 @@ from mesh.core.middleware import (
     remaining,
     request_headers,
 )
+from mesh.core.server_call import ServerCall
 from mesh.errors import ConfigError
 
 
@@ -182,3 +184,24 @@ def test_the_current_call_is_made_where_it_is_asked_for() -> None:
     context = handler_context(describe)
     assert context.copy().run(handler, "a") is made[0] and made[0].args == ("a",)
     assert context.run(current_call) is None is current_call()
+
+
+def test_a_call_at_its_server_finds_out_what_is_asked_for() -> None:
+    asked: list[str] = []
+    header = {"message_id": b"1", "v": 3, "kwargs": {"loud": True}, "tenant": "acme"}
+    request = ServerCall(b"peer", header, "get", [42], 10, 5.0, 5.0)
+    request.deadline = 9.0
+
+    def whom(call: ServerCall) -> str:
+        asked.append("whom")
+        return "from 10.0.0.7"
+
+    call = ServedCall("users", request, whom, lambda: 7.0)
+    assert (call.service, call.method, call.args, call.kwargs) == ("users", "get", (42,), {"loud": True})
+    assert call.headers == {"tenant": "acme"} and (call.timeout, call.deadline) == (2.0, 9.0)
+    assert asked == [] and call.peer == "10.0.0.7" == call.peer and asked == ["whom"]
+    call.headers["more"] = 1
+    call.timeout = 1.0
+    assert call.headers == {"tenant": "acme", "more": 1} and call.timeout == 1.0
+    with pytest.raises(AttributeError, match="no 'tenant'"):
+        call.tenant  # noqa: B018
