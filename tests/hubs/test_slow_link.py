@@ -92,7 +92,7 @@ def test_what_stands_still_or_is_frozen_in_the_midst_is_lost(tmp_path: Path) -> 
     with ExitStack() as stack:
         # What has not begun to stand still is lost too where a busy machine gives a program no processor
         # for three heartbeats.
-        stand = Stand(tmp_path, "queue", stack, slower=2.5)
+        stand = Stand(tmp_path, "queue", stack, slower=5.0)
         hub, clients = stand.hub, [stand.client(stand.hub.in_) for _ in range(2)]
         link = stand.slow(hub.out)
         stand.worker(link.endpoint)
@@ -107,7 +107,7 @@ def lost(client: mesh.Client, link: SlowLink, end: Callable[[], None], *, within
     assert client.echo(1) == 1
     calls = [client.nap.future(60.0), client.echo.future(b"x" * 20_000_000)]
     passed = link.passed
-    eventually(lambda: link.passed > passed + 2 * SIZE)
+    eventually(lambda: link.passed > passed + 4 * SIZE)
     for call in calls:
         assert not call.done(), call.result()
     end()
