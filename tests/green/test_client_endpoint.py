@@ -37,8 +37,12 @@ def endpoint(server: RawServer) -> Iterator[ClientEndpoint]:
 
 
 def arrived(endpoint: ClientEndpoint) -> None:
-    """Wait, without a turn of the loop, until the descriptor tells of something."""
-    assert select.select([sockets.descriptor(link_of(endpoint).dealer.socket)], [], [], PATIENCE)[0]
+    """Wait, without a turn of the loop, until the descriptor tells of something.
+
+    Under the lock: where that takes long the guard would take it in, and nothing would be left to tell.
+    """
+    with endpoint.lock:
+        assert select.select([sockets.descriptor(link_of(endpoint).dealer.socket)], [], [], PATIENCE)[0]
 
 
 def send_until_the_edge_is_gone(endpoint: ClientEndpoint) -> None:
