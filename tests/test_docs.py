@@ -20,7 +20,7 @@ PAGES = {
     "docs/registration.md": 9,
     "docs/events.md": 8,
     "docs/asyncio.md": 1,
-    "docs/middleware.md": 5,
+    "docs/middleware.md": 6,
     "docs/drivers.md": 2,
 }
 

@@ -28,7 +28,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/users/{number}")
-async def user(number: int, request: Request) -> dict[str, Any]:
+async def user(number: int, request: Request) -> Any:
     try:
         return await request.app.state.users.get(number)
     except KeyError:

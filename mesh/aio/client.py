@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop, get_running_loop, sleep
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from dataclasses import replace
 from functools import partial
-from inspect import isawaitable
+from inspect import iscoroutine
 from time import monotonic
 from types import EllipsisType
 from typing import Any
@@ -186,7 +186,7 @@ def connect(
     service, connections, options = reach(
         target, timeout, heartbeat, services, max_message, max_elements, encode, wakes_later=True
     )
-    client = Client(service, connections, options, checked(middleware))
+    client = Client(service, connections, options, checked(middleware, coroutines=True))
     try:
         loop = get_running_loop()
     except RuntimeError:
@@ -214,9 +214,14 @@ async def _through_middleware(
 ) -> Any:
     assert client._proceed is not None
     call = CallContext(client._service.name, method, args, kwargs, {}, client._options.timeout)
-    result = client._proceed(call)
-    # A middleware that is no coroutine may answer by itself, or give what `proceed` has given.
-    return await result if isawaitable(result) else result
+    result = await client._proceed(call)
+    if iscoroutine(result):
+        result.close()
+        raise TypeError(
+            f"a middleware has given {result!r:.80} as the outcome of {method!r:.80}: it is to "
+            "`return await proceed(call)`"
+        )
+    return result
 
 
 async def _proceed(connections: ClientConnections, options: Options, call: CallContext) -> Any:

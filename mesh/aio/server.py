@@ -73,6 +73,7 @@ class Server(Runnable):
             max_elements=max_elements,
             encode=encode,
             middleware=middleware,
+            coroutines=True,
         )
         self.name = serving.name
         self._endpoint = serving.endpoint

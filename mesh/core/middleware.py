@@ -16,12 +16,14 @@ together, and says what a call looks like to them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import NEVER
+from mesh.core.methods import is_async
 from mesh.core.server_call import ServerCall
 from mesh.core.values import Encode
 from mesh.core.wire import Header
@@ -135,8 +137,11 @@ class ServedCall(CallContext):
         return getattr(self, name)
 
 
-def checked(middleware: Iterable[Middleware] | None) -> tuple[Middleware, ...]:
-    """What a program has given as `middleware`. Raises ConfigError that says what is wrong."""
+def checked(middleware: Iterable[Middleware] | None, *, coroutines: bool) -> tuple[Middleware, ...]:
+    """What a program has given as `middleware`. coroutines: its driver awaits them.
+
+    Raises ConfigError that says what is wrong.
+    """
     if middleware is None:
         return ()
     if callable(middleware) or isinstance(middleware, (str, bytes, Mapping)):
@@ -148,9 +153,29 @@ def checked(middleware: Iterable[Middleware] | None) -> tuple[Middleware, ...]:
     except TypeError:
         raise ConfigError(f"middleware is {middleware!r:.80}: give a list of functions") from None
     for one in functions:
-        if not callable(one):
-            raise ConfigError(f"middleware has {one!r:.80} in it, which is no function of (call, proceed)")
+        if problem := _problem(one, coroutines):
+            raise ConfigError(f"middleware has {one!r:.80} in it, which {problem}")
     return functions
+
+
+def _problem(one: Any, coroutines: bool) -> str:
+    """What keeps it from being a middleware of its driver; "" where nothing does that can be told."""
+    if not callable(one) or inspect.isclass(one):
+        return "is no function of (call, proceed)"
+    try:
+        inspect.signature(one).bind(None, None)
+    except TypeError:
+        return "can't be called with (call, proceed)"
+    except ValueError:
+        pass  # Python knows no signature of it
+    if is_async(one) and not coroutines:
+        return "is `async def`: mesh.connect and mesh.Server take plain functions, mesh.aio takes coroutines"
+    called = one if inspect.isroutine(one) else type(one).__call__
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        return "has `yield`: return an iterator that wraps what `proceed` gives"
+    if coroutines and not is_async(one):
+        return "is no `async def`: with mesh.aio a middleware is one, and awaits proceed(call)"
+    return ""
 
 
 def chained(middleware: Iterable[Middleware], last: Proceed) -> Proceed:

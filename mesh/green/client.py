@@ -150,7 +150,7 @@ def connect(
     service, connections, options = reach(
         target, timeout, heartbeat, services, max_message, max_elements, encode
     )
-    client = Client(service, connections, options, checked(middleware))
+    client = Client(service, connections, options, checked(middleware, coroutines=False))
     _endpoint(connections)
     return client
 

@@ -63,6 +63,7 @@ class Server(Runnable):
             max_elements=max_elements,
             encode=encode,
             middleware=middleware,
+            coroutines=False,
         )
         self.name = serving.name
         if (method := serving.methods.first_async()) is not None:

@@ -32,7 +32,9 @@ log = logging.getLogger("mesh.server")
 
 
 class Serving:
-    """All arguments as those of `mesh.Server`. Raises ConfigError."""
+    """All arguments as those of `mesh.Server`. coroutines: the driver awaits its middleware. Raises
+    ConfigError.
+    """
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Serving:
         max_elements: int | None,
         encode: Encode | None,
         middleware: Iterable[Middleware],
+        coroutines: bool,
     ) -> None:
         settings.count("pool_size", pool_size, none=True)
         settings.seconds("heartbeat", heartbeat, most=SLOWEST, more=True, none=True)
@@ -70,7 +73,8 @@ class Serving:
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.slots = Slots(pool_size, threads)
         self.endpoint = ServerEndpoint(self.name, heartbeat, replace(limits or Limits(), **changes), encode)
-        self.handlers = Handlers(self.methods, expecting, checked(middleware), self.endpoint.whom)
+        around = checked(middleware, coroutines=coroutines)
+        self.handlers = Handlers(self.methods, expecting, around, self.endpoint.whom)
         session = self.endpoint.session
         session.load = self.slots.load
         session.methods, session.unknown = self.methods.functions, self.methods.unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,15 +100,64 @@ def test_coroutines_go_together_too() -> None:
     assert asyncio.run(chained([double, double], last)(a_call(3))) == 12
 
 
-@pytest.mark.parametrize("given", [len, "timing", b"x", {"a": len}, 7, [len, 7], [None]])
-def test_what_is_no_list_of_functions_is_refused(given: Any) -> None:
+def plain(call: CallContext, proceed: Proceed) -> Any:
+    return proceed(call)
+
+
+async def awaiting(call: CallContext, proceed: Proceed) -> Any:
+    return await proceed(call)
+
+
+class Plain:
+    def __call__(self, call: CallContext, proceed: Proceed) -> Any:
+        return proceed(call)
+
+
+class Awaiting:
+    async def __call__(self, call: CallContext, proceed: Proceed) -> Any:
+        return await proceed(call)
+
+
+@pytest.mark.parametrize("coroutines", [False, True])
+@pytest.mark.parametrize("given", [plain, "timing", b"x", {"a": plain}, 7, [7], [None], [Plain]])
+def test_what_is_no_list_of_functions_is_refused(given: Any, coroutines: bool) -> None:
     with pytest.raises(ConfigError, match=r"middleware (is|has) .*(list of functions|no function)"):
-        checked(given)
+        checked(given, coroutines=coroutines)
 
 
-def test_any_iterable_of_callables_will_do() -> None:
-    assert checked(None) == checked([]) == ()
-    assert checked(iter([len, print])) == (len, print)
+def test_any_iterable_of_functions_will_do() -> None:
+    for coroutines in (False, True):
+        assert checked(None, coroutines=coroutines) == checked([], coroutines=coroutines) == ()
+    some: list[Any] = [plain, Plain(), partial(plain)]
+    assert checked(iter(some), coroutines=False) == tuple(some)
+    some = [awaiting, Awaiting(), partial(awaiting)]
+    assert checked(iter(some), coroutines=True) == tuple(some)
+
+
+def yields(call: CallContext, proceed: Proceed) -> Any:
+    yield proceed(call)
+
+
+async def yields_too(call: CallContext, proceed: Proceed) -> Any:
+    yield await proceed(call)
+
+
+@pytest.mark.parametrize(
+    ("one", "coroutines", "told"),
+    [
+        (awaiting, False, "is `async def`.*mesh.aio"),
+        (Awaiting(), False, "is `async def`"),
+        (plain, True, "no `async def`.*awaits"),
+        (Plain(), True, "no `async def`"),
+        (yields, False, "has `yield`"),
+        (yields_too, True, "has `yield`"),
+        (lambda: 1, False, "can't be called with"),
+        (lambda call: 1, True, "can't be called with"),
+    ],
+)
+def test_one_of_the_other_world_is_refused(one: Any, coroutines: bool, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        checked([one], coroutines=coroutines)
 
 
 def test_headers_travel_as_values_do() -> None:

@@ -106,6 +106,9 @@ def test_headers_that_may_not_travel_raise_at_the_caller(pair: Pair, served: Sta
         call.headers["service"] = "other"
         return proceed(call)
 
-    client, *_ = served(middleware=[put])
+    async def put_async(call: Any, proceed: Any) -> Any:
+        return await put(call, proceed)
+
+    client, *_ = served(middleware=[put_async if isinstance(pair.near, Aio) else put])
     with pytest.raises(ValueError, match="mesh's own"):
         client.call("echo", 1)

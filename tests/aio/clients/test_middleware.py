@@ -57,11 +57,11 @@ def test_one_may_change_answer_and_try_again(run: Run, desk: Desk, endpoint: str
             call.method = "echo"
             return await proceed(call)
 
-    def plain(call: Any, proceed: Any) -> Any:
-        return proceed(call)
+    async def last(call: Any, proceed: Any) -> Any:
+        return await proceed(call)
 
     async def main() -> None:
-        middleware = [outer, again, plain]
+        middleware = [outer, again, last]
         async with mesh.aio.connect(endpoint, timeout=TIMEOUT, middleware=middleware) as client:
             assert await client.answered() == "by itself"
             assert await client.fail("it") == "it changed"
@@ -110,3 +110,15 @@ def test_a_header_that_may_not_travel_raises_at_the_caller(run: Run, endpoint: s
 def test_what_is_no_list_of_functions_is_refused() -> None:
     with pytest.raises(mesh.ConfigError, match="middleware"):
         mesh.aio.connect("tcp://127.0.0.1:1", middleware=len)  # type: ignore[arg-type]
+
+
+def test_one_that_forgets_to_await_is_told(run: Run, endpoint: str) -> None:
+    async def forgets(call: Any, proceed: Any) -> Any:
+        return proceed(call)
+
+    async def main() -> None:
+        async with mesh.aio.connect(endpoint, timeout=TIMEOUT, middleware=[forgets]) as client:
+            with pytest.raises(TypeError, match="return await proceed"):
+                await client.echo(1)
+
+    run(main())
