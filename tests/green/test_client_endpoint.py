@@ -37,12 +37,8 @@ def endpoint(server: RawServer) -> Iterator[ClientEndpoint]:
 
 
 def arrived(endpoint: ClientEndpoint) -> None:
-    """Wait, without a turn of the loop, until the descriptor tells of something.
-
-    Under the lock: where that takes long the guard would take it in, and nothing would be left to tell.
-    """
-    with endpoint.lock:
-        assert select.select([sockets.descriptor(link_of(endpoint).dealer.socket)], [], [], PATIENCE)[0]
+    """Wait, without a turn of the loop, until the descriptor tells of something."""
+    assert select.select([sockets.descriptor(link_of(endpoint).dealer.socket)], [], [], PATIENCE)[0]
 
 
 def send_until_the_edge_is_gone(endpoint: ClientEndpoint) -> None:
@@ -84,7 +80,8 @@ def test_calls_of_whom_the_guard_has_woken_do_not_hide_an_answer(
     def twice() -> None:
         call(endpoint, "first")
         reply(server, headers[1], "late")
-        arrived(endpoint)
+        with endpoint.lock:  # where it takes long the guard would take it in, and nothing be left to tell
+            arrived(endpoint)
         send_until_the_edge_is_gone(endpoint)
         call(endpoint, "third")
 
