@@ -186,7 +186,7 @@ def test_a_ping_and_an_unknown_method_pass_by_the_calls_of_a_full_worker(method:
         until_registered(broker, 1)
         (service,) = broker.switch.services.values()
         with mesh.connect(endpoints.in_[0], timeout=10) as client:
-            calls = [getattr(client, method).future(0.5) for _ in range(2)]
+            calls = [getattr(client, method).future(1.5) for _ in range(2)]
             eventually(lambda: service.scheduler.waiting.count == 1)
             assert client("_zerorpc_ping") == ["pong", "shop"]
             with pytest.raises(mesh.MethodNotFound, match="shop has no method 'nepp'"):
