@@ -56,7 +56,7 @@ def use(client: mesh.Client) -> None:
     with pytest.raises(NameError):
         client.nothing()
     with pytest.raises(mesh.TimeoutExpired):
-        client.with_options(timeout=0.001).slow(0.5)
+        client.with_options(timeout=0.001).slow(3.0)  # an answer that has come would count
     client.echo.future(3).result(timeout=20)
     client.slow.future(0.05).cancel()
 
