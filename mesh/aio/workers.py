@@ -19,12 +19,13 @@ from mesh.aio import items
 from mesh.aio.items import END, AsyncItems, Items, ThreadItems
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import quietly
+from mesh.core.cork import QUICK
 from mesh.core.methods import is_async, is_stream
 from mesh.core.middleware import CallContext, begin_handler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.transport import process
-from mesh.transport.handlers import PLAIN, QUICK, Handlers, ends_process, keywords
+from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
 from mesh.transport.loop import Timer
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
@@ -361,15 +362,11 @@ class Workers:
         endpoint = self._endpoint
         sent, turn_end = 0, monotonic() + FAIR
         while await self._has_credit(call, source.in_thread):
-            began = monotonic()
             value = await source.next()
             if value is END:
                 return not call.given_up
             if not endpoint.item(call, value):
                 return False
-            if endpoint.cork.on and not (sent and monotonic() - began < QUICK):
-                # The next item may take as long as this one.
-                endpoint.send_held()
             sent += 1
             while endpoint.crowded(call) and not call.given_up:
                 await asyncio.sleep(CROWDED)

@@ -115,6 +115,8 @@ class ClientSession:
         self._max_message = max_message
         self._max_elements = max_elements
         self._batches = max_message >= MAX_BATCH
+        # No event with several items has more values than that.
+        self._takes_several = max_elements >= MAX_BATCH
         self._pack, self._plain = wire.packer(encode)
         self._arrays = self._plain.arrays
 
@@ -342,7 +344,7 @@ class ClientSession:
             else:
                 self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
         elif name == STREAM:
-            self._item(call, peer, args, len(payload), now)
+            self._items(call, peer, header, args, len(payload), now)
         elif name in (BEAT, MORE):
             call.last_heard = now
         else:
@@ -363,20 +365,28 @@ class ClientSession:
             what = f"the answer of {peer.endpoint} to {call.method!r:.80} can't be read"
             self._end(call, WireError(f"{what}: {exc}"))
 
-    def _item(self, call: Call, peer: Peer, value: Any, size: int, now: float) -> None:
+    def _items(self, call: Call, peer: Peer, header: Header, args: Any, size: int, now: float) -> None:
+        """One item of a stream, or several in one event."""
+        values, number = (args,), 1
+        if "items" in header:
+            values, number = args, header["items"]
+        if type(number) is not int or type(values) not in (list, tuple) or not 0 < number == len(values):
+            self._violated(call, peer, "sent items of a stream that are not as many as it says")
+            return
+        size //= number
         if call.state is OPEN:
             call.state = STREAMING
             call.begin_stream()
         items = call.items
-        if items is None or call.credit <= 0:
+        if items is None or call.credit < number:
             self._violated(call, peer, "sent more of a stream than it was granted")
             return
-        call.credit -= 1
+        call.credit -= number
         call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
         call.last_heard = now
         # Whoever waits for an item has got one; whoever works on one is not hurried.
         call.deadline = NEVER
-        items.append(value)
+        items.extend(values)
         if call.waiter is not None:
             self.woken.append(call)
 
@@ -419,6 +429,8 @@ class ClientSession:
         if not more:
             return None
         call.credit += more
+        if self._takes_several and call.peer is not None and call.peer.mesh:
+            return control(self._ids, call.id, MORE, more, items=1)
         return control(self._ids, call.id, MORE, more)
 
     def await_item(self, call: Call, waiter: Any, now: float, timeout: float | None) -> bool:

@@ -13,6 +13,8 @@ from mesh.core.channel import NEVER
 
 HOLD: Final = 0.001
 """Seconds for which a message may wait for others."""
+QUICK: Final = 0.0005
+"""Seconds that a method takes whose answers wait for those of the next, and an item of a stream."""
 SLOW: Final = 0.002
 """Seconds of a turn after which whoever had it counts as slow, and nothing waits for it the next time."""
 STRIKES: Final = 3

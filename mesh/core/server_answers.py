@@ -5,7 +5,8 @@ Knows nothing of which calls are open; that is the session's matter.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import OPEN, Ids, control
@@ -14,14 +15,20 @@ from mesh.core.values import Encode
 from mesh.core.wire import ERR, OK, STREAM, Header, clip
 from mesh.errors import WireError, builtin_name, name_of, text_of
 
+MAX_HEADER: Final = 512
+"""Bytes of an event that answers a call, without its arguments, at the most."""
+_STREAM: Final = wire.packer()[0](STREAM)
+
 
 class AnswerWriter:
     """base: 24 hex digits that begin no other session's message ids. encode: as a server is given it."""
 
-    __slots__ = ("_arrays", "_ids", "_max_message", "_pack", "_plain")
+    __slots__ = ("_arrays", "_ids", "_max_message", "_most_of_item", "_pack", "_plain")
 
     def __init__(self, base: bytes, limits: Limits, encode: Encode | None) -> None:
         self._max_message = limits.max_message
+        # Of more bytes an item is looked at in its event.
+        self._most_of_item = limits.max_message - MAX_HEADER
         self._ids = Ids(base)
         self._pack, self._plain = wire.packer(encode)
         self._arrays = self._plain.arrays
@@ -34,6 +41,28 @@ class AnswerWriter:
         payload = self.packed(call, STREAM, value)
         call.header.pop("mesh", None)
         return payload
+
+    def value(self, call: ServerCall, value: Any) -> bytes:
+        """An item, of several that may go in one event. Raises as `packed` does."""
+        try:
+            payload = self._pack(value)
+            if self._arrays:
+                wire.check_keys(self._plain, value)
+        except Exception as exc:  # noqa: BLE001 - a time zone of the program's own may raise anything
+            fault = wire.cannot_travel(value, "the item", self._plain)
+            raise fault or wire.not_packed("the item", exc) from None
+        if len(payload) > self._most_of_item:
+            self._check_size(call, len(self.items(call, [payload])))
+        return payload
+
+    def items(self, call: ServerCall, values: Sequence[bytes]) -> bytes:
+        """Several items of a stream in one event; one as `item` has it."""
+        number = len(values)
+        header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
+        if number == 1:
+            return b"".join((b"\x93", self._pack(header), _STREAM, *values))
+        header["items"] = number
+        return b"".join((b"\x93", self._pack(header), _STREAM, b"\xdc", number.to_bytes(2, "big"), *values))
 
     def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
         """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
@@ -80,12 +109,15 @@ class AnswerWriter:
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
             raise wire.cannot_travel(value, place, self._plain) or wire.not_packed(place, exc) from None
-        if len(payload) > self._max_message:
+        self._check_size(call, len(payload))
+        return payload
+
+    def _check_size(self, call: ServerCall, size: int) -> None:
+        if size > self._max_message:
             raise WireError(
-                f"the result of {call.method!r:.80} takes {len(payload)} bytes, the limit is "
+                f"the result of {call.method!r:.80} takes {size} bytes, the limit is "
                 f"{self._max_message}: return less, or {wire.RAISE_MESSAGE}"
             )
-        return payload
 
     def error(self, request: Header, name: str, msg: str, traceback: str, extra: Header) -> bytes:
         """An ERR in the form that the sender of the request knows. extra: goes into its header."""

@@ -58,7 +58,8 @@ class ServerCall(Channel):
     """One request: who sent it, what it asks for, and how far its answer has come.
 
     version: the protocol version of its sender. credit: stream items that may be sent now. batched: it came
-    with others in one frame, and so may its answer go.
+    with others in one frame, and so may its answer go. group: items of its stream, packed, that are to go in
+    one event; None where its caller takes one in each. group_size: their bytes. item_at: when the last came.
     given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
     """
 
@@ -68,8 +69,11 @@ class ServerCall(Channel):
         "credit",
         "deadline",
         "given_up",
+        "group",
+        "group_size",
         "header",
         "interval",
+        "item_at",
         "method",
         "patience",
         "peer",
@@ -96,6 +100,9 @@ class ServerCall(Channel):
         self.deadline = NEVER
         self.credit = FIRST_CREDIT
         self.batched = False
+        self.group: list[bytes] | None = None
+        self.group_size = 0
+        self.item_at = 0.0
         self.given_up = False
         version = header.get("v", 1)
         self.version = version if type(version) is int else 1

@@ -41,6 +41,10 @@ UNWEIGHED: Final = 1024 * 1024
 MAX_METHOD: Final = 1_000
 """Characters of a method's name."""
 MAX_CREDIT: Final = 2**32
+GROUP_BYTES: Final = 8 * 1024
+"""Bytes of the items of a stream from which they are sent, so that no event of several is large."""
+GROUP_ITEMS: Final = 200
+"""Their number: the client reads them while the next are made."""
 MAX_OUT: Final = 10_000
 """Answers without a handler that wait in `out`; what comes over it is dropped."""
 
@@ -317,6 +321,8 @@ class ServerSession:
                 # It gives none of its own, but nobody is to lose a call for that.
                 self.out.append((call.peer, self._answers.beat(call)))
         elif name == MORE:
+            if call.group is None and header.get("items") == 1:
+                call.group = []
             self._more(call, args)
         else:
             self._drop(call.peer, "unknown", f"{name!r:.80} on a call of {call.method!r:.80}")
@@ -362,6 +368,29 @@ class ServerSession:
         call.state = STREAMING
         call.credit -= 1
         return payload
+
+    def hold_item(self, call: ServerCall, value: Any) -> bool:
+        """Take an item, which costs one credit, for `take_items`; whether that is to be called at once.
+
+        For a call that has a group. Raises TypeError for a value that can't travel, and WireError where it is
+        too large.
+        """
+        payload = self._answers.value(call, value)
+        assert call.group is not None
+        call.group.append(payload)
+        call.group_size = size = call.group_size + len(payload)
+        call.state = STREAMING
+        call.credit = credit = call.credit - 1
+        return size > GROUP_BYTES or credit <= 0 or len(call.group) >= GROUP_ITEMS
+
+    def take_items(self, call: ServerCall) -> list[bytes]:
+        """The events with the items that were held, a large one in one of its own."""
+        group, call.group, call.group_size = call.group, [], 0
+        if not group or call.given_up:
+            return []
+        if len(group) > 1 and len(group[-1]) > GROUP_BYTES:
+            return [self._answers.items(call, group[:-1]), self._answers.items(call, group[-1:])]
+        return [self._answers.items(call, group)]
 
     def end_stream(self, call: ServerCall) -> bytes:
         payload = self._answers.packed(call, STREAM_DONE, None)

@@ -18,15 +18,17 @@ import greenlet
 from gevent.event import Event
 from gevent.hub import Hub
 
+from mesh.core.cork import QUICK
 from mesh.core.methods import is_stream
 from mesh.core.middleware import CallContext, begin_handler
+from mesh.core.server_call import HubCall
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
 from mesh.green.thread_pool import GreenletPool, Outcome
 from mesh.transport import process
-from mesh.transport.handlers import PLAIN, QUICK, Handlers, ends_process, keywords
+from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
 from mesh.transport.loop import Timer
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
@@ -240,20 +242,18 @@ class Workers:
         """Send items as credit allows; False where nobody wants more."""
         endpoint = self._endpoint
         sent, turn_end = 0, monotonic() + FAIR
+        by_hub = type(call.peer) is HubCall
+        here = run is _here
         while True:
-            began = monotonic()
-            value = run(next, items, _END)
-            if not self._has_credit(call):
+            value = next(items, _END) if here else run(next, items, _END)
+            if (call.credit <= 0 or call.given_up) and not self._has_credit(call):
                 return False
             if value is _END:
                 return True
             if not endpoint.item(call, value):
                 return False
-            if endpoint.cork.on and not (sent and monotonic() - began < QUICK):
-                # The next item may take as long as this one.
-                endpoint.send_held()
             sent += 1
-            while endpoint.crowded(call) and not call.given_up:
+            while by_hub and endpoint.crowded(call) and not call.given_up:
                 gevent.sleep(CROWDED)
             if sent % LOOK_EVERY == 0 and monotonic() > turn_end:
                 gevent.sleep(0)

@@ -30,8 +30,6 @@ from mesh.errors import MethodNotFound, name_of
 from mesh.transport import process
 from mesh.transport.server_endpoint import ServerEndpoint
 
-QUICK: Final = 0.0005
-"""Seconds that a method takes whose answers wait for those of the next."""
 PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """Results that are known to be no stream, and nothing to be awaited, without asking."""
 

@@ -21,6 +21,7 @@ import zmq
 
 from mesh.core.channel import NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
+from mesh.core.cork import HOLD, QUICK, Cork
 from mesh.core.probing import Probing
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
@@ -90,6 +91,8 @@ class ServerEndpoint:
         self.cork = self.hubs.cork
         """While it is on, answers wait for others to go in one frame: before what may take long call
         `send_held`."""
+        self._streams: Cork[ServerCall] = Cork(guarded=True)
+        """The streams with items that wait for others, to go in one event."""
         self._has_hubs = False
         process.remember(self)
 
@@ -213,6 +216,7 @@ class ServerEndpoint:
         self._watchers.clear()
         self._pulse_timer = None
         self.hubs.forked(self.lock)
+        self._streams.forget()
 
     # What comes of calls
 
@@ -234,6 +238,8 @@ class ServerEndpoint:
         """Its handler raised. trace: the traceback, for the caller."""
         with self.lock:
             if not call.given_up:
+                if call.group:
+                    self._send_items(monotonic())
                 self._give(call, self.session.failure(call, exc, trace))
 
     def item(self, call: ServerCall, value: Any) -> bool:
@@ -241,13 +247,42 @@ class ServerEndpoint:
         with self.lock:
             if call.given_up:
                 return False
-            self._send(call.peer, self.session.item(call, value))
+            now = monotonic()
+            quick = now - call.item_at < QUICK
+            call.item_at = now
+            if call.group is None:
+                self._send(call.peer, self.session.item(call, value))
+            else:
+                self._hold_item(call, value, quick, now)
+            if self.cork.on and not quick:
+                # The next item may take as long as this one.
+                self.hubs.send_held(now)
             return True
+
+    def _hold_item(self, call: ServerCall, value: Any, quick: bool, now: float) -> None:
+        """Have an item wait for the next where that is likely to be there at once; under the lock."""
+        streams, first = self._streams, not call.group
+        due = self.session.hold_item(call, value)
+        if first:
+            streams.begin(now)
+            due = streams.add(call, now) or due or not (quick and streams.on)
+            if not (due or self._pump.running or self._standing_in):
+                self._pump.soon()
+        if due or not quick or now - streams.since > HOLD:
+            self._send_items(now)
+
+    def _send_items(self, now: float) -> None:
+        """Send the items that wait for others; under the lock."""
+        for call in self._streams.release(now):
+            for event in self.session.take_items(call):
+                self._send(call.peer, event)
 
     def end_stream(self, call: ServerCall) -> None:
         """Its stream is over."""
         with self.lock:
             if not call.given_up:
+                if call.group:
+                    self._send_items(monotonic())
                 self._send(call.peer, self.session.end_stream(call))
 
     def waits(self, call: ServerCall, waiter: Any) -> bool:
@@ -258,6 +293,8 @@ class ServerEndpoint:
         with self.lock:
             if call.given_up or call.credit > 0:
                 return False
+            if call.group:
+                self._send_items(monotonic())
             call.waiter = waiter
             return True
 
@@ -388,6 +425,8 @@ class ServerEndpoint:
         if self._sent:
             self._sent, self._sent_at = False, now
         with self.lock:
+            if self._streams:
+                self._send_items(now)
             count = self._receive(now, most)
             if self._has_hubs or (self.router is not None and self.router.batches):
                 self.cork.begin(now)
@@ -398,6 +437,9 @@ class ServerEndpoint:
                 self._resume()
             self._on_ready()
         finally:
+            if self._streams:
+                with self.lock:
+                    self._send_items(monotonic())
             if self.cork.on:
                 if self._wakes_later and self._loop is not None:
                     self._loop.call_soon(self._uncork)
@@ -514,7 +556,8 @@ class ServerEndpoint:
         """Whether the loop has not turned for longer than half a heartbeat, or holds answers back."""
         if self.closed:
             return False
-        late = now - self._pump.turn > self.patience or self.cork.overdue(now)
+        late = now - self._pump.turn > self.patience
+        late = late or self.cork.overdue(now) or self._streams.overdue(now)
         return late or not (self._loop is None or self._loop.alive())
 
     def stand_in(self, now: float) -> None:
@@ -527,6 +570,7 @@ class ServerEndpoint:
             while self._receive(now) >= BATCH:
                 pass
             self._send_out()
+            self._send_items(now)
             self.hubs.send_held(now)
             if self._due_at() <= now:
                 self._tick(now)

@@ -39,7 +39,7 @@ names = st.sampled_from(
     [wire.OK, wire.ERR, wire.STREAM, wire.STREAM_DONE, wire.MORE, wire.BEAT, "echo", "", "_zerorpc_ping"]
 ) | st.text(max_size=10)
 KEYS = ["message_id", "v", "response_to", "deadline", "heartbeat", "cancel", "refused", "builtin", "mesh"]
-KEYS += ["kwargs", "service", "idempotent", "batch"]
+KEYS += ["kwargs", "service", "idempotent", "batch", "items"]
 
 
 @st.composite
