@@ -57,8 +57,8 @@ class Registration:
 
     about: what the hub is told beyond the name, `capacity` (calls at once) among it; a hub of 0.1 is told
     nothing. heartbeat: seconds. version: of Majordomo, 2 for 0.2, or 1 for 0.1, which knows no PARTIAL.
-    welcome: the hub has said something since READY. tokens: the calls that the hub waits for, as the
-    session knows them and as the hub does.
+    welcome: the hub has said something since READY, and was not lost after that. tokens: the calls that the
+    hub waits for, as the session knows them and as the hub does.
     batch: the answers that go in one frame, where the hub takes such.
     strange: a message that no hub sends, until it is taken. why: the last reason to be out; advice: what
     may be the matter, where the hub has never said anything.
@@ -144,7 +144,7 @@ class Registration:
         unheard = self.state is State.REGISTERED and not (self._met or self._misled)
         self.state = State.AWAY
         self.why, self.advice = why, _UNHEARD[self.version] if unheard else ""
-        self.known = False
+        self.welcome = self.known = False
         self.batch = None
         self.tokens.clear()
         self.out.clear()
@@ -153,7 +153,6 @@ class Registration:
 
     def _sent_away(self, reason: str, now: float) -> None:
         """Not at once again where the hub will hardly think otherwise."""
-        self.welcome = False
         steady = now - self._since >= STEADY
         self._pause = 0.0 if steady else min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
         self.broke(f"the hub has sent its worker away{reason and ': '}{reason}", now, pause=self._pause)

@@ -421,3 +421,17 @@ def test_a_hub_that_never_spoke_may_speak_another_version(version: int, advice: 
     one.connected(102.0)
     one.broke("the connection broke", 102.1)
     assert not one.advice
+
+
+def test_the_welcome_of_a_hub_ends_with_its_connection() -> None:
+    one = registered()
+    acknowledge(one, 100.0)
+    assert one.welcome
+    one.broke("the connection broke", 101.0)
+    assert not one.welcome
+    acknowledge(one, 101.0)  # which the old socket still held
+    assert (one.welcome, one.dropped["late"]) == (False, 1)
+    one.connected(102.0)
+    assert not one.welcome
+    acknowledge(one, 102.0)
+    assert one.welcome

@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+from mesh.core import majordomo as mdp
 from mesh.core.registration import Registration, State
 from mesh.core.server_session import Limits, ServerSession
 from mesh.transport import hub_connection, process
@@ -70,3 +71,32 @@ def test_after_a_registration_each_reason_is_new(caplog: pytest.LogCaptureFixtur
         link.close()
     there, away = f"till has registered with {hub.endpoint}", f"till is no worker of {hub.endpoint} for now: "
     assert caplog.messages == [there, f"{away}the connection broke"] * 2
+
+
+def test_no_registration_is_told_of_with_a_hub_that_is_dead(caplog: pytest.LogCaptureFixture) -> None:
+    registration = Registration("till", {"capacity": 1}, 600.0)
+    session = ServerSession(process.new_base(), 5.0, Limits())
+    with RawServer() as hub, caplog.at_level(logging.INFO):
+        link = HubConnection(0, hub.endpoint, registration, session, 10_000, lambda: 0)
+
+        def look() -> bool:
+            link.take_changes(monotonic())
+            link.receive(monotonic(), 100)
+            if hub.socket.closed:
+                return registration.state is State.AWAY
+            if hub.socket.poll(0):
+                me, *_ = hub.socket.recv_multipart()
+                hub.socket.send_multipart([me, *mdp.heartbeat()])
+            return registration.welcome
+
+        eventually(look)
+        hub.close()
+        eventually(look)
+        link.receive(monotonic(), 100)  # the old socket, before another takes its place
+        link.connect_anew()
+        link.receive(monotonic(), 100)
+        link.close()
+    assert caplog.messages == [
+        f"till has registered with {hub.endpoint}",
+        f"till is no worker of {hub.endpoint} for now: the connection broke",
+    ]
