@@ -41,6 +41,7 @@ RESERVED: Final = frozenset(
         "deadline",
         "heartbeat",
         "idempotent",
+        "items",
         "key",
         "kwargs",
         "load",

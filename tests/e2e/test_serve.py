@@ -25,6 +25,7 @@ def call(endpoint: str, *arguments: str, cwd: Path) -> str:
 
 def test_it_prints_one_line_with_the_real_endpoint(folder: Path) -> None:
     with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (process, endpoint):
+        process.wait_for(r"\n\Z")  # what was seen of it may have been its beginning
         assert process.stdout == f"serving Users on {endpoint}\n"
         assert not endpoint.endswith(("*", ":0"))
 
