@@ -53,7 +53,8 @@ def no_room(method: str, waiting: int, peers: Sequence[Peer]) -> Overloaded:
 def not_read(method: str, waiting: int, peer: Peer) -> Overloaded:
     """Too many calls wait for a server to read."""
     return _refused(
-        f"{method!r:.80} was not sent: {peer.endpoint} does not read, {waiting} messages wait for it already"
+        f"{method!r:.80} was not sent: {waiting} messages wait already for {peer.endpoint}, which does not "
+        "read, or are more than can be sent in one turn of the loop: make fewer calls at once"
     )
 
 

@@ -35,7 +35,7 @@ Kept = tuple[Call | None, bytes]
 class Link(Peer):
     """The connection to one endpoint. renewed: when it was made in place of one whose server stops."""
 
-    __slots__ = ("_misled", "_obstacle", "_session", "dealer", "renewed", "spin")
+    __slots__ = ("_full_with", "_misled", "_obstacle", "_session", "dealer", "renewed", "spin")
 
     spin: Spin
 
@@ -43,6 +43,8 @@ class Link(Peer):
         Peer.__init__(self, endpoint, weight)
         self._obstacle: str | None = None
         self._misled = False
+        self._full_with: int | None = None
+        """The open calls at the last look through a full outbox; None where there was room since."""
         self.renewed = -NEVER
         self._session = session
         self.dealer: Dealer[Kept] = Dealer(
@@ -67,15 +69,29 @@ class Link(Peer):
         What is no call, a heartbeat or a cancel, is bounded by the calls that it is about.
         """
         outbox = self.dealer.outbox
-        if call is not None and outbox.full:
-            outbox.keep(_wanted)
-            if outbox.full:
+        if call is not None:
+            if outbox.full and not self._made_room():
                 raise outcomes.not_read(call.method, len(outbox), self)
+            self._full_with = None
         outbox.append((call, payload), len(payload))
+
+    def _made_room(self) -> bool:
+        """Forget the calls that have ended while they waited; whether there is room now.
+
+        Not before a sixteenth of those that wait may have ended since the last time: to look through all of
+        them for each call that is too much would stop the loop, the more calls the longer.
+        """
+        outbox, before = self.dealer.outbox, self._full_with
+        if before is not None and (before - self.open) * 16 < len(outbox):
+            return False
+        outbox.keep(_wanted)
+        self._full_with = self.open
+        return not outbox.full
 
     def post(self, call: Call) -> None:
         """Send a call that has waited for a connection, where its number was bounded."""
         if call.payload:
+            self._full_with = None
             self.dealer.outbox.append((call, call.payload), len(call.payload))
             self.flush()
 

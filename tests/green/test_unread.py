@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import zmq
 import mesh
 from mesh.core import wire
 from mesh.core.client_session import ClientSession
-from mesh.core.outbox import MAX_MESSAGES
+from mesh.core.outbox import MAX_MESSAGES, Outbox
 from mesh.transport.client_link import Link
 from tests.helpers.processes import eventually, python
 
@@ -31,8 +32,42 @@ def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
         link.transmit(call.payload, call)  # type: ignore[arg-type]
     link.dealer.close()
     assert caught.value.refused
-    why = "tcp://127.0.0.1:9 does not read, 10000 messages wait for it already"
-    assert str(caught.value) == f"'save' was not sent: {why}"
+    why = (
+        "10000 messages wait already for tcp://127.0.0.1:9, which does not read, or are more than can be sent"
+    )
+    assert str(caught.value).startswith(f"'save' was not sent: {why} in one turn of the loop")
+
+
+def test_what_is_too_much_is_refused_without_a_look_at_all_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+    keep = Outbox.keep
+
+    def counted(outbox: Outbox[object], wanted: Callable[[object], bool]) -> None:
+        looks.append(len(outbox))
+        keep(outbox, wanted)
+
+    monkeypatch.setattr(Outbox, "keep", counted)
+    session = ClientSession(b"c" * 24, lambda: 0.5)
+    link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)
+    session.add(link)
+    session.peer_up(link)
+    waiting = []
+    for _ in range(MAX_MESSAGES):
+        waiting.append(session.open("save", (), None, 0.0, 30.0))
+        link.transmit(waiting[-1].payload, waiting[-1])
+    for _ in range(5_000):
+        over = session.open("save", (), None, 0.0, 30.0)
+        with pytest.raises(mesh.Overloaded):
+            link.transmit(over.payload, over)
+        session.cancel(over)
+    assert len(looks) == 1
+    for call in waiting[: MAX_MESSAGES // 16 + 1]:
+        session.cancel(call)
+    link.transmit(over.payload, session.open("save", (), None, 0.0, 30.0))
+    assert len(looks) == 2 and len(link.dealer.outbox) < MAX_MESSAGES
+    link.dealer.close()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
