@@ -84,10 +84,11 @@ def _from_registry(name: str, services_file: str | None) -> Binds | None:
             lacks = f"{catalog.path} has no service {name!r}{f'{hint} It' if hint else '; it'}"
             return Binds((DEFAULT_BIND,), note=f"{lacks} listens on {DEFAULT_BIND}")
         case Found(found):
-            if found.type != "router" or found.hub:
-                kind = "behind a hub" if found.hub else f"of type {found.type!r}"
-                raise ConfigError(f"{name} is {kind} ({found.source}), not a server to bind: give --bind")
-            return Binds(found.endpoints, any_of=f"{name} ({found.source})")
+            for endpoint in found.endpoints:
+                if endpoint.type != "router" or endpoint.hub:
+                    kind = "behind a hub" if endpoint.hub else f"of type {endpoint.type!r}"
+                    raise ConfigError(f"{name} is {kind} ({found.source}), not a server to bind: give --bind")
+            return Binds(found.addresses, any_of=f"{name} ({found.source})")
 
 
 def listen(endpoint: str) -> tuple[str, socket.socket]:

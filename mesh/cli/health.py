@@ -13,7 +13,7 @@ from gevent.pool import Pool
 from mesh.cli.hub_client import HubClient, is_silent
 from mesh.cli.pinger import Pinger, Pong
 from mesh.errors import Overloaded, ServiceNotFound
-from mesh.names.model import Service
+from mesh.names.model import Endpoint, Service
 
 PATIENCE = 2.0
 """Seconds that a server has for its answer."""
@@ -72,34 +72,35 @@ class Checker:
         self._hubs: dict[str, HubClient] = {}
         self._pool = Pool(AT_ONCE)
 
-    def check(self, services: Iterable[Service]) -> list[Sequence[Health]]:
+    def check(self, services: Iterable[Service]) -> Sequence[Sequence[Health]]:
         """The health of each service's endpoints, in their order."""
         services = list(services)
+        asked = [(one, end) for one in services for end in one.endpoints if _answers_calls(end)]
         # A hub is asked once for all its services.
-        hubs = self._start([one for one in services if one.hub], self._ask_hub)
-        servers = self._start([one for one in services if not one.hub], self._ping)
+        hubs = self._start((end.address for _, end in asked if end.hub), self._ask_hub)
+        servers = self._start((end.address for _, end in asked if not end.hub), self._ping)
         behind = {
-            (endpoint, one.name): self._pool.spawn(self._look_behind, one, hubs[endpoint])
-            for one in services
-            if one.hub and _answers_calls(one)
-            for endpoint in one.endpoints
+            (end.address, one.name): self._pool.spawn(self._look_behind, one, hubs[end.address])
+            for one, end in asked
+            if end.hub
         }
-        found: list[Sequence[Health]] = []
-        for service in services:
-            if not _answers_calls(service):
-                found.append([Health(endpoint, "-") for endpoint in service.endpoints])
-            elif service.hub:
-                found.append([behind[endpoint, service.name].get() for endpoint in service.endpoints])
-            else:
-                found.append([servers[endpoint].get() for endpoint in service.endpoints])
-        _close_others(self._pingers, [*behind, *((endpoint, None) for endpoint in servers)])
+
+        def health(service: Service, endpoint: Endpoint) -> Health:
+            address = endpoint.address
+            if not _answers_calls(endpoint):
+                return Health(address, "-")
+            look = behind[address, service.name] if endpoint.hub else servers[address]
+            found: Health = look.get()
+            return found
+
+        found = [[health(service, endpoint) for endpoint in service.endpoints] for service in services]
+        _close_others(self._pingers, [*behind, *((address, None) for address in servers)])
         _close_others(self._hubs, hubs)
         return found
 
-    def _start(self, services: Iterable[Service], look: Callable[[str], Any]) -> dict[str, Any]:
-        """Begin to look at each endpoint of those that can be asked."""
-        wanted = {end for service in services if _answers_calls(service) for end in service.endpoints}
-        return {endpoint: self._pool.spawn(look, endpoint) for endpoint in wanted}
+    def _start(self, addresses: Iterable[str], look: Callable[[str], Any]) -> dict[str, Any]:
+        """Begin to look at each of them."""
+        return {address: self._pool.spawn(look, address) for address in set(addresses)}
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the connections live on meanwhile."""
@@ -164,9 +165,9 @@ def _of_server(pong: Pong) -> State:
     return "silent" if is_silent(error) else "down"
 
 
-def _answers_calls(service: Service) -> bool:
+def _answers_calls(endpoint: Endpoint) -> bool:
     """Only the servers of calls, and hubs, answer; an encrypted one not to a plain client."""
-    return service.type == "router" and service.key is None
+    return endpoint.type == "router" and endpoint.key is None
 
 
 def _of_hub(service: Service, told: _Told) -> Health:

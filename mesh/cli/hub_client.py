@@ -9,7 +9,7 @@ from mesh.core.call import Options
 from mesh.core.majordomo import STATUS
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
-from mesh.names.model import Service
+from mesh.names.model import Endpoint, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.lookup import Obstacles
 
@@ -33,8 +33,8 @@ class HubClient:
     def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
         self._endpoint = endpoint
         self._obstacles = Obstacles()
-        self._connections = ClientConnections([(endpoint, 1)], None, {"service": STATUS}, None)
-        service = Service(f"the hub at {endpoint}", (endpoint,), hub=True)
+        service = Service(f"the hub at {endpoint}", (Endpoint(endpoint),))
+        self._connections = ClientConnections(service, None, {"service": STATUS}, None)
         self._client = Client(service, self._connections, Options(timeout=patience))
 
     def ask(self) -> Answer:

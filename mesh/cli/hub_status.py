@@ -82,13 +82,14 @@ def endpoints_of(target: str, services_file: str | None) -> Sequence[str]:
     from mesh.names.resolver import resolve
 
     if is_endpoint(target):
-        return resolve(target).endpoints
+        return resolve(target).addresses
     found = resolve(target, Catalog(services_file))
-    if not found.hub:
+    hubs = [endpoint.address for endpoint in found.endpoints if endpoint.hub]
+    if not hubs:
         raise ConfigError(
             f"{target} is not reached through a hub ({found.source}): give the endpoint of a hub's in side"
         )
-    return found.endpoints
+    return hubs
 
 
 def _ask(hubs: Sequence[HubClient]) -> list[Answer]:

@@ -44,7 +44,7 @@ def ping(service: str, as_json: bool, timeout: float | None, services_file: str 
     quiet_interrupt()
     found = resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file))
     check_takes_calls(found)
-    pingers = [Pinger(endpoint, found.name if found.hub else None) for endpoint in found.endpoints]
+    pingers = [Pinger(one.address, found.name if one.hub else None) for one in found.endpoints]
     try:
         pongs = _ask(pingers, timeout or PATIENCE)
     finally:

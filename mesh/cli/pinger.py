@@ -10,7 +10,7 @@ from mesh.core.call import Options
 from mesh.core.wire import PING, Header
 from mesh.errors import MeshError, RemoteError
 from mesh.green.client import Client
-from mesh.names.model import Service
+from mesh.names.model import Endpoint, Service
 from mesh.transport.client_connections import ClientConnections
 
 
@@ -50,8 +50,9 @@ class Pinger:
         header: Header = {"load": 1}
         if service is not None:
             header["service"] = service
-        self._connections = ClientConnections([(endpoint, 1)], None, header)
-        self._client = Client(Service(endpoint, (endpoint,)), self._connections, Options())
+        asked = Service(endpoint, (Endpoint(endpoint),))
+        self._connections = ClientConnections(asked, None, header)
+        self._client = Client(asked, self._connections, Options())
 
     def ask(self, patience: float) -> Pong:
         """Ping it. patience: seconds for the first answer, which has to wait for the connection, and for the

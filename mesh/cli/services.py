@@ -20,7 +20,7 @@ from mesh.cli.screen import show
 if TYPE_CHECKING:
     from mesh.cli.health import Checker, Health
     from mesh.names.catalog import Catalog
-    from mesh.names.model import Service
+    from mesh.names.model import Endpoint, Service
 
 REFRESH = 2.0  # seconds between two looks of --watch
 HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
@@ -131,17 +131,22 @@ def _show(printer: Printer, checked: Sequence[Checked], watch: bool) -> None:
 def _rows(checked: Sequence[Checked], repeat: bool) -> Iterator[Sequence[str]]:
     """One row an endpoint. repeat: name the service in each row, not only in its first."""
     for service, healths in checked:
-        for number, health in enumerate(healths):
+        pairs = zip(service.endpoints, healths, strict=True)
+        for number, (endpoint, health) in enumerate(pairs):
             first = repeat or number == 0
             yield (
                 service.name if first else "",
                 health.state,
                 "-" if health.ms is None else f"{health.ms:.1f}",
-                ("hub" if service.hub else service.type) if first else "",
+                _kind(endpoint) if first else "",
                 "-" if health.workers is None else str(health.workers),
                 health.endpoint,
                 _short(service.source, repeat) if first else "",
             )
+
+
+def _kind(endpoint: Endpoint) -> str:
+    return "hub" if endpoint.hub else endpoint.type
 
 
 def _short(source: str, whole: bool) -> str:
@@ -152,7 +157,7 @@ def _jsonable(service: Service, healths: Sequence[Health]) -> dict[str, Any]:
     return {
         "name": service.name,
         "source": service.source,
-        "type": "hub" if service.hub else service.type,
+        "type": _kind(service.endpoints[0]),
         # A worker may have registered with several of the hubs.
         "workers": max((h.workers for h in healths if h.workers is not None), default=None),
         "endpoints": [

@@ -16,7 +16,8 @@ class Peer:
 
     live: a connection stands. leaving: until when it is left alone, for it has refused a call because
     it stops, or has no worker. silent: a call was given up for its silence, and nothing came since.
-    open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. mesh:
+    open: calls sent to it and not yet answered. weight: its share among the others, 1 or more. hub: it is
+    one, which has to be told the service of a call. mesh:
     whether it understands what mesh adds to zerorpc, None until it was asked on this connection. batch:
     the same of several events in one frame. why: the last reason why it is not live.
     progress: what moves on the connection, where that can be told.
@@ -25,6 +26,7 @@ class Peer:
     __slots__ = (
         "batch",
         "endpoint",
+        "hub",
         "leaving",
         "live",
         "mesh",
@@ -38,6 +40,7 @@ class Peer:
     def __init__(self, endpoint: str, weight: int = 1) -> None:
         self.endpoint = endpoint
         self.weight = weight
+        self.hub = False
         self.live = False
         self.leaving = 0.0
         self.silent = False

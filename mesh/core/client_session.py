@@ -74,7 +74,7 @@ class ClientSession:
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between heartbeats, or
     None for none. max_message: bytes of one request. max_elements: values in one answer. encode: for values
-    that can't travel.
+    that can't travel. service: what hubs know the service by; None where it has no name.
 
     Raises as check_settings does.
     """
@@ -87,6 +87,7 @@ class ClientSession:
         max_message: int = wire.MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
+        service: str | None = None,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
         self.peers: list[Peer] = []
@@ -112,6 +113,8 @@ class ClientSession:
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
+        self._service = service
+        self._name_service()
         self._max_message = max_message
         self._max_elements = max_elements
         self._batches = max_message >= MAX_BATCH
@@ -125,10 +128,22 @@ class ClientSession:
     def add(self, peer: Peer) -> None:
         """Calls may go to this one, too."""
         self.peers.append(peer)
+        self._name_service()
 
     def remove(self, peer: Peer) -> None:
         """Choose it no more; what was sent to it goes on."""
         self.peers.remove(peer)
+        self._name_service()
+
+    def _name_service(self) -> None:
+        """Have calls carry the name of the service where one may come to a hub; a server ignores it.
+
+        All of them, also those to servers: what was not sent there may go to a hub after all.
+        """
+        if self._service is not None and (not self.peers or any(peer.hub for peer in self.peers)):
+            self._extra["service"] = self._service
+        else:
+            self._extra.pop("service", None)
 
     def staying(self, now: float) -> list[Peer]:
         """The live peers, without those that stop, unless all do."""

@@ -14,7 +14,7 @@ from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
-from mesh.names.model import NAME_RULE, SOCKET_TYPES, Service, is_service_name, nearest
+from mesh.names.model import NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
 from mesh.names.nodes import MappingNode, Node, SequenceNode, collector_paused
 
 MOST_RETRIES = 100
@@ -46,13 +46,23 @@ def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, S
         if not is_service_name(name):
             raise place.wrong(key, f"{name[:80]!r} cannot name a service: {NAME_RULE}")
         at = place.under(name)
-        services[name] = Service(name=name, source=at.source(key), **_fields(value, at))
+        services[name] = _service(name, at.source(key), value, at)
     return services
 
 
-def _fields(node: Node, place: Place) -> dict[str, Any]:
+def _service(name: str, source: str, node: Node, place: Place) -> Service:
     if not isinstance(node, MappingNode):
-        return {"endpoints": _endpoints(node, place, _FORMS)}
+        values, addresses, hub = {}, _endpoints(node, place, _FORMS), False
+    else:
+        values = _values(node, place)
+        hub = "hub" in values
+        addresses = values.pop("hub" if hub else "address")
+    of_service = {key: values.pop(key) for key in ("timeout", "retries") if key in values}
+    endpoints = tuple(Endpoint(address, hub=hub, source=source, **values) for address in addresses)
+    return Service(name=name, endpoints=endpoints, source=source, **of_service)
+
+
+def _values(node: MappingNode, place: Place) -> dict[str, Any]:
     values = {
         key: _value(key, key_node, value, place) for key, key_node, value in document.pairs(node, place)
     }
@@ -61,11 +71,9 @@ def _fields(node: Node, place: Place) -> dict[str, Any]:
         raise place.wrong(
             node, f"has {has}: give exactly one, 'address' for its servers or 'hub' for its hubs"
         )
-    hub = "hub" in values
-    if hub and values.get("type", "router") != "router":
+    if "hub" in values and values.get("type", "router") != "router":
         raise _hub_of_other_type(node, place)
-    endpoints = values.pop("hub" if hub else "address")
-    return {"endpoints": endpoints, "hub": hub, **values}
+    return values
 
 
 def _hub_of_other_type(node: MappingNode, place: Place) -> ConfigError:

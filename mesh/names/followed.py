@@ -8,15 +8,10 @@ from time import monotonic
 
 from mesh.errors import ConfigError, MeshError
 from mesh.names.catalog import Catalog
-from mesh.names.model import Service
+from mesh.names.model import Endpoint, Service
 from mesh.names.resolver import resolve
 
 log = logging.getLogger("mesh.names")
-
-
-def endpoints_of(service: Service) -> list[tuple[str, int]]:
-    """The (endpoint, weight) pairs of a service."""
-    return [(endpoint, service.weight) for endpoint in service.endpoints]
 
 
 class Followed:
@@ -35,7 +30,7 @@ class Followed:
         self._catalog.refresh(now)
         return self._catalog.version
 
-    def endpoints(self) -> Sequence[tuple[str, int]]:
+    def endpoints(self) -> Sequence[Endpoint]:
         version = self._catalog.version
         if version != self._seen:
             self._seen = version
@@ -45,15 +40,16 @@ class Followed:
                 self.service = service
             except MeshError as exc:
                 log.warning("%s; its last endpoints are kept", exc)
-        return endpoints_of(self.service)
+        return self.service.endpoints
 
 
 def _check_change(before: Service, now: Service) -> None:
     """Raise ConfigError where a connection that was made for `before` is no good for `now`."""
-    if now.key is not None:
-        raise ConfigError(f"{now.name} has a key now ({now.source}); this release can't encrypt yet")
-    if (before.type == "router") != (now.type == "router"):
-        raise ConfigError(f"{now.name} was of type {before.type} and is of type {now.type} ({now.source})")
-    if before.hub != now.hub:
-        was, is_now = ("hubs", "servers") if before.hub else ("servers", "hubs")
-        raise ConfigError(f"{now.name} led to {was} and leads to {is_now} ({now.source}): connect anew")
+    was = before.endpoints[0].type
+    for endpoint in now.endpoints:
+        if endpoint.key is not None:
+            raise ConfigError(f"{now.name} has a key now ({endpoint.source}); this release can't encrypt yet")
+        if (was == "router") != (endpoint.type == "router"):
+            raise ConfigError(
+                f"{now.name} was of type {was} and is of type {endpoint.type} ({endpoint.source})"
+            )

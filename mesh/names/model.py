@@ -39,33 +39,54 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """How a service is reached.
+class Endpoint:
+    """One place where a service is reached.
 
-    endpoints: at least one, of its servers, or of its hubs where `hub` is True.
-    type: one of SOCKET_TYPES. timeout: seconds a call may take; retries: how often an idempotent
-    call is sent again; both None where the client's own setting counts.
-    weight: its share of the calls among equals, 1 or more. key: CURVE public key in Z85.
-    source: where this was read, such as "/etc/mesh/services.yml:3"; it counts for nothing when two
-    services are compared.
+    address: where, as it was written: "tcp://host:4242". hub: a hub is there, and not a server.
+    type: one of SOCKET_TYPES. priority: lower ones are preferred; higher ones are there in case.
+    weight: its share of the calls among those of its priority, 1 or more. key: CURVE public key in Z85.
+    labels: what tells it from others, such as ("version", "2"), by name.
+    ttl: seconds for which this holds, None for as long as its source says so. source: where it was read,
+    such as "/etc/mesh/services.yml:3". Both count for nothing when two are compared.
     """
 
-    name: str
-    endpoints: tuple[str, ...]
-    type: str = "router"
+    address: str
     hub: bool = False
-    timeout: float | None = None
-    retries: int | None = None
+    type: str = "router"
+    priority: int = 0
     weight: int = 1
     key: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    ttl: float | None = field(default=None, compare=False)
     source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """How a service is reached.
+
+    endpoints: at least one, no address twice. timeout: seconds a call may take; retries: how often an
+    idempotent call is sent again; both None where the client's own setting counts.
+    source: where this was read; it counts for nothing when two services are compared.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    timeout: float | None = None
+    retries: int | None = None
+    source: str = field(default="", compare=False)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(endpoint.address for endpoint in self.endpoints)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """The source knows the name."""
+    """The source knows the name. ttl: seconds for which the answer holds, None until the source changes."""
 
     service: Service
+    ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +94,12 @@ class Missing:
     """The source works and lacks the name.
 
     looked_in: what was looked through, in words. known: the names it does have, for a suggestion.
+    ttl: as Found's.
     """
 
     looked_in: tuple[str, ...]
     known: tuple[str, ...] = ()
+    ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

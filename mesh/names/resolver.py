@@ -13,6 +13,7 @@ from mesh.names.endpoints import check_endpoint, endpoint_problem, is_endpoint
 from mesh.names.model import (
     EXTENSION,
     NAME_RULE,
+    Endpoint,
     Failed,
     Found,
     Missing,
@@ -47,7 +48,9 @@ def _anonymous(endpoints: Sequence[str]) -> Service:
         check_endpoint(endpoint)
         if endpoint in endpoints[:number]:
             raise ConfigError(f"{endpoint!r} stands twice in the list of endpoints: give it once")
-    return Service(name=", ".join(endpoints), endpoints=tuple(endpoints), source="given directly")
+    source = "given directly"
+    found = tuple(Endpoint(address, source=source) for address in endpoints)
+    return Service(name=", ".join(endpoints), endpoints=found, source=source)
 
 
 def _by_name(name: str, sources: Iterable[Source]) -> Service:

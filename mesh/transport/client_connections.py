@@ -14,13 +14,12 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
 from mesh.core.wire import MAX_MESSAGE, Header
 from mesh.errors import MeshError
+from mesh.names.model import Endpoint, Service
 from mesh.transport import native, process
 from mesh.transport.client_endpoint import ClientEndpoint, Woken
 from mesh.transport.loop import Loop
 
 CLOSED: Final = "this client is closed; connect again"
-
-Endpoints = Sequence[tuple[str, int]]
 
 
 class Source(Protocol):
@@ -30,22 +29,22 @@ class Source(Protocol):
         """A number that changes with the endpoints."""
         ...
 
-    def endpoints(self) -> Endpoints:
-        """Pairs of endpoint and weight."""
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where the service is now."""
         ...
 
 
 class ClientConnections:
     """The endpoints of one client, one for each event loop that it is used from. For any thread.
 
-    endpoints: pairs of endpoint and weight. source: where they come from, if they may change. header: what
-    every request carries besides. wakes_later: as ClientEndpoint's. heartbeat: seconds or None. max_message,
+    service: whose they are. source: where they come from, if they may change. header: what every request
+    carries besides. wakes_later: as ClientEndpoint's. heartbeat: seconds or None. max_message,
     max_elements: bytes of one message, and values in one answer. encode: for values that can't travel.
     """
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        service: Service,
         source: Source | None,
         header: Header | None,
         heartbeat: float | None = DEFAULT_HEARTBEAT,
@@ -57,7 +56,8 @@ class ClientConnections:
     ) -> None:
         self.header = header
         self.closed = False
-        self._endpoints = endpoints
+        self._name = service.name
+        self._endpoints: Sequence[Endpoint] = service.endpoints
         self._source = source
         self._heartbeat = heartbeat
         self._max_message = max_message
@@ -92,6 +92,7 @@ class ClientConnections:
             endpoint = ClientEndpoint(
                 loop,
                 on_woken,
+                self._name,
                 self._endpoints,
                 self._heartbeat,
                 self._max_message,

@@ -25,6 +25,7 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
+from mesh.names.model import Endpoint
 from mesh.transport import native, process
 from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
@@ -49,7 +50,7 @@ class ClientEndpoint:
     it has one still, puts None in its place, and has it go on.
 
     wakes_later: those who are woken run in callbacks of the loop, after those that wait already; else they
-    have run when `on_woken` returns. endpoints: pairs of endpoint and weight. heartbeat: seconds or None.
+    have run when `on_woken` returns. service: what hubs know it by. heartbeat: seconds or None.
     max_message, max_elements: bytes of one message, and values in one answer. encode: for values that can't
     travel.
 
@@ -61,7 +62,8 @@ class ClientEndpoint:
         self,
         loop: Loop,
         on_woken: Woken,
-        endpoints: Sequence[tuple[str, int]],
+        service: str,
+        endpoints: Sequence[Endpoint],
         heartbeat: float | None,
         max_message: int,
         max_elements: int = MAX_ELEMENTS,
@@ -70,7 +72,9 @@ class ClientEndpoint:
         wakes_later: bool = False,
     ) -> None:
         base = process.new_base()
-        self.session = ClientSession(base, random.random, heartbeat, max_message, max_elements, encode)
+        self.session = ClientSession(
+            base, random.random, heartbeat, max_message, max_elements, encode, service
+        )
         self.loop = loop
         self.thread = loop.thread
         self.lock = native.allocate_lock()
@@ -112,7 +116,7 @@ class ClientEndpoint:
         """When the loop was last seen to turn."""
         return self._pump.turn
 
-    def set_endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None:
+    def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Connect to what is new, and leave what is no longer there."""
         if not self.closed:
             self.links.set_endpoints(endpoints)

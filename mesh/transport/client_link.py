@@ -17,6 +17,7 @@ from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
 from mesh.errors import WireError
+from mesh.names.model import Endpoint
 from mesh.transport.dealer import Dealer
 from mesh.transport.dialer import Change
 from mesh.transport.spin import Spin
@@ -33,14 +34,20 @@ Kept = tuple[Call | None, bytes]
 
 
 class Link(Peer):
-    """The connection to one endpoint. renewed: when it was made in place of one whose server stops."""
+    """The connection to one endpoint. record: what is known of it.
 
-    __slots__ = ("_full_with", "_misled", "_obstacle", "_session", "dealer", "renewed", "spin")
+    renewed: when it was made in place of one whose server stops.
+    """
+
+    __slots__ = ("_full_with", "_misled", "_obstacle", "_session", "dealer", "record", "renewed", "spin")
 
     spin: Spin
 
-    def __init__(self, endpoint: str, weight: int, session: ClientSession, max_message: int) -> None:
-        Peer.__init__(self, endpoint, weight)
+    record: Endpoint
+
+    def __init__(self, record: Endpoint, session: ClientSession, max_message: int) -> None:
+        Peer.__init__(self, record.address)
+        self.describe(record)
         self._obstacle: str | None = None
         self._misled = False
         self._full_with: int | None = None
@@ -48,13 +55,19 @@ class Link(Peer):
         self.renewed = -NEVER
         self._session = session
         self.dealer: Dealer[Kept] = Dealer(
-            endpoint,
+            record.address,
             max_message,
             self._receive_other,
             partial(session.receive, self),
         )
         if self.dealer.dialer is None:
             session.peer_up(self)
+
+    def describe(self, record: Endpoint) -> None:
+        """This is known of it now, whose address stays."""
+        self.record = record
+        self.weight = record.weight
+        self.hub = record.hub
 
     # Out
 

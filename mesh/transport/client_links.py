@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mesh.core.channel import NEVER
 from mesh.core.client_session import ClientSession
+from mesh.names.model import Endpoint
 from mesh.transport.client_link import Link
 from mesh.transport.lookup import LookUp
 from mesh.transport.loop import Loop
@@ -57,21 +58,23 @@ class ClientLinks:
         self._follow_at = NEVER
         self._look_up = LookUp(self._looked_up)
 
-    def set_endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None:
+    def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Connect to what is new, and leave what is no longer there."""
-        wanted = dict(endpoints)
-        for link in [link for link in self.current if link.endpoint not in wanted]:
-            self._retire(link)
+        wanted = {endpoint.address: endpoint for endpoint in endpoints}
+        for link in list(self.current):
+            record = wanted.get(link.endpoint)
+            if record is None or record.hub != link.hub:
+                self._retire(link)
         known = {link.endpoint: link for link in self.current}
-        for endpoint, weight in wanted.items():
-            if endpoint in known:
-                known[endpoint].weight = weight
+        for address, record in wanted.items():
+            if address in known:
+                known[address].describe(record)
             else:
-                self._add(endpoint, weight)
+                self._add(record)
 
-    def _add(self, endpoint: str, weight: int) -> Link:
+    def _add(self, record: Endpoint) -> Link:
         with self._lock:
-            link = Link(endpoint, weight, self._session, self._max_message)
+            link = Link(record, self._session, self._max_message)
             self._session.add(link)
             self.current.append(link)
         link.spin = Spin(self._loop, partial(self._readable, link), self._drain)
@@ -104,7 +107,7 @@ class ClientLinks:
         for link in [link for link in self.current if link.live and link.leaving > now]:
             if now - link.renewed >= RENEW:
                 # The new one first, for whoever counts connections.
-                self._add(link.endpoint, link.weight).renewed = now
+                self._add(link.record).renewed = now
                 self._retire(link)
         return any(not link.live and now - link.renewed < RENEW for link in self.current)
 

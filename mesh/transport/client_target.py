@@ -8,10 +8,9 @@ from mesh.core import settings
 from mesh.core.call import Options
 from mesh.core.client_session import check_settings
 from mesh.core.values import Encode
-from mesh.core.wire import Header
 from mesh.errors import ConfigError
 from mesh.names.catalog import Catalog
-from mesh.names.followed import Followed, endpoints_of
+from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 from mesh.transport.client_connections import ClientConnections
@@ -41,11 +40,10 @@ def reach(
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries or 0)
-    header: Header | None = {"service": service.name} if service.hub else None
     connections = ClientConnections(
-        endpoints_of(service),
+        service,
         source,
-        header,
+        None,
         heartbeat,
         max_message,
         max_elements,
@@ -57,12 +55,13 @@ def reach(
 
 def check_takes_calls(service: Service) -> None:
     """Raise ConfigError for a service that no client of this release can call."""
-    if service.type != "router":
-        raise ConfigError(
-            f"{service.name} is of type {service.type!r} ({service.source}), which takes no calls"
-        )
-    if service.key is not None:
-        raise ConfigError(f"{service.name} has a key ({service.source}); this release can't encrypt yet")
+    for endpoint in service.endpoints:
+        if endpoint.type != "router":
+            raise ConfigError(
+                f"{service.name} is of type {endpoint.type!r} ({endpoint.source}), which takes no calls"
+            )
+        if endpoint.key is not None:
+            raise ConfigError(f"{service.name} has a key ({endpoint.source}); this release can't encrypt yet")
 
 
 def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:

@@ -7,7 +7,7 @@ touches the socket holds the lock.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -147,8 +147,8 @@ class EventSocket:
         if source is None or (version := source.refresh(now)) == self._version:
             return None
         self._version = version
-        wanted = [endpoint for endpoint, _ in source.endpoints()]
-        if source.service.type not in self.role.meets:
+        wanted = [endpoint.address for endpoint in source.endpoints()]
+        if not self._fits(source.service, self.role.meets):
             log.warning("%s; its last endpoints are kept", self._wrong_type(source.service))
             return None
         left = [endpoint for endpoint in self.connected if endpoint not in wanted]
@@ -189,27 +189,31 @@ class EventSocket:
             self._attach_by_name(target, services)
             return
         self.service = resolve(target)
-        for endpoint in self.service.endpoints:
+        for endpoint in self.service.addresses:
             self.connect(endpoint)
 
     def _attach_by_name(self, name: str, services: str | None) -> None:
         source = Followed(name, Catalog(services))
         self.service = service = source.service
-        if service.key is not None:
+        if any(endpoint.key is not None for endpoint in service.endpoints):
             raise ConfigError(f"{name} has a key ({service.source}); this release can't encrypt yet")
-        if service.hub or service.type not in (self.role.own, *self.role.meets):
-            raise self._wrong_type(service)
-        if service.type == self.role.own:
+        if self._fits(service, (self.role.own,)):
             self._bind_any(service)
             return
+        if not self._fits(service, self.role.meets):
+            raise self._wrong_type(service)
         self._source, self._version = source, source.refresh(float("-inf"))
-        for endpoint in service.endpoints:
+        for endpoint in service.addresses:
             self.connect(endpoint)
+
+    @staticmethod
+    def _fits(service: Service, types: Sequence[str]) -> bool:
+        return all(endpoint.type in types and not endpoint.hub for endpoint in service.endpoints)
 
     def _bind_any(self, service: Service) -> None:
         """This is what the others connect to: bind the first address that is this host's."""
         problems = []
-        for endpoint in service.endpoints:
+        for endpoint in service.addresses:
             try:
                 self.bind(endpoint)
             except ConfigError as exc:
@@ -217,12 +221,15 @@ class EventSocket:
             else:
                 return
         raise ConfigError(
-            f"{service.name} is of type {service.type} ({service.source}), so that its {self.role.name} "
+            f"{service.name} is of type {self.role.own} ({service.source}), so that its {self.role.name} "
             f"binds: {'; '.join(problems)}. To go through a hub, name its side of type {self.role.meets[-1]}"
         )
 
     def _wrong_type(self, service: Service) -> ConfigError:
-        is_of = "leads to a hub for calls" if service.hub else f"is of type {service.type}"
+        wrong = next(
+            endpoint for endpoint in service.endpoints if endpoint.hub or endpoint.type not in self.role.meets
+        )
+        is_of = "leads to a hub for calls" if wrong.hub else f"is of type {wrong.type}"
         return ConfigError(
             f"{service.name} {is_of} ({service.source}): a {self.role.name} connects to "
             f"{' or '.join(self.role.meets)}, or binds where the type is {self.role.own}"

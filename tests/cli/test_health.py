@@ -10,12 +10,12 @@ from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub,
 from mesh.cli.hub_client import Answer
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, ServiceNotFound, TimeoutExpired
-from mesh.names.model import Service
 from mesh.transport.server_endpoint import MAX_PATIENCE
 from mesh.transport.watchdog import PERIOD
+from tests.helpers.named import named
 
 HUB = "tcp://127.0.0.1:1"
-USERS = Service("users", (HUB,), hub=True)
+USERS = named("users", (HUB,), hub=True)
 
 
 def row(name: str, workers: int, capacity: int, busy: int = 0, waiting: int = 0) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_one_that_is_silent_has_the_time_that_its_second_thread_needs(
 
     with Checker() as checker:
         checker._pingers[HUB, None] = Asked()  # type: ignore[assignment]
-        assert [health.state for health in checker.check([Service("users", (HUB,))])[0]] == [state]
+        assert [health.state for health in checker.check([named("users", (HUB,))])[0]] == [state]
     assert asked == patiences
     assert PATIENCE + SILENT_PATIENCE > MAX_PATIENCE + PERIOD, "else the guard may come too late"
 

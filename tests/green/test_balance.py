@@ -267,7 +267,6 @@ def test_a_broken_registry_changes_nothing(
     [
         ("{address: tcp://127.0.0.1:1, type: pub}", "was of type router and is of type pub"),
         (f"{{address: tcp://127.0.0.1:1, key: '{'a' * 40}'}}", "has a key now"),
-        ("{hub: tcp://127.0.0.1:1}", "led to servers and leads to hubs"),
     ],
 )
 def test_an_entry_that_becomes_of_no_use_to_a_client(

@@ -13,6 +13,7 @@ import mesh
 from mesh.core import wire
 from mesh.core.client_session import ClientSession
 from mesh.core.outbox import MAX_MESSAGES, Outbox
+from mesh.names.model import Endpoint
 from mesh.transport.client_link import Link
 from tests.helpers.processes import eventually, python
 
@@ -22,7 +23,7 @@ BLOCKED = 4.0  # longer than the interval of the heartbeats that were at fault, 
 
 def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
     session = ClientSession(b"c" * 24, lambda: 0.5)
-    link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)  # nobody is there to take any
+    link = Link(Endpoint("tcp://127.0.0.1:9"), session, wire.MAX_MESSAGE)  # nobody is there to take any
     session.add(link)
     session.peer_up(link)
     for _ in range(MAX_MESSAGES):
@@ -50,7 +51,7 @@ def test_what_is_too_much_is_refused_without_a_look_at_all_that_waits(
 
     monkeypatch.setattr(Outbox, "keep", counted)
     session = ClientSession(b"c" * 24, lambda: 0.5)
-    link = Link("tcp://127.0.0.1:9", 1, session, wire.MAX_MESSAGE)
+    link = Link(Endpoint("tcp://127.0.0.1:9"), session, wire.MAX_MESSAGE)
     session.add(link)
     session.peer_up(link)
     waiting = []

@@ -11,6 +11,7 @@ import mesh
 from mesh.core.client_session import Call
 from mesh.green.client import _endpoint
 from mesh.green.loop import GeventLoop, switch_to, wait
+from mesh.names.model import Endpoint
 from mesh.transport.client_endpoint import ClientEndpoint
 
 
@@ -21,7 +22,8 @@ def endpoint_of(client: mesh.Client) -> ClientEndpoint:
 
 
 def endpoint_to(target: str, heartbeat: float | None = None, max_message: int = 10_000) -> ClientEndpoint:
-    return ClientEndpoint(GeventLoop(get_hub()), switch_to, [(target, 1)], heartbeat, max_message)
+    endpoints = [Endpoint(target)]
+    return ClientEndpoint(GeventLoop(get_hub()), switch_to, target, endpoints, heartbeat, max_message)
 
 
 def call(endpoint: ClientEndpoint, method: str, timeout: float | None = None) -> Call:

@@ -156,7 +156,7 @@ def test_lookup(tmp_path: Path) -> None:
     catalog = Catalog(path)
     answer = catalog.lookup("search")
     assert isinstance(answer, Found)
-    assert answer.service.endpoints == ("tcp://a:1", "tcp://b:1")
+    assert answer.service.addresses == ("tcp://a:1", "tcp://b:1")
     assert answer.service.source == f"{path}:2"
     assert catalog.lookup("orders") == Missing((str(path),), ("users", "search"))
     assert catalog.version == 1

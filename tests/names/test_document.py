@@ -17,6 +17,7 @@ from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.entries import parse_services
 from mesh.names.model import Service
+from tests.helpers.named import named
 from tests.names.test_entries import RIGHT, WRONG, words
 
 PATH = "/etc/mesh/services.yml"
@@ -41,8 +42,8 @@ def test_names_that_begin_with_x_hold_anchors() -> None:
         "search: {address: *two}\n"
     )
     assert parse_services(text, PATH) == {
-        "users": Service("users", ("tcp://a:1", "tcp://b:1"), timeout=5.0, retries=0),
-        "search": Service("search", ("tcp://b:1",)),
+        "users": named("users", ("tcp://a:1", "tcp://b:1"), timeout=5.0, retries=0),
+        "search": named("search", ("tcp://b:1",)),
     }
     assert parse_services("x-a: 1", PATH) == {}
     assert said("x-a: 1\nb: tcp://a:1\nx-a: 2") == (
@@ -58,13 +59,13 @@ def test_the_first_of_a_list_counts_for_more_and_its_own_for_most() -> None:
         "s: {timeout: 9, <<: [*a, *c], address: tcp://a:1}\n"
     )
     service = parse_services(text, PATH)["s"]
-    assert (service.timeout, service.retries, service.weight) == (9.0, 1, 3)
+    assert (service.timeout, service.retries, service.endpoints[0].weight) == (9.0, 1, 3)
 
 
 def test_services_may_be_merged_too() -> None:
     text = "x-shared: &shared {users: tcp://a:1, search: tcp://b:1}\n<<: *shared\nsearch: tcp://c:1\n"
     services = parse_services(text, PATH)
-    assert {name: one.endpoints for name, one in services.items()} == {
+    assert {name: one.addresses for name, one in services.items()} == {
         "search": ("tcp://c:1",),
         "users": ("tcp://a:1",),
     }

@@ -7,30 +7,31 @@ from hypothesis import strategies as st
 from mesh.errors import ConfigError
 from mesh.names.entries import parse_services
 from mesh.names.model import SOCKET_TYPES, Service
+from tests.helpers.named import named
 
 KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 PATH = "/etc/mesh/services.yml"
 
 RIGHT = [
-    ("users: tcp://10.0.0.5:4242", Service("users", ("tcp://10.0.0.5:4242",))),
-    ("users: 'tcp://[::1]:4242'", Service("users", ("tcp://[::1]:4242",))),
-    ("search: [tcp://a:1, tcp://b:1]", Service("search", ("tcp://a:1", "tcp://b:1"))),
-    ("search:\n  - tcp://a:1\n  - ipc:///b", Service("search", ("tcp://a:1", "ipc:///b"))),
-    ("orders: {hub: tcp://a:1}", Service("orders", ("tcp://a:1",), hub=True)),
-    ("orders: {hub: [tcp://a:1, tcp://b:1]}", Service("orders", ("tcp://a:1", "tcp://b:1"), hub=True)),
-    ("orders: {hub: tcp://a:1, type: router}", Service("orders", ("tcp://a:1",), hub=True)),
-    ("t: {address: [tcp://a:1, tcp://b:1]}", Service("t", ("tcp://a:1", "tcp://b:1"))),
+    ("users: tcp://10.0.0.5:4242", named("users", ("tcp://10.0.0.5:4242",))),
+    ("users: 'tcp://[::1]:4242'", named("users", ("tcp://[::1]:4242",))),
+    ("search: [tcp://a:1, tcp://b:1]", named("search", ("tcp://a:1", "tcp://b:1"))),
+    ("search:\n  - tcp://a:1\n  - ipc:///b", named("search", ("tcp://a:1", "ipc:///b"))),
+    ("orders: {hub: tcp://a:1}", named("orders", ("tcp://a:1",), hub=True)),
+    ("orders: {hub: [tcp://a:1, tcp://b:1]}", named("orders", ("tcp://a:1", "tcp://b:1"), hub=True)),
+    ("orders: {hub: tcp://a:1, type: router}", named("orders", ("tcp://a:1",), hub=True)),
+    ("t: {address: [tcp://a:1, tcp://b:1]}", named("t", ("tcp://a:1", "tcp://b:1"))),
     (
         f"t: {{address: tcp://a:1, type: router, timeout: 5, retries: 2, weight: 3, key: '{KEY}'}}",
-        Service("t", ("tcp://a:1",), timeout=5.0, retries=2, weight=3, key=KEY),
+        named("t", ("tcp://a:1",), timeout=5.0, retries=2, weight=3, key=KEY),
     ),
-    ("t: {address: tcp://a:1, timeout: 0.25}", Service("t", ("tcp://a:1",), timeout=0.25)),
-    ("t: {address: tcp://a:1, timeout: .5}", Service("t", ("tcp://a:1",), timeout=0.5)),
-    ("t: {address: tcp://a:1, retries: 0, weight: 9}", Service("t", ("tcp://a:1",), retries=0, weight=9)),
-    ("on: tcp://a:1", Service("on", ("tcp://a:1",))),
-    ("404: tcp://a:1", Service("404", ("tcp://a:1",))),
-    ("1.5: tcp://a:1", Service("1.5", ("tcp://a:1",))),
-    ("? users\n: tcp://a:1\n", Service("users", ("tcp://a:1",))),
+    ("t: {address: tcp://a:1, timeout: 0.25}", named("t", ("tcp://a:1",), timeout=0.25)),
+    ("t: {address: tcp://a:1, timeout: .5}", named("t", ("tcp://a:1",), timeout=0.5)),
+    ("t: {address: tcp://a:1, retries: 0, weight: 9}", named("t", ("tcp://a:1",), retries=0, weight=9)),
+    ("on: tcp://a:1", named("on", ("tcp://a:1",))),
+    ("404: tcp://a:1", named("404", ("tcp://a:1",))),
+    ("1.5: tcp://a:1", named("1.5", ("tcp://a:1",))),
+    ("? users\n: tcp://a:1\n", named("users", ("tcp://a:1",))),
 ]
 
 # text, line, key as shown, what the error says
@@ -205,7 +206,7 @@ def test_an_empty_file_has_no_services(text: str) -> None:
 
 @pytest.mark.parametrize("kind", SOCKET_TYPES)
 def test_types(kind: str) -> None:
-    assert parse_services(f"a: {{address: tcp://x:1, type: {kind}}}", PATH)["a"].type == kind
+    assert parse_services(f"a: {{address: tcp://x:1, type: {kind}}}", PATH)["a"].endpoints[0].type == kind
 
 
 def test_services_know_their_line_and_keep_the_order() -> None:
@@ -226,7 +227,7 @@ def test_an_anchor_may_be_used_again() -> None:
     services = parse_services(
         "a: &both [tcp://x:1, tcp://y:1]\nb: *both\nc: {address: *both, type: pub}", PATH
     )
-    assert services["a"].endpoints == services["b"].endpoints == services["c"].endpoints
+    assert services["a"].addresses == services["b"].addresses == services["c"].addresses
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "a: " + "{a: " * 5000, "- " * 5000])

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.names.model import Service, is_service_name, nearest
+from mesh.names.model import is_service_name, nearest
+from tests.helpers.named import named
 
 
 @pytest.mark.parametrize("name", ["u", "users", "Users2", "7", "shop.users", "a-b_c.d", "on", "x" * 62])
@@ -19,9 +20,9 @@ def test_is_no_service_name(name: str) -> None:
 
 
 def test_services_are_equal_wherever_they_were_read() -> None:
-    one = Service("users", ("tcp://a:1",), source="services.yml:1")
-    assert one == Service("users", ("tcp://a:1",), source="services.yml:9")
-    assert one != Service("users", ("tcp://a:2",), source="services.yml:1")
+    one = named("users", ("tcp://a:1",), source="services.yml:1")
+    assert one == named("users", ("tcp://a:1",), source="services.yml:9")
+    assert one != named("users", ("tcp://a:2",), source="services.yml:1")
 
 
 def test_nearest() -> None:

@@ -62,7 +62,7 @@ def ticks() -> Iterator[float]:
 def endpoint(catalog: Catalog, name: str = "users") -> str:
     answer = catalog.lookup(name)
     assert isinstance(answer, Found), answer
-    return answer.service.endpoints[0]
+    return answer.service.endpoints[0].address
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

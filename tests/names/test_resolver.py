@@ -7,8 +7,9 @@ import pytest
 
 from mesh.errors import ConfigError, LostRemote, ServiceNotFound
 from mesh.names.catalog import Catalog
-from mesh.names.model import Answer, Failed, Found, Missing, Service
+from mesh.names.model import Answer, Failed, Found, Missing
 from mesh.names.resolver import resolve
+from tests.helpers.named import named
 
 
 class Fixed:
@@ -31,21 +32,21 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def test_a_name(catalog: Catalog) -> None:
-    assert resolve("users", catalog) == Service("users", ("tcp://a:1",))
-    assert resolve("orders", catalog) == Service("orders", ("tcp://h:1", "tcp://h:2"), hub=True, timeout=5.0)
+    assert resolve("users", catalog) == named("users", ("tcp://a:1",))
+    assert resolve("orders", catalog) == named("orders", ("tcp://h:1", "tcp://h:2"), hub=True, timeout=5.0)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:4242", "ipc:///run/users.ipc", "inproc://users"])
 def test_an_endpoint_is_its_own_service_and_asks_nobody(endpoint: str) -> None:
     source = Fixed(Failed(ConfigError("broken")))
-    assert resolve(endpoint, source) == Service(endpoint, (endpoint,))
+    assert resolve(endpoint, source) == named(endpoint, (endpoint,))
     assert source.asked == []
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_a_list_of_endpoints(kind: Any) -> None:
     service = resolve(kind(["tcp://a:1", "tcp://b:1"]))
-    assert service == Service("tcp://a:1, tcp://b:1", ("tcp://a:1", "tcp://b:1"))
+    assert service == named("tcp://a:1, tcp://b:1", ("tcp://a:1", "tcp://b:1"))
 
 
 def test_an_unknown_name_names_the_file_the_nearest_and_the_remedy(catalog: Catalog) -> None:
@@ -121,19 +122,19 @@ def test_a_wrong_target(catalog: Catalog, target: Any, says: str) -> None:
 
 
 def test_the_next_source_is_asked_where_the_first_lacks_the_name(catalog: Catalog) -> None:
-    dns = Fixed(Found(Service("thumbs", ("tcp://t:1",))))
-    assert resolve("thumbs", catalog, dns).endpoints == ("tcp://t:1",)
+    dns = Fixed(Found(named("thumbs", ("tcp://t:1",))))
+    assert resolve("thumbs", catalog, dns).addresses == ("tcp://t:1",)
     assert dns.asked == ["thumbs"]
 
 
 def test_the_next_source_is_not_asked_where_the_first_has_the_name(catalog: Catalog) -> None:
-    dns = Fixed(Found(Service("users", ("tcp://t:1",))))
-    assert resolve("users", catalog, dns).endpoints == ("tcp://a:1",)
+    dns = Fixed(Found(named("users", ("tcp://t:1",))))
+    assert resolve("users", catalog, dns).addresses == ("tcp://a:1",)
     assert dns.asked == []
 
 
 def test_the_next_source_is_not_asked_where_the_first_cannot_tell() -> None:
-    first, second = Fixed(Failed(LostRemote("no name server"))), Fixed(Found(Service("u", ("tcp://t:1",))))
+    first, second = Fixed(Failed(LostRemote("no name server"))), Fixed(Found(named("u", ("tcp://t:1",))))
     with pytest.raises(LostRemote, match="no name server"):
         resolve("users", first, second)
     assert second.asked == []
