@@ -75,7 +75,8 @@ def _part(role: str, count: int, label: str, server: Child, endpoint: str) -> tu
         _do(caller, max(1, count // 20))
         before = Usage.of(caller), Usage.of(server)
         _do(caller, count)
-        _settle(server, before[1].files)
+        for process, usage_before in zip((caller, server), before, strict=True):
+            _settle(process, usage_before.files)
         after = Usage.of(caller), Usage.of(server)
     return Growth(f"{label}: client", before[0], after[0]), Growth(f"{label}: server", before[1], after[1])
 
@@ -85,10 +86,12 @@ def _do(caller: Child, count: int) -> None:
     caller.hear(30.0 + count * SLOWEST)
 
 
-def _settle(server: Child, files: int) -> None:
-    """Give the server a moment to notice that the last clients have gone."""
+def _settle(process: Child, files: int) -> None:
+    """Give it a moment: a server notices later that clients have gone, and a client's sockets are closed by
+    libzmq's own thread.
+    """
     end = time.monotonic() + SETTLE_SECONDS
-    while usage.open_files(server.pid) > files and time.monotonic() < end:
+    while usage.open_files(process.pid) > files and time.monotonic() < end:
         time.sleep(0.05)
 
 
