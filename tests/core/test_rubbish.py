@@ -209,7 +209,7 @@ HUGE = [
     b"\xdb\x00\x10\x00\x00" + b"x" * 2**20,
     b"\xc6\x00\x10\x00\x00" + b"x" * 2**20,
     b"\xdf\xff\xff\xff\xff" + b"\x01" * 1_000,
-    b"\xde\xff\xff" + b"".join(msgpack.packb(n) + b"\xc0" for n in range(65_535)),
+    b"\xde\xff\xff" + b"\xc0".join(map(msgpack.Packer().pack, range(65_535))) + b"\xc0",
 ]
 
 
