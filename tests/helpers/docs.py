@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from pathlib import Path
 from tests.helpers.processes import Process
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"[$;|&<>*]")
+"""What only a shell understands."""
 FILE_NAME = re.compile(r"^# ([\w./-]+\.(?:py|yml))\n")
 EXPECTED = re.compile(r"#\s*→\s*(.*)$")
 TIMEOUT = 60.0
@@ -58,37 +61,39 @@ class Page:
         return True
 
     def _program(self, text: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", checked(text)],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
-        assert done.returncode == 0, f"{self.path.name}:\n{text}\n{done.stderr}"
+        program = self.folder / "program.py"
+        program.write_text(checked(text))
+        with self._started([sys.executable, str(program)]) as process:
+            assert process.wait(timeout=TIMEOUT) == 0, f"{self.path.name}:\n{text}\n{process.stderr}"
 
     def _command(self, command: str, output: list[str]) -> None:
         if command.endswith("&"):
-            process = Process(["sh", "-c", "exec " + command[:-1]], cwd=self.folder, env=self.env)
+            process = self._started(self._words(command[:-1]) or ["sh", "-c", "exec " + command[:-1]])
             self.background.append(process)
             for line in output:
                 process.wait_for(re.escape(line), timeout=TIMEOUT)
             return
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
+        with self._started(self._words(command) or ["sh", "-c", command]) as process:
+            process.wait(timeout=TIMEOUT)
+            seen, errors = process.stdout.rstrip("\n"), process.stderr
         expected = "\n".join(output)
         pattern = ".*".join(re.escape(part) for part in expected.split("…"))
-        seen = done.stdout.rstrip("\n")
         assert re.fullmatch(pattern, seen, re.DOTALL), (
-            f"{self.path.name}: $ {command}\nexpected:\n{expected}\nseen:\n{seen}\n{done.stderr}"
+            f"{self.path.name}: $ {command}\nexpected:\n{expected}\nseen:\n{seen}\n{errors}"
         )
+
+    def _started(self, command: list[str]) -> Process:
+        return Process(command, cwd=self.folder, env=self.env)
+
+    def _words(self, command: str) -> list[str]:
+        """What a shell would run, where that is a Python program alone: it is forked then. Else nothing."""
+        name, *arguments = shlex.split(command)
+        program = shutil.which(name, path=self.env["PATH"])
+        if SHELL.search(command) or program is None:
+            return []
+        if name == "python":
+            return [sys.executable, *arguments]
+        return [sys.executable, program, *arguments] if name.startswith("mesh") else []
 
 
 def blocks(path: Path) -> Iterator[tuple[str, str]]:
