@@ -135,7 +135,7 @@ def _stand_beside(
 
     start = begin()
     sidecar = Sidecar(name, endpoint, hubs, **options)
-    stop = Stop(sidecar, DRAIN if drain is None else drain, received=start.received)
+    stop = Stop(sidecar, DRAIN if drain is None else drain, start=start)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)
     sidecar.run(signals=False)
     if sidecar.problem:

@@ -78,7 +78,7 @@ def _serve_here(plan: Plan, start: Start) -> int:
     server, loop = _make_server(plan)
     endpoints = plan.binds.each(partial(_bind, server, plan))
     _connect(server, plan, endpoints)
-    stop = Stop(server, plan.drain, received=start.received)
+    stop = Stop(server, plan.drain, start=start)
     _announce(server.name, endpoints, plan)
     run(server, loop)
     return stop.exit_code

@@ -16,11 +16,14 @@ from collections.abc import Sequence
 from select import poll
 from time import monotonic
 from types import FrameType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mesh.cli.lines import end_errors
 from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
 from mesh.transport.signals import leave_to_children
+
+if TYPE_CHECKING:
+    from mesh.cli.starting import Start
 
 DRAIN: Final = 25.0
 """Seconds that running calls have to finish where the user does not say: what looks after containers kills
@@ -57,7 +60,7 @@ class Stop:
     """The signal handler. The first signal drains, a Ctrl-C after it ends the process at once.
 
     life: what is stopped. drain: seconds that it has. numbers: the signals. tell: whether to say on standard
-    error that it drains. received: the first signal, which may have come before.
+    error that it drains. start: what had the signals till now, one of which may have come.
 
     A native thread counts the seconds, and hears of signals from the system itself: the main thread runs no
     signal handler while it is in a C function.
@@ -70,7 +73,7 @@ class Stop:
         *,
         numbers: Sequence[int] = STOPS,
         tell: bool = True,
-        received: int | None = None,
+        start: Start | None = None,
     ) -> None:
         self._life = life
         self._drain = drain
@@ -81,10 +84,10 @@ class Stop:
         os.set_blocking(self._write, False)
         start_new_thread(self._watch, ())
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, self) for number in self._numbers}
+        self._before = {number: self._take(number, start) for number in self._numbers}
         leave_to_children(lambda: self._numbers, self._forked)
-        if received is not None:
-            self(received)
+        if start is not None and start.received is not None:
+            self(start.received)
 
     @property
     def exit_code(self) -> int:
@@ -107,8 +110,17 @@ class Stop:
         elif number == signal.SIGINT:
             os._exit(EXIT_INTERRUPTED)
 
+    def _take(self, number: int, start: Start | None) -> Any:
+        """Handle that signal from now on; gives what the program would have handle it, were it not for us."""
+        before: Any = signal.signal(number, self)
+        return start.before[number] if start is not None and before is start else before
+
     def _forked(self) -> None:
-        """In a process that TARGET forks: it ends by these signals as others do."""
+        """In a process that TARGET forks: it ends by these signals as others do.
+
+        By the system's own doing, where the program has said nothing: gevent's loop may go to sleep in the
+        moment before a handler of Python's is called, and does not call it as long as nothing wakes it.
+        """
         if signal.getsignal(signal.SIGTERM) == self:
             signal.set_wakeup_fd(-1)
         for number, before in self._before.items():

@@ -16,6 +16,8 @@ from tests.helpers.processes import eventually
 ODD = '''
 import ctypes
 import multiprocessing
+import os
+import signal
 import threading
 import time
 
@@ -57,6 +59,15 @@ def terminated():
         child.join(20)
         codes.append(child.exitcode)
     return codes
+
+
+def handlers():
+    """What a child has for the signals that end its parent."""
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, repr([signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)]).encode())
+        os._exit(0)
+    return os.read(reader, 1000).decode()
 '''
 
 
@@ -146,6 +157,8 @@ def test_the_children_of_a_handler_end_at_a_signal(odd: Path, how: str) -> None:
     with serving("odd", "--bind", ANY_PORT, how, cwd=odd) as (server, endpoint):
         result = mesh("call", endpoint, "terminated", "-j", cwd=odd)
         assert result.stdout == "[-15, -15, -15]\n", result
+        handlers = mesh("call", endpoint, "handlers", cwd=odd)
+        assert handlers.stdout == f"{[signal.SIG_DFL, signal.SIG_DFL]}\n", handlers
         server.signal(TERM)
         assert server.wait() == 0
         assert "finishing" in server.stderr
