@@ -57,10 +57,8 @@ class ServerSession:
     encode: gives what is to travel in place of a value that can't.
 
     wake_at: when on_timer wants to be called next. fastest: seconds, the shortest interval between
-    heartbeats of an open call. load: how many handlers run, and how many may at once; progress_of: what moves
-    on the connection of a peer; methods: the names that have a handler, None where the session is not to
-    look; unknown: what to say of another. They are asked in whichever thread holds the lock, and given by
-    who knows.
+    heartbeats of an open call. What it can't know by itself it asks the functions that `expose`,
+    `take_load_from` and `take_progress_from` were given, in whichever thread holds the lock.
     """
 
     def __init__(
@@ -84,10 +82,11 @@ class ServerSession:
         self.dropped = Dropped()
         self.draining = False
         self.name = clip(name)
-        self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        self.methods: Container[str] | None = None
-        self.unknown: Callable[[str], str] = lambda name: f"{self.name} has no method {name!r:.100}"
-        self.progress_of: Callable[[Peer], Progress | None] = lambda peer: None
+        self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._methods: Container[str] | None = None
+        """None: whoever carries the calls out looks for their handlers."""
+        self._unknown: Callable[[str], str] = lambda name: f"{self.name} has no method {name!r:.100}"
+        self._progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._answers = AnswerWriter(base, limits, encode)
         self._takes_batches = limits.max_message >= MAX_BATCH
         # Whether what is received came with others in one frame.
@@ -97,6 +96,20 @@ class ServerSession:
         self._queued = 0
         self._queued_bytes = 0
         self._interval = NEVER if heartbeat is None else heartbeat
+
+    def expose(self, methods: Container[str], unknown: Callable[[str], str] | None = None) -> None:
+        """Refuse calls of all other methods from now on. unknown: what to say of one, from its name."""
+        self._methods = methods
+        if unknown is not None:
+            self._unknown = unknown
+
+    def take_load_from(self, load: Callable[[], tuple[int, int]]) -> None:
+        """Tell those who ask so many: how many handlers run, and how many may at once."""
+        self._load = load
+
+    def take_progress_from(self, progress_of: Callable[[Peer], Progress | None]) -> None:
+        """Judge a peer's silence by what moves on its connection, None where that can't be told."""
+        self._progress_of = progress_of
 
     def open_calls(self) -> list[ServerCall]:
         """All that wait, run or stream."""
@@ -207,7 +220,7 @@ class ServerSession:
         if size > MAX_METHOD and len(name) > MAX_METHOD:
             what = f"the method's name has {len(name)} characters, the limit is {MAX_METHOD}"
             return self._refuse(peer, header, name, "WireError", what)
-        if self.methods is not None and name not in self.methods and not self.draining:
+        if self._methods is not None and name not in self._methods and not self.draining:
             return self._refuse_unknown(peer, header, name)
         limits = self.limits
         if (
@@ -254,7 +267,7 @@ class ServerSession:
             return False
         value: list[Any] = ["pong", self.name]
         if "load" in header:
-            running, most = self.load()
+            running, most = self._load()
             value.append({"running": running, "most": most, "waiting": self._queued})
         self.out.append((peer, self._answers.pong(header, value)))
         return True
@@ -269,7 +282,7 @@ class ServerSession:
             return False
         self._drop(peer, "unknown method", f"{name!r:.80}")
         # Named as zerorpc's servers name it.
-        self.out.append((peer, self._answers.refusal(header, wire.UNKNOWN_METHOD, self.unknown(name))))
+        self.out.append((peer, self._answers.refusal(header, wire.UNKNOWN_METHOD, self._unknown(name))))
         return True
 
     def _no_room(self, theirs: int, size: int) -> tuple[str, str] | None:
@@ -514,7 +527,7 @@ class ServerSession:
             return Sign.QUIET
         sign = call.beat(now, call.interval, call.patience)
         if sign is Sign.LOST:
-            sign = call.reconsider(self.progress_of(call.peer), now, call.interval)
+            sign = call.reconsider(self._progress_of(call.peer), now, call.interval)
         return sign
 
     def _forget(self, call: ServerCall) -> None:

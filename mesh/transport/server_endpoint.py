@@ -62,7 +62,7 @@ class ServerEndpoint:
         self, name: str, heartbeat: float | None, limits: Limits, encode: Encode | None = None
     ) -> None:
         self.session = ServerSession(process.new_base(), heartbeat, limits, name, encode)
-        self.session.progress_of = self._progress_of
+        self.session.take_progress_from(self._progress_of)
         self.lock = native.allocate_lock()
         self.thread = 0
         self.closed = False

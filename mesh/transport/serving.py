@@ -76,8 +76,8 @@ class Serving:
         around = checked(middleware, coroutines=coroutines)
         self.handlers = Handlers(self.methods, expecting, around, self.endpoint.whom)
         session = self.endpoint.session
-        session.load = self.slots.load
-        session.methods, session.unknown = self.methods.functions, self.methods.unknown
+        session.take_load_from(self.slots.load)
+        session.expose(self.methods.functions, self.methods.unknown)
 
     def bind(
         self, endpoint: str, fd: int | None = None, mode: int | None = None, group: str | int | None = None

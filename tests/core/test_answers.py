@@ -435,7 +435,7 @@ def test_a_mesh_client_shows_an_error_without_a_traceback_once(timeout: float | 
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_old_client_is_told_of_a_method_that_does_not_exist_as_ever(version: int) -> None:
     session = ServerSession(b"e" * 24, 5.0, name="users")
-    session.methods = {"get"}
+    session.expose({"get"})
     session.receive(b"peer", wire.pack({"message_id": b"1", "v": version}, "gte", []), 0.0)
     ((_, payload),) = session.out
     header, name, args = wire.unpack(payload)

@@ -20,7 +20,7 @@ CLIENT = b"client"
 
 def session(**limits: int) -> ServerSession:
     one = ServerSession(b"5" * 24, None, Limits(**limits))
-    one.methods = {"echo"}
+    one.expose({"echo"})
     return one
 
 

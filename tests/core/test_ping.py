@@ -88,7 +88,7 @@ def test_a_flood_of_them_fills_no_more_than_a_flood_of_refused_calls() -> None:
 
 def test_mesh_is_told_the_load_where_it_asks() -> None:
     session = session_of()
-    session.load = lambda: (3, 4)
+    session.take_load_from(lambda: (3, 4))
     session.receive(PEER, wire.pack({"message_id": b"c", "v": 3}, "work", []), 1.0)
     session.receive(PEER, ping(load=1), 1.0)
     ((_, header, _, args),) = answers(session)

@@ -172,7 +172,7 @@ class World(Pair):
         counters = self.link.by(lambda: self.now - START)
         self.peer.progress = Progress(counters)
         theirs = Progress(counters)
-        self.server.session.progress_of = lambda peer: theirs
+        self.server.session.take_progress_from(lambda peer: theirs)
 
 
 @pytest.mark.parametrize("way", ["up", "down"])

@@ -15,8 +15,7 @@ PEER = b"client"
 
 def session_of(**limits: Any) -> ServerSession:
     session = ServerSession(b"5" * 24, 5.0, Limits(**limits), "users")
-    session.methods = {"get"}
-    session.unknown = lambda name: f"no {name}"
+    session.expose({"get"}, lambda name: f"no {name}")
     return session
 
 
