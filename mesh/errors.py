@@ -90,7 +90,12 @@ class ServiceNotFound(MeshError, LookupError):
 
 
 class Overloaded(MeshError):
-    """A bounded queue is full; the call was not carried out."""
+    """A bounded queue is full; the call was not carried out.
+
+    `pause` is the seconds after which its server says to come again, None where it says nothing.
+    """
+
+    pause: float | None = None
 
     fault = "remote"
     exit_code = 1

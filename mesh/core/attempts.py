@@ -20,10 +20,10 @@ from enum import Enum
 from typing import Any, Final
 
 from mesh.core import outcomes
-from mesh.core.balance import Peer
 from mesh.core.call import Options
 from mesh.core.channel import STREAMING
 from mesh.core.client_session import Call, ClientSession
+from mesh.core.peer import Peer
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError, MethodNotFound, RemoteError, WireError
 
@@ -190,7 +190,7 @@ class Attempts:
         self._timeout = self._left(now)
         self._asking = not able
         if able:
-            self._peer = min(able, key=lambda peer: (peer.silent, peer.open / peer.weight))
+            self._peer = self._session.balancer.choose_of(able, now)
             return Step.REQUEST
         self._peer = unasked[0] if unasked else None
         if peers and not unasked:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, ClassVar, Final
 
-from mesh.core.balance import Peer
 from mesh.core.channel import FIRST_CREDIT, QUEUED, Channel
+from mesh.core.peer import Peer
 
 FIRST_WINDOW: Final = 100
 """Items that a server may send ahead when its stream begins."""

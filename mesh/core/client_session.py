@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from mesh.core import outcomes, settings, window, wire
-from mesh.core.balance import Peer, choose
+from mesh.core.balance import DEFAULT_BALANCE, Balance, Balancer
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
@@ -35,10 +35,11 @@ from mesh.core.channel import (
 from mesh.core.client_call import Call, PinnedCall, Waiting
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.peer import Peer
 from mesh.core.refusal import Refusal
 from mesh.core.values import Encode
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
-from mesh.errors import LostRemote, MeshError, ServiceNotFound, WireError
+from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired, WireError
 
 __all__ = ["GO_ELSEWHERE", "Call", "ClientSession", "Out", "Waiting"]
 
@@ -46,12 +47,16 @@ MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
 MAX_ASKED: Final = 100
 """Calls that a peer has sent, of which as many are kept until the driver has answered them."""
-TRY_SILENT: Final = 6.0
-"""Heartbeats after which one call finds out whether a peer that was silent is well again."""
+PING_SILENT: Final = 6.0
+"""Heartbeats after which a ping finds out whether a peer that was silent is well again."""
+PING_TIMEOUT: Final = 2.0
+"""Seconds that such a ping waits, and that of one that was ejected."""
 LEAVING: Final = 2.0
 """Seconds for which one that stops is left alone; it goes soon, or comes back."""
 WORKERLESS: Final = 10.0
 """The same for a hub that had no worker for as long as a call could wait."""
+MAX_PAUSE: Final = 60.0
+"""Seconds for which a peer can ask for no more calls, at the most."""
 GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
@@ -75,6 +80,7 @@ class ClientSession:
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between heartbeats, or
     None for none. max_message: bytes of one request. max_elements: values in one answer. encode: for values
     that can't travel. service: what hubs know the service by; None where it has no name.
+    balance: how calls are spread over its peers.
 
     Raises as check_settings does.
     """
@@ -88,9 +94,11 @@ class ClientSession:
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
         service: str | None = None,
+        balance: Balance = DEFAULT_BALANCE,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
-        self.peers: list[Peer] = []
+        self.balancer = Balancer(random, balance)
+        self.peers = self.balancer.peers
         """Those that a call may go to."""
         self.calls: dict[Any, Call] = {}
         self.unsent: dict[bytes, Call] = {}
@@ -104,11 +112,8 @@ class ClientSession:
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
-        self._try_at = NEVER
-        self._some_leave = 0.0
         self._ids = Ids(base)
         self._refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
-        self._random = random
         self._interval = NEVER if heartbeat is None else heartbeat
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
@@ -127,12 +132,12 @@ class ClientSession:
 
     def add(self, peer: Peer) -> None:
         """Calls may go to this one, too."""
-        self.peers.append(peer)
+        self.balancer.add(peer)
         self._name_service()
 
     def remove(self, peer: Peer) -> None:
         """Choose it no more; what was sent to it goes on."""
-        self.peers.remove(peer)
+        self.balancer.remove(peer)
         self._name_service()
 
     def _name_service(self) -> None:
@@ -216,7 +221,7 @@ class ClientSession:
         pinned = peer is not None
         if peer is None:
             peers = self.peers
-            peer = peers[0] if len(peers) == 1 and peers[0].live else self._choose(now)
+            peer = peers[0] if len(peers) == 1 and peers[0].live else self.balancer.choose(now)
         elif not peer.live:
             raise outcomes.not_sent(peer, method)
         if peer is not None and peer.batch is None and self._batches:
@@ -234,28 +239,16 @@ class ClientSession:
         if peer is None:
             self._park(call)
         else:
-            self._bind(call, peer)
+            self._bind(call, peer, now)
         self.calls[channel_id] = call
         wake_at = now + interval if interval < deadline - now else deadline
         if wake_at < self.wake_at:
             self.wake_at = wake_at
         return call
 
-    def _choose(self, now: float) -> Peer | None:
-        if now >= self._try_at:
-            silent = [peer for peer in self.peers if peer.silent and peer.live]
-            self._try_at = now + TRY_SILENT * self._interval if silent else NEVER
-            if silent:
-                return silent[int(self._random() * len(silent))]
-        if now < self._some_leave:
-            staying = [peer for peer in self.peers if peer.leaving <= now and peer.live and not peer.silent]
-            if staying:
-                return choose(staying, self._random)
-        return choose(self.peers, self._random)
-
     def elsewhere(self, error: Exception | None, now: float) -> bool:
         """Whether a call that ended so was refused by one that can't take it, and another may."""
-        if not (isinstance(error, GO_ELSEWHERE) and error.refused) or now >= self._some_leave:
+        if not (isinstance(error, GO_ELSEWHERE) and error.refused):
             return False
         return any(peer.live and peer.leaving <= now and not peer.silent for peer in self.peers)
 
@@ -283,17 +276,19 @@ class ClientSession:
             raise outcomes.no_room(call.method, MAX_UNSENT, self.peers)
         self.unsent[call.id] = call
 
-    def _bind(self, call: Call, peer: Peer) -> None:
+    def _bind(self, call: Call, peer: Peer, now: float) -> None:
         call.peer = peer
         call.state = OPEN
         peer.open += 1
+        if len(self.peers) > 1:
+            peer.unanswered[call.id] = now
 
     def take_unsent(self, peer: Peer, now: float) -> list[Call]:
         """The calls that waited for a connection, now bound to `peer`, to be sent in order."""
         taken = list(self.unsent.values())
         self.unsent.clear()
         for call in taken:
-            self._bind(call, peer)
+            self._bind(call, peer, now)
             # Not before wake_at, for on_timer looks at what is unsent once an interval too.
             call.next_beat = now + self._interval
         return taken
@@ -302,11 +297,11 @@ class ClientSession:
         """What waits although a peer is live, now bound to the best, to be sent in order."""
         taken = []
         for call in list(self.unsent.values()):
-            peer = choose(self.peers, self._random)
+            peer = self.balancer.choose(now)
             if peer is None:
                 break
             del self.unsent[call.id]
-            self._bind(call, peer)
+            self._bind(call, peer, now)
             call.next_beat = now + self._interval
             taken.append(call)
         return taken
@@ -324,6 +319,7 @@ class ClientSession:
                 self._end(call, outcomes.not_sent(peer, call.method))
                 continue
             peer.open -= 1
+            peer.unanswered.pop(call.id, None)
             call.peer = None
             call.state = QUEUED
             self.unsent[call.id] = call
@@ -339,7 +335,7 @@ class ClientSession:
             self._unreadable(peer, payload, exc)
             return
         if peer.silent:
-            peer.silent = False
+            self.balancer.heard(peer)
         if call is None:
             call = self._call_of(header)
         if call is None or call.peer is not peer:
@@ -355,6 +351,8 @@ class ClientSession:
         if name == OK and call.state is OPEN:
             if type(args) is list and args:
                 call.value = args[0]
+                if call.id in peer.unanswered:
+                    self.balancer.answered(peer, call.id, now)
                 self._end(call, None)
             else:
                 self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
@@ -399,6 +397,8 @@ class ClientSession:
         call.credit -= number
         call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
         call.last_heard = now
+        if call.id in peer.unanswered:
+            self.balancer.answered(peer, call.id, now)
         # Whoever waits for an item has got one; whoever works on one is not hurried.
         call.deadline = NEVER
         items.extend(values)
@@ -412,10 +412,25 @@ class ClientSession:
         if call.items is None and name != ERR:
             call.begin_stream()
         error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
+        self._judge(call, peer, error, now)
+        self._end(call, error)
+
+    def _judge(self, call: Call, peer: Peer, error: Exception | None, now: float) -> None:
+        """What an answer that is no value tells of its peer. An exception of a handler is as good as one."""
         if isinstance(error, GO_ELSEWHERE) and error.refused:
             peer.leaving = now + (LEAVING if isinstance(error, LostRemote) else WORKERLESS)
-            self._some_leave = max(self._some_leave, peer.leaving)
-        self._end(call, error)
+            self.balancer.changed()
+        elif isinstance(error, Overloaded):
+            self.balancer.failed(peer, call.id, now)
+            if error.pause is not None:
+                self.balancer.pause(peer, now + min(error.pause, MAX_PAUSE))
+            self.wake_at = min(self.wake_at, self.balancer.wake_at)
+        elif isinstance(error, TimeoutExpired) and error.refused:
+            self.balancer.given_up(peer, call.id, now, expired=True)
+        elif isinstance(error, LostRemote):
+            self.balancer.failed(peer, call.id, now)
+        elif call.id in peer.unanswered:
+            self.balancer.answered(peer, call.id, now)
 
     def _violated(self, call: Call, peer: Peer, what: str) -> None:
         self.dropped["protocol"] += 1
@@ -426,8 +441,11 @@ class ClientSession:
         call.state = DONE
         call.error = error
         call.payload = b""
-        if call.peer is not None:
-            call.peer.open -= 1
+        peer = call.peer
+        if peer is not None:
+            peer.open -= 1
+            if peer.unanswered:
+                peer.unanswered.pop(call.id, None)
         else:
             self.unsent.pop(call.id, None)
         if call.waiter is not None:
@@ -464,12 +482,14 @@ class ClientSession:
         self.wake_at = min(self.wake_at, call.deadline)
         return True
 
-    def cancel(self, call: Call) -> Out | None:
+    def cancel(self, call: Call, now: float) -> Out | None:
         """Give up a call. What comes back tells its peer, where one has it."""
         if call.state is DONE:
             return None
         peer, sent = call.peer, call.state is not QUEUED
         call.waiter = None
+        if peer is not None and peer.unanswered:
+            self.balancer.given_up(peer, call.id, now, expired=False)
         self._end(call, None)
         if sent and peer is not None and peer.live:
             return peer, control(self._ids, call.id, BEAT, 0, cancel=True)
@@ -477,19 +497,23 @@ class ClientSession:
 
     # Liveness
 
-    def peer_up(self, peer: Peer) -> None:
+    def peer_up(self, peer: Peer, now: float) -> None:
+        """The connection to a peer stands."""
         peer.live = True
         peer.silent = False
         peer.leaving = 0.0
         peer.mesh = peer.batch = None
         peer.why = ""
+        self.balancer.up(peer, now)
+        self.wake_at = min(self.wake_at, self.balancer.wake_at)
         self.woken += self._waiting
         self._waiting.clear()
 
-    def peer_down(self, peer: Peer, why: str) -> None:
+    def peer_down(self, peer: Peer, why: str, now: float) -> None:
         """The connection to a peer broke: whatever was sent to it ends with LostRemote."""
         peer.live = False
         peer.why = why
+        self.balancer.down(peer, now)
         for call in [call for call in self.calls.values() if call.peer is peer]:
             self._end(call, LostRemote(f"{peer.endpoint} is gone ({why}) while {call.method!r:.80} was open"))
 
@@ -512,11 +536,13 @@ class ClientSession:
 
     def on_timer(self, now: float) -> list[Out]:
         """End the calls whose time is over, and give the heartbeats that are due."""
-        out: list[Out] = []
+        out: list[Out] = [(peer, self._ping(peer, now)) for peer in self.balancer.due(now)]
         deadline = beat = NEVER
         for call in list(self.calls.values()):
             if call.deadline <= now:
                 peer = call.peer
+                if peer is not None:
+                    self.balancer.given_up(peer, call.id, now, expired=True)
                 self._end(call, outcomes.expired(call.method, call.deadline - call.opened, peer, self.peers))
                 if peer is not None and peer.live:
                     out.append((peer, control(self._ids, call.id, BEAT, 0, cancel=True)))
@@ -532,8 +558,14 @@ class ClientSession:
         self._waiting = [one for one in self._waiting if one.until > now]
         for one in self._waiting:
             deadline = min(deadline, one.until)
-        self.wake_at = min(max(deadline, now + GRAIN), max(beat, now + self._interval * BEATS_LATE))
+        self.wake_at = min(
+            max(deadline, now + GRAIN), max(beat, now + self._interval * BEATS_LATE), self.balancer.wake_at
+        )
         return out
+
+    def _ping(self, peer: Peer, now: float) -> bytes:
+        """Ask one that failed or was silent whether it is there; nobody waits for the answer."""
+        return self.open(wire.PING, (), None, now, PING_TIMEOUT, peer).payload
 
     def _beat(self, call: Call, now: float, out: list[Out]) -> bool:
         """Give the heartbeat of a call, or end it and give False."""
@@ -549,9 +581,9 @@ class ClientSession:
         if sign is Sign.LOST:
             sign = call.reconsider(progress, now, self._interval)
         if sign is Sign.LOST:
+            self.balancer.failed(peer, call.id, now)
             if not peer.silent:
-                peer.silent = True
-                self._try_at = min(self._try_at, now + TRY_SILENT * self._interval)
+                self.balancer.silent(peer, now, PING_SILENT * self._interval)
             silent = f"no heartbeat for {now - call.last_heard:.1f} s"
             self._end(
                 call, LostRemote(f"{peer.endpoint} is stuck ({silent}) while {call.method!r:.80} was open")

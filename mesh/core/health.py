@@ -11,8 +11,8 @@ import re
 from typing import Any, Final
 
 from mesh.core import wire
-from mesh.core.balance import NO_CONNECTION
 from mesh.core.channel import NEVER, Ids
+from mesh.core.peer import NO_CONNECTION
 from mesh.core.progress import Progress, second_look
 from mesh.core.registration import LOST_AFTER
 from mesh.core.wire import ERR, OK, PING, Header, as_text

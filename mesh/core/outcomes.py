@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from mesh import errors
 from mesh.core import wire
-from mesh.core.balance import Peer
 from mesh.core.client_call import Call
+from mesh.core.peer import Peer
 from mesh.core.wire import Header, as_text
 from mesh.errors import LostRemote, MethodNotFound, Overloaded, RemoteError, TimeoutExpired, WireError
 

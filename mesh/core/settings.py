@@ -72,6 +72,13 @@ def flag(name: str, value: Any) -> None:
         raise _wrong(name, "True or False", value, False)
 
 
+def choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ConfigError unless `value` is one of a few words."""
+    words = list(choices)
+    if not (isinstance(value, str) and value in words):
+        raise _wrong(name, f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}", value, False)
+
+
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
     """The classes that `value`, which should be of Classes, gives. Raises ConfigError, with what is none."""
     several = isinstance(value, Iterable) and not isinstance(value, (type, str, bytes))

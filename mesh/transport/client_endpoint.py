@@ -18,10 +18,10 @@ from types import FrameType
 from typing import Any, Final
 
 from mesh.core import outcomes
-from mesh.core.balance import Peer
 from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.peer import Peer
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
@@ -168,10 +168,10 @@ class ClientEndpoint:
                     else:
                         peer.transmit(call.payload, call)
                 except MeshError:
-                    session.cancel(call)
+                    session.cancel(call, now)
                     raise
             elif self.closed:
-                session.cancel(call)
+                session.cancel(call, now)
                 raise outcomes.closed(call)
         pump = self._pump
         if session.wake_at < before:
@@ -249,7 +249,7 @@ class ClientEndpoint:
 
     def _cancel(self, call: Call) -> None:
         """Under the lock."""
-        out = self.session.cancel(call)
+        out = self.session.cancel(call, monotonic())
         if out is not None and not self.closed:
             out[0].transmit(out[1])
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from mesh.core import outcomes
-from mesh.core.balance import NO_CONNECTION, Peer
 from mesh.core.batch import Bundle, holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
+from mesh.core.peer import NO_CONNECTION, Peer
 from mesh.errors import WireError
 from mesh.names.model import Endpoint
 from mesh.transport.dealer import Dealer
@@ -47,13 +48,13 @@ class Link(Peer):
 
     def __init__(self, record: Endpoint, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, record.address)
+        self._session = session
         self.describe(record)
         self._obstacle: str | None = None
         self._misled = False
         self._full_with: int | None = None
         """The open calls at the last look through a full outbox; None where there was room since."""
         self.renewed = -NEVER
-        self._session = session
         self.dealer: Dealer[Kept] = Dealer(
             record.address,
             max_message,
@@ -61,13 +62,16 @@ class Link(Peer):
             partial(session.receive, self),
         )
         if self.dealer.dialer is None:
-            session.peer_up(self)
+            session.peer_up(self, monotonic())
 
     def describe(self, record: Endpoint) -> None:
         """This is known of it now, whose address stays."""
         self.record = record
         self.weight = record.weight
         self.hub = record.hub
+        self.priority = record.priority
+        self.labels = dict(record.labels)
+        self._session.balancer.changed()
 
     # Out
 
@@ -224,7 +228,7 @@ class Link(Peer):
         return told or waiting or count > 0
 
     def _stands(self, now: float) -> None:
-        self._session.peer_up(self)
+        self._session.peer_up(self, now)
         # Else the service has moved, and this one has its old calls alone.
         if self in self._session.peers:
             for call in self._session.take_unsent(self, now):
@@ -237,7 +241,7 @@ class Link(Peer):
         self.progress = None
         self._session.put_back(call for call, _ in self.dealer.outbox if call is not None)
         self.dealer.outbox.clear()
-        self._session.peer_down(self, "the connection broke")
+        self._session.peer_down(self, "the connection broke", now)
         for call in self._session.take_stranded(now):
             call.peer.post(call)  # type: ignore[union-attr]
 

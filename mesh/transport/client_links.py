@@ -123,7 +123,7 @@ class ClientLinks:
             link.spin.close()
         with self._lock:
             self._forget(link)
-            self._session.peer_down(link, "it is no longer an address of the service")
+            self._session.peer_down(link, "it is no longer an address of the service", monotonic())
             link.dealer.close(LINGER_MS)
         self._ended()
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from mesh.core import wire
 from mesh.core.attempts import may_retry, pause
-from mesh.core.balance import Peer
 from mesh.core.call import Options
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import GRAIN, Call
+from mesh.core.peer import Peer
 from mesh.core.server_session import Limits, ServerCall
 from mesh.errors import MeshError, RemoteError
 from tests.helpers.pair import ClientEnd, Connection, Letter, ServerEnd, World

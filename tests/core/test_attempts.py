@@ -8,9 +8,9 @@ import pytest
 
 from mesh.core import wire
 from mesh.core.attempts import RENEW, Attempts, Step, pause
-from mesh.core.balance import Peer
 from mesh.core.call import Options
 from mesh.core.client_session import Call, ClientSession
+from mesh.core.peer import Peer
 from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired
 
 START = 100.0
@@ -29,7 +29,7 @@ class Bench:
         self.peers = [Peer(name) for name in peers]
         for peer in self.peers:
             self.session.add(peer)
-            self.session.peer_up(peer)
+            self.session.peer_up(peer, START)
         self.sent: list[Call] = []
         self.headers: list[dict[str, Any]] = []
         self.attempts = Attempts(
@@ -134,7 +134,7 @@ class TestRenewal:
         assert bench.attempts.waited(bench.now) is Step.CONNECTION, "it was woken for nothing"
         other = Peer("a")
         bench.session.add(other)
-        bench.session.peer_up(other)
+        bench.session.peer_up(other, bench.now)
         assert bench.attempts.waited(bench.now) is Step.REQUEST
         assert bench.answer("OK", ["paid"]) is Step.DONE
         assert bench.sent[-1].peer is other
@@ -257,7 +257,7 @@ class TestKeywords:
         bench.begin()
         call = bench.send()
         assert call.peer is not None
-        bench.session.peer_down(call.peer, "it broke")
+        bench.session.peer_down(call.peer, "it broke", bench.now)
         assert bench.attempts.answered(call, bench.now) is Step.REQUEST
         assert bench.attempts.request[0] == "_zerorpc_ping"
         assert bench.attempts.request[4] not in (None, call.peer)

@@ -1,17 +1,16 @@
-"""Which endpoint a call goes to, and whether it is tried again."""
+"""Which endpoint a call of a session goes to, and whether it is tried again."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 import pytest
 
 from mesh.core import wire
 from mesh.core.attempts import LAST_PAUSE, may_retry, pause
-from mesh.core.balance import Peer, choose
 from mesh.core.call import Options
-from mesh.core.client_session import TRY_SILENT
+from mesh.core.channel import NEVER
+from mesh.core.client_session import PING_SILENT
 from mesh.errors import (
     LostRemote,
     MeshError,
@@ -22,70 +21,6 @@ from mesh.errors import (
     WireError,
 )
 from tests.helpers.pair import ClientEnd, Connection, ServerEnd, World
-
-
-def peers(*loads: int, dead: tuple[int, ...] = (), weights: dict[int, int] | None = None) -> list[Peer]:
-    made = []
-    for number, load in enumerate(loads):
-        peer = Peer(f"tcp://server:{number}", (weights or {}).get(number, 1))
-        peer.open, peer.live = load, number not in dead
-        made.append(peer)
-    return made
-
-
-def chosen(among: list[Peer], times: int = 1_000) -> Counter[str]:
-    chance = random.Random(1)
-    found: Counter[str] = Counter()
-    for _ in range(times):
-        peer = choose(among, chance.random)
-        found[peer.endpoint[-1] if peer else "none"] += 1
-    return found
-
-
-@pytest.mark.parametrize(
-    ("among", "expected"),
-    [
-        ([], {"none"}),
-        (peers(0), {"0"}),
-        (peers(7), {"0"}),
-        (peers(0, dead=(0,)), {"none"}),
-        (peers(0, 0, dead=(0, 1)), {"none"}),
-        (peers(5, 0, dead=(1,)), {"0"}),
-        (peers(3, 2, 4), {"1"}),
-        (peers(0, 2, 4, dead=(0,)), {"1"}),
-        (peers(9, 4, weights={0: 3}), {"0"}),
-        (peers(9, 3, weights={0: 3}), {"0", "1"}),
-        (peers(10, 3, weights={0: 3}), {"1"}),
-        (peers(1, 0, 0, 1), {"1", "2"}),
-    ],
-)
-def test_the_live_peer_with_the_fewest_open_calls_for_its_weight(
-    among: list[Peer], expected: set[str]
-) -> None:
-    assert set(chosen(among)) == expected
-
-
-def test_ties_are_broken_evenly() -> None:
-    found = chosen(peers(1, 0, 0, 0, 0), times=8_000)
-    assert set(found) == {"1", "2", "3", "4"}
-    assert all(1_800 < times < 2_200 for times in found.values())
-
-
-def test_without_ties_no_random_number_is_drawn() -> None:
-    def never() -> float:
-        raise AssertionError("drawn")
-
-    assert choose(peers(3, 2, 4), never) is not None
-
-
-def test_load_follows_the_weights() -> None:
-    among = peers(0, 0, 0, weights={0: 1, 1: 2, 2: 5})
-    chance = random.Random(1)
-    for _ in range(800):
-        peer = choose(among, chance.random)
-        assert peer is not None
-        peer.open += 1
-    assert [peer.open for peer in among] == [100, 200, 500]
 
 
 def test_a_dead_server_of_three_takes_no_call() -> None:
@@ -108,9 +43,9 @@ def two_of_which_one_is_frozen(world: World) -> tuple[ClientEnd, Connection, Con
     for link in (frozen, well):
         link.up()
     world.fate = lambda letter: () if letter.connection is frozen else (0.0,)
-    calls = [client.call(timeout=None) for _ in range(10)]
+    calls = [client.call(timeout=None) for _ in range(4)]
     world.advance(4.0)
-    assert sum(isinstance(call.error, LostRemote) for call in calls) == 5
+    assert sum(isinstance(call.error, LostRemote) for call in calls) == 2
     return client, frozen, well
 
 
@@ -128,13 +63,16 @@ def test_it_is_given_calls_again_when_it_says_something() -> None:
     assert client.call().peer is frozen.peer
 
 
-def test_one_call_in_a_while_finds_out_whether_it_is_well_again() -> None:
+def test_a_ping_in_a_while_finds_out_whether_it_is_well_again() -> None:
     world = World()
     client, frozen, well = two_of_which_one_is_frozen(world)
-    for _ in range(3):
-        world.advance(TRY_SILENT)
-        assert client.call().peer is frozen.peer
-        assert client.call().peer is well.peer
+    world.advance(PING_SILENT)
+    assert client.call().peer is well.peer, "it did not answer the ping"
+    world.fate = lambda letter: (0.0,)
+    world.advance(PING_SILENT)
+    assert client.call().peer is frozen.peer, "whose calls are fewer"
+    world.advance(PING_SILENT)
+    assert client.session.balancer.wake_at == NEVER, "it is pinged no more"
 
 
 def test_it_is_the_last_resort() -> None:
@@ -206,6 +144,6 @@ def test_a_hub_that_is_silent_is_no_better_than_one_without_workers() -> None:
     workerless, silent = (Connection(world, client, ServerEnd(world), name) for name in ("a", "b"))
     for one in (workerless, silent):
         one.up()
-    client.session._some_leave = workerless.peer.leaving = world.now + 10.0
-    silent.peer.silent = True
+    workerless.peer.leaving = world.now + 10.0
+    client.session.balancer.silent(silent.peer, world.now, 30.0)
     assert client.call().peer is workerless.peer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mesh.core import wire
-from mesh.core.balance import Peer
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import MAX_ASKED, Call, ClientSession
+from mesh.core.peer import Peer
 from mesh.errors import LostRemote
 
 
@@ -20,7 +20,7 @@ def session() -> ClientSession:
 def peer(session: ClientSession) -> Peer:
     one = Peer("tcp://there")
     session.add(one)
-    session.peer_up(one)
+    session.peer_up(one, 0.0)
     return one
 
 
@@ -71,9 +71,9 @@ class TestConnections:
         assert session.wake_at == 5.0 and not session.connected(0.0)
         peer = Peer("tcp://there")
         session.add(peer)
-        session.peer_up(peer)
+        session.peer_up(peer, 0.0)
         assert session.take_woken() == [waiting] and session.connected(0.0)
-        session.peer_up(peer)
+        session.peer_up(peer, 0.0)
         assert session.take_woken() == []
 
     def test_or_when_the_time_is_over(self, session: ClientSession) -> None:
@@ -98,13 +98,13 @@ class TestConnections:
         assert session.staying(1.0) == [peer], "unless it is the only one"
         other = Peer("tcp://elsewhere")
         session.add(other)
-        session.peer_up(other)
+        session.peer_up(other, 0.0)
         assert session.staying(1.0) == [other] and session.staying(2.0) == [peer, other]
 
 
 def test_in_a_fork_every_call_ends_and_nobody_is_woken(session: ClientSession, peer: Peer) -> None:
     sent = session.open("sent", (), None, 0.0, 5.0, waiter="a greenlet of the parent")
-    session.peer_down(peer, "as it happens")
+    session.peer_down(peer, "as it happens", 0.0)
     session.take_woken()
     waiting = session.open("unsent", (), None, 0.0, 5.0, waiter="a greenlet of the parent")
     session.await_connection("a greenlet of the parent", 5.0)
@@ -112,7 +112,7 @@ def test_in_a_fork_every_call_ends_and_nobody_is_woken(session: ClientSession, p
     assert isinstance(sent.error, LostRemote) and str(waiting.error) == "unsent"
     assert waiting.state is State.DONE and waiting.waiter is None
     assert not (session.calls or session.unsent or session.take_woken())
-    session.peer_up(peer)
+    session.peer_up(peer, 0.0)
     assert session.take_woken() == []
 
 

@@ -368,13 +368,13 @@ class TestLeaving:
         call, served = pair.begun()
         pair.server.answer(served, 1)
         pair.advance()
-        assert pair.client.session.cancel(call) is None
+        assert pair.client.session.cancel(call, pair.now) is None
         assert call.value == 1
 
     def test_an_unsent_call_is_cancelled_in_silence(self) -> None:
         pair = Pair(up=False)
         call = pair.call()
-        assert pair.client.session.cancel(call) is None
+        assert pair.client.session.cancel(call, pair.now) is None
         assert not pair.client.session.unsent and not pair.client.session.calls
 
     def test_what_arrives_after_a_cancel_wakes_nobody(self) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mesh.core import wire
-from mesh.core.balance import Peer
 from mesh.core.channel import NEVER, State
 from mesh.core.client_session import Call, ClientSession, Waiting
+from mesh.core.peer import Peer
 from mesh.core.server_session import Limits, ServerCall, ServerSession
 
 START = 1_000.0
@@ -135,7 +135,7 @@ class Connection:
             self.client.receive(self.peer, letter.payload)
 
     def up(self) -> None:
-        self.client.session.peer_up(self.peer)
+        self.client.session.peer_up(self.peer, self.world.now)
         for call in self.client.session.take_unsent(self.peer, self.world.now):
             self.client.send(call)
 
@@ -153,7 +153,7 @@ class Connection:
         kept = set(map(id, self._outbox))
         self.stalled, self._outbox = False, []
         session.put_back([call for call in session.calls.values() if id(call.payload) in kept])
-        session.peer_down(self.peer, why)
+        session.peer_down(self.peer, why, self.world.now)
         for call in session.take_stranded(self.world.now):
             self.client.send(call)
         self.client.settle()
@@ -224,7 +224,7 @@ class ClientEnd:
         return taken
 
     def cancel(self, call: Call) -> None:
-        out = self.session.cancel(call)
+        out = self.session.cancel(call, self.world.now)
         if out is not None:
             self.connections[out[0]].send(True, out[1])
 
