@@ -98,6 +98,6 @@ def program(ends: ExitStack) -> Program:
     def start(name: str, *arguments: object, env: dict[str, str] | None = None) -> Process:
         command = [sys.executable, PROGRAMS / f"{name}.py", *map(str, arguments)]
         paths = {"PYTHONPATH": str(ROOT), **(env or {})}
-        return ends.enter_context(Process(command, env=paths, fresh=True))
+        return ends.enter_context(Process(command, env=paths))
 
     return start

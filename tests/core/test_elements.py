@@ -98,8 +98,8 @@ def test_what_is_cut_off_counts_as_if_walked_value_by_value(value: Any, cut: int
 
 
 @pytest.mark.parametrize("code", range(256))
-def test_a_thousand_values_of_each_kind(code: int) -> None:
-    number = 1_000
+def test_many_values_of_each_kind(code: int) -> None:
+    number = 300 if code in LENGTHS else 1_000  # by then each kind of step has been made
     for length in range(256) if code in LENGTHS else [0]:
         digits, kind = LENGTHS.get(code, 0), code in b"\xc7\xc8\xc9"
         size = length + kind if digits else code - 0xA0 if 0xA0 <= code < 0xC0 else FIXED.get(code, 0)
@@ -156,18 +156,20 @@ def test_to_count_takes_not_much_longer_than_to_decode(make: Callable[[], Any]) 
     def counted() -> None:
         assert not within(message, number - 1)
 
-    decoded = best(lambda: msgpack.unpackb(message))
-    assert best(counted) < 2 * decoded
+    assert any(ratio(counted, lambda: msgpack.unpackb(message)) < 2 for _ in range(3))
 
 
-def best(work: Callable[[], Any]) -> float:
-    """Seconds of the processor, of the quickest of some times."""
-    times = []
-    for _ in range(5):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return min(times)
+def ratio(one: Callable[[], Any], other: Callable[[], Any]) -> float:
+    """Of the quickest of some times each, in turns: a machine may be slow for a while."""
+    times = [(seconds(one), seconds(other)) for _ in range(5)]
+    return min(first for first, _ in times) / min(second for _, second in times)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Of the processor."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def costs_little(message: bytes) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
-from tests.green.conftest import Program
-from tests.helpers.processes import Process
+from tests.green.conftest import PROGRAMS, Program
+from tests.helpers.processes import ROOT, Process, python
 
 THREADS = [
     "plain",
@@ -43,9 +43,12 @@ FORKS = [
 ]
 
 
-@pytest.fixture
-def endpoint(service: Callable[..., tuple[str, Process]]) -> str:
-    return service("--heartbeat", 1.0)[0]
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """That of one server for all of them."""
+    options = ("--heartbeat", "1.0")
+    with python(PROGRAMS / "service.py", *options, env={"PYTHONPATH": str(ROOT)}) as service:
+        yield service.wait_for(r"^serving (\S+)$")[1]
 
 
 @pytest.mark.parametrize("way", THREADS)
