@@ -393,7 +393,7 @@ def test_calls_that_wait_are_bounded_by_what_they_take_in_memory(value: bytes, m
     """Each is small enough; a thousand of them would take as much as one that is not."""
     session = ServerSession(b"5" * 24, 5.0, Limits(queue_bytes=32 * 1024 * 1024))
     number = 100_000 // len(value)
-    for one in range(400):
+    for one in range(most + 50):
         head = msgpack.packb({"message_id": b"%d" % one, "v": 3})
         args = b"\xdd" + number.to_bytes(4, "big") + value * number
         session.receive(b"peer", b"\x93" + head + b"\xa1m" + args, 100.0)
