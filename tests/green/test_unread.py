@@ -25,7 +25,7 @@ def test_a_server_that_does_not_read_is_told_with_the_method() -> None:
     session = ClientSession(b"c" * 24, lambda: 0.5)
     link = Link(Endpoint("tcp://127.0.0.1:9"), session, wire.MAX_MESSAGE)  # nobody is there to take any
     session.add(link)
-    session.peer_up(link)
+    session.peer_up(link, 0.0)
     for _ in range(MAX_MESSAGES):
         call = session.open("save", (), None, 0.0, 30.0)
         link.transmit(call.payload, call)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def test_what_is_too_much_is_refused_without_a_look_at_all_that_waits(
     session = ClientSession(b"c" * 24, lambda: 0.5)
     link = Link(Endpoint("tcp://127.0.0.1:9"), session, wire.MAX_MESSAGE)
     session.add(link)
-    session.peer_up(link)
+    session.peer_up(link, 0.0)
     waiting = []
     for _ in range(MAX_MESSAGES):
         waiting.append(session.open("save", (), None, 0.0, 30.0))
@@ -62,10 +62,10 @@ def test_what_is_too_much_is_refused_without_a_look_at_all_that_waits(
         over = session.open("save", (), None, 0.0, 30.0)
         with pytest.raises(mesh.Overloaded):
             link.transmit(over.payload, over)
-        session.cancel(over)
+        session.cancel(over, 0.0)
     assert len(looks) == 1
     for call in waiting[: MAX_MESSAGES // 16 + 1]:
-        session.cancel(call)
+        session.cancel(call, 0.0)
     link.transmit(over.payload, session.open("save", (), None, 0.0, 30.0))
     assert len(looks) == 2 and len(link.dealer.outbox) < MAX_MESSAGES
     link.dealer.close()
