@@ -20,6 +20,7 @@ from mesh.core import cork, wire
 from mesh.core.batch import holds_events, pack_events, read_events
 from mesh.core.cork import SLOW, STUCK
 from mesh.core.majordomo import LONE
+from mesh.transport.client_endpoint import ClientEndpoint
 from mesh.transport.client_link import Link
 from tests.green.conftest import Connect
 from tests.helpers.clients import endpoint_of, endpoint_to, link_of
@@ -261,13 +262,18 @@ class TestWhatWasKept:
     """The outbox of a link that has agreed."""
 
     @pytest.fixture
-    def link(self, hub: Hub) -> Iterator[Link]:
+    def endpoint(self, hub: Hub) -> Iterator[ClientEndpoint]:
+        """Its lock is for what touches the link: the guard stands in where a test takes long."""
         endpoint = endpoint_to(hub.endpoint, 5.0, wire.MAX_MESSAGE)
-        link = link_of(endpoint)
+        yield endpoint
+        endpoint.close()
+
+    @pytest.fixture
+    def link(self, endpoint: ClientEndpoint) -> Link:
+        link: Link = link_of(endpoint)
         until(lambda: link.live)
         link.batch = True
-        yield link
-        endpoint.close()
+        return link
 
     def sent(self, hub: Hub, number: int) -> list[list[str]]:
         """The names of the events in each message."""
@@ -281,25 +287,27 @@ class TestWhatWasKept:
         assert not link.waiting
         assert self.sent(hub, 4) == [["a", "b"], ["large"], ["c", "d"], ["last"]]
 
-    def test_what_has_ended_does_not_go(self, hub: Hub, link: Link) -> None:
+    def test_what_has_ended_does_not_go(self, hub: Hub, endpoint: ClientEndpoint, link: Link) -> None:
         session = link._session
-        calls = [session.open(name, (), None, 0.0, None, link) for name in "abc"]
-        for call in calls:
-            link.keep(call.payload, call)
-        session.cancel(calls[0])
-        session.cancel(calls[2])
-        link.flush()
-        assert not link.waiting
+        with endpoint.lock:
+            calls = [session.open(name, (), None, 0.0, None, link) for name in "abc"]
+            for call in calls:
+                link.keep(call.payload, call)
+            session.cancel(calls[0], 0.0)
+            session.cancel(calls[2], 0.0)
+            link.flush()
+            assert not link.waiting
         assert self.sent(hub, 1) == [["b"]]
 
     def test_what_has_not_gone_when_the_connection_breaks_waits_for_another(
-        self, hub: Hub, link: Link
+        self, hub: Hub, endpoint: ClientEndpoint, link: Link
     ) -> None:
         session = link._session
-        call = session.open("a", (), None, 0.0, None)
-        assert call.peer is link
-        link.keep(call.payload, call)
-        hub._socket.close(0)
+        with endpoint.lock:
+            call = session.open("a", (), None, 0.0, None)
+            assert call.peer is link
+            link.keep(call.payload, call)
+            hub._socket.close(0)
         until(lambda: not link.live)
         assert session.unsent == {call.id: call}
         assert not link.waiting
@@ -311,11 +319,14 @@ class TestWhatWasKept:
         hub._socket.send_multipart([hub._client, pack_events([b"junk", b""])])
         until(lambda: link._session.dropped["malformed"] == 3)
 
-    def test_a_link_that_the_service_has_left_is_given_no_calls_that_wait(self, hub: Hub, link: Link) -> None:
+    def test_a_link_that_the_service_has_left_is_given_no_calls_that_wait(
+        self, endpoint: ClientEndpoint, link: Link
+    ) -> None:
         """It has its old calls alone, also where its server has been started again."""
         session = link._session
-        session.remove(link)
-        call = session.open("a", (), None, 0.0, None)
-        link._stands(0.0)
-        assert session.unsent == {call.id: call}
+        with endpoint.lock:
+            session.remove(link)
+            call = session.open("a", (), None, 0.0, None)
+            link._stands(0.0)
+            assert session.unsent == {call.id: call}
         session.add(link)

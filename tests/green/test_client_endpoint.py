@@ -77,20 +77,21 @@ def test_calls_of_whom_the_guard_has_woken_do_not_hide_an_answer(
 ) -> None:
     headers = []
 
+    # Under the lock: where it takes long the guard would take the answers in, and nothing be left to tell.
     def twice() -> None:
         call(endpoint, "first")
-        reply(server, headers[1], "late")
-        with endpoint.lock:  # where it takes long the guard would take it in, and nothing be left to tell
+        with endpoint.lock:
+            reply(server, headers[1], "late")
             arrived(endpoint)
-        send_until_the_edge_is_gone(endpoint)
+            send_until_the_edge_is_gone(endpoint)
         call(endpoint, "third")
 
     never = gevent.spawn(twice)
     answer = gevent.spawn(call, endpoint, "second")
     headers += [server.receive()[0], server.receive()[0]]
-    reply(server, headers[0], 1)
-    arrived(endpoint)
     with endpoint.lock:
+        reply(server, headers[0], 1)
+        arrived(endpoint)
         endpoint.stand_in(monotonic())
     assert answer.get(timeout=PATIENCE).value == "late"
     never.kill()
