@@ -27,10 +27,10 @@ from hubs.log_limiter import LogLimiter
 from hubs.router_socket import RouterSocket
 from hubs.sockets import Attached, attach, leave
 from hubs.spec import HubSpec, Side
-from hubs.switching.model import Address
+from hubs.switching.model import Address, Announced
 from hubs.switching.scheduler import NewScheduler
 from hubs.switching.settings import Settings
-from hubs.switching.status import Values, full, summary, unserved
+from hubs.switching.status import Values, announced, full, summary, unserved
 from hubs.switching.switch import Switch
 from hubs.thread_jobs import PATIENCE, run_in_thread
 from mesh.core.channel import NEVER
@@ -159,6 +159,9 @@ class Broker:
 
     def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
         return self._ask(partial(unserved, self.switch, services), patience)
+
+    def announced(self, patience: float) -> Mapping[str, Announced] | None:
+        return self._ask(partial(announced, self.switch), patience)
 
     def _ask(self, look: Callable[[], T], patience: float) -> T | None:
         """What a look at the switch finds, in the thread; None where that does not come to it in time."""

@@ -72,6 +72,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
         release()
         for spec in load(files):
             _check_paths(spec)
+            _check_key(spec)
             print(_line(spec, (*spec.in_.bind, *spec.in_.connect), (*spec.out.bind, *spec.out.connect)))
         return
     from hubs.log_output import Output
@@ -131,6 +132,13 @@ def _check_paths(spec: HubSpec) -> None:
                 ipc.group_id(side.access.group)
             except ConfigError as error:
                 raise ConfigError(f"{spec.source}: hub {spec.name}: {error}") from None
+
+
+def _check_key(spec: HubSpec) -> None:
+    if spec.publish is not None:
+        from hubs.publisher import check_keys
+
+        check_keys([spec])
 
 
 class Signals:

@@ -25,6 +25,7 @@ from hubs.proxy_control import Counters, ProxyControl
 from hubs.python_proxy import PythonProxy
 from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
+from hubs.switching.model import Announced
 from hubs.switching.status import Values
 from hubs.thread_jobs import PATIENCE, run_in_thread
 from mesh.core.channel import NEVER, Ids
@@ -183,6 +184,10 @@ class Device:
         """It looks into no message, and so knows no service."""
         kind = "queue of anonymous workers" if self.spec.anonymous else self.spec.type
         return dict.fromkeys(services, f"hub {self.spec.name}, a {kind}, knows no services")
+
+    def announced(self, patience: float) -> Mapping[str, Announced]:
+        """A queue of anonymous workers is one service, of the hub's name."""
+        return {self.spec.name: Announced(indirect=1)} if self.spec.anonymous else {}
 
     def prod(self, now: float) -> None:
         pass

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from hubs.spec import HubSpec
+from hubs.switching.model import Announced
 from hubs.switching.status import Values
 
 
@@ -50,6 +51,10 @@ class Hub(Protocol):
 
     def unserved(self, services: Sequence[str], patience: float) -> Mapping[str, str] | None:
         """Which of these services it has nobody for, each with the reason; None as in `status`."""
+
+    def announced(self, patience: float) -> Mapping[str, Announced] | None:
+        """Its services, each with where their workers are reached; None as in `status`. Only a hub that
+        clients call has some."""
 
     def prod(self, now: float) -> None:
         """Have it take a turn, for `stuck`; to be called about every second, with time.monotonic."""

@@ -19,6 +19,8 @@ from hubs.switching.queue import QueueScheduler
 from hubs.switching.sharded import ShardedScheduler
 
 _EVERY: Final = ("in", "out", "type", "heartbeat", "max_message", "prometheus", "drain", "mode", "group")
+PUBLISHED: Final = ("publish",)
+"""What a hub has that clients call."""
 WAITING_KEYS: Final = ("queue", "queue_bytes", "timeout")
 """What a hub says where calls wait in it."""
 
@@ -47,19 +49,19 @@ HUB_TYPES: Final[dict[str, HubType]] = {
     "queue": HubType(
         in_="clients",
         out="workers",
-        keys=(*_EVERY, "workers", "service", *WAITING_KEYS),
+        keys=(*_EVERY, "workers", "service", *WAITING_KEYS, *PUBLISHED),
         make=_make_queue,
     ),
     "sharded": HubType(
         in_="clients",
         out="workers",
-        keys=(*_EVERY, "service", *WAITING_KEYS),
+        keys=(*_EVERY, "service", *WAITING_KEYS, *PUBLISHED),
         make=partial(Broker, new_scheduler=ShardedScheduler, one_service=True),
     ),
     "majordomo": HubType(
         in_="clients",
         out="workers",
-        keys=(*_EVERY, "default", *WAITING_KEYS),
+        keys=(*_EVERY, "default", *WAITING_KEYS, *PUBLISHED),
         make=partial(Broker, new_scheduler=QueueScheduler, one_service=False),
     ),
     "forwarder": HubType(

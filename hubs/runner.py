@@ -17,6 +17,7 @@ from hubs.endpoint_swap import Move, swap, swappable
 from hubs.exporter import Exporters, State
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
+from hubs.publisher import Publisher, Publishers, check_keys
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
@@ -50,6 +51,13 @@ class _Running:
     problem: str = ""
 
 
+def _finish(running: _Running, publisher: Publisher | None, drain: float) -> None:
+    """End a hub. Clients that find hubs by DNS have found others before it refuses their calls."""
+    if publisher is not None:
+        publisher.withdraw(drain)
+    running.hub.stop(drain)
+
+
 @dataclass(slots=True)
 class _Draining:
     """thread: waits for its end."""
@@ -79,19 +87,21 @@ class Runner:
         # Where a reload is under way: the hubs as they were when it began.
         self._before: dict[str, HubSpec] | None = None
         self._exporters = Exporters(self._page, self._unready)
+        self._publishers = Publishers()
 
     def start(self) -> None:
         """Start all, or none: raises ConfigError for the first that is wrong."""
         try:
             specs = self._load()
             self._exporters.open(specs)
+            check_keys(specs)
             started = [(spec, self._start(spec)) for spec in specs]
         except ConfigError as error:
             problem = self._told(error)
             self.stop(drain=False)
             raise problem from None
         for spec, endpoints in started:
-            self._announce(spec, endpoints)
+            self._tell(spec, endpoints)
 
     def reload(self) -> None:
         """Read the files again and become what they say, touching nothing that has not changed.
@@ -101,6 +111,7 @@ class Runner:
         """
         try:
             specs = self._load()
+            check_keys(specs)
             self._exporters.open(specs)
         except ConfigError as error:
             log.error("not reloaded, all goes on as before: %s", error)
@@ -173,13 +184,21 @@ class Runner:
         self._end(running, drain=running.hub.alive)
 
     def _end(self, running: _Running, drain: bool) -> None:
+        publisher = self._publishers.take(running.spec.name)
         if running.problem:
+            if publisher is not None:
+                publisher.withdraw(0.0)
             return  # it has ended already
         thread = threading.Thread(
-            target=running.hub.stop, args=[running.spec.drain if drain else 0], daemon=True
+            target=_finish, args=(running, publisher, running.spec.drain if drain else 0.0), daemon=True
         )
         thread.start()
         self._ending.append(_Draining(running.spec, running.hub, thread))
+
+    def _tell(self, spec: HubSpec, endpoints: Endpoints) -> None:
+        """A hub has started, or was changed."""
+        self._announce(spec, endpoints)
+        self._publishers.keep(spec, self._hubs[spec.name].hub)
 
     def _start(self, spec: HubSpec) -> Endpoints:
         hub = self._make(spec)
@@ -192,7 +211,7 @@ class Runner:
         hub = self._make(running.spec)
         endpoints = hub.start()
         running.hub, running.problem = hub, ""
-        self._announce(running.spec, endpoints)
+        self._tell(running.spec, endpoints)
 
     def _apply_all(self) -> None:
         """Where a hub takes an endpoint that another leaves, it may have to wait for its turn."""
@@ -217,11 +236,11 @@ class Runner:
             endpoints = running.hub.reconfigure(spec) if running.hub.alive else None
             if endpoints is not None:
                 running.spec = spec
-                self._announce(spec, endpoints)
+                self._tell(spec, endpoints)
                 return
             self._replaced[spec.name] = self._hubs.pop(spec.name)
             self._retire(running)
-        self._announce(spec, self._start(spec))
+        self._tell(spec, self._start(spec))
         self._replaced.pop(spec.name, None)
 
     def _swap_endpoints(self, failed: list[tuple[HubSpec, ConfigError]]) -> None:
@@ -239,7 +258,7 @@ class Runner:
             return
         for move in moves:
             self._hubs[move.after.name].spec = move.after
-            self._announce(move.after, move.hub.endpoints)
+            self._tell(move.after, move.hub.endpoints)
             self._pending.remove(move.after)
 
     def _told(self, error: ConfigError) -> ConfigError:

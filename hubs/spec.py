@@ -24,6 +24,23 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """Where a hub publishes itself.
+
+    server: host and port; None for the zone's primary. key_file: of the TSIG key that updates are signed
+    with. ttl: seconds, of all records. as_: the host to publish for addresses that say nothing to others;
+    None for none. source: where this was read.
+    """
+
+    zone: str
+    key_file: str
+    server: tuple[str, int] | None = None
+    ttl: int = 5
+    as_: str | None = None
+    source: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HubSpec:
     """One hub. What its type has no key for keeps the default.
 
@@ -31,8 +48,8 @@ class HubSpec:
     of a queue or sharded hub register as; None takes any name. default: the service of a majordomo hub that
     gets events without one. heartbeat, timeout, drain: seconds. queue: calls that may wait, for each service;
     queue_bytes: what they may take. max_message: bytes. prometheus: a tcp:// endpoint; hubs that name the
-    same share it. source: where this was read, as "hub.yml:3", prometheus_at: and that; they count for
-    nothing in a comparison.
+    same share it. publish: None for not at all. source: where this was read, as "hub.yml:3", prometheus_at:
+    and that; they count for nothing in a comparison.
     """
 
     name: str
@@ -49,6 +66,7 @@ class HubSpec:
     max_message: int = MAX_MESSAGE
     prometheus: str | None = None
     drain: float = 30.0
+    publish: Publish | None = None
     source: str = field(default="", compare=False)
     prometheus_at: str = field(default="", compare=False)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from hubs.hub_types import HUB_TYPES, WAITING_KEYS
+from hubs.publish_reader import check_reachable, read_publish
 from hubs.spec import HubSpec, Side
 from mesh.core import settings
 from mesh.core.majordomo import MANAGEMENT
@@ -59,6 +60,8 @@ def read_spec(name: str, source: str, node: Node, place: Place) -> HubSpec:
     if access != Access():
         _check_access(fields, entries, place)
         fields |= {side: replace(fields[side], access=access) for side in ("in_", "out")}
+    if "publish" in entries:
+        check_reachable(fields["publish"], fields["in_"], entries["publish"][1], place.under("publish"))
     if "prometheus" in entries:
         fields["prometheus_at"] = _where(entries["prometheus"][1], place.under("prometheus"))
     return HubSpec(name=name, type=kind, source=source, **fields)
@@ -130,6 +133,8 @@ def _value(key: str, node: Node, at: Place) -> Any:
             return _mode(node, at)
         case "group":
             return _group(node, at)
+        case "publish":
+            return read_publish(node, at)
         case "max_message":
             return _size(node, at, _LEAST_MESSAGE)
     return _size(node, at, 1)

@@ -73,6 +73,18 @@ class Worker:
         return f" ({_printable(address)})" if type(address) is str and address else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a hub knows of the workers of one service.
+
+    direct: the addresses that they announce, each with the host that the worker says it runs on. indirect:
+    how many announce none.
+    """
+
+    direct: tuple[tuple[str, str], ...] = ()
+    indirect: int = 0
+
+
 class RoutedCall:
     """One call, from its request to its last answer."""
 

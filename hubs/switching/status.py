@@ -5,10 +5,11 @@ Reads the state of a switch, and changes nothing in it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from hubs.switching.model import Worker
+from hubs.switching.model import Announced, Worker
 from hubs.switching.services import HubService
 from hubs.switching.switch import Switch
 
@@ -60,6 +61,28 @@ def unserved(switch: Switch, names: Sequence[str]) -> dict[str, str]:
         elif not any(map(service.scheduler.pool.capacity, service.scheduler.pool)):
             problems[name] = f"no worker of {name!r:.80} at hub {switch.settings.hub} takes calls now"
     return problems
+
+
+def announced(switch: Switch) -> dict[str, Announced]:
+    """The services that are known, each with where its workers are reached.
+
+    A hub of one service of any name has no name to tell before its first worker has come.
+    """
+    direct: dict[str, list[tuple[str, str]]] = {}
+    indirect: Counter[str] = Counter()
+    for worker in switch.workers.values():
+        about = worker.about or {}
+        address = _text(about.get("address"))
+        if address is None:
+            indirect[worker.service] += 1
+        else:
+            direct.setdefault(worker.service, []).append((address, _text(about.get("host")) or ""))
+    settings = switch.settings
+    return {
+        service.display_name: Announced(tuple(direct.get(name, ())), indirect[name])
+        for name, service in switch.services.items()
+        if service.had_worker or (name == settings.only and not settings.any_name)
+    }
 
 
 def _service(service: HubService, only: str | None, now: float) -> Values:

@@ -1,0 +1,146 @@
+"""Where others reach a hub's services, from its own endpoints and what its workers announce. Pure.
+
+A wildcard, a loopback or a link-local address says nothing to other machines: such a one is published as the
+host that the file names by `as`, or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from hubs.switching.model import Announced
+from mesh.names.publication import BEHIND, DIRECT, MOST_WEIGHT, Key, Place, Record
+
+MAX_LABEL: Final = 63
+_HERE: Final = ("localhost", "localhost.localdomain")
+
+
+class Published(NamedTuple):
+    """names: the places of each service. addresses: the records by which their hosts are found. skipped: the
+    endpoints that say nothing to others."""
+
+    names: dict[str, tuple[Place, ...]]
+    addresses: frozenset[Record]
+    skipped: frozenset[str]
+
+
+def host_and_port(endpoint: str) -> tuple[str, int] | None:
+    """Those of a tcp:// endpoint whose port is known."""
+    if not endpoint.startswith("tcp://"):
+        return None
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isascii() and port.isdigit() else None
+
+
+def only_here(host: str) -> bool:
+    """Whether the host of an endpoint means nothing on another machine."""
+    if host == "*" or host.lower().rstrip(".") in _HERE:
+        return True
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_unspecified or address.is_loopback or address.is_link_local
+
+
+def absolute(host: str, zone: str) -> str:
+    """The host's name with the dot at its end; one without a dot is in the zone."""
+    return f"{host.lower().rstrip('.')}." if "." in host else f"{host.lower()}.{zone.strip('.')}."
+
+
+class Places:
+    """The places of one hub.
+
+    as_: the host to publish for what means nothing elsewhere, or None. machine: the name of this one.
+    """
+
+    def __init__(self, zone: str, as_: str | None, machine: str) -> None:
+        self._zone = zone.strip(".").lower()
+        self._as = None if as_ is None else absolute(as_, zone)
+        self._machine = machine
+
+    def hub_id(self, endpoints: Iterable[str]) -> str:
+        """What the hub is called in the zone, from what it binds; "" where it binds nothing for others."""
+        for endpoint in endpoints:
+            found = host_and_port(endpoint)
+            if found is None or (only_here(found[0]) and self._as is None):
+                continue
+            host = self._as if only_here(found[0]) and self._as else found[0]
+            host = host.rstrip(".").removesuffix(f".{self._zone}")
+            label = re.sub(r"[^a-z0-9]+", "-", f"{host.lower()}-{found[1]}").strip("-")
+            if len(label) > MAX_LABEL:
+                label = f"{label[: MAX_LABEL - 9]}-{crc32(label.encode()):08x}"
+            return label
+        return ""
+
+    def published(
+        self, endpoints: Sequence[str], services: Mapping[str, Announced], here: str | None
+    ) -> Published:
+        """All that is to stand in the zone.
+
+        endpoints: what the hub binds for clients. here: this machine's address for others, for the host of
+        `as`, which may have none in the zone yet.
+        """
+        addresses: set[Record] = set()
+        skipped: set[str] = set()
+        hubs: list[tuple[str, int]] = []
+        for endpoint in endpoints:
+            self._reach(endpoint, self._machine, hubs, addresses, skipped)
+        if here is not None and self._as is not None:
+            addresses |= self._address_of(self._as, here)
+        names: dict[str, tuple[Place, ...]] = {}
+        for name, announced in services.items():
+            direct: list[tuple[str, int]] = []
+            unreachable = 0
+            for endpoint, machine in announced.direct:
+                if not self._reach(endpoint, machine, direct, addresses, skipped):
+                    unreachable += 1
+            behind = announced.indirect + unreachable
+            priority = BEHIND if direct and not behind else DIRECT
+            weight = min(max(behind, 1), MOST_WEIGHT)
+            names[name] = (
+                *(Place(host, port, True, priority, weight) for host, port in hubs),
+                *(Place(host, port) for host, port in sorted(set(direct) - set(hubs))),
+            )
+        return Published(names, frozenset(addresses), frozenset(skipped))
+
+    def _reach(
+        self,
+        endpoint: str,
+        machine: str,
+        found: list[tuple[str, int]],
+        addresses: set[Record],
+        skipped: set[str],
+    ) -> bool:
+        """Enter where others reach the endpoint; whether they do. machine: whose it is."""
+        parts = host_and_port(endpoint)
+        if parts is None:
+            return False
+        host, port = parts
+        if only_here(host):
+            if self._as is None or machine != self._machine:
+                skipped.add(endpoint)
+                return False
+            found.append((self._as, port))
+            return True
+        try:
+            number = ip_address(host)
+        except ValueError:
+            found.append((absolute(host, self._zone), port))
+            return True
+        # An SRV record names a host, and so an address needs one.
+        name = f"ip-{re.sub(r'[.:]+', '-', number.compressed).strip('-')}.{self._zone}."
+        addresses |= self._address_of(name, number.compressed)
+        found.append((name, port))
+        return True
+
+    def _address_of(self, host: str, address: str) -> set[Record]:
+        """The record of a host's address, where the host is in the zone."""
+        owner = host.rstrip(".").removesuffix(f".{self._zone}")
+        if owner == host.rstrip("."):
+            return set()
+        return {Record(Key(owner, "AAAA" if ":" in address else "A"), (address,))}

@@ -1,0 +1,213 @@
+"""Publishes one hub in DNS: the thread that carries out what its Publication decides.
+
+Owns the thread and its clock. It asks the hub where its services are reached, and is never waited for by it:
+a name server that is away costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from hubs.hub import Hub
+from hubs.published_places import Places, host_and_port, only_here
+from hubs.spec import HubSpec, Publish
+from mesh.errors import ConfigError
+from mesh.names.publication import Publication, ZoneError
+from mesh.names.tsig_key import TsigKey, read_tsig_key
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the services of the hub."""
+PATIENCE: Final = 0.5
+"""Seconds that the hub has to tell them."""
+WITHDRAW_WITHIN: Final = 3.0
+"""Seconds for the name server to take the records away as the hub ends."""
+TOWARDS: Final = ("192.0.2.1", 53)
+"""An address of nobody (RFC 5737): by it the system tells by which of its own it reaches others."""
+
+log = logging.getLogger("hubs")
+
+
+def key_of(publish: Publish) -> TsigKey:
+    """The key that updates are signed with. Raises ConfigError."""
+    try:
+        return read_tsig_key(publish.key_file)
+    except ConfigError as error:
+        raise ConfigError(f"{publish.source}: publish.key_file: {error}") from None
+
+
+def check_keys(specs: Iterable[HubSpec]) -> None:
+    """Raise ConfigError where a key file of these hubs can't be read."""
+    for spec in specs:
+        if spec.publish is not None:
+            key_of(spec.publish)
+
+
+def _bound(spec: HubSpec, hub: Hub) -> tuple[str, ...]:
+    """What a hub binds for its clients."""
+    return tuple(one for one in hub.endpoints.in_ if one not in spec.in_.connect)
+
+
+def _own_address(endpoints: Iterable[str]) -> str:
+    """That of this machine, as others see it. Where a hub binds a loopback address, that is it: others are
+    not to reach it."""
+    for endpoint in endpoints:
+        parts = host_and_port(endpoint)
+        if parts and parts[0] not in ("*", "0.0.0.0", "::", "localhost") and only_here(parts[0]):
+            return parts[0]
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+            towards.connect(TOWARDS)
+            return str(towards.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
+
+
+class Publisher:
+    """Begins at once. Raises ConfigError for a key file that can't be read."""
+
+    def __init__(self, spec: HubSpec, publish: Publish, hub: Hub) -> None:
+        from hubs.zone_server import ZoneServer  # by which hubs that are not published would start later
+
+        self._publish = publish
+        self._name = spec.name
+        self.follow(spec, hub)
+        self._server = ZoneServer(publish.zone, publish.server, key_of(publish), publish.ttl)
+        self._places = Places(publish.zone, publish.as_, socket.gethostname())
+        hub_id = self._places.hub_id(_bound(spec, hub))
+        self._publication = Publication(hub_id, secrets.token_hex(4), time.monotonic())
+        self._here: str | None = None
+        self._problem = ""
+        self._skipped: frozenset[str] = frozenset()
+        self._wrote = False
+        self._stop = threading.Event()
+        self._withdraw = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"publish {spec.name}", daemon=True)
+        self._thread.start()
+
+    def follow(self, spec: HubSpec, hub: Hub) -> None:
+        """Publish this hub from now on, which has come in place of the one before."""
+        self._followed = spec, hub
+
+    def serves(self, spec: HubSpec, hub: Hub) -> bool:
+        """Whether it is the publisher of a hub that is to be published so, under the same id."""
+        hub_id = self._places.hub_id(_bound(spec, hub))
+        return spec.publish == self._publish and hub_id == self._publication.hub_id
+
+    def withdraw(self, drain: float) -> None:
+        """Take all of it out of the zone, and wait until nobody has it from a cache any more: for one TTL, and
+        for `drain` seconds at the most. Where the name server is away it is not waited for long.
+        """
+        self._withdraw.set()
+        self._thread.join(min(drain, WITHDRAW_WITHIN) if drain else LOOK_EVERY)
+        self._stop.set()
+        if self._publication.withdrawn and self._wrote:
+            time.sleep(min(drain, self._publish.ttl))
+        elif not self._publication.withdrawn:
+            log.warning(
+                "hub %s: it could not be taken out of the zone %s in time: other hubs that publish there do so "
+                "when its lease is old",
+                self._name,
+                self._publish.zone,
+            )
+
+    # In the thread
+
+    def _run(self) -> None:
+        publication = self._publication
+        look_at = time.monotonic()
+        while not self._stop.is_set() and not publication.withdrawn:
+            now = time.monotonic()
+            if self._withdraw.is_set():
+                publication.withdraw(now)
+            elif now >= look_at:
+                look_at = now + LOOK_EVERY
+                self._look()
+            if now >= publication.wake_at:
+                self._turn(now)
+            wait = min(publication.wake_at, look_at) - time.monotonic()
+            (self._stop if self._withdraw.is_set() else self._withdraw).wait(max(wait, 0.01))
+
+    def _look(self) -> None:
+        """See where the services of the hub are reached now."""
+        spec, hub = self._followed
+        services = hub.announced(PATIENCE) if hub.alive else {}
+        if services is None:
+            return  # it has much to do, and they stay as they are
+        endpoints = _bound(spec, hub)
+        if self._here is None:
+            self._here = _own_address(endpoints)
+        published = self._places.published(endpoints, services, self._here)
+        self._publication.want(published.names, published.addresses)
+        if new := published.skipped - self._skipped:
+            self._skipped |= new
+            log.warning(
+                "hub %s: %s is not published, for it means nothing on other machines: a worker is to announce "
+                "an address that they reach",
+                self._name,
+                ", ".join(sorted(new)[:10]),
+            )
+
+    def _turn(self, now: float) -> None:
+        publication = self._publication
+        turn = publication.turn(now)
+        try:
+            step = next(turn)
+            while True:
+                step = turn.send(self._server.carry_out(step))
+        except StopIteration:
+            self._done()
+        except ZoneError as error:
+            turn.close()
+            publication.failed(time.monotonic())
+            self._tell(str(error))
+
+    def _done(self) -> None:
+        publication = self._publication
+        if publication.doubled:
+            self._tell(
+                f"another hub publishes itself as {publication.hub_id!r}, and this one leaves the zone to it: "
+                "give each an 'as' of its own"
+            )
+            return
+        if not self._wrote or self._problem:
+            log.info(
+                "hub %s is published in the zone %s as %s", self._name, self._publish.zone, publication.hub_id
+            )
+        self._wrote, self._problem = True, ""
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("hub %s is not published: %s", self._name, problem)
+
+
+class Publishers:
+    """Those of all hubs of this process, by name. For the thread that runs the hubs."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Publisher] = {}
+
+    def keep(self, spec: HubSpec, hub: Hub) -> None:
+        """Have a hub published as its spec says from now on. One that is published so already goes on."""
+        before = self._of.get(spec.name)
+        if before is not None and before.serves(spec, hub):
+            before.follow(spec, hub)
+            return
+        if before is not None:
+            self._of.pop(spec.name).withdraw(0.0)
+        if spec.publish is None:
+            return
+        try:
+            self._of[spec.name] = Publisher(spec, spec.publish, hub)
+        except ConfigError as error:
+            log.error("hub %s is not published: %s", spec.name, error)
+
+    def take(self, name: str) -> Publisher | None:
+        """That of a hub which ends; whoever takes it has it withdrawn."""
+        return self._of.pop(name, None)

@@ -1,0 +1,251 @@
+"""A name server, as what writes into one of its zones speaks to it: reads sets of records, and updates them.
+
+Over TCP, for an update may be large; each exchange has an end. Blocks, and so is for a thread of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import monotonic, time
+from typing import Final, NamedTuple
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.query
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+import dns.tsig
+import dns.update
+from dns.rdtypes.ANY.TXT import TXT
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
+from dns.rdtypes.IN.SRV import SRV
+
+from mesh.names.publication import Data, Key, Read, Update, ZoneError
+from mesh.names.tsig_key import TsigKey
+
+PORT: Final = 53
+TIMEOUT: Final = 3.0
+"""Seconds for one exchange, and for the connection."""
+AT_ONCE: Final = 50
+"""Questions that are asked before the first answer is read (RFC 7766, section 6.2.1.1)."""
+ENV: Final = "MESH_DNS"
+
+Address = tuple[str, int]
+
+
+class Peer(NamedTuple):
+    """A name server. name: as people know it."""
+
+    name: str
+    address: Address
+
+
+class ZoneServer:
+    """zone: its name. server: host and port; None for the zone's primary. ttl: seconds, of all records."""
+
+    def __init__(self, zone: str, server: Address | None, key: TsigKey, ttl: int) -> None:
+        self._zone = dns.name.from_text(zone)
+        self._server = server
+        self._ttl = ttl
+        name = dns.name.from_text(key.name)
+        self._key = key
+        self._keyring = {name: dns.tsig.Key(name, key.secret, key.algorithm)}
+
+    def carry_out(self, step: Read | Update) -> Mapping[Key, frozenset[Data]] | bool:
+        """As Publication.turn wants it. Raises ZoneError."""
+        with self._connected() as (connection, peer), _worded(self._zone, self._key.name, peer):
+            return (
+                self._read(connection, step)
+                if isinstance(step, Read)
+                else self._update(connection, step, peer)
+            )
+
+    def local_address(self) -> str:
+        """The address of this machine that the name server sees. Raises ZoneError."""
+        with self._connected() as (connection, _):
+            return str(connection.getsockname()[0])
+
+    # The exchange
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[socket.socket, Peer]]:
+        host, port = self._server or self._primary()
+        what = f"the name server {host}:{port}"
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise ZoneError(f"{what} has no address: {getattr(error, 'strerror', error)}") from None
+        address = found[0][4]
+        try:
+            connection = socket.create_connection((str(address[0]), port), TIMEOUT)
+        except OSError as error:
+            reason = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
+            raise ZoneError(f"{what} can't be reached by TCP: {reason}") from None
+        with connection:
+            yield connection, Peer(f"{host}:{port}", (str(address[0]), port))
+
+    def _primary(self) -> Address:
+        """The server that the zone's SOA record names."""
+        try:
+            answer = self._resolver().resolve(self._zone, "SOA", lifetime=2 * TIMEOUT)
+        except dns.exception.DNSException as error:
+            raise ZoneError(
+                f"the primary name server of the zone {self._zone} can't be found ({error}): say `server: "
+                "HOST:PORT` under `publish`"
+            ) from None
+        return answer[0].mname.to_text(omit_final_dot=True), PORT
+
+    @staticmethod
+    def _resolver() -> dns.resolver.Resolver:
+        given = os.environ.get(ENV, "").removeprefix("tcp:").split(",")[0].strip()
+        if not given:
+            return dns.resolver.Resolver()
+        resolver = dns.resolver.Resolver(configure=False)
+        host, _, port = given.rpartition(":") if ":" in given else (given, "", "")
+        resolver.nameservers = [socket.gethostbyname(host.strip("[]"))]
+        resolver.port = int(port or PORT)
+        return resolver
+
+    def _read(self, connection: socket.socket, step: Read) -> dict[Key, frozenset[Data]]:
+        found: dict[Key, frozenset[Data]] = {}
+        for start in range(0, len(step.keys), AT_ONCE):
+            found |= self._ask(connection, step.keys[start : start + AT_ONCE])
+        return found
+
+    def _ask(self, connection: socket.socket, keys: Sequence[Key]) -> dict[Key, frozenset[Data]]:
+        until = monotonic() + TIMEOUT
+        asked: dict[int, tuple[Key, dns.message.Message]] = {}
+        for key in keys:
+            query: dns.message.Message = dns.message.make_query(self._name(key.owner), key.type)
+            query.flags &= ~dns.flags.RD
+            while query.id in asked:
+                query.id = (query.id + 1) & 0xFFFF
+            asked[query.id] = (key, query)
+            dns.query.send_tcp(connection, query, _wall(until))
+        found: dict[Key, frozenset[Data]] = {}
+        while asked:
+            answer, _ = dns.query.receive_tcp(connection, _wall(until))
+            if answer.id not in asked:
+                continue
+            key, query = asked.pop(answer.id)
+            if not query.is_response(answer):
+                raise ZoneError("the name server answers another question than was asked")
+            if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                raise _Refused(answer.rcode())
+            name, kind = self._name(key.owner), dns.rdatatype.from_text(key.type)
+            sets = [one for one in answer.answer if one.name == name and one.rdtype == kind]
+            if data := frozenset(_data(rdata) for one in sets for rdata in one):
+                found[key] = data
+        return found
+
+    def _update(self, connection: socket.socket, step: Update, peer: Peer) -> bool:
+        update = dns.update.UpdateMessage(self._zone, keyring=self._keyring)
+        for key, data in step.require.items():
+            if data:
+                update.present(self._name(key.owner), *(_rdata(key.type, one) for one in sorted(data)))
+            else:
+                update.absent(self._name(key.owner), key.type)
+        for key, one in step.delete:
+            update.delete(self._name(key.owner), _rdata(key.type, one))
+        for key, one in step.add:
+            update.add(self._name(key.owner), self._ttl, _rdata(key.type, one))
+        answer = dns.query.tcp(update, peer.address[0], TIMEOUT, peer.address[1], sock=connection)
+        code = answer.rcode()
+        if code in (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN):
+            return False
+        if code != dns.rcode.NOERROR:
+            raise _Refused(code)
+        return True
+
+    def _name(self, owner: str) -> dns.name.Name:
+        return dns.name.from_text(owner, self._zone)
+
+
+class _Refused(Exception):
+    """code: what the answer has."""
+
+    def __init__(self, code: dns.rcode.Rcode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@contextmanager
+def _worded(zone: dns.name.Name, key: str, peer: Peer) -> Iterator[None]:
+    """Have what goes wrong say what to do about it."""
+    what = f"the name server {peer.name}"
+    try:
+        yield
+    except dns.tsig.PeerBadTime:
+        raise ZoneError(
+            f"{what} says BADTIME: its clock and this machine's are minutes apart: set both by NTP"
+        ) from None
+    except (dns.tsig.PeerBadSignature, dns.tsig.BadSignature):
+        raise ZoneError(
+            f"{what} says BADSIG: it knows a key {key!r} with another secret: copy its file anew"
+        ) from None
+    except (dns.tsig.PeerBadKey, dns.message.UnknownTSIGKey):
+        raise ZoneError(
+            f"{what} says BADKEY: it has no key {key!r}, or lets it update nothing so: put the key into its "
+            f"configuration and grant it the zone {zone}"
+        ) from None
+    except _Refused as error:
+        text = dns.rcode.to_text(error.code)
+        raise ZoneError(
+            f"{what} says {text}: {_ADVICE.get(text, _OTHER).format(zone=zone, key=key)}"
+        ) from None
+    except (dns.exception.Timeout, TimeoutError):
+        raise ZoneError(f"{what} has not answered within {TIMEOUT:g} s") from None
+    except dns.exception.DNSException as error:
+        raise ZoneError(f"{what} has answered what can't be read: {type(error).__name__} {error}") from None
+    except (OSError, EOFError) as error:
+        raise ZoneError(f"{what} has ended the connection: {error or type(error).__name__}") from None
+
+
+_OTHER = "its log says more"
+_ADVICE = {
+    "REFUSED": "it lets the key {key!r} neither read nor change the zone {zone} so: grant it that, as in BIND "
+    "by update-policy {{ grant {key} zonesub SRV TXT A AAAA; }};",
+    "NOTIMP": "it knows no dynamic updates (RFC 2136): name a server that does by `server` under `publish`, "
+    "such as BIND or Knot",
+    "NOTAUTH": "it is not the primary of the zone {zone}: name the primary by `server` under `publish`",
+    "NOTZONE": "a record lies outside of the zone {zone}: look at `zone` and `as` under `publish`",
+    "SERVFAIL": "it could not carry it out: can it write into its zone's folder, and has no name more than the "
+    "100 records that it takes?",
+    "FORMERR": "it does not understand the message",
+}
+
+
+def _wall(until: float) -> float:
+    """dnspython counts by the wall clock."""
+    return time() + max(0.0, until - monotonic())
+
+
+def _rdata(kind: str, data: Data) -> dns.rdata.Rdata:
+    in_ = dns.rdataclass.IN
+    if kind == "TXT":
+        return TXT(in_, dns.rdatatype.TXT, [one.encode("latin-1") for one in data])
+    if kind == "SRV":
+        return dns.rdata.from_text(in_, dns.rdatatype.SRV, " ".join(data))
+    return dns.rdata.from_text(in_, dns.rdatatype.from_text(kind), data[0])
+
+
+def _data(rdata: dns.rdata.Rdata) -> Data:
+    if isinstance(rdata, TXT):
+        return tuple(one.decode("latin-1") for one in rdata.strings)
+    if isinstance(rdata, SRV):
+        target = rdata.target.to_text().lower()
+        return str(rdata.priority), str(rdata.weight), str(rdata.port), target
+    if isinstance(rdata, (A, AAAA)):
+        return (str(rdata.address),)
+    return (rdata.to_text(),)

@@ -1,0 +1,110 @@
+"""Where others reach a hub's services: what is published of which endpoints, and as what."""
+
+from __future__ import annotations
+
+import pytest
+
+from hubs.published_places import Places, only_here
+from hubs.switching.model import Announced
+from mesh.names.publication import BEHIND, DIRECT, Key, Place, Record
+
+ZONE, BOX = "mesh.test", "box.mesh.test."
+
+
+def places(as_: str | None = "box") -> Places:
+    return Places(ZONE, as_, "box7")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("*", True),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("169.254.7.1", True),
+        ("fe80::1%eth0", True),
+        ("10.0.0.7", False),
+        ("2001:db8::7", False),
+        ("box.mesh.test", False),
+    ],
+)
+def test_what_means_nothing_elsewhere(host: str, here: bool) -> None:
+    assert only_here(host) is here
+
+
+def test_a_wildcard_is_published_as_the_host_of_the_file() -> None:
+    published = places().published(["tcp://0.0.0.0:5555"], {"users": Announced(indirect=2)}, None)
+    assert published.names == {"users": (Place(BOX, 5555, True, DIRECT, 2),)}
+    assert not published.addresses and not published.skipped
+
+
+def test_a_hub_stands_behind_workers_that_are_all_reached_directly() -> None:
+    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"), ("tcp://w2:4243", "w2")))
+    published = places().published(["tcp://*:5555"], {"users": announced}, None)
+    assert published.names["users"] == (
+        Place(BOX, 5555, True, BEHIND, 1),
+        Place("w1.mesh.test.", 4242),
+        Place("w2.mesh.test.", 4243),
+    )
+
+
+def test_a_hub_stands_for_the_workers_that_are_not() -> None:
+    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"),), indirect=3)
+    hub, worker = places().published(["tcp://*:5555"], {"users": announced}, None).names["users"]
+    assert (hub.priority, hub.weight) == (worker.priority, 3) and worker.weight == 1
+
+
+def test_an_address_in_numbers_gets_a_name() -> None:
+    announced = Announced(direct=(("tcp://10.0.0.8:4242", "w1"), ("tcp://[2001:db8::8]:4242", "w2")))
+    published = places(None).published(["tcp://10.0.0.7:5555"], {"users": announced}, None)
+    assert {(one.host, one.port) for one in published.names["users"]} == {
+        ("ip-10-0-0-7.mesh.test.", 5555),
+        ("ip-10-0-0-8.mesh.test.", 4242),
+        ("ip-2001-db8-8.mesh.test.", 4242),
+    }
+    assert Record(Key("ip-10-0-0-7", "A"), ("10.0.0.7",)) in published.addresses
+    assert Record(Key("ip-2001-db8-8", "AAAA"), ("2001:db8::8",)) in published.addresses
+
+
+def test_a_loopback_address_is_this_machine_for_a_worker_of_this_machine_alone() -> None:
+    announced = Announced(direct=(("tcp://127.0.0.1:4242", "box7"), ("tcp://127.0.0.1:4243", "elsewhere")))
+    published = places().published(["tcp://*:5555"], {"users": announced}, None)
+    assert {(one.host, one.port) for one in published.names["users"]} == {(BOX, 5555), (BOX, 4242)}
+    assert published.skipped == {"tcp://127.0.0.1:4243"}
+    # And the hub stands for the one that nobody reaches.
+    assert [one.priority for one in published.names["users"] if one.hub] == [DIRECT]
+
+
+def test_what_is_no_tcp_is_not_published() -> None:
+    announced = Announced(direct=(("ipc:///run/w.ipc", "box7"), ("rubbish", "box7"), ("tcp://w:*", "box7")))
+    published = places().published(["tcp://*:5555", "ipc:///run/h"], {"users": announced}, None)
+    assert [(one.host, one.port) for one in published.names["users"]] == [(BOX, 5555)]
+
+
+def test_the_host_of_the_file_gets_an_address_where_it_is_in_the_zone() -> None:
+    published = places().published(["tcp://*:5555"], {}, "10.0.0.7")
+    assert published.addresses == {Record(Key("box", "A"), ("10.0.0.7",))}
+    assert not places("box.other.test").published(["tcp://*:5555"], {}, "10.0.0.7").addresses
+
+
+@pytest.mark.parametrize(
+    ("as_", "endpoints", "hub_id"),
+    [
+        ("box", ["tcp://*:5555"], "box-5555"),
+        ("box.mesh.test", ["ipc:///run/h", "tcp://0.0.0.0:5555"], "box-5555"),
+        ("Box.Other.Test", ["tcp://*:5555"], "box-other-test-5555"),
+        (None, ["tcp://*:5555", "tcp://10.0.0.7:5556"], "10-0-0-7-5556"),
+        (None, ["tcp://127.0.0.1:5555"], ""),
+    ],
+)
+def test_the_id_of_a_hub_is_its_first_address(as_: str | None, endpoints: list[str], hub_id: str) -> None:
+    assert places(as_).hub_id(endpoints) == hub_id
+
+
+def test_the_id_is_one_label_however_long_the_host_is() -> None:
+    ids = {places(f"{'a' * 40}.{'b' * 40}.{end}").hub_id(["tcp://*:5555"]) for end in "xy"}
+    assert len(ids) == 2 and all(len(one) <= 63 for one in ids)
