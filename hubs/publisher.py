@@ -100,8 +100,10 @@ class Publisher:
         return spec.publish == self._publish and hub_id == self._publication.hub_id
 
     def withdraw(self, drain: float) -> None:
-        """Take all of it out of the zone, and wait until nobody has it from a cache any more: for one TTL, and
-        for `drain` seconds at the most. Where the name server is away it is not waited for long.
+        """Take all of it out of the zone, and wait until nobody has it from a cache any more.
+
+        That is for one TTL, and for `drain` seconds at the most. A name server that is away is not waited for
+        long.
         """
         self._withdraw.set()
         self._thread.join(min(drain, WITHDRAW_WITHIN) if drain else LOOK_EVERY)
@@ -110,8 +112,8 @@ class Publisher:
             time.sleep(min(drain, self._publish.ttl))
         elif not self._publication.withdrawn:
             log.warning(
-                "hub %s: it could not be taken out of the zone %s in time: other hubs that publish there do so "
-                "when its lease is old",
+                "hub %s: it could not be taken out of the zone %s in time: other hubs that publish there "
+                "do so when its lease is old",
                 self._name,
                 self._publish.zone,
             )
@@ -147,8 +149,8 @@ class Publisher:
         if new := published.skipped - self._skipped:
             self._skipped |= new
             log.warning(
-                "hub %s: %s is not published, for it means nothing on other machines: a worker is to announce "
-                "an address that they reach",
+                "hub %s: %s is not published, for it means nothing on other machines: a worker is to "
+                "announce an address that they reach",
                 self._name,
                 ", ".join(sorted(new)[:10]),
             )
@@ -171,8 +173,8 @@ class Publisher:
         publication = self._publication
         if publication.doubled:
             self._tell(
-                f"another hub publishes itself as {publication.hub_id!r}, and this one leaves the zone to it: "
-                "give each an 'as' of its own"
+                f"another hub publishes itself as {publication.hub_id!r}, and this one leaves the zone to "
+                "it: give each an 'as' of its own"
             )
             return
         if not self._wrote or self._problem:

@@ -214,14 +214,14 @@ def _worded(zone: dns.name.Name, key: str, peer: Peer) -> Iterator[None]:
 
 _OTHER = "its log says more"
 _ADVICE = {
-    "REFUSED": "it lets the key {key!r} neither read nor change the zone {zone} so: grant it that, as in BIND "
-    "by update-policy {{ grant {key} zonesub SRV TXT A AAAA; }};",
+    "REFUSED": "it lets the key {key!r} neither read nor change the zone {zone} so: grant it that, as in "
+    "BIND by update-policy {{ grant {key} zonesub SRV TXT A AAAA; }};",
     "NOTIMP": "it knows no dynamic updates (RFC 2136): name a server that does by `server` under `publish`, "
     "such as BIND or Knot",
     "NOTAUTH": "it is not the primary of the zone {zone}: name the primary by `server` under `publish`",
     "NOTZONE": "a record lies outside of the zone {zone}: look at `zone` and `as` under `publish`",
-    "SERVFAIL": "it could not carry it out: can it write into its zone's folder, and has no name more than the "
-    "100 records that it takes?",
+    "SERVFAIL": "it could not carry it out: can it write into its zone's folder, and has no name more than "
+    "the 100 records that it takes?",
     "FORMERR": "it does not understand the message",
 }
 

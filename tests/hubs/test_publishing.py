@@ -1,0 +1,103 @@
+"""`mesh-hub` with `publish`: found through the real BIND while it runs, and not after it has drained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.bind9 import KEY, Bind, bind9
+from tests.helpers.processes import eventually
+from tests.hubs.cluster import Hub, connected, worker
+from tests.hubs.commands import mesh_hub
+
+NAME = "_users._tcp"
+
+
+@pytest.fixture(scope="module")
+def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
+    with bind9(tmp_path_factory.mktemp("bind")) as one:
+        yield one
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as one:
+        yield one
+
+
+def publish(bind: Bind, server: str | None = None, ttl: int = 1) -> str:
+    return f'{{zone: mesh.test, server: "{server or bind.address}", key_file: {bind.key_file}, ttl: {ttl}, as: box}}'
+
+
+def port(hub: Hub) -> str:
+    return hub.in_.rpartition(":")[2]
+
+
+@pytest.mark.parametrize("kind", ["queue", "majordomo", "sharded"])
+def test_a_hub_stands_in_the_zone_while_it_runs(
+    bind: Bind, stack: ExitStack, tmp_path: Path, kind: str
+) -> None:
+    hub = Hub(tmp_path, "front", kind, stack, publish=publish(bind), drain=5)
+    stack.enter_context(worker(hub))
+    client = stack.enter_context(connected(tmp_path, hub.in_))
+    srv = f"10 1 {port(hub)} box.mesh.test."
+    eventually(lambda: bind.records(NAME, "SRV") == {srv})
+    assert bind.records(NAME, "TXT") == {f'"at=box.mesh.test:{port(hub)}" "hub=1" "by=box-{port(hub)}"'}
+    # Withdrawn, it takes calls on until no cache has it any more, and then drains.
+    began = time.monotonic()
+    hub.process.signal(signal.SIGTERM)
+    eventually(lambda: not bind.records(NAME, "SRV"))
+    assert client.pid()
+    assert hub.process.wait() == 0
+    assert time.monotonic() - began >= 1.0
+    assert not bind.records(f"box-{port(hub)}._mesh", "TXT")
+
+
+def test_a_reload_begins_and_ends_it(bind: Bind, stack: ExitStack, tmp_path: Path) -> None:
+    hub = Hub(tmp_path, "front", "queue", stack, service="reloaded")
+    text = (tmp_path / "front.yml").read_text()
+    (tmp_path / "front.yml").write_text(f"{text}publish: {publish(bind)}\n")
+    os.kill(hub.process.pid, signal.SIGHUP)
+    eventually(lambda: bind.records("_reloaded._tcp", "SRV"))
+    (tmp_path / "front.yml").write_text(text)
+    os.kill(hub.process.pid, signal.SIGHUP)
+    eventually(lambda: not bind.records("_reloaded._tcp", "SRV"))
+    assert hub.process.returncode is None
+
+
+def test_a_name_server_that_is_away_holds_up_nothing(bind: Bind, stack: ExitStack, tmp_path: Path) -> None:
+    # It takes connections, and never answers.
+    silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    address = f"127.0.0.1:{silent.getsockname()[1]}"
+    hub = Hub(tmp_path, "front", "queue", stack, publish=publish(bind, address), drain=5)
+    stack.enter_context(worker(hub))
+    client = stack.enter_context(connected(tmp_path, hub.in_))
+    assert client.pid()
+    eventually(lambda: "hub front is not published: the name server" in hub.process.stderr)
+    began = time.monotonic()
+    hub.process.signal(signal.SIGTERM)
+    assert hub.process.wait() == 0
+    assert time.monotonic() - began < 10
+    assert "could not be taken out of the zone mesh.test in time" in hub.process.stderr
+
+
+def test_a_key_file_that_is_not_there_is_told_before_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "hub.yml").write_text(
+        'in: "tcp://*:*"\nout: "tcp://127.0.0.1:*"\npublish: {zone: mesh.test, key_file: mesh.key, as: box}\n'
+    )
+    for arguments in (["hub.yml"], ["--check", "hub.yml"]):
+        result = mesh_hub(*arguments, cwd=tmp_path)
+        assert result.returncode == 2
+        assert "hub.yml:3: publish.key_file: " in result.stderr
+        assert (
+            "mesh.key: cannot be read: No such file or directory: make one by `tsig-keygen" in result.stderr
+        )
+    (tmp_path / "mesh.key").write_text(KEY)
+    assert mesh_hub("--check", "hub.yml", cwd=tmp_path).returncode == 0

@@ -1,0 +1,163 @@
+"""What a hub writes into a zone of the real BIND, with its own clock, and what BIND says to wrong things."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hubs.zone_server import ZoneServer
+from mesh.names.publication import PERIOD, Key, Place, Publication, Read, Record, Update, ZoneError
+from mesh.names.tsig_key import TsigKey, parse_tsig_key
+from tests.helpers.bind9 import KEY, ZONE, Bind, bind9
+from tests.helpers.peers import nobody
+from tests.helpers.zone import run
+
+HUB, OTHER = Place("box.mesh.test.", 5555, hub=True), Place("other.mesh.test.", 5555, hub=True)
+
+
+@pytest.fixture(scope="module")
+def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
+    with bind9(tmp_path_factory.mktemp("bind")) as one:
+        yield one
+
+
+def server(bind: Bind, key: TsigKey | None = None, zone: str = ZONE) -> ZoneServer:
+    return ZoneServer(zone, ("127.0.0.1", bind.port), key or parse_tsig_key(KEY, "mesh.key"), 5)
+
+
+def published(bind: Bind, name: str, hub_id: str, place: Place, now: float = 0.0) -> Publication:
+    publication = Publication(hub_id, f"r{now:g}", now)
+    publication.want({name: [place, Place("w1.mesh.test.", 4242)]})
+    run(publication, server(bind), now, now + 1.0)
+    return publication
+
+
+def test_a_hub_is_found_and_withdrawn(bind: Bind) -> None:
+    publication = published(bind, "found", "found-5555", HUB)
+    assert bind.records("_found._tcp", "SRV") == {"10 1 5555 box.mesh.test.", "10 1 4242 w1.mesh.test."}
+    assert bind.records("_found._tcp", "TXT") == {
+        '"at=box.mesh.test:5555" "hub=1" "by=found-5555"',
+        '"at=w1.mesh.test:4242" "by=found-5555"',
+    }
+    assert bind.records("found-5555._mesh", "TXT") == {'"lease=1" "period=10" "run=r0"'}
+    run(publication, server(bind), 1.0, PERIOD)
+    assert bind.records("found-5555._mesh", "TXT") == {'"lease=2" "period=10" "run=r0"'}
+    publication.withdraw(12.0)
+    run(publication, server(bind), 12.0, 14.0)
+    assert publication.withdrawn
+    for name, kind in (("_found._tcp", "SRV"), ("_found._tcp", "TXT"), ("found-5555._mesh", "TXT")):
+        assert not bind.records(name, kind)
+
+
+def test_a_crashed_hub_is_swept_by_another(bind: Bind) -> None:
+    published(bind, "swept", "crashed-5555", HUB)
+    other = published(bind, "swept", "other-5555", OTHER, 1_000.0)
+    run(other, server(bind), 1_001.0, 1_000.0 + 3 * PERIOD - 1)
+    assert len(bind.records("_swept._tcp", "SRV")) == 3
+    run(other, server(bind), 1_000.0 + 3 * PERIOD - 1, 1_000.0 + 5 * PERIOD)
+    # The worker of both is still the other's.
+    assert bind.records("_swept._tcp", "SRV") == {"10 1 5555 other.mesh.test.", "10 1 4242 w1.mesh.test."}
+    assert not bind.records("crashed-5555._mesh", "TXT")
+
+
+def test_a_second_hub_of_the_same_id_is_found_out(bind: Bind) -> None:
+    first = published(bind, "twice", "twice-5555", HUB)
+    second = published(bind, "twice", "twice-5555", OTHER, 2.0)
+    run(first, server(bind), 2.0, PERIOD + 3)
+    assert first.doubled and not second.doubled
+
+
+def test_an_update_that_requires_what_is_not_there_changes_nothing(bind: Bind) -> None:
+    key, txt = Key("lease.required", "TXT"), Record(Key("added", "TXT"), ("a",))
+    one = server(bind)
+    assert one.carry_out(Update({key: frozenset({("lease=1",)})}, add=(txt,))) is False
+    assert one.carry_out(Update({key: frozenset()}, add=(txt, Record(key, ("lease=1",))))) is True
+    assert one.carry_out(Update({key: frozenset()}, delete=(txt,))) is False
+    assert (
+        one.carry_out(Update({key: frozenset({("lease=1",)})}, delete=(txt, Record(key, ("lease=1",)))))
+        is True
+    )
+    assert one.carry_out(Read((txt.key, key))) == {}
+
+
+def test_many_sets_are_read_at_once(bind: Bind) -> None:
+    one = server(bind)
+    records = [Record(Key(f"_many{number}._tcp", "TXT"), (f"at=b:{number}",)) for number in range(150)]
+    assert one.carry_out(Update({}, add=tuple(records))) is True
+    keys = [record.key for record in records]
+    assert one.carry_out(Read((*keys, Key("none", "SRV")))) == {
+        key: frozenset({data}) for key, data in records
+    }
+
+
+def test_strings_of_others_are_read_as_they_are(bind: Bind) -> None:
+    one, record = server(bind), Record(Key("odd", "TXT"), ('quote " and \\', "\xe4\xff\0", ""))
+    assert one.carry_out(Update({}, add=(record,))) is True
+    assert one.carry_out(Read((record.key,))) == {record.key: frozenset({record.data})}
+
+
+def problem(one: ZoneServer, *records: Record) -> str:
+    with pytest.raises(ZoneError) as caught:
+        one.carry_out(Update({}, add=records or (Record(Key("x", "TXT"), ("x",)),)))
+    return str(caught.value)
+
+
+def test_what_is_wrong_with_a_key_is_told(bind: Bind) -> None:
+    key = parse_tsig_key(KEY, "mesh.key")
+    wrong = dataclasses.replace(key, secret=b"another secret, as long as it is")
+    assert "says BADSIG: it knows a key 'mesh.' with another secret" in problem(server(bind, wrong))
+    unknown = dataclasses.replace(key, name="other.")
+    assert "says BADKEY: it has no key 'other.'" in problem(server(bind, unknown))
+
+
+def test_a_clock_that_is_wrong_is_told(bind: Bind, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    monkeypatch.setattr("dns.message.time.time", lambda: real() - 3_600)
+    assert "says BADTIME: its clock and this machine's are minutes apart" in problem(server(bind))
+
+
+def test_a_zone_that_is_not_its_own_is_told(bind: Bind) -> None:
+    assert "says NOTAUTH: it is not the primary of the zone other.test." in problem(
+        server(bind, zone="other.test")
+    )
+
+
+def test_what_the_key_may_not_is_told(tmp_path: Path) -> None:
+    with bind9(tmp_path / "bind", "grant mesh. zonesub A;") as bind:
+        assert "says REFUSED: it lets the key 'mesh.' neither read nor change the zone" in problem(
+            server(bind)
+        )
+
+
+def test_more_records_than_it_takes_are_told(bind: Bind) -> None:
+    records = [Record(Key("_full._tcp", "TXT"), (f"at=b:{number}",)) for number in range(120)]
+    assert "says SERVFAIL: it could not carry it out" in problem(server(bind), *records)
+
+
+def test_a_name_server_that_is_away_is_told() -> None:
+    _, port = nobody().rsplit(":", 1)
+    one = ZoneServer(ZONE, ("127.0.0.1", int(port)), parse_tsig_key(KEY, "mesh.key"), 5)
+    assert problem(one) == f"the name server 127.0.0.1:{port} can't be reached by TCP: Connection refused"
+    one = ZoneServer(ZONE, ("ns.invalid", 53), parse_tsig_key(KEY, "mesh.key"), 5)
+    assert problem(one).startswith("the name server ns.invalid:53 has no address: ")
+
+
+def test_a_connection_that_ends_is_told(bind: Bind) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        one = ZoneServer(ZONE, ("127.0.0.1", port), parse_tsig_key(KEY, "mesh.key"), 5)
+        assert "has ended the connection" in problem(one)
+        thread.join(10)
