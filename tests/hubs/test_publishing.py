@@ -32,8 +32,9 @@ def stack() -> Iterator[ExitStack]:
         yield one
 
 
-def publish(bind: Bind, server: str | None = None, ttl: int = 1) -> str:
-    return f'{{zone: mesh.test, server: "{server or bind.address}", key_file: {bind.key_file}, ttl: {ttl}, as: box}}'
+def publish(bind: Bind, server: str | None = None) -> str:
+    keys = f'server: "{server or bind.address}", key_file: {bind.key_file}, ttl: 1, as: box'
+    return f"{{zone: mesh.test, {keys}}}"
 
 
 def port(hub: Hub) -> str:
