@@ -16,6 +16,7 @@ import pytest
 
 import mesh
 from tests.green.conftest import PROGRAMS, Connect, Program, Serve
+from tests.helpers.clients import endpoint_of, link_of
 from tests.helpers.processes import ROOT, Process, eventually
 
 Service = Callable[..., tuple[str, Process]]
@@ -66,7 +67,8 @@ def test_a_server_that_comes_back_is_found(service: Service, connect: Connect) -
     assert (first, second) == (process.pid, again.pid)
     assert list(client.count(10)) == list(range(10))
     again.kill()
-    gevent.sleep(0.05)  # a call that is sent before the connection's end is known is lost
+    # A call that is sent before the connection's end is known is lost.
+    eventually(lambda: not link_of(endpoint_of(client)).live, what="the end of the connection")
     with pytest.raises(mesh.TimeoutExpired, match="the connection broke"):
         client.with_options(timeout=0.3).pid()
     service("--bind", endpoint)

@@ -121,9 +121,9 @@ def endpoint(desk: Desk, serve: Serve) -> str:
     return serve(desk)
 
 
-async def until(condition: Callable[[], object], what: str = "that") -> None:
+async def until(condition: Callable[[], object], what: str | Callable[[], str] = "that") -> None:
     """Let the loop turn until then."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"waited for {what}"
+        assert time.monotonic() < end, f"waited for {what() if callable(what) else what}"
         await asyncio.sleep(0.005)

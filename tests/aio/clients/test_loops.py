@@ -17,7 +17,7 @@ import pytest
 
 import mesh
 import mesh.aio
-from tests.aio.clients.conftest import Desk, Run
+from tests.aio.clients.conftest import Desk, Run, until
 from tests.helpers.processes import PATIENCE, ROOT, Process, eventually
 
 TIMEOUT = 20.0
@@ -135,8 +135,7 @@ def test_a_client_that_is_dropped_closes_its_connections(run: Run, endpoint: str
         assert session is not None and not session.closed
         del client
         gc.collect()
-        await asyncio.sleep(0.05)
-        assert session.closed
+        await until(lambda: session.closed, "the end of its connections")
 
     run(main())
 
@@ -229,8 +228,11 @@ def test_calls_leave_nothing(run: Run, endpoint: str) -> None:
             before = census()
             for _ in range(20):
                 await use(client)
-            await asyncio.sleep(0.5)
-            assert {kind: n for kind, n in (census() - before).items() if n > 3} == {}
+
+            def left() -> dict[str, int]:
+                return {kind: n for kind, n in (census() - before).items() if n > 3}
+
+            await until(lambda: not left(), lambda: str(left()))
 
     run(main())
 
