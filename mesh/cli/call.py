@@ -32,6 +32,7 @@ from mesh.errors import RemoteError
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option("--retries", type=whole(0), metavar="N", help="Further attempts, if surely nothing was done.")
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
+@click.option("--key", metavar="KEY", help="Through a sharded hub: calls of one KEY go to one worker.")
 @services_option
 @debug_option
 @click.pass_context
@@ -46,6 +47,7 @@ def call(
     heartbeat: float | None,
     retries: int | None,
     idempotent: bool,
+    key: str | None,
     services_file: str | None,
 ) -> None:
     """Call METHOD of SERVICE with ARGs and print what comes back; without METHOD, list the methods.
@@ -68,6 +70,8 @@ def call(
         options: dict[str, Any] = {"idempotent": True} if idempotent else {}
         if retries is not None:
             options["retries"] = retries
+        if key is not None:
+            options["key"] = key
         ctx.obj.subject = f"{service}: {method} raised"
         _call(printer, client.with_options(**options) if options else client, method, values, named)
 

@@ -293,7 +293,8 @@ class ServerSession:
         if self._queued >= limits.queue:
             return "Overloaded", f"{self._queued} calls wait already (the limit is {limits.queue})"
         if theirs >= limits.channels:
-            return "Overloaded", f"{theirs} calls of this client are open already"
+            why = f"{theirs} calls of this client to {self.name} are open already, which is the limit"
+            return "Overloaded", f"{why}: make fewer at once, for instance behind a semaphore"
         if self._queued > self._half < theirs and len(self.channels) > 1:
             # The rest of the queue is for the others.
             return "Overloaded", f"{self._queued} calls wait already, and {theirs} of this client are open"

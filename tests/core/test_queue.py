@@ -147,8 +147,9 @@ def test_the_channels_of_one_peer_are_bounded_and_do_not_outlive_it() -> None:
     most = Limits().channels
     assert len(pair.server.session.calls) == len(pair.server.running) == most
     assert isinstance(calls[most].error, Overloaded) and calls[most].error.refused
-    why = f"{most} calls of this client are open already"
-    assert str(calls[most].error) == f"tcp://server:1 refused 'echo': {why}"
+    why = f"{most} calls of this client to {pair.server.session.name} are open already, which is the limit"
+    advice = "make fewer at once, for instance behind a semaphore"
+    assert str(calls[most].error) == f"tcp://server:1 refused 'echo': {why}: {advice}"
     other = ClientEnd(pair, base=b"d" * 24)
     Connection(pair, other, pair.server, "other").up()
     call = other.call()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import mesh
+from tests.e2e.commands import mesh as cli
 from tests.helpers.processes import Process, eventually
 from tests.hubs.cluster import Hub, connected, until_served_by, worker
 
@@ -42,7 +43,9 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
         yield Setup(tmp_path, stack)
 
 
-def test_calls_of_a_key_go_to_one_worker_whichever_hub_they_come_through(setup: Setup) -> None:
+def test_calls_of_a_key_go_to_one_worker_whichever_hub_they_come_through(
+    setup: Setup, tmp_path: Path
+) -> None:
     one, two = setup.clients
     owners = setup.owners(one)
     assert set(owners.values()) == {each.pid for each in setup.workers}
@@ -50,6 +53,9 @@ def test_calls_of_a_key_go_to_one_worker_whichever_hub_they_come_through(setup: 
     by_number = [one.with_options(key=key).pid() for key in (7, "7", b"7")]
     assert len(set(by_number)) == 1
     assert len({one.pid() for _ in range(30)}) == 3, "calls without a key are spread"
+    for key in KEYS[:2]:
+        shown = cli("call", setup.hubs[0].in_, "pid", "--key", key, cwd=tmp_path)
+        assert (shown.stdout, shown.stderr) == (f"{owners[key]}\n", ""), "the command has it, too"
     assert list(one.with_options(key="user-1").count(300)) == list(range(300))
     assert one.with_options(key="user-1").echo("x" * 100_000) == "x" * 100_000
 
