@@ -2,70 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from asyncio import AbstractEventLoop, get_running_loop, sleep
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
-from dataclasses import replace
-from functools import partial
 from inspect import iscoroutine
 from time import monotonic
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesh.aio.loop import AsyncioLoop
+from mesh.aio.remote_call import RemoteCall
 from mesh.aio.stream import Stream, wait
+from mesh.core import misuse
 from mesh.core.attempts import Attempts, Step
-from mesh.core.call import Options
-from mesh.core.client_session import DEFAULT_HEARTBEAT, GO_ELSEWHERE, Call, Waiting
-from mesh.core.elements import MAX_ELEMENTS
-from mesh.core.middleware import CallContext, Middleware, chained, checked, request_headers
-from mesh.core.values import Encode
-from mesh.core.wire import MAX_MESSAGE, Header
+from mesh.core.call import check_method, remote_name
+from mesh.core.client_session import Call, Waiting, another_may_take_it
+from mesh.core.middleware import CallContext
+from mesh.core.wire import Header
 from mesh.errors import MeshError
-from mesh.names.model import Service
-from mesh.names.resolver import Target
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
-from mesh.transport.client_target import DEFAULT_TIMEOUT, reach
-
-
-class RemoteCall(Coroutine[Any, Any, Any]):
-    """A call that is still to be made: await it, make a task of it, or go through it by `async for`; once.
-
-    The request goes out with the first step, as that of any coroutine.
-    """
-
-    __slots__ = ("_coroutine", "_method")
-    __mesh_unexposed__ = "a call of another service"
-
-    def __init__(self, client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._method = method
-        if client._proceed is None:
-            connections = client._connections
-            coroutine = _request(connections, client._options, connections.header, method, args, kwargs)
-        else:
-            coroutine = _through_middleware(client, method, args, kwargs)
-        self._coroutine: Coroutine[Any, Any, Any] = coroutine
-        # What Python says of one that is never awaited, which is easily forgotten, names it so.
-        coroutine.__qualname__ = method  # type: ignore[attr-defined]
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coroutine.__await__()
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return Stream.of(self._coroutine, self._method)
-
-    def send(self, value: Any) -> Any:
-        return self._coroutine.send(value)
-
-    def throw(self, *args: Any) -> Any:
-        return self._coroutine.throw(*args)
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-    def __repr__(self) -> str:
-        return f"<call of {self._method!r:.80}, to be awaited>"
+from mesh.transport.client_target import ClientTarget, connect_target, with_arguments_of
 
 
 class Method:
@@ -79,10 +34,24 @@ class Method:
         self._name = name
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> RemoteCall:
-        return RemoteCall(self._client, self._name, args, kwargs)
+        client, method = self._client, self._name
+        target = client._target
+        if client._proceed is None:
+            return RemoteCall(_request(target, target.header, method, args, kwargs), method)
+        return RemoteCall(_through_middleware(client, method, args, kwargs), method)
 
     def __repr__(self) -> str:
         return f"<remote method {self._name!r} of {self._client!r}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "future":
+                raise AttributeError(
+                    "a client of mesh.aio has no futures of its own: make a task of the call, by "
+                    f"asyncio.create_task(client.{self._name:.80}(…)) or asyncio.ensure_future"
+                )
+            raise misuse.no_such_attribute(self._name, name)
 
 
 class Client:
@@ -92,33 +61,20 @@ class Client:
     a fork: each loop has connections of its own. Use it with `async with`, or `close` it.
     """
 
-    __slots__ = ("__weakref__", "_connections", "_middleware", "_options", "_proceed", "_service")
+    __slots__ = ("__weakref__", "_proceed", "_target")
     __mesh_unexposed__ = "a client of another service"
 
-    def __init__(
-        self,
-        service: Service,
-        connections: ClientConnections,
-        options: Options,
-        middleware: tuple[Middleware, ...] = (),
-    ) -> None:
-        self._service = service
-        self._connections = connections
-        self._options = options
-        self._middleware = middleware
-        # None where there is no middleware, for which nothing is to be paid then.
-        self._proceed = chained(middleware, partial(_proceed, connections, options)) if middleware else None
+    def __init__(self, target: ClientTarget) -> None:
+        self._target = target
+        self._proceed = target.chain(_proceed)
 
     def __getattr__(self, name: str) -> Method:
-        if name.startswith("_") and not name.startswith("_zerorpc_"):
-            raise AttributeError(f"names that begin with _ are never remote methods: {name!r}")
-        return Method(self, name)
+        return Method(self, remote_name(name))
 
     def __call__(self, method: str, /, *args: Any, **kwargs: Any) -> RemoteCall:
         """Call the remote method of that name."""
-        if not isinstance(method, str):
-            raise TypeError(f"the name of a method must be str, not {type(method).__name__}")
-        return RemoteCall(self, method, args, kwargs)
+        check_method(method)
+        return Method(self, method)(*args, **kwargs)
 
     def with_options(
         self,
@@ -130,17 +86,13 @@ class Client:
     ) -> Client:
         """A view of this client whose calls have another timeout, retries, idempotent or key.
 
-        timeout: seconds or None. retries: further attempts. idempotent: the calls may be
-        carried out twice, so that a lost one may be tried again. key: a sharded hub gives all calls
-        with the same one to the same worker; None for none. Raises ConfigError.
+        As `with_options` of the client of mesh.connect. Raises ConfigError.
         """
-        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
-        return Client(self._service, self._connections, replace(self._options, **changes), self._middleware)
+        return Client(self._target.with_options(timeout, retries, idempotent, key))
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections. There is nothing to await."""
-        self._connections.close()
+        self._target.connections.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -148,55 +100,33 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def __enter__(self) -> Client:
-        raise TypeError("a client of mesh.aio is used with `async with`; that of mesh.connect with `with`")
-
-    def __exit__(self, *_: object) -> None:
-        """Only for `__enter__` to be found."""
-
     def __repr__(self) -> str:
-        return f"<mesh.aio client of {self._service.name}>"
+        return f"<mesh.aio client of {self._target.connections.name}>"
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __enter__ = __exit__ = misuse.advice(
+            "a client of mesh.aio is used with `async with`; that of mesh.connect with `with`"
+        )
 
 
-def connect(
-    target: Target,
-    *,
-    timeout: float | None = DEFAULT_TIMEOUT,
-    heartbeat: float | None = DEFAULT_HEARTBEAT,
-    services: str | None = None,
-    max_message: int = MAX_MESSAGE,
-    max_elements: int = MAX_ELEMENTS,
-    encode: Encode | None = None,
-    middleware: Iterable[Middleware] = (),
-) -> Client:
-    """A client of a service, for asyncio.
+@with_arguments_of(connect_target, coroutines=True)
+def connect(target: ClientTarget) -> Client:
+    """A client of a service, for asyncio; each middleware is `async def`, to await what `proceed` gives.
 
-    target: a name from the registry, an endpoint, or a list of endpoints. timeout: seconds that
-    a call waits at most, None for no limit; a service's own in the registry goes before the
-    default. heartbeat: seconds between heartbeats, the same as the server's where that is an
-    old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
-    max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
-    encode: gives what is to travel in place of an argument, or a part of one, that can't.
-    middleware: functions of (call, proceed) that run around each call, the first outermost; `async def`, to
-    await what `proceed` gives. See docs/middleware.md.
-
-    Connects in the background, and again for ever: from now on in the loop that runs, if one does, else from
-    the first call on. Raises ServiceNotFound and ConfigError.
+    It connects in the background, and again for ever: from now on in the loop that runs, if one does, else
+    from the first call on.
     """
-    service, connections, options = reach(
-        target, timeout, heartbeat, services, max_message, max_elements, encode, wakes_later=True
-    )
-    client = Client(service, connections, options, checked(middleware, coroutines=True))
+    client = Client(target)
     try:
         loop = get_running_loop()
     except RuntimeError:
         return client
-    _begin(connections, loop)
+    _begin(target.connections, loop)
     return client
 
 
 def _begin(connections: ClientConnections, loop: AbstractEventLoop) -> ClientEndpoint:
-    return connections.begin(loop, AsyncioLoop(), _resolve)
+    return connections.begin(loop, AsyncioLoop(), _resolve, loop, wakes_later=True)
 
 
 def _resolve(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> None:
@@ -213,8 +143,7 @@ async def _through_middleware(
     client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     assert client._proceed is not None
-    call = CallContext(client._service.name, method, args, kwargs, {}, client._options.timeout)
-    result = await client._proceed(call)
+    result = await client._proceed(client._target.context(method, args, kwargs))
     if iscoroutine(result):
         result.close()
         raise TypeError(
@@ -224,23 +153,13 @@ async def _through_middleware(
     return result
 
 
-async def _proceed(connections: ClientConnections, options: Options, call: CallContext) -> Any:
+async def _proceed(target: ClientTarget, call: CallContext) -> Any:
     """What comes after the last middleware."""
-    if call.timeout != options.timeout:
-        options = replace(options, timeout=call.timeout)
-    header = connections.header
-    if call.headers:
-        header = {**(header or {}), **request_headers(call.headers, connections.encode)}
-    return await _request(connections, options, header, call.method, tuple(call.args), call.kwargs)
+    return await _request(*target.request(call))
 
 
 async def _request(
-    connections: ClientConnections,
-    options: Options,
-    header: Header | None,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    target: ClientTarget, header: Header | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     try:
         loop = get_running_loop()
@@ -249,12 +168,13 @@ async def _request(
             f"{method!r:.80} was called where no event loop of asyncio runs: await it in a coroutine that "
             "asyncio.run runs, or use mesh.connect, which needs none"
         ) from None
+    connections = target.connections
     endpoint = connections.of(loop) or _begin(connections, loop)
-    if kwargs or options.retries or options.idempotent or options.key is not None:
-        call = await _persist(endpoint, options, header, method, args, kwargs)
+    if kwargs or target.persistent:
+        call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
         future = loop.create_future()
-        call = endpoint.open(method, args, header, options.timeout, None, future)
+        call = endpoint.open(method, args, header, target.options.timeout, None, future)
         try:
             await future
         except GeneratorExit:  # from wherever it is collected
@@ -263,30 +183,19 @@ async def _request(
         except BaseException:
             endpoint.give_up(call)
             raise
-        if call.error is not None and isinstance(call.error, GO_ELSEWHERE) and call.error.refused:
-            call = await _persist(endpoint, options, header, method, args, kwargs, call)
-    if call.items is not None and (call.error is None or call.items):
-        return Stream(connections, endpoint, call, options.timeout)
-    if call.error is not None:
-        raise call.error
-    return call.value
+        if call.error is not None and another_may_take_it(call.error):
+            call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
+    if call.items is None and call.error is None:
+        return call.value
+    if call.is_stream:
+        return Stream(connections, endpoint, call, target.options.timeout)
+    assert call.error is not None
+    raise call.error
 
 
-async def _persist(
-    endpoint: ClientEndpoint,
-    options: Options,
-    header: Header | None,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    first: Call | None = None,
-) -> Call:
-    """A call that may take several attempts. first: the first of them, where it was made."""
-    now = monotonic() if first is None else first.opened
-    attempts = Attempts(endpoint.session, options, header, method, args, kwargs, random.random, now)
-    step = attempts.begin(now)
-    if first is not None:
-        step = attempts.answered(first, monotonic())
+async def _persist(endpoint: ClientEndpoint, attempts: Attempts) -> Call:
+    """A call that may take several attempts."""
+    step = attempts.begin(monotonic())
     while step is not Step.DONE:
         if step is Step.REQUEST:
             step = await _attempt(endpoint, attempts)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakSet
 
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.loop_thread import loop_thread
-from mesh.core import settings, wire
+from mesh.core import misuse, settings, wire
 from mesh.core.event_options import (
     DEFAULT_TIMEOUT,
     EVENTS_QUEUED,
@@ -152,14 +152,13 @@ class _Sender:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def __enter__(self) -> Self:
-        raise TypeError(f"{self!r} of mesh.aio is used with `async with`; that of `mesh` with `with`")
-
-    def __exit__(self, *_: object) -> None:
-        """Only for `__enter__` to be found."""
-
     def __repr__(self) -> str:
         return f"<mesh.aio: {self._sender.ends.name}>"
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __enter__ = __exit__ = misuse.advice(
+            "mesh.aio.{kind} is used with `async with`; `with` is for those of mesh"
+        )
 
 
 class Publisher(_Sender):

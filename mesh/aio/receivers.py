@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from contextvars import Context
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Any, Final
 from weakref import WeakSet
 
 from mesh.aio.loop import AsyncioLoop
@@ -71,12 +71,6 @@ class _Receiver(Runnable):
     def dropped(self) -> Counter[str]:
         """How many events were not carried out, by reason."""
         return self._receiver.dropped
-
-    def __enter__(self) -> Self:
-        raise TypeError(f"{self!r} is used with `async with`, or `await ….serve()`")
-
-    def __exit__(self, *_: object) -> None:
-        """Only for `__enter__` to be found."""
 
     def __repr__(self) -> str:
         return f"<mesh.aio: {self._receiver.name}>"

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mesh.aio.loop import AsyncioLoop
-from mesh.core import settings
+from mesh.core import misuse, settings
 from mesh.core.unfinished import Running
 from mesh.errors import MeshError
 from mesh.transport import process
@@ -191,6 +191,11 @@ class Runnable:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __enter__ = __exit__ = misuse.advice(
+            "mesh.aio.{kind} is used with `async with`, or `await ….serve()`; `with` is for those of mesh"
+        )
 
 
 class Stopping:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import Future, get_running_loop
+from asyncio import Future, _get_running_loop, get_running_loop
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
-from mesh.core.channel import State
+from mesh.core import misuse
 from mesh.core.client_session import Call
 from mesh.transport.client_endpoint import ClientEndpoint
 
@@ -28,8 +28,9 @@ class Stream(AsyncIterator[Any]):
     """The items that a handler yields.
 
     The server sends as many ahead as the client has granted. Leaving the loop, closing the
-    stream or dropping it ends the handler's generator. Raises what the handler raises, and
-    TimeoutExpired when the next item takes longer than the timeout.
+    stream or dropping it ends the handler's generator. Raises what the handler raises,
+    TimeoutExpired when the next item takes longer than the timeout, RuntimeError in another loop than the one
+    that it was begun in, and LostRemote in the child of a fork.
     """
 
     __slots__ = (
@@ -39,7 +40,6 @@ class Stream(AsyncIterator[Any]):
         "_coming",
         "_drop",
         "_endpoint",
-        "_loop",
         "_other",
         "_timeout",
     )
@@ -68,7 +68,6 @@ class Stream(AsyncIterator[Any]):
         self._timeout = timeout
         self._drop = finalize(self, endpoint.drop, call)
         self._drop.atexit = False
-        self._loop = get_running_loop()
 
     async def __anext__(self) -> Any:
         call = self._call
@@ -77,26 +76,24 @@ class Stream(AsyncIterator[Any]):
             if call is None:
                 assert self._other is not None
                 return await anext(self._other)
+        endpoint = self._endpoint
+        if _get_running_loop() is not endpoint.home:
+            endpoint.refuse_reader(call)
         items = call.items
         if not items:
             await self._wait(call)
             items = call.items
             if not items:
                 self._drop.detach()
-                error, call.error = call.error, None
-                raise error or StopAsyncIteration
+                raise call.take_error() or StopAsyncIteration
         value = items.popleft()
-        if (call.credit + len(items)) * 2 < call.window:
-            self._endpoint.grant(call)
+        if len(items) < call.low:
+            endpoint.grant(call)
         return value
 
     async def _wait(self, call: Call) -> None:
         """Until there is an item, or the end."""
         loop = get_running_loop()
-        if loop is not self._loop:
-            raise RuntimeError(
-                "this stream belongs to another event loop; call the method in the one that reads"
-            )
         while True:
             future = loop.create_future()
             if not self._endpoint.await_item(call, future, self._timeout):
@@ -129,13 +126,13 @@ class Stream(AsyncIterator[Any]):
                 await close()
         else:
             self._drop.detach()
-            if self._call.state is not State.DONE:
-                self._endpoint.give_up(self._call)
-            if self._call.items:
-                self._call.items.clear()
+            self._endpoint.leave(self._call)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    if not TYPE_CHECKING:  # a checker knows by itself that it is no context of that kind
+        __enter__ = __exit__ = misuse.advice("a stream of mesh.aio is left by `async with`, or aclose()")

@@ -11,6 +11,7 @@ from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
 from mesh.names.model import Endpoint, Service
 from mesh.transport.client_connections import ClientConnections
+from mesh.transport.client_target import ClientTarget
 from mesh.transport.lookup import Obstacles
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
@@ -35,7 +36,7 @@ class HubClient:
         self._obstacles = Obstacles()
         service = Service(f"the hub at {endpoint}", (Endpoint(endpoint),))
         self._connections = ClientConnections(service, None, {"service": STATUS}, None)
-        self._client = Client(service, self._connections, Options(timeout=patience))
+        self._client = Client(ClientTarget(self._connections, Options(timeout=patience)))
 
     def ask(self) -> Answer:
         """What the hub tells of itself. Never raises a MeshError."""

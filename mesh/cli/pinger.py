@@ -12,6 +12,7 @@ from mesh.errors import MeshError, RemoteError
 from mesh.green.client import Client
 from mesh.names.model import Endpoint, Service
 from mesh.transport.client_connections import ClientConnections
+from mesh.transport.client_target import ClientTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Pinger:
             header["service"] = service
         asked = Service(endpoint, (Endpoint(endpoint),))
         self._connections = ClientConnections(asked, None, header)
-        self._client = Client(asked, self._connections, Options())
+        self._client = Client(ClientTarget(self._connections, Options()))
 
     def ask(self, patience: float) -> Pong:
         """Ping it. patience: seconds for the first answer, which has to wait for the connection, and for the

@@ -48,7 +48,7 @@ class Step(Enum):
 class Attempts:
     """session: of the endpoint by which the call goes. header: what all of the client's requests carry.
 
-    now: when the caller began to wait, also in a call that was made without this and was refused.
+    first: a call that was made without this, whose answer says that another server may take it.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class Attempts:
         kwargs: dict[str, Any],
         random: Callable[[], float],
         now: float,
+        first: Call | None = None,
     ) -> None:
+        self._first = first
         self._call: Call | None = None
         self._error: BaseException | None = None
         self.until = 0.0
@@ -81,8 +83,8 @@ class Attempts:
         self._args = args
         self._keywords = bool(kwargs)
         self._random = random
-        self._began = now
-        self._end = None if options.timeout is None else now + options.timeout
+        self._began = began = now if first is None else first.opened
+        self._end = None if options.timeout is None else began + options.timeout
         self._asking = False
         self._pausing = False
         self._attempts = 0
@@ -95,7 +97,8 @@ class Attempts:
     def begin(self, now: float) -> Step:
         """The first step; also that of each attempt which follows."""
         self._attempts += 1
-        return self._attempt(now)
+        first, self._first = self._first, None
+        return self._attempt(now) if first is None else self.answered(first, now)
 
     def _attempt(self, now: float) -> Step:
         self._peer, self._timeout = None, self._left(now)

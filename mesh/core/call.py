@@ -1,9 +1,9 @@
-"""How a client's calls are made: what `with_options` sets."""
+"""How a client's calls are made: what `with_options` sets, and what may be a method's name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mesh.core import settings
 from mesh.errors import ConfigError
@@ -51,3 +51,16 @@ def key_bytes(key: object) -> bytes | None:
         except UnicodeEncodeError:
             return None
     return key if type(key) is bytes and 0 < len(key) <= MAX_KEY else None
+
+
+def remote_name(name: str) -> str:
+    """The name of a remote method, of an attribute of a client. Raises AttributeError where it is none."""
+    if name.startswith("_") and not name.startswith("_zerorpc_"):
+        raise AttributeError(f"names that begin with _ are never remote methods: {name!r}")
+    return name
+
+
+def check_method(method: Any) -> None:
+    """Raise TypeError for what can be no method's name."""
+    if not isinstance(method, str):
+        raise TypeError(f"the name of a method must be str, not {type(method).__name__}")

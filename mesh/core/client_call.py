@@ -16,7 +16,8 @@ class Call(Channel):
     """One request and what has come back.
 
     value or error is set once state is DONE; items holds what a stream has delivered and nobody
-    has taken yet. pinned: it may go to no other peer than the one it was opened for.
+    has taken yet. low: with fewer of them than that the server is to be let send more. pinned: it may
+    go to no other peer than the one it was opened for.
     """
 
     pinned: ClassVar[bool] = False
@@ -26,6 +27,7 @@ class Call(Channel):
         "error",
         "item_size",
         "items",
+        "low",
         "method",
         "payload",
         "peer",
@@ -49,11 +51,28 @@ class Call(Channel):
         self.error: Exception | None = None
         self.items: deque[Any] | None = None
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether its first answer is to be given to the caller as a stream; not one that broke off before
+        its first item.
+        """
+        return self.items is not None and (self.error is None or bool(self.items))
+
+    def take_error(self) -> Exception | None:
+        """What a stream has ended with, once: then it merely has no more items."""
+        error, self.error = self.error, None
+        return error
+
     def begin_stream(self) -> None:
         self.items = deque()
         self.credit = FIRST_CREDIT
         self.window = FIRST_WINDOW // 2
         self.item_size = 0
+        self.set_low()
+
+    def set_low(self) -> None:
+        """After a change of credit or window: less than half of the window is to be on its way or here."""
+        self.low = (self.window + 1) // 2 - self.credit
 
 
 class PinnedCall(Call):

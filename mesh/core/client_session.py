@@ -41,7 +41,7 @@ from mesh.core.values import Encode
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
 from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired, WireError
 
-__all__ = ["GO_ELSEWHERE", "Call", "ClientSession", "Out", "Waiting"]
+__all__ = ["Call", "ClientSession", "Out", "Waiting"]
 
 MAX_UNSENT: Final = 10_000
 """Calls that may wait for a connection."""
@@ -61,10 +61,12 @@ GRAIN: Final = 0.005
 """Seconds between two looks at the deadlines, at the least."""
 DEFAULT_HEARTBEAT: Final = 5.0
 
-GO_ELSEWHERE: Final = (LostRemote, ServiceNotFound)
-"""What is said by one that stops, and by a hub that has no worker: another may carry the call out."""
-
 Out = tuple[Peer, bytes]
+
+
+def another_may_take_it(error: Exception | None) -> bool:
+    """Whether it is what one says that stops, or a hub that has no worker: another may carry the call out."""
+    return isinstance(error, (LostRemote, ServiceNotFound)) and error.refused
 
 
 def check_settings(heartbeat: float | None, max_message: int, max_elements: int) -> None:
@@ -248,7 +250,7 @@ class ClientSession:
 
     def elsewhere(self, error: Exception | None, now: float) -> bool:
         """Whether a call that ended so was refused by one that can't take it, and another may."""
-        if not (isinstance(error, GO_ELSEWHERE) and error.refused):
+        if not another_may_take_it(error):
             return False
         return any(peer.live and peer.leaving <= now and not peer.silent for peer in self.peers)
 
@@ -395,6 +397,7 @@ class ClientSession:
             self._violated(call, peer, "sent more of a stream than it was granted")
             return
         call.credit -= number
+        call.low += number
         call.item_size = size if not call.item_size else call.item_size + ((size - call.item_size) >> 3)
         call.last_heard = now
         if call.id in peer.unanswered:
@@ -417,7 +420,7 @@ class ClientSession:
 
     def _judge(self, call: Call, peer: Peer, error: Exception | None, now: float) -> None:
         """What an answer that is no value tells of its peer. An exception of a handler is as good as one."""
-        if isinstance(error, GO_ELSEWHERE) and error.refused:
+        if another_may_take_it(error):
             peer.leaving = now + (LEAVING if isinstance(error, LostRemote) else WORKERLESS)
             self.balancer.changed()
         elif isinstance(error, Overloaded):
@@ -462,6 +465,7 @@ class ClientSession:
         if not more:
             return None
         call.credit += more
+        call.set_low()
         if self._takes_several and call.peer is not None and call.peer.mesh:
             return control(self._ids, call.id, MORE, more, items=1)
         return control(self._ids, call.id, MORE, more)

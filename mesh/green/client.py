@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
 from time import monotonic
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent
 
+from mesh.core import misuse
 from mesh.core.attempts import Attempts, Step
-from mesh.core.call import Options
-from mesh.core.client_session import DEFAULT_HEARTBEAT, GO_ELSEWHERE, Call
-from mesh.core.elements import MAX_ELEMENTS
-from mesh.core.middleware import CallContext, Middleware, chained, checked, request_headers
-from mesh.core.values import Encode
-from mesh.core.wire import MAX_MESSAGE, Header
+from mesh.core.call import check_method, remote_name
+from mesh.core.client_session import Call, another_may_take_it
+from mesh.core.middleware import CallContext
+from mesh.core.wire import Header
 from mesh.errors import MeshError
-from mesh.green.future import Future, ThreadFuture, outcome_of
 from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
-from mesh.names.model import Service
-from mesh.names.resolver import Target
-from mesh.transport import descriptors, process
+from mesh.transport import descriptors, native, process
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
-from mesh.transport.client_target import DEFAULT_TIMEOUT, reach
+from mesh.transport.client_target import ClientTarget, connect_target, with_arguments_of
+
+if TYPE_CHECKING:
+    from mesh.green.future import Future
 
 
 class Method:
@@ -48,12 +43,17 @@ class Method:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return _call(self._client, self._name, args, kwargs)
 
-    def future(self, /, *args: Any, **kwargs: Any) -> Future | ThreadFuture:
+    def future(self, /, *args: Any, **kwargs: Any) -> Future:
         """Send the request now and give its answer to come."""
         return _future(self._client, self._name, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<remote method {self._name!r} of {self._client!r}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise misuse.no_such_attribute(self._name, name)
 
 
 class Client:
@@ -63,32 +63,19 @@ class Client:
     manager, or `close` it.
     """
 
-    __slots__ = ("__weakref__", "_connections", "_middleware", "_options", "_proceed", "_service")
+    __slots__ = ("__weakref__", "_proceed", "_target")
     __mesh_unexposed__ = "a client of another service"
 
-    def __init__(
-        self,
-        service: Service,
-        connections: ClientConnections,
-        options: Options,
-        middleware: tuple[Middleware, ...] = (),
-    ) -> None:
-        self._service = service
-        self._connections = connections
-        self._options = options
-        self._middleware = middleware
-        # None where there is no middleware, for which nothing is to be paid then.
-        self._proceed = chained(middleware, partial(_proceed, connections, options)) if middleware else None
+    def __init__(self, target: ClientTarget) -> None:
+        self._target = target
+        self._proceed = target.chain(_proceed)
 
     def __getattr__(self, name: str) -> Method:
-        if name.startswith("_") and not name.startswith("_zerorpc_"):
-            raise AttributeError(f"names that begin with _ are never remote methods: {name!r}")
-        return Method(self, name)
+        return Method(self, remote_name(name))
 
     def __call__(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call the remote method of that name."""
-        if not isinstance(method, str):
-            raise TypeError(f"the name of a method must be str, not {type(method).__name__}")
+        check_method(method)
         return _call(self, method, args, kwargs)
 
     def with_options(
@@ -105,13 +92,11 @@ class Client:
         carried out twice, so that a lost one may be tried again. key: a sharded hub gives all calls
         with the same one to the same worker; None for none. Raises ConfigError.
         """
-        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
-        return Client(self._service, self._connections, replace(self._options, **changes), self._middleware)
+        return Client(self._target.with_options(timeout, retries, idempotent, key))
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections."""
-        self._connections.close()
+        self._target.connections.close()
 
     def __enter__(self) -> Client:
         return self
@@ -120,38 +105,20 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<mesh client of {self._service.name}>"
+        return f"<mesh client of {self._target.connections.name}>"
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __aenter__ = __aexit__ = misuse.advice(
+            "a client of mesh.connect is used with `with`; one for asyncio, with `async with`, comes from "
+            "mesh.aio.connect"
+        )
 
 
-def connect(
-    target: Target,
-    *,
-    timeout: float | None = DEFAULT_TIMEOUT,
-    heartbeat: float | None = DEFAULT_HEARTBEAT,
-    services: str | None = None,
-    max_message: int = MAX_MESSAGE,
-    max_elements: int = MAX_ELEMENTS,
-    encode: Encode | None = None,
-    middleware: Iterable[Middleware] = (),
-) -> Client:
-    """A client of a service.
-
-    target: a name from the registry, an endpoint, or a list of endpoints. timeout: seconds that
-    a call waits at most, None for no limit; a service's own in the registry goes before the
-    default. heartbeat: seconds between heartbeats, the same as the server's where that is an
-    old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
-    max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
-    encode: gives what is to travel in place of an argument, or a part of one, that can't.
-    middleware: functions of (call, proceed) that run around each call, the first outermost; see
-    docs/middleware.md.
-
-    Connects in the background, and again for ever. Raises ServiceNotFound and ConfigError.
-    """
-    service, connections, options = reach(
-        target, timeout, heartbeat, services, max_message, max_elements, encode
-    )
-    client = Client(service, connections, options, checked(middleware, coroutines=False))
-    _endpoint(connections)
+@with_arguments_of(connect_target, coroutines=False)
+def connect(target: ClientTarget) -> Client:
+    """A client of a service. It connects in the background, and again for ever."""
+    client = Client(target)
+    _endpoint(target.connections)
     return client
 
 
@@ -165,66 +132,46 @@ def _endpoint(connections: ClientConnections) -> ClientEndpoint | None:
         hub = get_hub()
         # Ctrl-C is no error to print: the main greenlet gets it, as in every program.
         hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
-    return connections.of(hub) or connections.begin(hub, GeventLoop(hub), switch_to)
+    return connections.of(hub) or connections.begin(hub, GeventLoop(hub), switch_to, native.get_ident())
 
 
 def _call(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    options, connections = client._options, client._connections
+    target = client._target
     if client._proceed is None:
-        return _request(connections, options, connections.header, method, args, kwargs)
-    return client._proceed(CallContext(client._service.name, method, args, kwargs, {}, options.timeout))
+        return _request(target, target.header, method, args, kwargs)
+    return client._proceed(target.context(method, args, kwargs))
 
 
-def _proceed(connections: ClientConnections, options: Options, call: CallContext) -> Any:
+def _proceed(target: ClientTarget, call: CallContext) -> Any:
     """What comes after the last middleware."""
-    if call.timeout != options.timeout:
-        options = replace(options, timeout=call.timeout)
-    header = connections.header
-    if call.headers:
-        header = {**(header or {}), **request_headers(call.headers, connections.encode)}
-    return _request(connections, options, header, call.method, tuple(call.args), call.kwargs)
+    return _request(*target.request(call))
 
 
 def _request(
-    connections: ClientConnections,
-    options: Options,
-    header: Header | None,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    target: ClientTarget, header: Header | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
+    connections = target.connections
     endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
     if endpoint is None:
-        return loop_thread.call(_request_for_thread, connections, options, header, method, args, kwargs)
-    if kwargs or options.retries or options.idempotent or options.key is not None:
-        call = _persist(endpoint, options, header, method, args, kwargs)
+        return loop_thread.call(_request_for_thread, target, header, method, args, kwargs)
+    if kwargs or target.persistent:
+        call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
-        call = endpoint.open(method, args, header, options.timeout, None, getcurrent())
+        call = endpoint.open(method, args, header, target.options.timeout, None, getcurrent())
         wait(endpoint, call)
-        if call.error is not None and isinstance(call.error, GO_ELSEWHERE) and call.error.refused:
-            call = _persist(endpoint, options, header, method, args, kwargs, call)
-    if call.items is not None and (call.error is None or call.items):
-        return Stream(connections, endpoint, call, options.timeout)
-    if call.error is not None:
-        raise call.error
-    return call.value
+        if call.error is not None and another_may_take_it(call.error):
+            call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
+    if call.items is None and call.error is None:
+        return call.value
+    if call.is_stream:
+        return Stream(connections, endpoint, call, target.options.timeout)
+    assert call.error is not None
+    raise call.error
 
 
-def _persist(
-    endpoint: ClientEndpoint,
-    options: Options,
-    header: Header | None,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    first: Call | None = None,
-) -> Call:
-    """A call that may take several attempts. first: the first of them, where it was made."""
-    now = monotonic() if first is None else first.opened
-    attempts = Attempts(endpoint.session, options, header, method, args, kwargs, random.random, now)
-    step = attempts.begin(now)
-    if first is not None:
-        step = attempts.answered(first, monotonic())
+def _persist(endpoint: ClientEndpoint, attempts: Attempts) -> Call:
+    """A call that may take several attempts."""
+    step = attempts.begin(monotonic())
     while step is not Step.DONE:
         if step is Step.REQUEST:
             step = _attempt(endpoint, attempts)
@@ -262,11 +209,12 @@ def _for_thread(result: Any) -> Any:
     return ThreadStream(result) if type(result) is Stream else result
 
 
-def _future(
-    client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Future | ThreadFuture:
-    if _endpoint(client._connections) is None:
-        return ThreadFuture(loop_thread.submit(_call_for_thread, client, method, args, kwargs))
-    greenlet = gevent.spawn(outcome_of, _call, client, method, args, kwargs)
+def _future(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future:
+    from mesh.green.future import Future  # later, as it takes a while and few commands need it
+
+    limit = client._target.options.timeout
+    if _endpoint(client._target.connections) is None:
+        return Future.in_loop_thread(limit, _call_for_thread, client, method, args, kwargs)
+    future = Future.in_greenlet(limit, _call, client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
-    return Future(greenlet, client._options.timeout)
+    return future

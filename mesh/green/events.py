@@ -13,14 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakSet
 
 from gevent import get_hub
-from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 
-from mesh.core import settings, wire
+from mesh.core import misuse, settings, wire
 from mesh.core.event_options import (
     DEFAULT_TIMEOUT,
     EVENTS_QUEUED,
@@ -33,9 +31,8 @@ from mesh.core.event_options import (
 from mesh.core.events import Topic
 from mesh.core.values import Encode
 from mesh.green.loop import GeventLoop
-from mesh.green.threads import loop_thread
+from mesh.green.threads import Wakeup, loop_thread
 from mesh.names.resolver import Target
-from mesh.transport import native
 from mesh.transport.event_sender import GRACE, EventSender, EventWaiter, JobSender, TopicSender
 from mesh.transport.event_watch import LINGER
 from mesh.transport.loop import Loop
@@ -49,37 +46,13 @@ def _in_loop_thread(function: Callable[[Loop], object]) -> None:
     loop_thread.submit(lambda: function(GeventLoop(get_hub())))
 
 
-class _Done:
-    """What a greenlet, or a native thread without a loop, waits for. wake: from any thread, once."""
-
-    __slots__ = ("_event", "loop", "wake")
-
-    def __init__(self) -> None:
-        hub = get_hub_if_exists()
-        self.wake: Callable[[], object]
-        self.loop = None if hub is None else GeventLoop(hub)
-        if self.loop is None:
-            self._event: Any = native.allocate_lock()
-            self._event.acquire()
-            self.wake = self._event.release
-        else:
-            self._event = Event()
-            self.wake = partial(self.loop.call_soon_threadsafe, self._event.set)
-
-    def wait(self, timeout: float | None) -> None:
-        if self.loop is not None:
-            self._event.wait(timeout)
-        else:
-            self._event.acquire(True, -1 if timeout is None else timeout)
-
-
 def _until(sender: EventSender, attempt: Callable[[], bool], timeout: float | None) -> bool:
     """Wait until `attempt` gives True; False after `timeout` seconds."""
     if sender.at_once(attempt):
         return True
     if timeout is not None and timeout <= 0:
         return False
-    done = _Done()
+    done = Wakeup()
     waiter = EventWaiter(attempt, done.wake, done.loop)
     if sender.wait(waiter):
         return True
@@ -139,6 +112,11 @@ class _Sender:
 
     def __repr__(self) -> str:
         return f"<mesh: {self._sender.ends.name}>"
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __aenter__ = __aexit__ = misuse.advice(
+            "mesh.{kind} is used with `with`; `async with` is for those of mesh.aio"
+        )
 
 
 class Publisher(_Sender):
@@ -239,7 +217,7 @@ class Pusher(_Sender):
 
 def _close(sender: EventSender, timeout: float) -> None:
     _open.discard(sender)
-    done, began = _Done(), monotonic()
+    done, began = Wakeup(), monotonic()
     if sender.close(timeout, done.wake):
         done.wait(timeout + GRACE)
         if timeout and monotonic() - began >= timeout:

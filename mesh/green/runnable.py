@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import gevent
 import greenlet
@@ -18,7 +18,7 @@ from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
-from mesh.core import settings
+from mesh.core import misuse, settings
 from mesh.core.unfinished import Running
 from mesh.green.loop import in_gevent
 from mesh.green.threads import Box, in_own_loop
@@ -186,3 +186,8 @@ class Runnable:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    if not TYPE_CHECKING:  # a checker knows by itself that these are not there
+        __aenter__ = __aexit__ = misuse.advice(
+            "mesh.{kind} is used with `with`; `async with` is for those of mesh.aio"
+        )

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
+from mesh.green.loop import GeventLoop
 from mesh.transport import descriptors, native, process
 
 T = TypeVar("T")
@@ -56,6 +59,48 @@ class Box:
         return self.value
 
 
+class LoopEvent:
+    """As threading.Event, for one who waits in the thread of a loop, which turns meanwhile. Set from any
+    thread.
+    """
+
+    __slots__ = ("_event", "_soon", "clear", "is_set", "wait")
+
+    def __init__(self, hub: Hub) -> None:
+        self._event = event = Event()
+        self._soon = hub.loop.run_callback_threadsafe
+        self.clear, self.is_set, self.wait = event.clear, event.is_set, event.wait
+
+    def set(self) -> None:
+        self._soon(self._event.set)
+
+
+class Wakeup:
+    """What a greenlet, or a native thread without a loop, waits for. wake: from any thread, once. loop: the
+    one that turns meanwhile, None where there is none.
+    """
+
+    __slots__ = ("_event", "loop", "wake")
+
+    def __init__(self) -> None:
+        hub = get_hub_if_exists()
+        self.wake: Callable[[], object]
+        self.loop = None if hub is None else GeventLoop(hub)
+        if hub is None:
+            self._event: Any = native.allocate_lock()
+            self._event.acquire()
+            self.wake = self._event.release
+        else:
+            self._event = LoopEvent(hub)
+            self.wake = self._event.set
+
+    def wait(self, timeout: float | None) -> None:
+        if self.loop is not None:
+            self._event.wait(timeout)
+        else:
+            self._event.acquire(True, -1 if timeout is None else timeout)
+
+
 def in_own_loop(body: list[Callable[[], object]], ended: Box) -> None:
     """Call what is in `body` in this native thread, then destroy its loop and release `ended`.
 
@@ -93,10 +138,8 @@ class LoopThread:
         box.greenlet = gevent.spawn(box.fill, function, args)
 
     def kill(self, box: Box) -> None:
-        """End the greenlet that fills `box`, which then has a GreenletExit."""
-        loop = self._running().loop
-        # Behind the beginning of the greenlet: one that is killed before never fills the box.
-        loop.run_callback_threadsafe(loop.run_callback, self._kill, box)
+        """End the greenlet that fills `box`; where it has not begun yet nobody ever fills it."""
+        self._running().loop.run_callback_threadsafe(self._kill, box)
 
     @staticmethod
     def _kill(box: Box) -> None:

@@ -38,8 +38,8 @@ class ClientConnections:
     """The endpoints of one client, one for each event loop that it is used from. For any thread.
 
     service: whose they are. source: where they come from, if they may change. header: what every request
-    carries besides. wakes_later: as ClientEndpoint's. heartbeat: seconds or None. max_message,
-    max_elements: bytes of one message, and values in one answer. encode: for values that can't travel.
+    carries besides. heartbeat: seconds or None. max_message, max_elements: bytes of one message, and values
+    in one answer. encode: for values that can't travel.
     """
 
     def __init__(
@@ -51,19 +51,16 @@ class ClientConnections:
         max_message: int = MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
-        *,
-        wakes_later: bool = False,
     ) -> None:
         self.header = header
         self.closed = False
-        self._name = service.name
+        self.name = service.name
         self._endpoints: Sequence[Endpoint] = service.endpoints
         self._source = source
         self._heartbeat = heartbeat
         self._max_message = max_message
         self._max_elements = max_elements
         self.encode = encode
-        self._wakes_later = wakes_later
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = native.allocate_lock()
         self._of_loop: dict[Hashable, ClientEndpoint] = {}
@@ -81,8 +78,11 @@ class ClientConnections:
             self._follow(self._source)
         return endpoint
 
-    def begin(self, key: Hashable, loop: Loop, on_woken: Woken) -> ClientEndpoint:
-        """One for the loop of this thread, of which there is none yet. key: the driver's own loop.
+    def begin(
+        self, key: Hashable, loop: Loop, on_woken: Woken, home: object, *, wakes_later: bool = False
+    ) -> ClientEndpoint:
+        """One for the loop of this thread, of which there is none yet. key: the driver's own loop. home,
+        wakes_later: as ClientEndpoint's.
 
         Raises MeshError once the client is closed, and as ClientEndpoint does.
         """
@@ -92,13 +92,14 @@ class ClientConnections:
             endpoint = ClientEndpoint(
                 loop,
                 on_woken,
-                self._name,
+                self.name,
                 self._endpoints,
                 self._heartbeat,
                 self._max_message,
                 self._max_elements,
                 self.encode,
-                wakes_later=self._wakes_later,
+                home=home,
+                wakes_later=wakes_later,
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             self._of_loop[key] = endpoint

@@ -15,9 +15,10 @@ import random
 from collections.abc import Callable, Sequence
 from time import monotonic
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from mesh.core import outcomes
+from mesh.core.channel import DONE
 from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
@@ -49,6 +50,9 @@ class ClientEndpoint:
     """on_woken: gets this endpoint, and those for whom there is something. It takes the waiter of each, where
     it has one still, puts None in its place, and has it go on.
 
+    home: where alone streams are read, in whatever way the driver tells that: its streams compare this with
+    each item, and whoever is elsewhere comes to `refuse_reader`. None in the child of a fork.
+
     wakes_later: those who are woken run in callbacks of the loop, after those that wait already; else they
     have run when `on_woken` returns. service: what hubs know it by. heartbeat: seconds or None.
     max_message, max_elements: bytes of one message, and values in one answer. encode: for values that can't
@@ -69,6 +73,7 @@ class ClientEndpoint:
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
         *,
+        home: object = None,
         wakes_later: bool = False,
     ) -> None:
         base = process.new_base()
@@ -82,6 +87,7 @@ class ClientEndpoint:
         self.patience = GRACE if heartbeat is None else min(GRACE, heartbeat / 4)
         self.follow: Callable[[], None] = lambda: None
         """Looks whether the service is elsewhere by now."""
+        self.home = home
         self.cork: Cork[Link] = Cork(guarded=heartbeat is not None)
         self._on_woken = on_woken
         self._wakes_later = wakes_later
@@ -203,10 +209,8 @@ class ClientEndpoint:
         already.
 
         Raises TimeoutExpired by the call's error after so many seconds, and RuntimeError where somebody waits
-        already, or from another thread.
+        already.
         """
-        if native.get_ident() != self.thread:
-            raise RuntimeError("this stream belongs to another thread; call the method in the one that reads")
         with self.lock:
             before = self.session.wake_at
             waits = self.session.await_item(call, waiter, monotonic(), timeout)
@@ -222,6 +226,22 @@ class ClientEndpoint:
                 call.peer.transmit(payload)
         if payload is not None and not self._pump.running:
             self._pump.soon()
+
+    def refuse_reader(self, call: Call) -> NoReturn:
+        """Raise what a stream says that is read where it is not `home`: another loop, thread or process."""
+        if self.home is None:
+            raise _before_a_fork(call)
+        raise RuntimeError(
+            f"the stream of {call.method!r:.80} belongs to another event loop or thread than the one that "
+            "reads: call the method where its items are read, or hand them on by a queue"
+        )
+
+    def leave(self, call: Call) -> None:
+        """The reader of a stream leaves it: what it has not taken is dropped. From any thread."""
+        if call.state is not DONE:
+            self.give_up(call)
+        if call.items:
+            call.items.clear()
 
     def give_up(self, call: Call) -> None:
         """Nobody wants the answer of this call; its server is told. From any thread."""
@@ -421,6 +441,7 @@ class ClientEndpoint:
             self._pump.forget()
         self.links.forked(self.lock, here=here)
         self.closed = True
+        self.home = None
         self.cork.forget()
         self._dropped.clear()
         self.session.forget_all(_before_a_fork)

@@ -1,56 +1,175 @@
-"""From what a program gives `connect` to the connections of a client and the options of its calls."""
+"""What a client calls, and how: all of a client that is the same whatever its calls wait by.
+
+The `Client` of each driver is a thin shell around a ClientTarget; what waits for the answers is its own.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import inspect
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial, wraps
+from time import monotonic
+from types import EllipsisType
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mesh.core import settings
+from mesh.core.attempts import Attempts
 from mesh.core.call import Options
-from mesh.core.client_session import check_settings
+from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
+from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.middleware import CallContext, Middleware, Proceed, chained, checked, request_headers
 from mesh.core.values import Encode
+from mesh.core.wire import MAX_MESSAGE, Header
 from mesh.errors import ConfigError
 from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
 from mesh.transport.client_connections import ClientConnections
+from mesh.transport.client_endpoint import ClientEndpoint
 
 DEFAULT_TIMEOUT: Final = 30.0
 
+P = ParamSpec("P")
+C = TypeVar("C")
+Request = tuple["ClientTarget", Header | None, str, tuple[Any, ...], dict[str, Any]]
+"""What a driver makes a call of: by whom, what the header carries besides, the method, its arguments."""
 
-def reach(
-    target: Target,
-    timeout: float | None,
-    heartbeat: float | None,
-    services: str | None,
-    max_message: int,
-    max_elements: int,
-    encode: Encode | None,
-    *,
-    wakes_later: bool = False,
-) -> tuple[Service, ClientConnections, Options]:
-    """What `connect` makes of its arguments, in each driver. wakes_later: as ClientEndpoint's.
 
-    Connects to nothing yet. Raises ServiceNotFound and ConfigError.
+class ClientTarget:
+    """A service, the connections to it, and how it is called. It never changes; a view is another one.
+
+    header: what every request carries besides. persistent: whether each call goes by Attempts. Else only one
+    that has keyword arguments does, and one whose first answer says that another server can take it.
     """
+
+    __slots__ = ("connections", "header", "middleware", "options", "persistent")
+
+    def __init__(
+        self,
+        connections: ClientConnections,
+        options: Options,
+        middleware: tuple[Middleware, ...] = (),
+    ) -> None:
+        self.connections = connections
+        self.header = connections.header
+        self.options = options
+        self.middleware = middleware
+        self.persistent = bool(options.retries or options.idempotent or options.key is not None)
+
+    def with_options(
+        self,
+        timeout: float | EllipsisType | None,
+        retries: int | EllipsisType,
+        idempotent: bool | EllipsisType,
+        key: str | bytes | int | EllipsisType | None,
+    ) -> ClientTarget:
+        """The same, but for the options that are not `...`. Raises ConfigError."""
+        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
+        return self._with({name: value for name, value in given.items() if value is not ...})
+
+    def _with(self, changes: dict[str, Any]) -> ClientTarget:
+        options = replace(self.options, **changes)
+        return ClientTarget(self.connections, options, self.middleware)
+
+    # Middleware
+
+    def chain(self, last: Callable[[ClientTarget, CallContext], Any]) -> Proceed | None:
+        """What goes through the middleware to the driver's `last`; None where there is none, for which
+        nothing is to be paid then.
+        """
+        return chained(self.middleware, partial(last, self)) if self.middleware else None
+
+    def context(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallContext:
+        """A call, as the first middleware gets it."""
+        return CallContext(self.connections.name, method, args, kwargs, {}, self.options.timeout)
+
+    def request(self, call: CallContext) -> Request:
+        """What is to be sent of a call that comes out of the last middleware. Raises as request_headers."""
+        target, header = self, self.header
+        if call.timeout != self.options.timeout:
+            target = self._with({"timeout": call.timeout})
+        if call.headers:
+            header = {**(header or {}), **request_headers(call.headers, self.connections.encode)}
+        return target, header, call.method, tuple(call.args), call.kwargs
+
+    # Calls
+
+    def attempts(
+        self,
+        endpoint: ClientEndpoint,
+        header: Header | None,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        first: Call | None = None,
+    ) -> Attempts:
+        """What a driver goes by with a call that may take several. first: one that it has made already."""
+        now = monotonic()
+        return Attempts(
+            endpoint.session, self.options, header, method, args, kwargs, random.random, now, first
+        )
+
+
+def connect_target(
+    coroutines: bool,
+    target: Target,
+    *,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    heartbeat: float | None = DEFAULT_HEARTBEAT,
+    services: str | None = None,
+    max_message: int = MAX_MESSAGE,
+    max_elements: int = MAX_ELEMENTS,
+    encode: Encode | None = None,
+    middleware: Iterable[Middleware] = (),
+) -> ClientTarget:
+    """target: a name from the registry, an endpoint, or a list of endpoints. timeout: seconds that
+    a call waits at most, None for no limit; a service's own in the registry goes before the
+    default. heartbeat: seconds between heartbeats, the same as the server's where that is an
+    old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
+    max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
+    encode: gives what is to travel in place of an argument, or a part of one, that can't.
+    middleware: functions of (call, proceed) that run around each call, the first outermost; see
+    docs/middleware.md.
+
+    Raises ServiceNotFound and ConfigError.
+    """
+    # What connect() of either driver makes of its arguments. coroutines: whether its middleware is awaited.
     check_settings(heartbeat, max_message, max_elements)
     settings.function("encode", encode)
+    around = checked(middleware, coroutines=coroutines)
     service, source = _find(target, services)
     check_takes_calls(service)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries or 0)
-    connections = ClientConnections(
-        service,
-        source,
-        None,
-        heartbeat,
-        max_message,
-        max_elements,
-        encode,
-        wakes_later=wakes_later,
-    )
-    return service, connections, options
+    connections = ClientConnections(service, source, None, heartbeat, max_message, max_elements, encode)
+    return ClientTarget(connections, options, around)
+
+
+def with_arguments_of(
+    model: Callable[Concatenate[bool, P], ClientTarget], *, coroutines: bool
+) -> Callable[[Callable[[ClientTarget], C]], Callable[P, C]]:
+    """Make of a driver's function of a ClientTarget its `connect`, with the arguments of connect_target.
+
+    So what they are, what is said of them and the errors of wrong ones are the same in every driver.
+    """
+
+    def decorate(client_of: Callable[[ClientTarget], C]) -> Callable[P, C]:
+        @wraps(client_of)
+        def connect(*args: P.args, **kwargs: P.kwargs) -> C:
+            return client_of(model(coroutines, *args, **kwargs))
+
+        signature = inspect.signature(model)
+        arguments = list(signature.parameters.values())[1:]
+        returns = inspect.signature(client_of).return_annotation
+        connect.__signature__ = inspect.Signature(arguments, return_annotation=returns)  # type: ignore[attr-defined]
+        connect.__doc__ = f"{inspect.getdoc(client_of)}\n\n{inspect.getdoc(model)}"
+        return connect
+
+    return decorate
 
 
 def check_takes_calls(service: Service) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 import mesh
 from mesh.transport import native
-from tests.green.conftest import Connect, Serve
-from tests.helpers.processes import eventually
+from tests.green.conftest import Connect, Program, Serve
+from tests.helpers.processes import Process, eventually
 
 
 class Desk:
@@ -173,3 +173,13 @@ def test_one_that_is_asked_again_and_again_comes_to_be_done(serve: Serve, connec
     while not pending.done() and time.monotonic() < end:
         native.sleep(0.01)
     assert pending.done() and pending.result() is None
+
+
+@pytest.mark.parametrize("way", ["plain", "greenlets", "patched"])
+def test_they_are_of_concurrent_futures(
+    program: Program, service: Callable[..., tuple[str, Process]], way: str
+) -> None:
+    """Also where whoever waits keeps the thread of the loop that makes the call."""
+    process = program("futures", way, service()[0])
+    assert process.wait(timeout=60) == 0, process.describe()
+    assert (process.stdout, process.stderr) == ("fine\n", ""), process.describe()

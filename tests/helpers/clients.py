@@ -16,7 +16,7 @@ from mesh.transport.client_endpoint import ClientEndpoint
 
 
 def endpoint_of(client: mesh.Client) -> ClientEndpoint:
-    endpoint = _endpoint(client._connections)
+    endpoint = _endpoint(client._target.connections)
     assert endpoint is not None
     return endpoint
 

@@ -20,7 +20,7 @@ TIMEOUT = 20.0
 
 
 def endpoint_of(client: mesh.aio.Client) -> ClientEndpoint:
-    endpoint = client._connections.of(asyncio.get_running_loop())
+    endpoint = client._target.connections.of(asyncio.get_running_loop())
     assert endpoint is not None
     return endpoint
 

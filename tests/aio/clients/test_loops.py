@@ -131,7 +131,7 @@ def test_a_client_that_is_dropped_closes_its_connections(run: Run, endpoint: str
     async def main() -> None:
         client = mesh.aio.connect(endpoint, timeout=TIMEOUT)
         await client.echo(1)
-        session = client._connections.of(asyncio.get_running_loop())
+        session = client._target.connections.of(asyncio.get_running_loop())
         assert session is not None and not session.closed
         del client
         gc.collect()
@@ -146,7 +146,7 @@ def test_one_that_is_dropped_after_its_loop_closes_them_too(run: Run, endpoint: 
     async def main() -> None:
         client = mesh.aio.connect(endpoint, timeout=TIMEOUT)
         await client.echo(1)
-        kept.append(client._connections.of(asyncio.get_running_loop()))
+        kept.append(client._target.connections.of(asyncio.get_running_loop()))
 
     run(main())
     gc.collect()
@@ -174,7 +174,7 @@ def test_the_watchdog_may_come_at_any_moment(run: Run, endpoint: str) -> None:
 
     async def main() -> None:
         async with mesh.aio.connect(endpoint, timeout=TIMEOUT) as client:
-            near = client._connections.of(asyncio.get_running_loop())
+            near = client._target.connections.of(asyncio.get_running_loop())
             assert near is not None
             thread = threading.Thread(target=stand_in, args=(near,))
             thread.start()

@@ -43,7 +43,7 @@ def write(registry: Path, text: str) -> None:
 
 
 def links_of(client: mesh.aio.Client) -> Any:
-    endpoint = client._connections.of(asyncio.get_running_loop())
+    endpoint = client._target.connections.of(asyncio.get_running_loop())
     assert endpoint is not None
     return endpoint.links
 

@@ -97,24 +97,37 @@ def from_a_thread() -> None:
 
 
 def open_stream() -> None:
-    """The parent's stream is the parent's; the child is told, and may open its own."""
+    """The parent's streams are the parent's; the child is told at once, whatever has arrived of them, and may
+    open its own."""
     stream = client.ticks(0.01)
     assert next(stream) == 0
+    there = client.count(90)
+    assert next(there) == 0
+    of_thread: list[Any] = []
+
+    def begin() -> None:
+        of_thread.append(client.count(90))
+        assert next(of_thread[0]) == 0
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join(20)
 
     def child() -> None:
-        try:
-            for _ in range(2_000):
-                next(stream)
-        except mesh.LostRemote as exc:
-            assert "before a fork" in str(exc), exc
-        else:
-            raise AssertionError("the child read the parent's stream")
-        stream.close()
+        for one in (stream, there, *of_thread):
+            try:
+                next(one)
+            except mesh.LostRemote as exc:
+                assert "before a fork" in str(exc), exc
+            else:
+                raise AssertionError("the child read the parent's stream")
+            one.close()
         own = client.ticks(0.01)
         assert [next(own) for _ in range(3)] == [0, 1, 2]
 
     assert in_child(child) == 0
     assert [next(stream) for _ in range(20)] == list(range(1, 21))
+    assert list(there) == list(range(1, 90))
     stream.close()
     use()
 
