@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -13,7 +14,7 @@ import pytest
 
 import mesh
 from tests.aio.conftest import Connect, Serve
-from tests.helpers.processes import eventually, python
+from tests.helpers.processes import ROOT, Process, eventually, python
 
 ClientOf = Callable[..., mesh.Client]
 
@@ -216,20 +217,34 @@ def test_nothing_is_advanced_that_the_reader_has_no_room_for(client_of: ClientOf
     stream.close()
 
 
+@pytest.fixture
+def caller(tmp_path: Path) -> Callable[[str], Process]:
+    """A program that does that with `mesh`."""
+
+    def start(code: str) -> Process:
+        program = tmp_path / "caller.py"
+        program.write_text(f"import mesh\n{code}\n")
+        return python(program, env={"PYTHONPATH": str(ROOT)})
+
+    return start
+
+
 @pytest.mark.parametrize("method", ["hold", "ticks"])
-def test_a_client_that_is_killed(serve: Serve, desk: Desk, method: str) -> None:
+def test_a_client_that_is_killed(
+    serve: Serve, desk: Desk, caller: Callable[[str], Process], method: str
+) -> None:
     endpoint = serve({"hold": lambda: desk.slow(60, 1), "ticks": desk.blocked_at_once}).endpoint
-    code = f"import mesh; list(mesh.connect({endpoint!r}, timeout=60)({method!r}) or [])"
-    with python("-c", code) as process:
+    with caller(f"list(mesh.connect({endpoint!r}, timeout=60)({method!r}) or [])") as process:
         eventually(lambda: desk.begun)
         process.signal(signal.SIGKILL)
         eventually(lambda: "finally" in desk.ended)
 
 
-def test_a_client_that_falls_silent_is_given_up(serve: Serve, desk: Desk) -> None:
+def test_a_client_that_falls_silent_is_given_up(
+    serve: Serve, desk: Desk, caller: Callable[[str], Process]
+) -> None:
     endpoint = serve(desk, heartbeat=0.2).endpoint
-    code = f"import mesh; mesh.connect({endpoint!r}, timeout=60, heartbeat=0.2).slow(60, 1)"
-    with python("-c", code) as process:
+    with caller(f"mesh.connect({endpoint!r}, timeout=60, heartbeat=0.2).slow(60, 1)") as process:
         eventually(lambda: desk.begun)
         process.signal(signal.SIGSTOP)
         began = time.monotonic()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 import mesh
-from tests.helpers.processes import PATIENCE, ROOT, Process, eventually
+from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, python
 from tests.scenarios.conftest import Pair
 from tests.scenarios.drivers import Driver
 
@@ -113,14 +114,16 @@ def test_what_runs_at_a_stop_is_finished(pair: Pair, far: tuple[Process, str]) -
 
 
 @pytest.fixture
-def killed_caller(ends: ExitStack) -> Iterator[Callable[[str], Process]]:
-    code = (
+def killed_caller(ends: ExitStack, tmp_path: Path) -> Callable[[str], Process]:
+    program = tmp_path / "caller.py"
+    program.write_text(
         "import mesh, sys\n"
         "with mesh.connect(sys.argv[1]) as client:\n"
         "    for item in client.ticks(0.01):\n"
         "        print(item, flush=True)\n"
     )
-    yield lambda endpoint: ends.enter_context(Process([sys.executable, "-c", code, endpoint], cwd=ROOT))
+    environment = {"PYTHONPATH": str(ROOT)}
+    return lambda endpoint: ends.enter_context(python(program, endpoint, env=environment))
 
 
 def test_a_caller_that_dies_closes_its_streams(pair: Pair, killed_caller: Callable[[str], Process]) -> None:
