@@ -111,6 +111,8 @@ class ClientSession:
         """The calls that peers have sent, who take this end for a server."""
         self.wake_at = NEVER
         """When on_timer wants to be called next."""
+        self.absence: MeshError | None = None
+        """Why there is no peer, and no call waits for one; None where one may come."""
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
@@ -151,6 +153,16 @@ class ClientSession:
             self._extra["service"] = self._service
         else:
             self._extra.pop("service", None)
+
+    def absent(self, why: MeshError | None) -> None:
+        """There is nowhere to go, for this reason: calls that wait end with it, and so do new ones.
+
+        None where there are peers, or may be.
+        """
+        self.absence = why
+        if why is not None and not self.peers:
+            for call in list(self.unsent.values()):
+                self._end(call, outcomes.nowhere(why, call.method))
 
     def staying(self, now: float) -> list[Peer]:
         """The live peers, without those that stop, unless all do."""
@@ -274,6 +286,8 @@ class ClientSession:
         return payload
 
     def _park(self, call: Call) -> None:
+        if self.absence is not None and not self.peers:
+            raise outcomes.nowhere(self.absence, call.method)
         if len(self.unsent) >= MAX_UNSENT:
             raise outcomes.no_room(call.method, MAX_UNSENT, self.peers)
         self.unsent[call.id] = call

@@ -11,10 +11,19 @@ from mesh.core import wire
 from mesh.core.client_call import Call
 from mesh.core.peer import Peer
 from mesh.core.wire import Header, as_text
-from mesh.errors import LostRemote, MethodNotFound, Overloaded, RemoteError, TimeoutExpired, WireError
+from mesh.errors import (
+    LostRemote,
+    MeshError,
+    MethodNotFound,
+    Overloaded,
+    RemoteError,
+    TimeoutExpired,
+    WireError,
+)
 
 MAX_NAME = 200
 """Characters of the class name of a remote error."""
+NOT_TOLD: Final = "no name server has told yet where the service is"
 _OLD_UNKNOWN: Final = re.compile(
     r"Traceback \(most recent call last\):\n"
     r'  File "[^"\n]*\bzerorpc[/\\]core\.pyc?", line \d+, in _async_task\n'
@@ -28,8 +37,15 @@ def expired(method: str, waited: float, peer: Peer | None, peers: Sequence[Peer]
     """No answer in time. peer: whom the call was sent to, None where it was not sent at all."""
     if peer is not None:
         return TimeoutExpired(f"no answer from {peer.endpoint} to {method!r:.80} after {waited:.4g} s")
-    whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in peers[:3]) or "no endpoint is known"
+    whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in peers[:3]) or NOT_TOLD
     error = TimeoutExpired(f"{method!r:.80} could not be sent after {waited:.4g} s: {whys}")
+    error.refused = True
+    return error
+
+
+def nowhere(why: MeshError, method: str) -> MeshError:
+    """There is no endpoint for a call. why: that of the service, which many calls may end with."""
+    error = type(why)(f"{method!r:.80} was not sent: {why}")
     error.refused = True
     return error
 

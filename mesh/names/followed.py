@@ -1,55 +1,188 @@
-"""The endpoints of a named service, followed as its registry changes."""
+"""A named service, followed as its sources change: the registry file, and DNS for a name that it lacks.
+
+Knows no socket: what follows a name in DNS is given.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
+from typing import Protocol
+from weakref import ref
 
-from mesh.errors import ConfigError, MeshError
+from mesh.errors import ConfigError, MeshError, ServiceNotFound
 from mesh.names.catalog import Catalog
-from mesh.names.model import Endpoint, Service
-from mesh.names.resolver import resolve
+from mesh.names.model import EXTENSION, Answer, Endpoint, Failed, Missing, Service
+from mesh.names.resolver import check_name, not_found
 
 log = logging.getLogger("mesh.names")
 
 
+class Follower(Protocol):
+    """One name, as DNS has it. answer: None where no server has answered yet. version: grows with each."""
+
+    @property
+    def answer(self) -> Answer | None: ...
+    @property
+    def version(self) -> int: ...
+    def want(self) -> None: ...
+    def close(self) -> None: ...
+
+
+FollowInDns = Callable[[str, Callable[[], None]], Follower | None]
+"""Begins to follow a name, and calls the function, in any thread, when there is a new answer. None where DNS
+is not to be asked."""
+Check = Callable[[str, Endpoint], None]
+"""Raises ConfigError where an endpoint of the service is of no use to whoever follows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """seen: the versions of the sources that this comes from. absence: why there are no endpoints."""
+
+    seen: tuple[int, int]
+    version: int
+    service: Service
+    absence: MeshError | None = None
+    of_file: bool = True
+
+
+def _takes_all(name: str, endpoint: Endpoint) -> None:
+    """Everything is of use."""
+
+
 class Followed:
-    """One name in a catalog. It keeps its last endpoints where it disappears, or becomes what those
-    who use it can't talk to.
+    """One name, in a catalog or in DNS. What can't be used takes nothing away: the last endpoints stay.
+
+    An entry of the file counts as a whole. DNS adds nothing to it, above all no key, and takes none away.
+
+    Raises ServiceNotFound and ConfigError, but none for a name that DNS is still asked for.
     """
 
-    def __init__(self, name: str, catalog: Catalog) -> None:
+    def __init__(
+        self, name: str, catalog: Catalog, check: Check = _takes_all, dns: FollowInDns | None = None
+    ) -> None:
+        check_name(name)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called, in any thread, where DNS has something new to tell of which `refresh` knows then."""
+        self._name = name
         self._catalog = catalog
-        self._catalog.refresh(monotonic())
-        self.service = resolve(name, catalog)
-        self._seen = catalog.version
+        self._check = check
+        self._follow_in_dns = dns
+        self._dns: Follower | None = None
+        self._warned = ""
+        catalog.refresh(monotonic())
+        seen = self._versions()
+        answer = self._answer()
+        service = Service(name, (), source="DNS") if answer is None else self._usable(answer)
+        self._state = _State(seen, 1, service, of_file=self._dns is None)
+
+    @property
+    def service(self) -> Service:
+        """As it is now; without endpoints where it has none, or DNS has not answered yet."""
+        return self._state.service
+
+    @property
+    def absence(self) -> MeshError | None:
+        """Why there are no endpoints; None where there are, or DNS has not answered yet."""
+        return self._state.absence
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return self._state.service.endpoints
 
     def refresh(self, now: float) -> int:
         """A number that changes with the endpoints; looks at the file at most once a second."""
         self._catalog.refresh(now)
-        return self._catalog.version
+        seen = self._versions()
+        if seen != self._state.seen:
+            self._decide(seen)
+        return self._state.version
 
-    def endpoints(self) -> Sequence[Endpoint]:
-        version = self._catalog.version
-        if version != self._seen:
-            self._seen = version
+    def want(self) -> None:
+        """A connection was lost, or a call has nowhere to go: have DNS asked sooner."""
+        if self._dns is not None:
+            self._dns.want()
+
+    def close(self) -> None:
+        """Follow it no more."""
+        if self._dns is not None:
+            self._dns.close()
+
+    def _versions(self) -> tuple[int, int]:
+        dns = self._dns
+        return self._catalog.version, 0 if dns is None else dns.version
+
+    def _decide(self, seen: tuple[int, int]) -> None:
+        """From what the sources have now. Several threads may be here: the next look mends what is stale."""
+        last = self._state
+        service, of_file = last.service, last.of_file
+        absence: MeshError | None = None
+        try:
+            answer = self._answer()
+            if answer is not None:
+                service, of_file = self._usable(answer), self._dns is None
+        except ServiceNotFound as exc:
+            if of_file:
+                self._warn(f"{exc}; its last endpoints are kept")
+            else:
+                service, absence = replace(service, endpoints=()), exc
+        except MeshError as exc:
+            if service.endpoints:
+                self._warn(f"{exc}; its last endpoints are kept")
+            else:
+                absence = exc
+        self._state = _State(seen, last.version + 1, service, absence, of_file)
+
+    def _answer(self) -> Answer | None:
+        """Of the first source that has the name; None as long as DNS has not answered."""
+        answer = self._catalog.lookup(self._name)
+        if not isinstance(answer, Missing) or self._name.startswith(EXTENSION):
+            self.close()
+            self._dns = None
+            return answer
+        if self._dns is None and self._follow_in_dns is not None:
+            self._dns = self._follow_in_dns(self._name, partial(_tell, ref(self)))
+        if self._dns is None:
+            return answer
+        match self._dns.answer:
+            case Missing(looked_in, known):
+                return Missing((*answer.looked_in, *looked_in), (*answer.known, *known))
+            case Failed(error):
+                return Failed(not_found(self._name, answer.looked_in, answer.known, error))
+            case of_dns:
+                return of_dns
+
+    def _usable(self, answer: Answer) -> Service:
+        """The service, without the endpoints that are of no use here. Raises where there are no others."""
+        if isinstance(answer, Missing):
+            raise not_found(self._name, answer.looked_in, answer.known)
+        if isinstance(answer, Failed):
+            raise answer.error
+        service, problems = answer.service, []
+        endpoints: list[Endpoint] = []
+        for endpoint in service.endpoints:
             try:
-                service = resolve(self.service.name, self._catalog)
-                _check_change(self.service, service)
-                self.service = service
-            except MeshError as exc:
-                log.warning("%s; its last endpoints are kept", exc)
-        return self.service.endpoints
+                self._check(service.name, endpoint)
+                endpoints.append(endpoint)
+            except ConfigError as exc:
+                problems.append(exc)
+        if not endpoints:
+            raise problems[0]
+        if problems:
+            self._warn(f"{problems[0]}; its other endpoints are used")
+        return replace(service, endpoints=tuple(endpoints))
+
+    def _warn(self, text: str) -> None:
+        """Once, as long as nothing else is wrong."""
+        if text != self._warned:
+            self._warned = text
+            log.warning("%s", text)
 
 
-def _check_change(before: Service, now: Service) -> None:
-    """Raise ConfigError where a connection that was made for `before` is no good for `now`."""
-    was = before.endpoints[0].type
-    for endpoint in now.endpoints:
-        if endpoint.key is not None:
-            raise ConfigError(f"{now.name} has a key now ({endpoint.source}); this release can't encrypt yet")
-        if (was == "router") != (endpoint.type == "router"):
-            raise ConfigError(
-                f"{now.name} was of type {was} and is of type {endpoint.type} ({endpoint.source})"
-            )
+def _tell(followed: ref[Followed]) -> None:
+    one = followed()
+    if one is not None:
+        one.on_change()

@@ -19,6 +19,9 @@ SOCKET_TYPES = ("router", "pub", "sub", "push", "pull", "xpub", "xsub")
 # A label of DNS holds 63 bytes, and SRV puts an underscore before the name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,61}")
 
+LAST_RESORT = 1 << 16
+"""What is added to the priority of an endpoint that its source has no more; SRV's have 16 bits."""
+
 # What the names at the top of a file begin with that are there for YAML's anchors alone.
 EXTENSION = "x-"
 
@@ -45,7 +48,8 @@ class Endpoint:
     address: where, as it was written: "tcp://host:4242". hub: a hub is there, and not a server.
     type: one of SOCKET_TYPES. priority: lower ones are preferred; higher ones are there in case.
     weight: its share of the calls among those of its priority, 1 or more. key: CURVE public key in Z85.
-    labels: what tells it from others, such as ("version", "2"), by name.
+    labels: what tells it from others, such as ("version", "2"), by name. hosts: the IP addresses of its
+    host, where the source knows them; a connection to any of them is one to it.
     ttl: seconds for which this holds, None for as long as its source says so. source: where it was read,
     such as "/etc/mesh/services.yml:3". Both count for nothing when two are compared.
     """
@@ -57,6 +61,7 @@ class Endpoint:
     weight: int = 1
     key: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    hosts: tuple[str, ...] = ()
     ttl: float | None = field(default=None, compare=False)
     source: str = field(default="", compare=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from mesh.errors import ConfigError, ServiceNotFound
+from mesh.errors import ConfigError, MeshError, ServiceNotFound
 from mesh.names.endpoints import check_endpoint, endpoint_problem, is_endpoint
 from mesh.names.model import (
     EXTENSION,
@@ -54,14 +54,15 @@ def _anonymous(endpoints: Sequence[str]) -> Service:
 
 
 def _by_name(name: str, sources: Iterable[Source]) -> Service:
-    if not is_service_name(name):
-        raise ConfigError(f"{name[:80]!r} is neither a service name nor an endpoint{_rule_or_guess(name)}")
+    check_name(name)
     looked_in: list[str] = []
     known: list[str] = []
     for source in sources:
         match source.lookup(name):
             case Found(service):
                 return service
+            case Failed(error) if isinstance(error, ServiceNotFound):
+                raise not_found(name, looked_in, known, error)
             case Failed(error):
                 raise error
             case Missing(places, names):
@@ -69,14 +70,30 @@ def _by_name(name: str, sources: Iterable[Source]) -> Service:
                 known += names
             case other:
                 assert_never(other)
+    raise not_found(name, looked_in, known)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError for what can't be the name of a service."""
+    if not is_service_name(name):
+        raise ConfigError(f"{name[:80]!r} is neither a service name nor an endpoint{_rule_or_guess(name)}")
+
+
+def not_found(
+    name: str, looked_in: Sequence[str], known: Iterable[str], failed: MeshError | None = None
+) -> ServiceNotFound:
+    """The error for a name that these places lack. failed: why one more could not tell."""
+    places = ", ".join(looked_in)
     if name.startswith(EXTENSION):
-        raise ServiceNotFound(
+        return ServiceNotFound(
             f"no service {name!r}: names that begin with {EXTENSION!r} hold YAML anchors in "
-            f"{', '.join(looked_in)} and are no services; give the service another name"
+            f"{places} and are no services; give the service another name"
         )
+    if failed is not None:
+        return ServiceNotFound(f"no service {name!r} in {places}, and {failed}")
     hint = nearest(name, known)
-    raise ServiceNotFound(
-        f"no service {name!r} in {', '.join(looked_in)}{f'{hint} If not,' if hint else ':'} "
+    return ServiceNotFound(
+        f"no service {name!r} in {places}{f'{hint} If not,' if hint else ':'} "
         "add it to a services.yml, or give an endpoint such as tcp://HOST:PORT"
     )
 

@@ -33,6 +33,22 @@ class Source(Protocol):
         """Where the service is now."""
         ...
 
+    @property
+    def absence(self) -> MeshError | None:
+        """Why there are no endpoints; None where there are, or may be soon."""
+        ...
+
+    def want(self) -> None:
+        """A connection was lost, or a call has nowhere to go: look sooner whether something has changed."""
+        ...
+
+    def close(self) -> None:
+        """It is followed no more."""
+        ...
+
+    on_change: Callable[[], None]
+    """Called, in any thread, where `refresh` may know something new."""
+
 
 class ClientConnections:
     """The endpoints of one client, one for each event loop that it is used from. For any thread.
@@ -56,6 +72,7 @@ class ClientConnections:
         self.closed = False
         self.name = service.name
         self._endpoints: Sequence[Endpoint] = service.endpoints
+        self._absence: MeshError | None = None
         self._source = source
         self._heartbeat = heartbeat
         self._max_message = max_message
@@ -64,6 +81,8 @@ class ClientConnections:
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = native.allocate_lock()
         self._of_loop: dict[Hashable, ClientEndpoint] = {}
+        if source is not None:
+            source.on_change = partial(_each_looks, ref(self))
         process.remember(self)
         finalize(self, _abandon, self._of_loop).atexit = False
 
@@ -102,6 +121,8 @@ class ClientConnections:
                 wakes_later=wakes_later,
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
+            endpoint.want = partial(_want, ref(self))
+            endpoint.set_endpoints(self._endpoints, self._absence)
             self._of_loop[key] = endpoint
             orphans = self._take_orphans()
         for orphan in orphans:
@@ -121,10 +142,10 @@ class ClientConnections:
         if version == self._version:
             return
         self._version = version
-        self._endpoints = endpoints = source.endpoints()
+        self._endpoints, self._absence = endpoints, absence = source.endpoints(), source.absence
         with self._lock:
             users = list(self._of_loop.values())
-        self._each_at_home(users, lambda user: user.set_endpoints(endpoints))
+        self._each_at_home(users, lambda user: user.set_endpoints(endpoints, absence))
 
     def close(self) -> None:
         """End every open call with LostRemote and close the sockets, in whatever loop they are."""
@@ -133,6 +154,8 @@ class ClientConnections:
             users = list(self._of_loop.values())
             self._of_loop.clear()
         self._each_at_home(users, ClientEndpoint.close)
+        if self._source is not None:
+            self._source.close()
 
     @staticmethod
     def _each_at_home(users: Sequence[ClientEndpoint], function: Callable[[ClientEndpoint], None]) -> None:
@@ -149,6 +172,28 @@ def _look(connections: ref[ClientConnections]) -> None:
     one = connections()
     if one is not None and one._source is not None:
         one._follow(one._source)
+
+
+def _want(connections: ref[ClientConnections]) -> None:
+    """A connection was lost, or a call has nowhere to go."""
+    one = connections()
+    if one is not None and one._source is not None:
+        one._source.want()
+
+
+def _each_looks(connections: ref[ClientConnections]) -> None:
+    """Have each loop look, also where nobody calls: a stream that is read may be all that goes on there.
+
+    In any thread, and so not here.
+    """
+    one = connections()
+    if one is None or one.closed:
+        return
+    with one._lock:
+        users = list(one._of_loop.values())
+    for user in users:
+        if not user.orphaned:
+            user.loop.call_soon_threadsafe(user.follow)
 
 
 def _abandon(users: dict[Hashable, ClientEndpoint]) -> None:

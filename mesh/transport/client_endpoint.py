@@ -87,6 +87,8 @@ class ClientEndpoint:
         self.patience = GRACE if heartbeat is None else min(GRACE, heartbeat / 4)
         self.follow: Callable[[], None] = lambda: None
         """Looks whether the service is elsewhere by now."""
+        self.want: Callable[[], None] = lambda: None
+        """Has its source look sooner, for a connection was lost, or a call has nowhere to go."""
         self.home = home
         self.cork: Cork[Link] = Cork(guarded=heartbeat is not None)
         self._on_woken = on_woken
@@ -122,10 +124,15 @@ class ClientEndpoint:
         """When the loop was last seen to turn."""
         return self._pump.turn
 
-    def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
-        """Connect to what is new, and leave what is no longer there."""
-        if not self.closed:
-            self.links.set_endpoints(endpoints)
+    def set_endpoints(self, endpoints: Sequence[Endpoint], absence: MeshError | None = None) -> None:
+        """Connect to what is new, and leave what is no longer there. absence: why there is nothing."""
+        if self.closed:
+            return
+        self.links.set_endpoints(endpoints)
+        with self.lock:
+            self.session.absent(absence)
+        if self.session.woken:
+            self._pump.soon()
 
     def close(self) -> None:
         """End every call with LostRemote and close the sockets. From any thread, where it is orphaned."""
@@ -365,8 +372,11 @@ class ClientEndpoint:
     def _changed(self, link: Link) -> None:
         """The connection has something to tell."""
         with self.lock:
+            stood = link.live
             if not self.closed and link in self.links.open:
                 link.watch(monotonic())
+        if stood and not link.live:
+            self.want()
         self._wake()
         self._pump.arm(self.links.wake_at)
         self._pump.run()  # calls of a broken link may have gone out by others
@@ -385,6 +395,7 @@ class ClientEndpoint:
             self.links.drop_retired()
             self._pump.soon()
         if self.links.follow_due(now):
+            self.want()
             self.follow()
         self._pump.arm(self.links.wake_at)
 

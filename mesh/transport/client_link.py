@@ -56,7 +56,7 @@ class Link(Peer):
         """The open calls at the last look through a full outbox; None where there was room since."""
         self.renewed = -NEVER
         self.dealer: Dealer[Kept] = Dealer(
-            record.address,
+            _dialled(record),
             max_message,
             self._receive_other,
             partial(session.receive, self),
@@ -252,6 +252,13 @@ class Link(Peer):
         self.dealer.dial_if_due(now)
         if self.dealer.why and not self.live and self.why is not self._obstacle:
             self.why = self.dealer.why
+
+
+def _dialled(record: Endpoint) -> str:
+    if not record.hosts:
+        return record.address
+    host, port = record.hosts[0], record.address.rpartition(":")[2]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def _wanted(kept: Kept) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mesh.core.channel import NEVER
 from mesh.core.client_session import ClientSession
-from mesh.names.model import Endpoint
+from mesh.names.model import LAST_RESORT, Endpoint
 from mesh.transport.client_link import Link
 from mesh.transport.lookup import LookUp
 from mesh.transport.loop import Loop
@@ -60,7 +60,8 @@ class ClientLinks:
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Connect to what is new, and leave what is no longer there."""
-        wanted = {endpoint.address: endpoint for endpoint in endpoints}
+        live = {link.endpoint for link in self.current if link.live}
+        wanted = {one.address: one for one in endpoints if one.priority < LAST_RESORT or one.address in live}
         for link in list(self.current):
             record = wanted.get(link.endpoint)
             if record is None or record.hub != link.hub:

@@ -25,8 +25,9 @@ from mesh.core.wire import MAX_MESSAGE, Header
 from mesh.errors import ConfigError
 from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
-from mesh.names.model import Service
+from mesh.names.model import Endpoint, Service
 from mesh.names.resolver import Target, resolve
+from mesh.transport import dns_names
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
 
@@ -141,7 +142,6 @@ def connect_target(
     settings.function("encode", encode)
     around = checked(middleware, coroutines=coroutines)
     service, source = _find(target, services)
-    check_takes_calls(service)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries or 0)
@@ -175,16 +175,19 @@ def with_arguments_of(
 def check_takes_calls(service: Service) -> None:
     """Raise ConfigError for a service that no client of this release can call."""
     for endpoint in service.endpoints:
-        if endpoint.type != "router":
-            raise ConfigError(
-                f"{service.name} is of type {endpoint.type!r} ({endpoint.source}), which takes no calls"
-            )
-        if endpoint.key is not None:
-            raise ConfigError(f"{service.name} has a key ({endpoint.source}); this release can't encrypt yet")
+        check_endpoint(service.name, endpoint)
+
+
+def check_endpoint(service: str, endpoint: Endpoint) -> None:
+    """Raise ConfigError for an endpoint that no client of this release can call."""
+    if endpoint.type != "router":
+        raise ConfigError(f"{service} is of type {endpoint.type!r} ({endpoint.source}), which takes no calls")
+    if endpoint.key is not None:
+        raise ConfigError(f"{service} has a key ({endpoint.source}); this release can't encrypt yet")
 
 
 def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:
     if isinstance(target, str) and "://" not in target:
-        source = Followed(target, Catalog(services))
+        source = Followed(target, Catalog(services), check_endpoint, dns_names.follow)
         return source.service, source
     return resolve(target), None

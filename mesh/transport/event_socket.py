@@ -18,7 +18,7 @@ from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
-from mesh.transport import native, process, sockets
+from mesh.transport import dns_names, native, process, sockets
 from mesh.transport.listener import Listener
 from mesh.transport.lookup import Obstacles, getaddrinfo
 from mesh.transport.monitors import ConnectionEvent
@@ -147,6 +147,9 @@ class EventSocket:
         if source is None or (version := source.refresh(now)) == self._version:
             return None
         self._version = version
+        if source.absence is not None:
+            log.warning("%s: %s; it goes on trying", self.name, source.absence)
+            return None
         wanted = [endpoint.address for endpoint in source.endpoints()]
         if not self._fits(source.service, self.role.meets):
             log.warning("%s; its last endpoints are kept", self._wrong_type(source.service))
@@ -193,8 +196,12 @@ class EventSocket:
             self.connect(endpoint)
 
     def _attach_by_name(self, name: str, services: str | None) -> None:
-        source = Followed(name, Catalog(services))
+        source = Followed(name, Catalog(services), dns=dns_names.follow)
         self.service = service = source.service
+        if not service.endpoints:
+            # DNS is being asked; `follow` sees what it says.
+            self._source = source
+            return
         if any(endpoint.key is not None for endpoint in service.endpoints):
             raise ConfigError(f"{name} has a key ({service.source}); this release can't encrypt yet")
         if self._fits(service, (self.role.own,)):

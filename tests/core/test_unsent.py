@@ -68,7 +68,10 @@ def test_a_client_without_endpoints_says_so() -> None:
     client = ClientEnd(World())
     call = client.call("work", timeout=2.0)
     client.world.advance(2.1)
-    assert str(call.error) == "'work' could not be sent after 2 s: no endpoint is known"
+    assert (
+        str(call.error)
+        == "'work' could not be sent after 2 s: no name server has told yet where the service is"
+    )
 
 
 def test_only_the_first_few_endpoints_are_told() -> None:

@@ -266,8 +266,8 @@ def test_a_broken_registry_changes_nothing(
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{address: tcp://127.0.0.1:1, type: pub}", "was of type router and is of type pub"),
-        (f"{{address: tcp://127.0.0.1:1, key: '{'a' * 40}'}}", "has a key now"),
+        ("{address: tcp://127.0.0.1:1, type: pub}", "is of type 'pub'"),
+        (f"{{address: tcp://127.0.0.1:1, key: '{'a' * 40}'}}", "has a key"),
     ],
 )
 def test_an_entry_that_becomes_of_no_use_to_a_client(

@@ -1,0 +1,143 @@
+"""One question, asked of several name servers until one of them has answered it or the time is over.
+
+Pure: the bytes to send come out with their server, what has come goes in, each with the time. A server that
+keeps still is given a second, then the next is asked beside it, and the first answer counts; one that fails
+has the next asked at once; an answer that is too large for a datagram is asked for by TCP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mesh.names.dns_messages import (
+    IsNoAnswer,
+    IsTruncated,
+    Question,
+    Reply,
+    ServerFailed,
+    needs_plain_question,
+    pack_question,
+    read_reply,
+)
+from mesh.names.dns_settings import NameServer
+
+NEXT_AFTER: Final = 1.0
+"""Seconds until another server is asked, or the same one again."""
+LIMIT: Final = 4.0
+"""Seconds that a question has."""
+ROUNDS: Final = 2
+"""How often each server is asked, at the most; one that is alone twice as often."""
+NEVER: Final = float("inf")
+
+
+@dataclass(eq=False, slots=True)
+class Attempt:
+    """One question to one server. payload: what to send. tcp: by TCP. number: the id of the message."""
+
+    server: NameServer
+    tcp: bool
+    number: int
+    payload: bytes
+    edns: bool = True
+    over: bool = field(default=False, init=False)
+    """Nothing more is expected of it: its socket may be closed."""
+
+
+class Exchange:
+    """outcome: the reply, or the reasons why there is none; None as long as it goes on.
+
+    number: gives the id of a message, from 0 to 65535, that nobody can guess.
+    """
+
+    def __init__(
+        self, question: Question, servers: Sequence[NameServer], now: float, number: Callable[[], int]
+    ) -> None:
+        self.question = question
+        self.outcome: Reply | ServerFailed | None = None
+        rounds = ROUNDS if len(servers) > 1 else 2 * ROUNDS
+        self._servers = [server for _ in range(rounds) for server in servers]
+        self._number = number
+        self._open: list[Attempt] = []
+        self._reasons: dict[str, str] = {}
+        self._ends = now + LIMIT
+        self._next = now
+
+    @property
+    def wake_at(self) -> float:
+        """When `due` is to be called."""
+        if self.outcome is not None:
+            return NEVER
+        return min(self._next, self._ends) if self._servers else self._ends
+
+    def due(self, now: float) -> Attempt | None:
+        """What is to be sent now, if anything."""
+        if self.outcome is not None:
+            return None
+        if now >= self._ends:
+            silent = not self._reasons
+            for attempt in self._open:
+                self._reasons.setdefault(str(attempt.server), "does not answer")
+            failure = self._failure()
+            failure.silent = silent
+            self._end(failure)
+            return None
+        if now < self._next or not self._servers:
+            return None
+        self._next = now + NEXT_AFTER
+        server = self._servers.pop(0)
+        return self._attempt(server, tcp=server.tcp)
+
+    def received(self, attempt: Attempt, payload: bytes, now: float) -> Attempt | None:
+        """A server has sent this; what is to be sent to it in turn."""
+        if self.outcome is not None or attempt.over:
+            return None
+        try:
+            reply = read_reply(payload, self.question, attempt.number)
+        except IsNoAnswer:
+            return None
+        except IsTruncated:
+            if not attempt.tcp:
+                self._leave(attempt)
+                self._next = max(self._next, now + NEXT_AFTER)
+                return self._attempt(attempt.server, tcp=True)
+            self.failed(attempt, "cuts its answer off, by TCP, too", now)
+        except ServerFailed as exc:
+            if attempt.edns and needs_plain_question(exc):
+                self._leave(attempt)
+                return self._attempt(attempt.server, tcp=attempt.tcp, edns=False)
+            self.failed(attempt, str(exc), now)
+        else:
+            self._end(reply)
+        return None
+
+    def failed(self, attempt: Attempt, reason: str, now: float) -> None:
+        """Nothing will come of this attempt. reason: what follows on the name of the server."""
+        if attempt.over:
+            return
+        self._leave(attempt)
+        self._reasons[str(attempt.server)] = reason
+        # What has failed does so again: the others come first, and it comes once more a second later.
+        self._next = now if any(str(one) not in self._reasons for one in self._servers) else now + NEXT_AFTER
+        if not self._open and not self._servers:
+            self._end(self._failure())
+
+    def _attempt(self, server: NameServer, *, tcp: bool, edns: bool = True) -> Attempt:
+        number = self._number()
+        attempt = Attempt(server, tcp, number, pack_question(self.question, number, edns=edns), edns)
+        self._open.append(attempt)
+        return attempt
+
+    def _leave(self, attempt: Attempt) -> None:
+        attempt.over = True
+        self._open.remove(attempt)
+
+    def _end(self, outcome: Reply | ServerFailed) -> None:
+        self.outcome = outcome
+        for attempt in list(self._open):
+            self._leave(attempt)
+
+    def _failure(self) -> ServerFailed:
+        reasons = [f"{server} {reason}" for server, reason in self._reasons.items()]
+        return ServerFailed(", ".join(reasons) or "no name server was asked")

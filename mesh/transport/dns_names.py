@@ -1,0 +1,253 @@
+"""The names of services that are followed in DNS, by one native thread of the process.
+
+The thread looks each name up, and again as core rules of mesh/names/dns_state.py say, as long as somebody
+follows it; it ends when nobody follows any. Whoever asks here gets what is known at once, in any thread, and
+after a fork; no loop ever waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Final
+from weakref import ref
+
+from mesh.errors import ServiceNotFound
+from mesh.names.dns_lookup import Lookup, Negative, Unknown
+from mesh.names.dns_messages import Question, Reply, ServerFailed
+from mesh.names.dns_settings import DnsSettings, read_settings
+from mesh.names.dns_state import NameState
+from mesh.names.model import Answer, Failed, Found, Missing, Service
+from mesh.transport import native, process
+from mesh.transport.dns_asker import DnsAsker
+
+log = logging.getLogger("mesh.names")
+
+Key = tuple[str, DnsSettings]
+
+
+class DnsName:
+    """One name, as DNS has it. For any thread, but for what is the thread's own.
+
+    answer: what is known now, None where no server has answered yet. version: grows with each change of it.
+    """
+
+    def __init__(self, service: str, settings: DnsSettings) -> None:
+        self.service = service
+        self.settings = settings
+        self.answer: Answer | None = None
+        self.version = 0
+        self.wanted = False
+        """Whether to look sooner; the thread takes it back."""
+        self.followers: list[ref[DnsFollower]] = []
+        # The thread's own.
+        self.state = NameState(random.random)
+        self.lookup: Lookup | None = None
+
+    @property
+    def looked_in(self) -> str:
+        """Where it is looked for, in words."""
+        names = ", ".join(self.settings.owner_names(self.service))
+        return f"DNS ({names} at {_at(self.settings)})"
+
+    def publish(self) -> bool:
+        """Make known what the state says; whether that is something new."""
+        state = self.state
+        if state.version == self.version:
+            return False
+        if state.endpoints:
+            source = state.endpoints[0].source
+            self.answer = Found(Service(self.service, state.endpoints, source=source))
+        elif isinstance(state.missing, Unknown):
+            self.answer = Failed(ServiceNotFound(f"{self.looked_in} can't tell: {state.missing.reason}"))
+        elif isinstance(state.missing, Negative):
+            self.answer = Missing((self.looked_in,))
+        self.version = state.version
+        return True
+
+
+class DnsFollower:
+    """Somebody who follows a name. changed: called in the thread of names when there is a new answer."""
+
+    def __init__(self, name: DnsName, changed: Callable[[], None]) -> None:
+        self._name: DnsName | None = name
+        self.changed = changed
+
+    @property
+    def answer(self) -> Answer | None:
+        return None if self._name is None else self._name.answer
+
+    @property
+    def version(self) -> int:
+        """Grows with each new answer."""
+        name = self._name
+        if name is None:
+            return 0
+        if not _names.runs:
+            _names.begin()  # this is the child of a fork
+        return name.version
+
+    def want(self) -> None:
+        """A connection was lost, or a call has nowhere to go: look sooner."""
+        name = self._name
+        if name is not None and not name.wanted:
+            name.wanted = True
+            _names.begin()
+
+    def wait(self, seconds: float) -> None:
+        """Keep this native thread still until there is an answer, no longer than so many seconds."""
+        until = monotonic() + seconds
+        while self.answer is None and monotonic() < until:
+            native.sleep(0.005)
+
+    def close(self) -> None:
+        """Follow it no more."""
+        self._name = None
+
+
+def follow(service: str, changed: Callable[[], None]) -> DnsFollower | None:
+    """Follow a name in DNS from now on; None where DNS is not to be asked.
+
+    Raises ConfigError for wrong settings.
+    """
+    settings = read_settings()
+    return None if settings is None else _names.follow(service, settings, changed)
+
+
+class _Names:
+    """runs: whether the thread does."""
+
+    def __init__(self) -> None:
+        self.runs = False
+        self._lock = native.allocate_lock()
+        self._followed: dict[Key, DnsName] = {}
+        self._asker: DnsAsker | None = None
+        process.remember(self)
+
+    def forked(self) -> None:
+        self._lock = native.allocate_lock()
+        asker, self._asker, self.runs = self._asker, None, False
+        if asker is not None:
+            asker.close()
+        for name in self._followed.values():
+            if name.lookup is not None:
+                name.lookup, name.state.refresh_at = None, 0.0
+
+    def follow(self, service: str, settings: DnsSettings, changed: Callable[[], None]) -> DnsFollower:
+        with self._lock:
+            name = self._followed.get((service, settings))
+            if name is None:
+                name = self._followed[service, settings] = DnsName(service, settings)
+            follower = DnsFollower(name, changed)
+            name.followers.append(ref(follower))
+        self.begin()
+        return follower
+
+    def begin(self) -> None:
+        """Have the thread look at what there is to do; a new one, where none runs."""
+        with self._lock:
+            if not self.runs:
+                self._asker = DnsAsker()
+                self.runs = True
+                process.start_thread(self._run, (self._asker,), "mesh names")
+            elif self._asker is not None:
+                self._asker.wake()
+
+    # The thread
+
+    def _run(self, asker: DnsAsker) -> None:
+        try:
+            while (names := self._still_followed(asker)) is not None:
+                now = monotonic()
+                for name in names:
+                    self._tend(name, asker, now)
+                asker.run(min([_wake_at(name) for name in names]))
+        except BaseException:
+            log.exception("the thread that follows names in DNS has ended")
+            with self._lock:
+                self._end(asker)
+
+    def _still_followed(self, asker: DnsAsker) -> list[DnsName] | None:
+        """The names that somebody follows; None where there are none, and the thread is to end."""
+        with self._lock:
+            for key, name in list(self._followed.items()):
+                name.followers = [one for one in name.followers if _follows(one(), name)]
+                if not name.followers:
+                    del self._followed[key]
+            if self._asker is asker and self._followed:
+                return list(self._followed.values())
+            self._end(asker)
+            return None
+
+    def _end(self, asker: DnsAsker) -> None:
+        """Under the lock."""
+        if self._asker is asker:
+            self._asker, self.runs = None, False
+        asker.close()
+
+    def _tend(self, name: DnsName, asker: DnsAsker, now: float) -> None:
+        state = name.state
+        if name.wanted:
+            name.wanted = False
+            state.wanted(now)
+        lookup = name.lookup
+        if lookup is not None:
+            if lookup.wake_at <= now:
+                lookup.on_timer(now)
+            self._go_on(name, lookup, asker, now)
+        elif state.refresh_at <= now:
+            state.began(now)
+            settings = name.settings
+            name.lookup = lookup = Lookup(settings.owner_names(name.service), _at(settings), now)
+            self._go_on(name, lookup, asker, now)
+        state.on_timer(now)
+        self._publish(name)
+
+    def _go_on(self, name: DnsName, lookup: Lookup, asker: DnsAsker, now: float) -> None:
+        """Ask what there is to ask, and take in what has come of it."""
+        questions, lookup.questions = lookup.questions, []
+        for question in questions:
+            asker.ask(question, name.settings.servers, partial(self._answered, name, lookup, asker, question))
+        if lookup.early is not None:
+            name.state.early(lookup.early, now)
+            lookup.early = None
+        if lookup.result is not None:
+            name.lookup = None
+            name.state.ended(lookup.result, now)
+
+    def _answered(
+        self, name: DnsName, lookup: Lookup, asker: DnsAsker, question: Question, reply: Reply | ServerFailed
+    ) -> None:
+        if name.lookup is lookup:
+            now = monotonic()
+            lookup.answered(question, reply, now)
+            self._go_on(name, lookup, asker, now)
+
+    def _publish(self, name: DnsName) -> None:
+        if name.publish():
+            for follower in [one() for one in name.followers]:
+                if follower is not None:
+                    with suppress(RuntimeError):  # its loop was closed in this moment
+                        follower.changed()
+
+
+def _at(settings: DnsSettings) -> str:
+    return ", ".join(map(str, settings.servers))
+
+
+def _follows(follower: DnsFollower | None, name: DnsName) -> bool:
+    return follower is not None and follower._name is name
+
+
+def _wake_at(name: DnsName) -> float:
+    return name.state.wake_at if name.lookup is None else min(name.lookup.wake_at, name.state.wake_at)
+
+
+LIMIT: Final = 12.0
+"""Seconds within which there is an answer of some kind."""
+
+_names = _Names()

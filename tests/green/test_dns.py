@@ -1,0 +1,245 @@
+"""Clients that find their servers through DNS, of a name server in this process that may lie."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+
+import mesh
+from tests.green.conftest import Connect, Serve
+from tests.helpers.clients import endpoint_of
+from tests.helpers.dns_fixtures import NAME, dns, use_dns
+from tests.helpers.dns_users import Users, port_of
+from tests.helpers.lying_dns import LyingServer
+from tests.helpers.processes import eventually
+
+__all__ = ["dns"]
+
+
+def test_a_name_that_the_file_lacks_is_found(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
+    client = connect("users")
+    assert client.who() == "a"
+    asked = [(one, kind) for one, kind, _ in dns.asked]
+    assert asked == [(NAME, "SRV"), (NAME, "TXT"), ("a.mesh.test", "A"), ("a.mesh.test", "AAAA")]
+
+
+def test_the_file_goes_first(dns: LyingServer, serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "services.yml").write_text(f"users: {serve(Users('file'))}\n")
+    dns.service(NAME, "a.mesh.test:9")
+    assert connect("users").who() == "file" and dns.asked == []
+
+
+def test_a_name_that_nobody_has(dns: LyingServer, connect: Connect) -> None:
+    client = connect("nobody")
+    for _ in range(2):
+        with pytest.raises(mesh.ServiceNotFound, match=r"services\.yml.*, DNS \(_nobody\._tcp"):
+            client.who()
+    assert dns.times_asked("_nobody._tcp.mesh.test") == 1, "that there is none holds for a while"
+    with pytest.raises(mesh.ServiceNotFound):
+        client.who.future().result()
+    with pytest.raises(mesh.ServiceNotFound):
+        client.with_options(retries=1).who(x=1)
+
+
+def test_without_a_domain_a_typo_fails_at_once(
+    dns: LyingServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_DOMAIN", "")
+    connect_began = time.monotonic()
+    with pytest.raises(mesh.ServiceNotFound, match="no service 'usres' in"):
+        connect("usres")
+    assert time.monotonic() - connect_began < 0.05 and dns.asked == []
+
+
+def test_a_name_server_that_is_down_is_named_beside_the_file(dns: LyingServer, connect: Connect) -> None:
+    dns.silent = True
+    client = connect("users")
+    began = time.monotonic()
+    with pytest.raises(mesh.TimeoutExpired, match="no name server has told yet where the service is"):
+        client.with_options(timeout=0.1).who()
+    with pytest.raises(mesh.ServiceNotFound) as caught:
+        client.who()
+    assert 3.0 < time.monotonic() - began < 8.0
+    said = str(caught.value)
+    assert "services.yml (no such file)" in said
+    assert f"and DNS ({NAME} at {dns.address}) can't tell: {dns.address} does not answer" in said
+
+
+def test_nothing_waits_for_a_name_server_but_the_call(
+    dns: LyingServer, serve: Serve, connect: Connect
+) -> None:
+    dns.silent = True
+    other = connect(serve(Users("other")))
+    other.who()
+    began = time.monotonic()
+    call = connect("users").who.future()
+    assert time.monotonic() - began < 0.5
+    slowest = 0.0
+    for _ in range(50):
+        began = time.monotonic()
+        assert other.who() == "other"
+        slowest = max(slowest, time.monotonic() - began)
+        gevent.sleep(0.01)
+    assert slowest < 0.5, "a name server that is silent holds its asker for seconds"
+    dns.silent = False
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
+    assert call.result() == "a"
+
+
+def test_servers_come_and_go_without_a_call_lost(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    a, b = (port_of(serve(Users(name))) for name in "ab")
+    dns.service(NAME, f"a.mesh.test:{a}")
+    client = connect("users")
+    assert client.who() == "a"
+    held = [client.hold.future(1.5) for _ in range(3)]
+    dns.service(NAME, f"b.mesh.test:{b}")
+    eventually(lambda: client.who() == "b", what="the move")
+    dns.service(NAME, f"a.mesh.test:{a}", f"b.mesh.test:{b}")
+    seen: set[str] = set()
+    eventually(lambda: seen.add(client.who()) or seen == {"a", "b"}, what="both servers")
+    assert [one.result() for one in held] == ["a"] * 3
+
+
+def test_a_client_that_only_reads_a_stream_moves_too(
+    dns: LyingServer, serve: Serve, connect: Connect
+) -> None:
+    a, b = (port_of(serve(Users(name))) for name in "ab")
+    dns.service(NAME, f"a.mesh.test:{a}")
+    client = connect("users")
+    stream = client.ticks(500)
+    assert next(stream) == 0
+    dns.service(NAME, f"b.mesh.test:{b}")
+    links = endpoint_of(client).links
+    items = [next(stream)]
+
+    def moved() -> bool:
+        items.append(next(stream))
+        return f"tcp://b.mesh.test:{b}" in [link.endpoint for link in links.current if link.live]
+
+    eventually(moved, what="the move")
+    items += [next(stream) for _ in range(20)]
+    assert items == list(range(1, len(items) + 1))
+    stream.close()
+
+
+def test_a_lost_connection_has_dns_asked_at_once(dns: LyingServer, connect: Connect) -> None:
+    first = mesh.Server(Users("a"))
+    port = port_of(first.bind("tcp://127.0.0.1:*"))
+    first.start()
+    second = mesh.Server(Users("b"))
+    try:
+        dns.service(NAME, f"a.mesh.test:{port}", ttl=300)
+        client = connect("users")
+        assert client.who() == "a"
+        dns.service(NAME, f"b.mesh.test:{port_of(second.bind('tcp://127.0.0.1:*'))}", ttl=300)
+        second.start()
+        first.stop(timeout=0)
+        assert client.who() == "b"
+        assert dns.times_asked(NAME) == 2
+    finally:
+        second.stop(timeout=0)
+
+
+def test_what_is_removed_is_a_last_resort(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    a = port_of(serve(Users("a")))
+    dns.service(NAME, f"a.mesh.test:{a}", ttl=2)
+    client = connect("users")
+    assert client.who() == "a"
+    dns.service(NAME, "b.mesh.test:9", ttl=2)
+    eventually(lambda: len(endpoint_of(client).links.current) == 2, what="the new answer")
+    assert client.who() == "a", "nobody is there where the service is now"
+    eventually(lambda: len(endpoint_of(client).links.current) == 1, what="the end of the last resort")
+    with pytest.raises(mesh.TimeoutExpired):
+        client.with_options(timeout=0.1).who()
+
+
+def test_priorities_and_labels_reach_the_choice(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    a, b = (port_of(serve(Users(name))) for name in "ab")
+    dns.service(NAME, f"10 60 a.mesh.test:{a}", f"20 40 b.mesh.test:{b}")
+    dns.put(NAME, "TXT", '"version=2"', f'"at=b.mesh.test:{b}" "version=1" "zone=x"')
+    client = connect("users")
+    client.who()
+    records = {link.endpoint: link.record for link in endpoint_of(client).links.current}
+    of_b = records[f"tcp://b.mesh.test:{b}"]
+    assert (of_b.priority, of_b.weight, of_b.labels) == (20, 40, (("version", "1"), ("zone", "x")))
+    assert records[f"tcp://a.mesh.test:{a}"].labels == (("version", "2"),)
+
+
+def test_an_endpoint_with_a_key_is_not_called_in_the_clear(
+    dns: LyingServer, serve: Serve, connect: Connect
+) -> None:
+    a, b = (port_of(serve(Users(name))) for name in "ab")
+    dns.service(NAME, f"a.mesh.test:{a}", f"b.mesh.test:{b}")
+    dns.put(NAME, "TXT", f'"at=b.mesh.test:{b}" "key={"k" * 40}"')
+    client = connect("users")
+    assert {client.who() for _ in range(20)} == {"a"}
+    dns.put(NAME, "TXT", f'"key={"k" * 40}"')
+    with pytest.raises(mesh.ConfigError, match=r"users\.mesh\.test has a key"):
+        connect("users.mesh.test").who()
+
+
+def test_several_name_servers(
+    dns: LyingServer, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
+    with LyingServer() as broken:
+        broken.code = "REFUSED"
+        use_dns(monkeypatch, tmp_path, f"{broken.address}, tcp:{dns.address}")
+        assert connect("users").who() == "a"
+        assert broken.times_asked(NAME) == 1
+    assert {how for _, _, how in dns.asked} == {"tcp"}
+
+
+def test_a_set_that_does_not_fit_a_datagram_comes_by_tcp(
+    dns: LyingServer, serve: Serve, connect: Connect
+) -> None:
+    real = f"a.mesh.test:{port_of(serve(Users('a')))}"
+    dns.service(NAME, real, *(f"nowhere{number}.mesh.test:9" for number in range(100)))
+    assert connect("users").who() == "a"
+    assert [how for name, kind, how in dns.asked if kind == "SRV"] == ["udp", "tcp"]
+
+
+def test_clients_of_one_name_share_what_is_known(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}", ttl=300)
+    clients = [connect("users") for _ in range(10)]
+    assert [client.who() for client in clients] == ["a"] * 10
+    assert dns.times_asked(NAME) == 1
+
+
+def test_a_cached_name_costs_a_call_nearly_nothing(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}", ttl=300)
+    client = connect("users")
+    client.who()
+    source = client._connections._source
+    assert source is not None
+    times = []
+    for _ in range(20):
+        began = time.thread_time()
+        for _ in range(1000):
+            source.refresh(1e9)
+        times.append(time.thread_time() - began)
+    assert min(times) / 1000 < 20e-6
+
+
+def test_subscribers_find_their_publishers(dns: LyingServer) -> None:
+    publisher = mesh.Publisher()
+    port = port_of(publisher.bind("tcp://127.0.0.1:*"))
+    dns.service(NAME, f"127.0.0.1:{port}")
+    dns.put(NAME, "TXT", '"type=pub"')
+    seen: list[str] = []
+
+    class Handler:
+        def came(self, text: str) -> None:
+            seen.append(text)
+
+    subscriber = mesh.Subscriber("users", Handler())
+    subscriber.start()
+    try:
+        eventually(lambda: publisher.came("x") or seen, what="an event")
+    finally:
+        subscriber.stop()
+        publisher.close()
