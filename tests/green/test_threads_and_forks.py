@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.green.conftest import PROGRAMS, Program
+from tests.helpers.dns_users import port_of
+from tests.helpers.lying_dns import LyingServer
 from tests.helpers.processes import ROOT, Process, python
 
 THREADS = [
@@ -66,6 +68,29 @@ def test_forks(program: Program, endpoint: str, way: str) -> None:
     assert process.wait(timeout=100) == 0, process.describe()
     assert process.stdout == "fine\n", process.describe()
     assert complaints(process) == []
+
+
+@pytest.mark.parametrize(
+    "way", ["plain-both", "plain-thread", "gevent-both", "patched-both", "patched-server"]
+)
+def test_forks_of_clients_that_follow_a_name_in_dns(program: Program, endpoint: str, way: str) -> None:
+    with LyingServer() as dns:
+        dns.service("_desk._tcp.mesh.test", f"127.0.0.1:{port_of(endpoint)}")
+        env = {"PYTHONWARNINGS": "ignore::DeprecationWarning", "MESH_DOMAIN": "mesh.test"}
+        process = program("forks", way, "desk", env={**env, "MESH_DNS": dns.address})
+        assert process.wait(timeout=100) == 0, process.describe()
+        assert process.stdout == "fine\n", process.describe()
+        assert complaints(process) == []
+
+
+@pytest.mark.parametrize("way", ["plain-threading", "patched-first"])
+def test_threads_of_clients_that_follow_a_name_in_dns(program: Program, endpoint: str, way: str) -> None:
+    with LyingServer() as dns:
+        dns.service("_desk._tcp.mesh.test", f"127.0.0.1:{port_of(endpoint)}")
+        process = program("threads", way, "desk", env={"MESH_DOMAIN": "mesh.test", "MESH_DNS": dns.address})
+        assert process.wait(timeout=100) == 0, process.describe()
+        assert process.stdout == "fine\n", process.describe()
+        assert complaints(process) == []
 
 
 # Not patched with threads: gevent's patches can't wait for a child outside of the main thread.
