@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -54,15 +55,18 @@ def test_servers_that_come_get_their_share_within_the_ttl(
     client = connect("grows")
     eventually(lambda: {client.who() for _ in range(20)} == {"a", "b"}, what="the first two")
     in_bind.service("grows", *ports, ttl=1)
-    began = time.monotonic()
+    end = time.monotonic() + 1.0 + 5.0
     seen: list[str] = []
-    while time.monotonic() - began < 1.0 + 5.0:
-        seen.append(client.who())
-        gevent.sleep(0.001)
-        if all(seen[-200:].count(name) >= 25 for name in "abcd"):
-            break
-    shares = [seen[-200:].count(name) for name in "abcd"]
-    assert min(shares) >= 25, f"of the last 200 calls {shares}"
+
+    def shares() -> list[int]:
+        return [seen[-400:].count(name) for name in "abcd"]
+
+    def call() -> None:
+        while time.monotonic() < end and min(shares()) < 50:
+            seen.append(client.hold(0.02))
+
+    gevent.joinall([gevent.spawn(call) for _ in range(16)], raise_error=True)
+    assert min(shares()) >= 50, f"of the last 400 calls {shares()}"
 
 
 def test_a_name_server_that_is_away_for_a_while_costs_no_call(
@@ -92,9 +96,14 @@ def test_nsd(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, tm
     with Nsd(tmp_path) as server:
         use_dns(monkeypatch, tmp_path, server.address)
         server.write(f"_desk._tcp SRV 1 1 {a} a")
-        eventually(lambda: bool(server.ask("_desk._tcp.mesh.test", "SRV").answer), what="the new zone")
         client = connect("desk")
-        assert client.who() == "a"
+
+        def who() -> str:
+            with suppress(mesh.ServiceNotFound):  # while it reads the zone it still answers from the old one
+                return str(client.who())
+            return ""
+
+        eventually(lambda: who() == "a", what="the new zone")
         server.write(f"_desk._tcp CNAME _other._tcp\n_other._tcp SRV 1 1 {b} b")
         eventually(lambda: client.who() == "b", what="the move")
 
