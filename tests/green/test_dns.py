@@ -214,7 +214,7 @@ def test_a_cached_name_costs_a_call_nearly_nothing(dns: LyingServer, serve: Serv
     dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}", ttl=300)
     client = connect("users")
     client.who()
-    source = client._connections._source
+    source = client._target.connections._source
     assert source is not None
     times = []
     for _ in range(20):

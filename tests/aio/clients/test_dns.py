@@ -47,7 +47,7 @@ def test_a_client_that_only_reads_a_stream_moves_too(run: Run, serve: Serve, dns
                 items.append(item)
                 if item == 0:
                     dns.service(NAME, f"b.mesh.test:{b}")
-                    endpoint = client._connections.of(asyncio.get_running_loop())
+                    endpoint = client._target.connections.of(asyncio.get_running_loop())
                     assert endpoint is not None
                     links = endpoint.links
                 moved = moved or any(one.live and one.endpoint.endswith(b) for one in links.current)
