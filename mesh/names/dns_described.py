@@ -15,7 +15,7 @@ from typing import Final
 MOST_LABELS: Final = 16
 MOST_RECORDS: Final = 4_096
 _YES: Final = ("1", "true", "yes")
-_OWN: Final = ("at", "type", "hub", "key", "lease", "txtvers")
+_OWN: Final = ("at", "type", "hub", "key", "by", "txtvers")
 """Keys that are no labels."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

@@ -63,6 +63,14 @@ class NameServer:
             dns.message.make_query(name, kind), "127.0.0.1", 0.5, self.port, ignore_trailing=True
         )
 
+    def records(self, name: str, kind: str) -> set[str]:
+        """What it has of that name of mesh.test and kind; nothing where it does not answer, either."""
+        try:
+            answer = self.ask(f"{name}.mesh.test", kind)
+        except (dns.exception.DNSException, OSError):
+            return set()
+        return {rdata.to_text() for one in answer.answer for rdata in one}
+
     def close(self) -> None:
         self.process.close()
 
@@ -74,15 +82,19 @@ class NameServer:
 
 
 class Bind(NameServer):
-    """named with configs/dns, which takes dynamic updates that are signed with its key."""
+    """named with configs/dns, which takes dynamic updates that are signed with its key.
 
-    def __init__(self, folder: Path) -> None:
+    grant: what the key may do, in place of what the file says.
+    """
+
+    def __init__(self, folder: Path, grant: str = "grant mesh. zonesub SRV TXT A AAAA;") -> None:
         named = program("named")
         port = free_port()
         shutil.copytree(CONFIGS, folder, dirs_exist_ok=True)
         text = (CONFIGS / "named.conf").read_text()
         assert "port 5300" in text
-        (folder / "named.conf").write_text(text.replace("port 5300", f"port {port}"))
+        text = re.sub(r"grant mesh\..*?;", grant, text.replace("port 5300", f"port {port}"))
+        (folder / "named.conf").write_text(text)
         self.key_file = folder / "mesh.key"
         match = _SECRET.search(self.key_file.read_text())
         assert match is not None

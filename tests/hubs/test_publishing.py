@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import gevent
 import pytest
 
-from tests.helpers.bind9 import KEY, Bind, bind9
+import mesh
+from tests.helpers.dns_fixtures import use_dns
+from tests.helpers.name_servers import CONFIGS, Bind
 from tests.helpers.processes import eventually
 from tests.hubs.cluster import Hub, connected, worker
 from tests.hubs.commands import mesh_hub
 
-NAME = "_users._tcp"
+SERVICE, NAME = "accounts", "_accounts._tcp"
 
 
 @pytest.fixture(scope="module")
 def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
-    with bind9(tmp_path_factory.mktemp("bind")) as one:
+    with Bind(tmp_path_factory.mktemp("bind")) as one:
         yield one
 
 
@@ -46,8 +49,8 @@ def test_a_hub_stands_in_the_zone_while_it_runs(
     bind: Bind, stack: ExitStack, tmp_path: Path, kind: str
 ) -> None:
     hub = Hub(tmp_path, "front", kind, stack, publish=publish(bind), drain=5)
-    stack.enter_context(worker(hub))
-    client = stack.enter_context(connected(tmp_path, hub.in_))
+    stack.enter_context(worker(hub, service=SERVICE))
+    client = stack.enter_context(connected(tmp_path, hub.in_, service=SERVICE))
     srv = f"10 1 {port(hub)} box.mesh.test."
     eventually(lambda: bind.records(NAME, "SRV") == {srv})
     assert bind.records(NAME, "TXT") == {f'"at=box.mesh.test:{port(hub)}" "hub=1" "by=box-{port(hub)}"'}
@@ -59,6 +62,28 @@ def test_a_hub_stands_in_the_zone_while_it_runs(
     assert hub.process.wait() == 0
     assert time.monotonic() - began >= 1.0
     assert not bind.records(f"box-{port(hub)}._mesh", "TXT")
+
+
+def test_clients_find_it_by_its_name_alone(
+    bind: Bind, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the one hub, then the other one in place of it; no call is lost on the way."""
+    use_dns(monkeypatch, tmp_path, bind.address)
+    first = Hub(tmp_path, "first", "majordomo", stack, publish=publish(bind), drain=5)
+    stack.enter_context(worker(first, service="found"))
+    eventually(lambda: bind.records("_found._tcp", "SRV"))
+    client = stack.enter_context(mesh.connect("found", timeout=10))
+    assert client.echo(1) == 1
+    second = Hub(tmp_path, "second", "majordomo", stack, publish=publish(bind), drain=5)
+    stack.enter_context(worker(second, service="found"))
+    eventually(lambda: len(bind.records("_found._tcp", "SRV")) == 2)
+    first.process.signal(signal.SIGTERM)
+    calls = 0
+    while first.process.returncode is None:
+        assert client.echo(calls) == calls
+        calls += 1
+        gevent.sleep(0.005)
+    assert calls and client.echo("after") == "after"
 
 
 def test_a_reload_begins_and_ends_it(bind: Bind, stack: ExitStack, tmp_path: Path) -> None:
@@ -78,8 +103,8 @@ def test_a_name_server_that_is_away_holds_up_nothing(bind: Bind, stack: ExitStac
     silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     address = f"127.0.0.1:{silent.getsockname()[1]}"
     hub = Hub(tmp_path, "front", "queue", stack, publish=publish(bind, address), drain=5)
-    stack.enter_context(worker(hub))
-    client = stack.enter_context(connected(tmp_path, hub.in_))
+    stack.enter_context(worker(hub, service=SERVICE))
+    client = stack.enter_context(connected(tmp_path, hub.in_, service=SERVICE))
     assert client.pid()
     eventually(lambda: "hub front is not published: the name server" in hub.process.stderr)
     began = time.monotonic()
@@ -100,5 +125,5 @@ def test_a_key_file_that_is_not_there_is_told_before_it_starts(tmp_path: Path) -
         assert (
             "mesh.key: cannot be read: No such file or directory: make one by `tsig-keygen" in result.stderr
         )
-    (tmp_path / "mesh.key").write_text(KEY)
+    (tmp_path / "mesh.key").write_text((CONFIGS / "mesh.key").read_text())
     assert mesh_hub("--check", "hub.yml", cwd=tmp_path).returncode == 0

@@ -15,16 +15,18 @@ import pytest
 from hubs.zone_server import ZoneServer
 from mesh.names.publication import PERIOD, Key, Place, Publication, Read, Record, Update, ZoneError
 from mesh.names.tsig_key import TsigKey, parse_tsig_key
-from tests.helpers.bind9 import KEY, ZONE, Bind, bind9
+from tests.helpers.name_servers import CONFIGS, Bind
 from tests.helpers.peers import nobody
 from tests.helpers.zone import run
 
+ZONE = "mesh.test"
+KEY = (CONFIGS / "mesh.key").read_text()
 HUB, OTHER = Place("box.mesh.test.", 5555, hub=True), Place("other.mesh.test.", 5555, hub=True)
 
 
 @pytest.fixture(scope="module")
 def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
-    with bind9(tmp_path_factory.mktemp("bind")) as one:
+    with Bind(tmp_path_factory.mktemp("bind")) as one:
         yield one
 
 
@@ -130,7 +132,7 @@ def test_a_zone_that_is_not_its_own_is_told(bind: Bind) -> None:
 
 
 def test_what_the_key_may_not_is_told(tmp_path: Path) -> None:
-    with bind9(tmp_path / "bind", "grant mesh. zonesub A;") as bind:
+    with Bind(tmp_path, "grant mesh. zonesub A;") as bind:
         assert "says REFUSED: it lets the key 'mesh.' neither read nor change the zone" in problem(
             server(bind)
         )
