@@ -15,6 +15,7 @@ from mesh.names.dns_described import Described, read_texts
 from mesh.names.dns_messages import Question, Reply, ServerFailed, SrvRecord
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import Endpoint
+from mesh.names.subset import subset
 
 AAAA_GRACE: Final = 0.05
 """Seconds that the IPv4 addresses of a host wait for its IPv6 addresses."""
@@ -23,7 +24,8 @@ HOSTS_GRACE: Final = 0.25
 LIMIT: Final = 10.0
 """Seconds that a look has."""
 MOST_ALIASES: Final = 8
-MOST_ENDPOINTS: Final = 4_096
+MOST_ENDPOINTS: Final = 128
+"""Endpoints of one name whose hosts a process looks up; each of its clients uses some of them."""
 NEVER: Final = float("inf")
 
 
@@ -69,10 +71,10 @@ class _Host:
 
 class Lookup:
     """owner_names: those that the service's records may have, the first that has some counts. at: the name
-    servers, in words.
+    servers, in words. process: an id, by which of very many endpoints each process looks at others.
     """
 
-    def __init__(self, owner_names: Sequence[str], at: str, now: float) -> None:
+    def __init__(self, owner_names: Sequence[str], at: str, now: float, process: bytes) -> None:
         self.questions: list[Question] = []
         """To be asked now; whoever does takes them out."""
         self.owner_name = ""
@@ -81,6 +83,7 @@ class Lookup:
         """The last word, once there is one."""
         self.early: Positive | None = None
         """What can be used already while some hosts are not known yet; whoever uses it takes it out."""
+        self._process = process
         self._names = list(owner_names)
         self._at = at
         self._name = ""
@@ -88,7 +91,7 @@ class Lookup:
         self._ttl = NEVER
         self._missing_ttl: float | None = None
         self._failures: list[str] = []
-        self._records: list[SrvRecord] = []
+        self._records: Sequence[SrvRecord] = ()
         self._described: Callable[[str, int], Described] | None = None
         self._hosts: dict[str, _Host] = {}
         self._early_at = NEVER
@@ -164,7 +167,7 @@ class Lookup:
         if not any(one.target for one in records):
             self.result = Positive((), self._ttl, none=True)
             return
-        self._records = _usable(records)
+        self._records = subset(self._process, _usable(records), _priority, _address, MOST_ENDPOINTS)
         self.questions.append(Question(self._name, "TXT"))
         for target in dict.fromkeys(one.target for one in self._records):
             self._look_for(target, reply)
@@ -253,13 +256,17 @@ def _usable(records: Iterable[SrvRecord]) -> list[SrvRecord]:
     found: dict[str, SrvRecord] = {}
     for record in sorted(records, key=lambda one: (one.priority, -one.weight, one.target, one.port)):
         address = _address(record)
-        if record.target and endpoint_problem(address) is None and len(found) < MOST_ENDPOINTS:
+        if record.target and endpoint_problem(address) is None:
             found.setdefault(address, record)
     return list(found.values())
 
 
 def _address(record: SrvRecord) -> str:
     return f"tcp://{record.target}:{record.port}"
+
+
+def _priority(record: SrvRecord) -> int:
+    return record.priority
 
 
 def _is_ipv4(text: str) -> bool:

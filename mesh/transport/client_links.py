@@ -15,6 +15,8 @@ from typing import Any, Final
 from mesh.core.channel import NEVER
 from mesh.core.client_session import ClientSession
 from mesh.names.model import LAST_RESORT, Endpoint
+from mesh.names.subset import used_by
+from mesh.transport import process
 from mesh.transport.client_link import Link
 from mesh.transport.lookup import LookUp
 from mesh.transport.loop import Loop
@@ -55,13 +57,16 @@ class ClientLinks:
         """Those that calls go to: the session's peers."""
         self.open: dict[Link, None] = {}
         """These, and those that are left, until their calls have ended: all that have a socket."""
+        self._id = process.new_base()
         self._follow_at = NEVER
         self._look_up = LookUp(self._looked_up)
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Connect to what is new, and leave what is no longer there."""
         live = {link.endpoint for link in self.current if link.live}
-        wanted = {one.address: one for one in endpoints if one.priority < LAST_RESORT or one.address in live}
+        last = [one for one in endpoints if one.priority >= LAST_RESORT and one.address in live]
+        in_use = used_by(self._id, [one for one in endpoints if one.priority < LAST_RESORT])
+        wanted = {one.address: one for one in (*in_use, *last)}
         for link in list(self.current):
             record = wanted.get(link.endpoint)
             if record is None or record.hub != link.hub:

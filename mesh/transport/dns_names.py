@@ -126,10 +126,12 @@ class _Names:
         self._lock = native.allocate_lock()
         self._followed: dict[Key, DnsName] = {}
         self._asker: DnsAsker | None = None
+        self._id = process.new_base()
         process.remember(self)
 
     def forked(self) -> None:
         self._lock = native.allocate_lock()
+        self._id = process.new_base()
         asker, self._asker, self.runs = self._asker, None, False
         if asker is not None:
             asker.close()
@@ -202,7 +204,8 @@ class _Names:
         elif state.refresh_at <= now:
             state.began(now)
             settings = name.settings
-            name.lookup = lookup = Lookup(settings.owner_names(name.service), _at(settings), now)
+            owner_names = settings.owner_names(name.service)
+            name.lookup = lookup = Lookup(owner_names, _at(settings), now, self._id)
             self._go_on(name, lookup, asker, now)
         state.on_timer(now)
         self._publish(name)

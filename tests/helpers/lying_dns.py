@@ -35,6 +35,8 @@ class LyingServer:
         self.silent = False
         self.code = ""
         self.asked: list[tuple[str, str, str]] = []
+        self.sender: Any = None
+        """Whose datagram is being answered."""
         self.soa_ttl: int | None = 1
         self._table: dict[tuple[str, str], tuple[int, list[str]]] = {}
         self._udp, self._tcp = _bound(host)
@@ -96,10 +98,10 @@ class LyingServer:
             if self._ends in ready:
                 return
             if self._udp in ready:
-                payload, sender = self._udp.recvfrom(65_535)
+                payload, self.sender = self._udp.recvfrom(65_535)
                 for answer in self._answers(payload, by_tcp=False):
                     with suppress(OSError):
-                        self._udp.sendto(answer, sender)
+                        self._udp.sendto(answer, self.sender)
             if self._tcp in ready:
                 with suppress(OSError):
                     self._serve_stream(self._tcp.accept()[0])

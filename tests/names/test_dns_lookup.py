@@ -9,6 +9,7 @@ from mesh.names.dns_lookup import (
     HOSTS_GRACE,
     LIMIT,
     MOST_ALIASES,
+    MOST_ENDPOINTS,
     Lookup,
     Negative,
     Positive,
@@ -36,7 +37,7 @@ class Bench:
     """A look, answered from a table; what is not in it has no records. now: its clock."""
 
     def __init__(self, *names: str) -> None:
-        self.lookup = Lookup(names or (NAME,), "10.0.0.53:53", START)
+        self.lookup = Lookup(names or (NAME,), "10.0.0.53:53", START, b"process")
         self.now = START
         self.asked: list[str] = []
         self.table: dict[str, Reply | ServerFailed] = {}
@@ -244,6 +245,16 @@ def test_hosts_that_are_known_are_used_while_another_is_still_looked_for() -> No
     bench.host("slow.test", "10.0.0.2")
     bench.answer("slow.test A", "slow.test AAAA")
     assert [one.hosts for one in bench.endpoints()] == [("10.0.0.1",), ("10.0.0.2",)]
+
+
+def test_of_very_many_endpoints_each_process_looks_at_others() -> None:
+    chosen = []
+    for process in (b"one", b"two"):
+        bench = Bench()
+        bench.lookup = Lookup((NAME,), "10.0.0.53:53", START, process)
+        bench.srv(*(srv("a.test", port) for port in range(1, 1001)), a_test=("10.0.0.1",))
+        chosen.append({one.address for one in bench.endpoints()})
+    assert [len(one) for one in chosen] == [MOST_ENDPOINTS] * 2 and chosen[0] != chosen[1]
 
 
 def test_a_look_comes_to_an_end() -> None:
