@@ -80,10 +80,11 @@ def endpoints_of(target: str, services_file: str | None) -> Sequence[str]:
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import resolve
+    from mesh.transport.dns_names import DnsSource
 
     if is_endpoint(target):
         return resolve(target).addresses
-    found = resolve(target, Catalog(services_file))
+    found = resolve(target, Catalog(services_file), DnsSource())
     hubs = [endpoint.address for endpoint in found.endpoints if endpoint.hub]
     if not hubs:
         raise ConfigError(

@@ -40,9 +40,12 @@ def ping(service: str, as_json: bool, timeout: float | None, services_file: str 
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import resolve
     from mesh.transport.client_target import check_takes_calls
+    from mesh.transport.dns_names import DnsSource
 
     quiet_interrupt()
-    found = resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file))
+    found = (
+        resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file), DnsSource())
+    )
     check_takes_calls(found)
     pingers = [Pinger(one.address, found.name if one.hub else None) for one in found.endpoints]
     try:

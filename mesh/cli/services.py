@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from mesh.cli.options import complete_service, debug_option, json_option, servic
 from mesh.cli.output import Printer
 from mesh.cli.reporting import EXIT_NOBODY, complain
 from mesh.cli.screen import show
+from mesh.errors import ServiceNotFound
 
 if TYPE_CHECKING:
     from mesh.cli.health import Checker, Health
     from mesh.names.catalog import Catalog
-    from mesh.names.model import Endpoint, Service
+    from mesh.names.model import Endpoint, Service, Source
 
 REFRESH = 2.0  # seconds between two looks of --watch
 HEAD = ("NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE")
@@ -59,43 +61,47 @@ def services(
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.health import Checker
     from mesh.names.catalog import Catalog
+    from mesh.transport.dns_names import DnsSource
 
     quiet_interrupt()
-    catalog = Catalog(services_file)
-    for name in names:
-        _check_known(name, catalog)
-    if not catalog.services():
+    catalog, dns = Catalog(services_file), DnsSource()
+    asked = [_known(name, catalog, dns) for name in dict.fromkeys(names)]
+    if not names and not catalog.services():
         complain("mesh services", _nothing(catalog))
     with Checker() as checker:
-        checked = _check(checker, catalog, names)
+        checked = _check(checker, asked or catalog.services())
         _show(Printer(as_json), checked, watch)
         while watch:
             checker.sleep(REFRESH)
             catalog.refresh(monotonic())
-            _show(Printer(as_json), _check(checker, catalog, names), watch)
+            still_known = [*_still_known(names, catalog, dns)] if names else catalog.services()
+            _show(Printer(as_json), _check(checker, still_known), watch)
     missed = [f"{service.name} ({_states(healths)})" for service, healths in checked if not _is_up(healths)]
     if names and missed:
         complain("mesh", f"not up: {', '.join(missed)}")
         ctx.exit(EXIT_NOBODY)
 
 
-def _check_known(name: str, catalog: Catalog) -> None:
-    """Raise ServiceNotFound, with the nearest names, for one that the registry lacks."""
+def _known(name: str, *sources: Source) -> Service:
+    """The service of this name. Raises ServiceNotFound, with the nearest names, for one that nobody has."""
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import resolve
 
     if is_endpoint(name):
         raise click.UsageError(f"{name!r:.80} is no name of a service: for an endpoint there is mesh ping")
-    resolve(name, catalog)
+    return resolve(name, *sources)
 
 
-def _check(checker: Checker, catalog: Catalog, names: Sequence[str]) -> list[Checked]:
-    """The health of the services of these names, of all where there are none; in their order."""
-    known = catalog.services()
-    if names:
-        by_name = {service.name: service for service in known}
-        known = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
-    return list(zip(known, checker.check(known), strict=True))
+def _still_known(names: Sequence[str], *sources: Source) -> Iterator[Service]:
+    """Without those that are gone."""
+    for name in dict.fromkeys(names):
+        with suppress(ServiceNotFound):
+            yield _known(name, *sources)
+
+
+def _check(checker: Checker, services: Sequence[Service]) -> list[Checked]:
+    """The health of these services, in their order."""
+    return list(zip(services, checker.check(services), strict=True))
 
 
 def _is_up(healths: Sequence[Health]) -> bool:

@@ -25,6 +25,9 @@ from mesh.names.model import Answer, Failed, Found, Missing, Service
 from mesh.transport import native, process
 from mesh.transport.dns_asker import DnsAsker
 
+LIMIT: Final = 12.0
+"""Seconds within which there is an answer of some kind."""
+
 log = logging.getLogger("mesh.names")
 
 Key = tuple[str, DnsSettings]
@@ -40,6 +43,8 @@ class DnsName:
         self.service = service
         self.settings = settings
         self.answer: Answer | None = None
+        self.whole = False
+        """Whether a look has ended: until then there may be more to come."""
         self.version = 0
         self.wanted = False
         """Whether to look sooner; the thread takes it back."""
@@ -57,6 +62,7 @@ class DnsName:
     def publish(self) -> bool:
         """Make known what the state says; whether that is something new."""
         state = self.state
+        self.whole = state.answered
         if state.version == self.version:
             return False
         if state.endpoints:
@@ -98,11 +104,12 @@ class DnsFollower:
             name.wanted = True
             _names.begin()
 
-    def wait(self, seconds: float) -> None:
-        """Keep this native thread still until there is an answer, no longer than so many seconds."""
-        until = monotonic() + seconds
-        while self.answer is None and monotonic() < until:
+    def wait(self) -> Answer | None:
+        """Keep this native thread still until there is a whole answer; it has an end."""
+        until = monotonic() + LIMIT
+        while self._name is not None and not self._name.whole and monotonic() < until:
             native.sleep(0.005)
+        return self.answer
 
     def close(self) -> None:
         """Follow it no more."""
@@ -116,6 +123,25 @@ def follow(service: str, changed: Callable[[], None]) -> DnsFollower | None:
     """
     settings = read_settings()
     return None if settings is None else _names.follow(service, settings, changed)
+
+
+class DnsSource:
+    """DNS for whoever can wait for it, as a command can: a look at a name takes seconds at the most.
+
+    Names that were asked for are followed from then on.
+    """
+
+    def __init__(self) -> None:
+        self._followed: dict[str, DnsFollower] = {}
+
+    def lookup(self, name: str) -> Answer:
+        follower = self._followed.get(name)
+        if follower is None:
+            follower = follow(name, lambda: None)
+            if follower is None:
+                return Missing(())
+            self._followed[name] = follower
+        return follower.wait() or Failed(ServiceNotFound("DNS has not answered in time"))
 
 
 class _Names:
@@ -249,8 +275,5 @@ def _follows(follower: DnsFollower | None, name: DnsName) -> bool:
 def _wake_at(name: DnsName) -> float:
     return name.state.wake_at if name.lookup is None else min(name.lookup.wake_at, name.state.wake_at)
 
-
-LIMIT: Final = 12.0
-"""Seconds within which there is an answer of some kind."""
 
 _names = _Names()

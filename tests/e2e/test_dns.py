@@ -1,0 +1,56 @@
+"""The commands with names that DNS has and no file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ANY_PORT, mesh, serving
+from tests.helpers.dns_users import port_of
+from tests.helpers.lying_dns import LyingServer
+
+NAME = "_people._tcp.mesh.test"
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[str]:
+    with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (_, endpoint):
+        yield endpoint
+
+
+@pytest.fixture
+def env(served: str) -> Iterator[dict[str, str]]:
+    with LyingServer() as dns:
+        dns.service(NAME, f"127.0.0.1:{port_of(served)}")
+        yield {"MESH_DOMAIN": "mesh.test", "MESH_DNS": dns.address}
+
+
+def test_a_call_and_a_ping(folder: Path, served: str, env: dict[str, str]) -> None:
+    result = mesh("call", "people", "get", "42", cwd=folder, **env)
+    assert (result.returncode, result.stderr) == (0, "") and "Ann" in result.stdout
+    told = json.loads(mesh("ping", "people", "-j", cwd=folder, **env).stdout)
+    assert (told["endpoint"], told["name"]) == (served, "Users")
+
+
+def test_services_show_where_a_name_is_from(folder: Path, served: str, env: dict[str, str]) -> None:
+    result = mesh("services", "people", "-j", cwd=folder, **env)
+    assert result.returncode == 0, result.stderr
+    (found,) = json.loads(result.stdout)
+    assert found["source"] == f"DNS {NAME} at {env['MESH_DNS']}"
+    assert [(one["endpoint"], one["health"]) for one in found["endpoints"]] == [(served, "up")]
+
+
+@pytest.mark.parametrize("command", [("call", "nobody", "get"), ("ping", "nobody"), ("services", "nobody")])
+def test_a_name_that_nobody_has(folder: Path, env: dict[str, str], command: tuple[str, ...]) -> None:
+    result = mesh(*command, cwd=folder, **env)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "no service 'nobody' in" in result.stderr and "DNS (_nobody._tcp.mesh.test at" in result.stderr
+
+
+def test_wrong_settings_are_told(folder: Path) -> None:
+    result = mesh("call", "nobody", "get", cwd=folder, MESH_DOMAIN="a..b")
+    assert result.returncode == 2
+    assert "MESH_DOMAIN has 'a..b', which is no domain" in result.stderr
