@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from benchmarks import harness, memory, middleware, names, report, usage, values
+from benchmarks import harness, memory, middleware, names, paced, report, usage, values
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
 from benchmarks.peers import PEERS, Peer, relays
@@ -185,6 +185,19 @@ def test_what_middleware_costs_a_call(tmp_path: Path, capsys: pytest.CaptureFixt
         "+2.0 µs at the client, +1.0 µs at the server, below 3 each wanted: within"
     )
     assert not middleware.Cost([50.0], [50.0], [53.5]).within
+
+
+def test_latencies_of_paced_callers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "paced.md"
+    options = ["--rounds", "1", "--seconds", "0.2", "--only", "mesh", "mesh.aio", "--write", str(section)]
+    assert paced.main(options) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split()[:4] == ["peer", "calls/s", "p50", "µs"]
+    assert [row.split()[0] for row in rows] == ["mesh", "mesh.aio"]
+    assert section.read_text().startswith("## 100 paced callers at half load")
+    rounds = [paced.Latency(1000.0, 0.0002, 0.001), paced.Latency(2000.0, 0.0004, 0.003)]
+    shown = paced.as_text({"mesh": rounds}).splitlines()[1]
+    assert shown.split() == ["mesh", "1,500", "300", "200", "to", "400", "2,000", "1,000", "to", "3,000"]
 
 
 def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

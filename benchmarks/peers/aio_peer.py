@@ -39,6 +39,9 @@ class Client:
     def concurrent(self, payload: bytes, callers: int, seconds: float) -> int:
         return self._run(self._crowd(payload, callers, seconds))
 
+    def paced(self, payload: bytes, callers: int, rate: float, seconds: float) -> list[float]:
+        return self._run(self._pace(payload, callers, rate, seconds))
+
     def stream(self, items: int) -> int:
         return self._run(self._count(items))
 
@@ -59,6 +62,20 @@ class Client:
 
     async def _crowd(self, payload: bytes, callers: int, seconds: float) -> int:
         return sum(await asyncio.gather(*(self._repeat(payload, seconds) for _ in range(callers))))
+
+    async def _pace(self, payload: bytes, callers: int, rate: float, seconds: float) -> list[float]:
+        echo, took, began = self._remote.echo, list[float](), perf_counter()
+
+        async def pace(due: float) -> None:
+            while due < began + seconds:
+                await asyncio.sleep(max(due - perf_counter(), 0.0))
+                start = perf_counter()
+                await echo(payload)
+                took.append(perf_counter() - start)
+                due += callers / rate
+
+        await asyncio.gather(*(pace(began + number / rate) for number in range(callers)))
+        return took
 
     async def _count(self, items: int) -> int:
         count = 0

@@ -28,3 +28,23 @@ def crowd(call: Call, payload: bytes, callers: int, seconds: float) -> int:
     greenlets = [gevent.spawn(repeat, call, payload, seconds) for _ in range(callers)]
     gevent.joinall(greenlets, raise_error=True)
     return sum(greenlet.get() for greenlet in greenlets)
+
+
+def paced(call: Call, payload: bytes, callers: int, rate: float, seconds: float) -> list[float]:
+    """So many greenlets that together call so often a second, at steady intervals; the seconds of each."""
+    import gevent
+
+    took: list[float] = []
+    began = perf_counter()
+
+    def pace(due: float) -> None:
+        while due < began + seconds:
+            gevent.sleep(max(due - perf_counter(), 0.0))
+            start = perf_counter()
+            call(payload)
+            took.append(perf_counter() - start)
+            due += callers / rate
+
+    greenlets = [gevent.spawn(pace, began + number / rate) for number in range(callers)]
+    gevent.joinall(greenlets, raise_error=True)
+    return took

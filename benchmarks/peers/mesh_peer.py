@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import mesh
-from benchmarks.peers.loops import crowd, repeat
+from benchmarks.peers.loops import crowd, paced, repeat
 
 
 class Service:
@@ -31,6 +31,9 @@ class Client:
 
     def concurrent(self, payload: bytes, callers: int, seconds: float) -> int:
         return crowd(self._remote.echo, payload, callers, seconds)
+
+    def paced(self, payload: bytes, callers: int, rate: float, seconds: float) -> list[float]:
+        return paced(self._remote.echo, payload, callers, rate, seconds)
 
     def stream(self, items: int) -> int:
         return sum(1 for _ in self._remote.numbers(items))
