@@ -83,14 +83,10 @@ class ClientLinks:
             link = Link(record, self._session, self._max_message)
             self._session.add(link)
             self.current.append(link)
-        link.spin = Spin(self._loop, partial(self._readable, link), self._drain)
+        link.spin = Spin(self._loop)
         link.dealer.watch(self._loop, self._drain, partial(self._changed, link))
         self.open[link] = None
         return link
-
-    def _readable(self, link: Link) -> Any:
-        with self._lock:  # the watchdog may be at the same socket
-            return link.dealer.readable()
 
     def _retire(self, link: Link) -> None:
         """Choose it no more; it is dropped when its open calls have ended."""

@@ -1,31 +1,30 @@
-"""Looking for a message for a moment before the loop goes to sleep.
+"""Keeping the loop awake for a moment while the answer to a lone call is likely to come.
 
-To be woken costs more than the answer of a quick server takes. The looking is done by an idle
-watcher, so that whatever else the loop has to do comes first, and only while messages have come
-within the time that it lasts.
+To be woken costs more than the answer of a quick server takes. The loop looks at its descriptors again and
+again meanwhile, that of the socket among them, and whatever else it has to do comes first; but only while
+answers have come within about that time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from mesh.transport.loop import Loop
 
 SPIN: Final = 0.0002
-"""Seconds for which to look."""
+"""Seconds for which to keep it awake."""
+WAKING: Final = 0.0001
+"""Seconds that an answer may take longer where the loop slept, for that it would be there in time."""
 
 
 class Spin:
-    """One socket's looking. readable: whether there is something. found: what to do then."""
+    """What a loop is kept awake by for one socket."""
 
-    __slots__ = ("_began", "_end", "_found", "_on", "_quick", "_readable", "_watcher")
+    __slots__ = ("_began", "_end", "_on", "_quick", "_watcher")
 
-    def __init__(self, loop: Loop, readable: Callable[[], Any], found: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._watcher = loop.idle(self._look)
-        self._readable = readable
-        self._found = found
         self._quick = True
         self._began = 0.0
         self._end = 0.0
@@ -42,7 +41,7 @@ class Spin:
     def came(self) -> None:
         """Something was received; how long it took decides about the next time."""
         if self._began:
-            self._quick = monotonic() - self._began < SPIN
+            self._quick = monotonic() - self._began < (SPIN if self._quick else SPIN + WAKING)
             self._began = 0.0
         self.stop()
 
@@ -56,8 +55,5 @@ class Spin:
         self._watcher.close()
 
     def _look(self) -> None:
-        if self._readable():
-            self.stop()
-            self._found()
-        elif monotonic() > self._end:
+        if monotonic() > self._end:
             self.stop()
