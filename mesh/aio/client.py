@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.remote_call import RemoteCall
 from mesh.aio.stream import Stream, wait
+from mesh.aio.waiter import Waiter, wake
 from mesh.core import misuse
 from mesh.core.attempts import Attempts, Step
 from mesh.core.call import check_method, remote_name
@@ -126,17 +127,13 @@ def connect(target: ClientTarget) -> Client:
 
 
 def _begin(connections: ClientConnections, loop: AbstractEventLoop) -> ClientEndpoint:
-    return connections.begin(loop, AsyncioLoop(), _resolve, loop, wakes_later=True)
+    return connections.begin(loop, AsyncioLoop(), _on_woken, loop)
 
 
-def _resolve(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> None:
+def _on_woken(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> bool:
     """Have the tasks go on that wait."""
-    for call in woken:
-        future = call.waiter
-        if future is not None:
-            call.waiter = None
-            if not future.done():
-                future.set_result(None)
+    loop: AsyncioLoop = endpoint.loop  # type: ignore[assignment]  # as _begin made it
+    return wake(loop, woken)
 
 
 async def _through_middleware(
@@ -173,10 +170,10 @@ async def _request(
     if kwargs or target.persistent:
         call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
-        future = loop.create_future()
-        call = endpoint.open(method, args, header, target.options.timeout, None, future)
+        waiter = Waiter(loop)
+        call = endpoint.open(method, args, header, target.options.timeout, None, waiter)
         try:
-            await future
+            await waiter
         except GeneratorExit:  # from wherever it is collected
             endpoint.drop(call)
             raise
@@ -211,20 +208,20 @@ async def _persist(endpoint: ClientEndpoint, attempts: Attempts) -> Call:
 
 
 async def _attempt(endpoint: ClientEndpoint, attempts: Attempts) -> Step:
-    future = get_running_loop().create_future()
+    waiter = Waiter(get_running_loop())
     try:
-        call = endpoint.open(*attempts.request, future)
+        call = endpoint.open(*attempts.request, waiter)
     except MeshError as exc:
         return attempts.failed(exc, monotonic())
-    await wait(endpoint, call, future)
+    await wait(endpoint, call, waiter)
     return attempts.answered(call, monotonic())
 
 
 async def _wait_for_connection(endpoint: ClientEndpoint, until: float) -> None:
     """Until another connection stands, or it is `until`."""
-    future = get_running_loop().create_future()
-    waiting = endpoint.await_connection(future, until)
+    waiter = Waiter(get_running_loop())
+    waiting = endpoint.await_connection(waiter, until)
     try:
-        await future
+        await waiter
     finally:
         waiting.waiter = None

@@ -20,6 +20,7 @@ class AsyncioLoop:
         self.call_soon_threadsafe: Callable[..., object] = self._call_from_elsewhere
         self.thread: int = native.get_ident()
         self._generation = process.generation()
+        self._known = type(self.loop).__module__ in ("asyncio.unix_events", "uvloop")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncioLoop) and self.loop is other.loop
@@ -48,6 +49,17 @@ class AsyncioLoop:
 
     def idle(self, function: Callable[[], object]) -> AsyncioIdle:
         return AsyncioIdle(self.loop, function)
+
+    def steps_tasks(self) -> bool:
+        """Whether tasks may go on within the callback of a descriptor, in place of one of their own.
+
+        Not where a task may turn the loop itself, as nest_asyncio and the loops of graphical programs allow:
+        that callback would not be called in there. Nor in debug mode, in which asyncio tells what took long;
+        nor within a task.
+        """
+        loop = self.loop
+        plain = self._known and not hasattr(loop, "_nest_patched") and not loop.get_debug()
+        return plain and asyncio.current_task(loop) is None
 
     def alive(self) -> bool:
         return not self.loop.is_closed()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from asyncio import Future, _get_running_loop, get_running_loop
+from asyncio import _get_running_loop, get_running_loop
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
+from mesh.aio.waiter import Waiter
 from mesh.core import misuse
 from mesh.core.client_session import Call
 from mesh.transport.client_endpoint import ClientEndpoint
 
 
-async def wait(endpoint: ClientEndpoint, call: Call, future: Future[None]) -> None:
-    """Until the future is woken, which is the call's waiter. A task that is cancelled gives the call up."""
+async def wait(endpoint: ClientEndpoint, call: Call, waiter: Waiter) -> None:
+    """Until the call's waiter is woken, which this is. A task that is cancelled gives the call up."""
     try:
-        await future
+        await waiter
     except GeneratorExit:  # from wherever it is collected
         endpoint.drop(call)
         raise
@@ -95,10 +96,10 @@ class Stream(AsyncIterator[Any]):
         """Until there is an item, or the end."""
         loop = get_running_loop()
         while True:
-            future = loop.create_future()
-            if not self._endpoint.await_item(call, future, self._timeout):
+            waiter = Waiter(loop)
+            if not self._endpoint.await_item(call, waiter, self._timeout):
                 return
-            await wait(self._endpoint, call, future)
+            await wait(self._endpoint, call, waiter)
 
     async def _await_it(self) -> Call | None:
         """Have it begin, unless it has; None where a middleware gives the items."""

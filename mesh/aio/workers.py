@@ -19,6 +19,7 @@ from mesh.aio import items
 from mesh.aio.items import END, AsyncItems, Items, ThreadItems
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import quietly
+from mesh.aio.waiter import Waiter, wake
 from mesh.core.cork import QUICK
 from mesh.core.methods import is_async, is_stream
 from mesh.core.middleware import CallContext, begin_handler
@@ -38,6 +39,7 @@ CROWDED: Final = 0.01
 TELL_ROOM: Final = 0.1
 """Seconds until hubs are told of the places that streams have left, or taken again."""
 EAGER: Final = sys.version_info >= (3, 12)
+"""Whether Python begins a task at once, where it is asked to."""
 _QUIET: Final = (asyncio.CancelledError, GeneratorExit)
 """What a handler ends with when its caller has gone."""
 AnyItems = Items | AsyncItems | ThreadItems
@@ -68,6 +70,10 @@ class Workers:
         self._threaded = set(exposed) - self._async if threads else set()
         self._pool: ThreadPool | None = None
         self._teller: Timer | None = None
+        self._ahead: Waiter | None = None
+        """Of the task that was made for the next call."""
+        self._at_once = self._alone = False
+        """Whether tasks may begin in the turn that has brought their calls, and whether that was one call."""
         self._tasks: dict[ServerCall, asyncio.Task[None]] = {}
         """Those that have begun, and end by being cancelled."""
         self._uncancelled: set[asyncio.Task[None]] = set()
@@ -94,6 +100,8 @@ class Workers:
             self._pool.close()
         if self._teller is not None:
             self._teller.close()
+        if self._ahead is not None:
+            self._ahead.wake(later=True)
         tasks = {task: call for call, task in self._tasks.items()}
         running = [*tasks, *self._uncancelled]
         for task in running:
@@ -125,17 +133,23 @@ class Workers:
     def _on_ready(self) -> None:
         """Begin what is ready, as far as the pool allows."""
         ready, slots, quick = self._session.ready, self._slots, self._quick
+        if not ready:
+            return
+        self._at_once = self._loop.steps_tasks()
+        self._alone = len(ready) == 1
         now = monotonic()
         slice_end = now + FAIR
         while ready and slots.running < slots.limit and not self._closed:
             if now > slice_end:
                 self._endpoint.go_on_later()
-                return
+                break
             call, began = ready.popleft(), now
             self._next(call, now)
             now = monotonic()
             if (now - began < QUICK) is not (call.method in quick):
                 self._handlers.note_speed(call.method)
+        if self._ahead is None and self._async and self._at_once and not EAGER:
+            self._make_ahead()
 
     def _next(self, call: ServerCall, now: float) -> None:
         endpoint = self._endpoint
@@ -147,12 +161,39 @@ class Workers:
         self._slots.running += 1
         method = call.method
         if method in self._async:
-            self._begin_task(self._in_task(call, self._functions[method], None), self._handlers.context())
+            self._begin_coroutine(call)
         elif method in self._threaded:
             self._begin_in_thread(call)
         else:
             context = self._handlers.context()
             context.run(self._run, call, context)
+
+    def _begin_coroutine(self, call: ServerCall) -> None:
+        """Have a task carry it out, to its first wait at once where it can: many handlers have none."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and not ahead.done:
+            ahead.value = call
+            # The answers of several go in one frame: none is to come long before the others.
+            ahead.wake(later=not (self._at_once and self._alone))
+        else:
+            coroutine = self._in_task(call, self._functions[call.method], None)
+            self._begin_task(coroutine, self._handlers.context(), eager=self._at_once and EAGER)
+
+    def _make_ahead(self) -> None:
+        """Make the task of the next call, where Python can't begin one at once; it waits for that call.
+
+        It comes to wait when the tasks have begun that were made before, so that no call overtakes another.
+        """
+        loop = self._loop.loop
+        if loop.get_task_factory() is None and not self._closed:
+            self._ahead = Waiter(loop)
+            self._begin_task(self._in_task_ahead(self._ahead), self._handlers.context(), eager=False)
+
+    async def _in_task_ahead(self, coming: Waiter) -> None:
+        """Carry out the call that this is woken with; None at the server's end."""
+        call = await coming
+        if call is not None:
+            await self._in_task(call, self._functions[call.method], None)
 
     def _begin_task(
         self, carried_out: Coroutine[Any, Any, None], context: Context, eager: bool = EAGER
@@ -171,13 +212,9 @@ class Workers:
     def _on_resume(self, calls: list[ServerCall]) -> None:
         """These streams have credit again, or nobody wants these calls any more."""
         for call in calls:
-            waiter = call.waiter
-            if waiter is not None:
-                call.waiter = None
-                if not waiter.done():
-                    waiter.set_result(None)
-            elif call.given_up and call in self._tasks:
+            if call.waiter is None and call.given_up and call in self._tasks:
                 self._tasks[call].cancel()
+        wake(self._loop, calls)
 
     def _ended(self, call: ServerCall) -> None:
         """Its handler has come to its end."""
@@ -378,7 +415,7 @@ class Workers:
     async def _has_credit(self, call: ServerCall, in_thread: bool) -> bool:
         """Wait until the caller takes another item; False where it is gone."""
         while call.credit <= 0 and not call.given_up:
-            waiter = self._loop.loop.create_future()
+            waiter = Waiter(self._loop.loop)
             if self._endpoint.waits(call, waiter):
                 self._lend(in_thread)
                 try:

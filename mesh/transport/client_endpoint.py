@@ -48,13 +48,13 @@ Woken = Callable[["ClientEndpoint", list[Call | Waiting]], object]
 
 class ClientEndpoint:
     """on_woken: gets this endpoint, and those for whom there is something. It takes the waiter of each, where
-    it has one still, puts None in its place, and has it go on.
+    it has one still, puts None in its place, and has it go on. It gives True where they do so in callbacks of
+    the loop, after those that wait already; else they have had their turn when it returns.
 
     home: where alone streams are read, in whatever way the driver tells that: its streams compare this with
     each item, and whoever is elsewhere comes to `refuse_reader`. None in the child of a fork.
 
-    wakes_later: those who are woken run in callbacks of the loop, after those that wait already; else they
-    have run when `on_woken` returns. service: what hubs know it by. heartbeat: seconds or None.
+    service: what hubs know it by. heartbeat: seconds or None.
     max_message, max_elements: bytes of one message, and values in one answer. encode: for values that can't
     travel.
 
@@ -74,7 +74,6 @@ class ClientEndpoint:
         encode: Encode | None = None,
         *,
         home: object = None,
-        wakes_later: bool = False,
     ) -> None:
         base = process.new_base()
         self.session = ClientSession(
@@ -92,7 +91,6 @@ class ClientEndpoint:
         self.home = home
         self.cork: Cork[Link] = Cork(guarded=heartbeat is not None)
         self._on_woken = on_woken
-        self._wakes_later = wakes_later
         self._home = process.presence()
         self._pump = Pump(self._work, self._on_timer, self._wake_at)
         self._corked = 0
@@ -343,10 +341,11 @@ class ClientEndpoint:
                 continue
             self.cork.begin(monotonic())
             self._corked += 1
+            later: Any = False
             try:
-                self._on_woken(self, woken)
+                later = self._on_woken(self, woken)
             finally:
-                if self._wakes_later:
+                if later:
                     self.loop.call_soon(self._uncork)  # behind the callbacks in which they send
                 else:
                     self._uncork()
