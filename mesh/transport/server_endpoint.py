@@ -93,6 +93,8 @@ class ServerEndpoint:
         `send_held`."""
         self._streams: Cork[ServerCall] = Cork(guarded=True)
         """The streams with items that wait for others, to go in one event."""
+        self._corked = 0
+        """How many times the cork is in: once for each turn of handlers that have not had it."""
         self._has_hubs = False
         process.remember(self)
 
@@ -441,6 +443,7 @@ class ServerEndpoint:
                 with self.lock:
                     self._send_items(monotonic())
             if self.cork.on:
+                self._corked += 1
                 if self._wakes_later and self._loop is not None:
                     self._loop.call_soon(self._uncork)
                 else:
@@ -449,9 +452,13 @@ class ServerEndpoint:
         return bool(count or self._sent)
 
     def _uncork(self) -> None:
-        """Send the answers to hubs that wait for others, and let none wait after that."""
+        """Send the answers that wait for others, and let none wait any more, unless handlers are to begin."""
+        self._corked -= 1
         with self.lock:
-            self.hubs.release(monotonic())
+            if self._corked:
+                self.hubs.send_held(monotonic())
+            else:
+                self.hubs.release(monotonic())
 
     def _receive(self, now: float, most: int = BATCH) -> int:
         """Take in what has arrived, at most `most` messages of each socket; how many there were."""

@@ -10,15 +10,17 @@ import gevent
 import pytest
 import zmq
 
+from mesh.core.batch import Bundle, read_events
 from mesh.core.majordomo import heartbeat
 from mesh.core.registration import Registration
-from mesh.core.server_session import Limits
+from mesh.core.server_session import Limits, ServerCall
 from mesh.core.wire import pack
 from mesh.green.loop import GeventLoop
 from mesh.transport import sockets
 from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.server_endpoint import ServerEndpoint
 from tests.helpers.peers import nobody
+from tests.helpers.processes import eventually
 
 PATIENCE = 20.0
 
@@ -101,5 +103,44 @@ def test_the_loop_turns_often_enough_for_a_hub_as_soon_as_that_has_told(
         monkeypatch.setattr(HubRegistrations, "interval", 0.1)
         endpoint._pump.run()
         assert endpoint._paced == 0.1
+    finally:
+        endpoint.close(0)
+
+
+def test_answers_of_handlers_that_begin_later_share_a_frame_in_each_turn(peer: zmq.Socket[bytes]) -> None:
+    """Two frames of calls are taken in before the first handlers begin."""
+    endpoint, loop, frames = ServerEndpoint("later", None, Limits()), GeventLoop(gevent.get_hub()), [0]
+
+    def request() -> None:
+        bundle = Bundle()
+        for number in range(3):
+            assert bundle.add(pack({"message_id": f"{frames[0]}-{number}", "v": 3}, "echo", []))
+        peer.send_multipart(bundle.frames())
+        frames[0] += 1
+
+    def answer(calls: list[ServerCall]) -> None:
+        for call in calls:
+            endpoint.answer(call, None)
+
+    def dispatch() -> None:
+        calls = list(endpoint.session.ready)
+        endpoint.session.ready.clear()
+        if not calls:
+            return
+        for call in calls:
+            assert endpoint.begin(call, monotonic())
+        loop.call_soon(answer, calls)
+        if frames[0] == 1:
+            request()
+            assert endpoint.router is not None
+            eventually(endpoint.router.readable)
+
+    peer.connect(endpoint.attach("tcp://127.0.0.1:*", "bind"))
+    request()
+    endpoint.start(loop, dispatch, lambda calls: None, wakes_later=True)
+    try:
+        for _ in range(2):
+            eventually(lambda: peer.poll(0))
+            assert len(read_events(peer.recv_multipart()[-1])) == 3
     finally:
         endpoint.close(0)
