@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 from shlex import quote
-from typing import Any, Final
+from typing import Final
 
 from hubs.switching.environment import Environment
 from hubs.switching.event_header import (
@@ -22,11 +22,12 @@ from hubs.switching.event_header import (
     is_beat,
     is_error,
     is_ping,
+    is_result,
     leaves_open,
     name_of,
 )
 from hubs.switching.majordomo_clients import MajordomoClients
-from hubs.switching.model import Address, RoutedCall, Worker
+from hubs.switching.model import Address, Client, RoutedCall, Worker
 from hubs.switching.outgoing import Outgoing
 from hubs.switching.scheduler import Assignment
 from hubs.switching.services import FORGET_AFTER, HubService, Services
@@ -57,8 +58,6 @@ RETURN: Final = 2.0
 """Seconds after the start of a hub within which its workers come back, however short its heartbeats are."""
 
 _last_heard = attrgetter("last_heard")
-_NONE: Final[dict[Any, Any]] = {}
-"""The calls of a client that has none; never filled."""
 
 
 class Calls:
@@ -80,27 +79,29 @@ class Calls:
         self._majordomo_clients = majordomo_clients
         self._base = base
         self._tokens = 0
-        self.clients: dict[Address, dict[Any, RoutedCall]] = {}
-        """Clients with open calls, and these: by the message id, or by our token where the client speaks
-        Majordomo, and may use an id again."""
+        self.clients: dict[Address, Client] = {}
+        """Those with open calls."""
 
     @property
     def open(self) -> list[RoutedCall]:
         """All that have somebody who waits for them."""
-        return [call for theirs in self.clients.values() for call in theirs.values()]
+        return [call for client in self.clients.values() for call in client.calls.values()]
 
     # What clients send
 
-    def request(
-        self, client: Address, header: EventHeader, payload: bytes, now: float, batched: bool
-    ) -> None:
+    def client_at(self, address: Address) -> Client:
+        """The client of that address; one that has no call open is made."""
+        return self.clients.get(address) or Client(address)
+
+    def request(self, client: Client, header: EventHeader, payload: bytes, now: float, batched: bool) -> None:
         """The event that begins a call."""
         channel, _, left, name, _, idempotent, batch, key = header
-        if type(channel) not in (bytes, str) or len(channel) > MAX_CHANNEL_ID:
-            self._env.dropped["malformed"] += 1
-            return
-        theirs = self.clients.get(client)
-        if theirs is not None and channel in theirs:
+        kind = type(channel)
+        if (
+            (kind is not bytes and kind is not str)
+            or len(channel) > MAX_CHANNEL_ID
+            or channel in client.calls
+        ):
             self._env.dropped["malformed"] += 1
             return
         settings = self._env.settings
@@ -129,11 +130,11 @@ class Calls:
     def _agree_on_batches(self, call: RoutedCall) -> None:
         """Its client may send several events in one frame; not where devices stand between, which would
         give them all to one of us."""
-        if len(call.client[1]) == 1 and self._env.settings.batch >= mdp.MAX_BATCH:
+        if len(call.client.address[1]) == 1 and self._env.settings.batch >= mdp.MAX_BATCH:
             self._outgoing.beat_apart(call, batch=1)
 
     def majordomo_request(
-        self, client: Address, message: FromClient, header: EventHeader | None, now: float
+        self, client: Client, message: FromClient, header: EventHeader | None, now: float
     ) -> None:
         """A request of Majordomo. header: that of the event in it, where there is one that begins a call."""
         name, size = self._services.named(message.service), sum(map(len, message.body))
@@ -148,9 +149,9 @@ class Calls:
                 call.channel = channel
         self._admit(call, now)
 
-    def follow_up(self, client: Address, channel: bytes | str, payload: bytes, *, cancel: bool) -> None:
+    def follow_up(self, client: Client, channel: bytes | str, payload: bytes, *, cancel: bool) -> None:
         """Credit, a heartbeat or a cancel of an open call."""
-        call = self.clients.get(client, _NONE).get(channel)
+        call = client.calls.get(channel)
         if call is None:
             self._env.dropped["late"] += 1
             return
@@ -167,9 +168,9 @@ class Calls:
         if call.worker is not None:
             self._outgoing.follow(call.worker, call, payload)
 
-    def give_up_client(self, client: Address) -> None:
+    def give_up_client(self, address: Address) -> None:
         """This client has gone: nobody wants its calls."""
-        for call in list(self.clients.get(client, _NONE).values()):
+        for call in list(self.client_at(address).calls.values()):
             self._give_up(call)
 
     def _give_up(self, call: RoutedCall, cancel: bytes | None = None) -> None:
@@ -291,10 +292,10 @@ class Calls:
         return f"{waits} already, {taken}: start more workers, or set a larger 'queue_bytes'"
 
     def _enter(self, call: RoutedCall) -> None:
-        theirs = self.clients.get(call.client)
-        if theirs is None:
-            theirs = self.clients[call.client] = {}
-        theirs[call.channel if call.style is None else call.token] = call
+        client = call.client
+        if not client.calls:
+            self.clients[client.address] = client
+        client.calls[call.channel if call.style is None else call.token] = call
 
     def _give_all(self, assignments: Iterable[Assignment], now: float) -> None:
         for worker, call in assignments:
@@ -321,10 +322,11 @@ class Calls:
 
     def answer(self, worker: Worker, token: bytes, final: bool, body: tuple[bytes, ...]) -> None:
         """An answer of a worker, or a part of one."""
-        call = worker.calls.get(token)
+        call = worker.calls.pop(token, None) if final else worker.calls.get(token)
         if call is None:
             self._env.dropped["late"] += 1
             return
+        usual = final and is_result(body[0], call.channel)
         if call.idempotent and not call.answered:
             call.answered = final or not is_beat(body[0])
             if call.answered:
@@ -334,7 +336,7 @@ class Calls:
             if final:
                 worker.abandoned.pop(token, None)
         elif call.style is None:
-            if is_answer(body[0], call.channel) and not (final and leaves_open(body[0])):
+            if usual or (is_answer(body[0], call.channel) and not (final and leaves_open(body[0]))):
                 self._outgoing.to_client(call, body[0])
             else:
                 self._reject(worker, call, body, final)
@@ -343,7 +345,6 @@ class Calls:
         if not final:
             call.next_beat = worker.last_heard + self._env.settings.heartbeat
             return
-        del worker.calls[token]
         service = self._service_by_name[worker.service]
         now, stats = worker.last_heard, service.stats
         if now >= stats.slice_ends:
@@ -352,7 +353,7 @@ class Calls:
         worker.ended += 1
         if not call.abandoned:
             self._forget(call)
-            if is_error(body[0]):
+            if not usual and is_error(body[0]):
                 stats.errors += 1
                 worker.errors += 1
         if token in worker.beyond_room:
@@ -505,11 +506,10 @@ class Calls:
         return f"hub {hub!r} has no worker: start one with {mark}{advice}{mark}"
 
     def _forget(self, call: RoutedCall) -> None:
-        theirs = self.clients.get(call.client)
-        if theirs is not None:
-            theirs.pop(call.channel if call.style is None else call.token, None)
-            if not theirs:
-                del self.clients[call.client]
+        client = call.client
+        known = client.calls.pop(call.channel if call.style is None else call.token, None)
+        if known is not None and not client.calls:
+            del self.clients[client.address]
 
     # Time
 
@@ -542,9 +542,9 @@ class Calls:
 
     def probe(self, side: int) -> None:
         """A word to all clients that wait for one on that side: whoever can't be reached is gone."""
-        for client, theirs in self.clients.items():
-            call = next(filter(_may_be_probed, theirs.values()), None)
-            if client[0] == side and call is not None:
+        for client in self.clients.values():
+            call = next(filter(_may_be_probed, client.calls.values()), None)
+            if client.address[0] == side and call is not None:
                 self._outgoing.beat_apart(call)
 
 

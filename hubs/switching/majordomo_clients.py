@@ -41,7 +41,7 @@ class MajordomoClients:
                 self._grant(worker, call, WINDOW if call.items == 1 else WINDOW // 2)
 
     def _grant(self, worker: Worker, call: RoutedCall, credit: int) -> None:
-        if self._env.driver.crowded(call.client):
+        if self._env.driver.crowded(call.client.address):
             self._owed.append((worker, call, credit))
         else:
             self._outgoing.follow_control(worker, call, wire.MORE, credit)

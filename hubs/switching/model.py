@@ -1,11 +1,11 @@
-"""A worker and a call, as a hub knows them. Pure data."""
+"""A worker, a client and a call, as a hub knows them. Pure data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from mesh.core.batch import Batch
+from mesh.core.batch import Batch, Bundle
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import Style
 
@@ -85,6 +85,21 @@ class Announced:
     indirect: int = 0
 
 
+class Client:
+    """Whoever has calls open.
+
+    calls: these, by the message id, or by our token where the client speaks Majordomo, and may use an id
+    again. bundle: what goes to it in one frame at the end of this turn.
+    """
+
+    __slots__ = ("address", "bundle", "calls")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.calls: dict[Any, RoutedCall] = {}
+        self.bundle: Bundle | None = None
+
+
 class RoutedCall:
     """One call, from its request to its last answer."""
 
@@ -117,7 +132,7 @@ class RoutedCall:
     def __init__(
         self,
         token: bytes,
-        client: Address,
+        client: Client,
         service: str,
         body: tuple[bytes, ...],
         size: int,

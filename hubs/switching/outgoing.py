@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hubs.switching.model import Address, RoutedCall, Worker
+from hubs.switching.model import Address, Client, RoutedCall, Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import Bundle
@@ -27,13 +27,13 @@ class Outgoing:
         self._out: list[Out] = []
         # The workers whose batch holds something.
         self._batching: list[Worker] = []
-        # What goes to each client at the end of this turn.
-        self._bundles: dict[Address, Bundle] = {}
+        # The clients that have a bundle, some of them twice.
+        self._bundling: list[Client] = []
 
     @property
     def idle(self) -> bool:
         """Whether nothing is to be sent."""
-        return not (self._out or self._batching or self._bundles)
+        return not (self._out or self._batching or self._bundling)
 
     def send(self, address: Address, frames: list[bytes]) -> None:
         """Send these frames as they are."""
@@ -45,10 +45,10 @@ class Outgoing:
             batching, self._batching = self._batching, []
             for worker in batching:
                 self.release(worker)
-        if self._bundles:
-            bundles, self._bundles = self._bundles, {}
-            for client, bundle in bundles.items():
-                self._out.append((client, bundle.frames()))
+        if self._bundling:
+            bundling, self._bundling = self._bundling, []
+            for client in bundling:
+                self._settle(client)
         out, self._out = self._out, []
         return out
 
@@ -90,26 +90,28 @@ class Outgoing:
     def to_client(self, call: RoutedCall, event: bytes) -> None:
         """The events of a client keep their order."""
         if call.batched:
-            bundle = self._bundles.get(call.client)
+            client = call.client
+            bundle = client.bundle
             if bundle is None:
-                bundle = self._bundles[call.client] = Bundle()
+                bundle = client.bundle = Bundle()
+                self._bundling.append(client)
             if len(event) < mdp.LONE and bundle.add(event):
                 return
-            self._settle(call.client)
+            self._settle(client)
             if len(event) < mdp.LONE:
                 self.to_client(call, event)
                 return
-        self._out.append((call.client, [b"", event]))
+        self._out.append((call.client.address, [b"", event]))
 
-    def _settle(self, client: Address) -> None:
-        bundle = self._bundles.pop(client)
-        if bundle.events:
-            self._out.append((client, bundle.frames()))
+    def _settle(self, client: Client) -> None:
+        bundle, client.bundle = client.bundle, None
+        if bundle is not None and bundle.events:
+            self._out.append((client.address, bundle.frames()))
 
     def to_majordomo(self, call: RoutedCall, command: Command, body: Sequence[bytes]) -> None:
         """To a client that speaks Majordomo."""
         assert call.style is not None
-        self._out.append((call.client, mdp.answer(call.style, command, call.requested_as, body)))
+        self._out.append((call.client.address, mdp.answer(call.style, command, call.requested_as, body)))
 
     def beat(self, call: RoutedCall) -> None:
         """A sign of life to the client of a call."""
@@ -119,7 +121,7 @@ class Outgoing:
         """As beat, in a message of its own, and to a client of either protocol."""
         event = control(self._ids, call.channel, wire.BEAT, 0, **extra)
         if call.style is None:
-            self._out.append((call.client, [b"", event]))
+            self._out.append((call.client.address, [b"", event]))
         else:
             self.to_majordomo(call, Command.PARTIAL, [event])
 

@@ -19,92 +19,89 @@ class Pool(Generic[W]):
     """
 
     def __init__(self) -> None:
-        # Worker -> its capacity, and how much of that is busy.
-        self._seats: dict[W, list[int]] = {}
+        # Worker -> its capacity, and how much of that is left; below 0 where it has more than it may.
+        self._capacities: dict[W, int] = {}
+        self._rooms: dict[W, int] = {}
         # Room -> the workers that have it, the one that waits longest first.
         self._by_room: dict[int, dict[W, None]] = {}
+        # No worker has more room than that.
         self._most = 0
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._rooms)
 
     def __iter__(self) -> Iterator[W]:
-        return iter(self._seats)
+        return iter(self._rooms)
 
     def __contains__(self, worker: W) -> bool:
-        return worker in self._seats
+        return worker in self._rooms
 
     def add(self, worker: W, capacity: int) -> None:
         """A worker that takes calls from now on."""
         if capacity < 0:
             raise ValueError(f"a worker can't take {capacity} calls")
-        if worker in self._seats:
+        if worker in self._rooms:
             raise ValueError(f"{worker!r} is in the pool already")
-        self._seats[worker] = [capacity, 0]
+        self._capacities[worker] = capacity
         self._enter(worker, capacity)
 
     def remove(self, worker: W) -> bool:
         """The worker takes no more calls; False where it is not here."""
-        seats = self._seats.pop(worker, None)
-        if seats is None:
+        if worker not in self._rooms:
             return False
-        self._leave(worker, seats[0] - seats[1])
+        self._leave(worker)
+        del self._capacities[worker]
         return True
 
     def resize(self, worker: W, capacity: int) -> None:
         """The worker takes that many from now on; what it has beyond that it keeps."""
-        seats = self._seats[worker]
-        self._leave(worker, seats[0] - seats[1])
-        seats[0] = capacity
-        self._enter(worker, capacity - seats[1])
+        busy = self.busy(worker)
+        self._leave(worker)
+        self._capacities[worker] = capacity
+        self._enter(worker, capacity - busy)
 
     def capacity(self, worker: W) -> int:
         """Calls that the worker takes at once."""
-        return self._seats[worker][0]
+        return self._capacities[worker]
 
     def busy(self, worker: W) -> int:
         """Calls that the worker has now."""
-        return self._seats[worker][1]
+        return self._capacities[worker] - self._rooms[worker]
 
     def take(self) -> W | None:
         """The worker for one more call, which it has from now on; None where none has room."""
-        most, by_room = self._most, self._by_room
-        while most > 0 and most not in by_room:
-            most -= 1
-        if most <= 0:
-            self._most = 0
+        room, by_room = self._most, self._by_room
+        while room > 0 and room not in by_room:
+            room -= 1
+        self._most = room
+        if room <= 0:
             return None
-        worker = next(iter(by_room[most]))
-        self._seats[worker][1] += 1
-        self._move(worker, most, most - 1)
-        self._most = most if most in by_room else most - 1
+        worker = next(iter(by_room[room]))
+        self._move(worker, room, room - 1)
         return worker
 
     def take_from(self, worker: W) -> bool:
         """Give one more call to this worker; False where it has no room."""
-        seats = self._seats[worker]
-        room = seats[0] - seats[1]
+        room = self._rooms[worker]
         if room <= 0:
             return False
-        seats[1] += 1
         self._move(worker, room, room - 1)
         return True
 
     def give_back(self, worker: W) -> None:
         """One call of the worker has ended; nothing where the worker has gone."""
-        seats = self._seats.get(worker)
-        if seats is not None and seats[1] > 0:
-            room = seats[0] - seats[1]
-            seats[1] -= 1
+        room = self._rooms.get(worker)
+        if room is not None and room < self._capacities[worker]:
             self._move(worker, room, room + 1)
             if room >= self._most:
                 self._most = room + 1
 
     def _move(self, worker: W, room: int, to: int) -> None:
         """As _leave and _enter, without a new dict for a worker that is alone."""
+        self._rooms[worker] = to
         by_room = self._by_room
-        workers, there = by_room[room], by_room.get(to)
-        if len(workers) == 1:
+        there = by_room.get(to)
+        if len(workers := by_room[room]) == 1:
             del by_room[room]
             if there is None:
                 by_room[to] = workers
@@ -117,17 +114,13 @@ class Pool(Generic[W]):
             there[worker] = None
 
     def _enter(self, worker: W, room: int) -> None:
-        workers = self._by_room.get(room)
-        if workers is None:
-            self._by_room[room] = {worker: None}
-        else:
-            workers[worker] = None
-        if room > self._most:
-            self._most = room
+        self._rooms[worker] = room
+        self._by_room.setdefault(room, {})[worker] = None
+        self._most = max(self._most, room)
 
-    def _leave(self, worker: W, room: int) -> None:
+    def _leave(self, worker: W) -> None:
+        room = self._rooms.pop(worker)
         workers = self._by_room[room]
-        if len(workers) == 1:
+        del workers[worker]
+        if not workers:
             del self._by_room[room]
-        else:
-            del workers[worker]

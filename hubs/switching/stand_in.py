@@ -86,7 +86,10 @@ class StandIn:
         if call.style is not None or call.abandoned:
             return
         heartbeat = self._env.settings.heartbeat
-        heard, progress = max(call.client_heard, call.given), self._env.driver.progress_of(call.client)
+        heard, progress = (
+            max(call.client_heard, call.given),
+            self._env.driver.progress_of(call.client.address),
+        )
         verdict = STANDS if progress is None else progress.judge(now, heard, heartbeat)
         if verdict is UNSURE:
             self._look_soon(now)

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from hubs.switching.calls import Calls
 from hubs.switching.environment import Driver, Environment
-from hubs.switching.event_header import header_of
+from hubs.switching.event_header import HeaderReader, header_of
 from hubs.switching.majordomo_clients import MajordomoClients
-from hubs.switching.model import Address, RoutedCall, Worker
+from hubs.switching.model import Address, Client, RoutedCall, Worker
 from hubs.switching.outgoing import Out, Outgoing
 from hubs.switching.services import Services
 from hubs.switching.settings import Settings
@@ -52,6 +52,7 @@ class Switch:
         self._majordomo_clients = MajordomoClients(env, self._outgoing)
         self._calls = Calls(env, self._services, self._outgoing, self._majordomo_clients, base)
         self._workers = Workers(env, self._services, self._calls, self._outgoing)
+        self._header_of = HeaderReader().read
         self._stand_in = StandIn(env, self._workers, self._calls, self._outgoing)
         # The last status in each form, and until when it is told again.
         self._statuses: dict[str, tuple[float, bytes]] = {}
@@ -71,8 +72,8 @@ class Switch:
         return self._workers.by_address
 
     @property
-    def clients(self) -> Mapping[Address, Mapping[Any, RoutedCall]]:
-        """Those with open calls, and these."""
+    def clients(self) -> Mapping[Address, Client]:
+        """Those with open calls."""
         return self._calls.clients
 
     @property
@@ -124,7 +125,7 @@ class Switch:
         self._env.now = now
         # What comes most, past the reading of all that could come.
         if len(frames) == 3 and not frames[1] and len(frames[2]) > 6:
-            self._event((side, (frames[0],)), frames[2], now)
+            self._event(self._calls.client_at((side, (frames[0],))), frames[2], now, False)
             return 1
         if len(frames) == 2 and frames[1][:1] >= mdp.BATCHED:
             number = self._batch((side, (frames[0],)), frames[1], now)
@@ -169,7 +170,10 @@ class Switch:
             self._workers.distrust(address, "that was no command of a worker")
         else:
             envelope = frames[:-2] if len(frames) > 2 and not frames[-2] else frames[:-1]
-            self._event((side, tuple(envelope)), frames[-1], now)
+            if envelope:
+                self._event(self._calls.client_at((side, tuple(envelope))), frames[-1], now, False)
+            else:
+                self._env.dropped["malformed"] += 1
 
     def refuse_large(self, side: int, peer: bytes) -> None:
         """A message of this peer was larger than any may be, and nothing of it is left."""
@@ -191,25 +195,26 @@ class Switch:
             self._workers.distrust(worker.address, str(error))
         return number or 1
 
-    def _events(self, client: Address, frame: bytes, now: float) -> int:
+    def _events(self, address: Address, frame: bytes, now: float) -> int:
         try:
             events = read_events(frame)
         except WireError:
             self._env.dropped["malformed"] += 1
             return 1
+        client = self._calls.client_at(address)
         for event in events:
-            self._event(client, event, now, batched=True)
+            self._event(client, event, now, True)
         return len(events)
 
-    def _from_client(self, client: Address, message: FromClient, now: float) -> None:
+    def _from_client(self, address: Address, message: FromClient, now: float) -> None:
         if message.service.startswith(mdp.MANAGEMENT):
             body = self._manage(message)
-            self._outgoing.send(client, mdp.answer(message.style, Command.FINAL, message.service, [body]))
+            self._outgoing.send(address, mdp.answer(message.style, Command.FINAL, message.service, [body]))
             return
         header = header_of(message.body[0])
         if header is not None and header.response_to is not None:
             header = None  # an event, but none that begins a call
-        self._calls.majordomo_request(client, message, header, now)
+        self._calls.majordomo_request(self._calls.client_at(address), message, header, now)
 
     def _manage(self, message: FromClient) -> bytes:
         """RFC 8."""
@@ -220,15 +225,15 @@ class Switch:
         service = self._services.get(self._services.named(message.body[0].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.scheduler.pool) else b"404"
 
-    def _event(self, client: Address, payload: bytes, now: float, *, batched: bool = False) -> None:
-        header = header_of(payload)
-        if header is None or not client[1]:
+    def _event(self, client: Client, payload: bytes, now: float, batched: bool) -> None:
+        header = self._header_of(payload)
+        if header is None:
             self._env.dropped["malformed"] += 1
             return
         channel = header.response_to
         if channel is None:
             if header.service == mdp.STATUS:
-                self._tell_status(client, header.message_id)
+                self._tell_status(client.address, header.message_id)
                 return
             self._calls.request(client, header, payload, now, batched)
         elif type(channel) in (bytes, str):
@@ -257,7 +262,7 @@ class Switch:
         """That many messages were thrown away as the peer of this address has not read them."""
         self._env.dropped["not read"] += number
         if address not in self._workers.by_address:
-            open_calls = len(self._calls.clients.get(address, ()))
+            open_calls = len(self._calls.client_at(address).calls)
             self._env.warn(
                 f"a client did not read: {number} messages are thrown away, calls given up: {open_calls}"
             )

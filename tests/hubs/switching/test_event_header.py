@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubs.switching import event_header
-from hubs.switching.event_header import header_of
+from hubs.switching.event_header import HeaderReader, header_of
 from mesh.core import wire
 
 IDS = st.one_of(st.binary(max_size=40), st.binary(min_size=32, max_size=32), st.text(max_size=40))
@@ -41,6 +41,34 @@ def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) ->
     payload = wire.pack(dict(items), "echo", ["x"])
     expected = wire.unpack(payload)[0]
     assert header_of(payload) == tuple(expected.get(key) for key in WANTED)
+
+
+@given(HEADERS, HEADERS, st.lists(st.tuples(st.booleans(), st.binary(min_size=32, max_size=32)), max_size=6))
+def test_it_is_the_same_whatever_came_before(
+    one: dict[str, Any], other: dict[str, Any], events: list[tuple[bool, bytes]]
+) -> None:
+    reader = HeaderReader()
+    for which, message_id in events:
+        payload = wire.pack({**(one if which else other), "message_id": message_id}, "echo", ["x"])
+        for end in (len(payload), len(payload) - 1, 60, 50, 20):
+            assert reader.read(payload[:end]) == header_of(payload[:end])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (b"\xa7service\xbfshort", b"\xa7service\xbf" + b"short" * 6 + b"!"),
+        (b"\xa7service\xa1a", b"\xa7service\xa1b"),
+        (b"\xaamessage_id\xc4\x20" + b"j" * 32, b"\xaamessage_id\xc4\x20" + b"j" * 32),
+    ],
+    ids=["cut off", "another service", "two ids"],
+)
+def test_what_only_looks_like_the_header_before_is_read(first: bytes, second: bytes) -> None:
+    reader = HeaderReader()
+    head = b"\x93\x83\xaamessage_id\xc4\x20"
+    for entry, message_id in ((first, b"i" * 32), (second, b"k" * 32)):
+        payload = head + message_id + b"\xa1v\x03" + entry
+        assert reader.read(payload) == header_of(payload)
 
 
 KEYS_CUT_OFF = (b"", b"\xa5", b"\xa5user", b"\xc4", b"\xc4\x05", b"\xc4\x05user")
@@ -81,6 +109,19 @@ def test_what_is_an_answer_to_a_call(channel: bytes | str) -> None:
     assert event_header.is_answer(event(trace="z" * 400, response_to=channel), channel)
     for wrong in (b"", b"x" * 10, event(), event(response_to=b"2"), event(response_to=5)):
         assert not event_header.is_answer(wrong, channel)
+
+
+@pytest.mark.parametrize("channel", [b"1", "1", b"x" * 32, "x" * 32, b"\xa2OK\x91" * 8, None])
+@pytest.mark.parametrize("name", [wire.OK, wire.ERR, wire.STREAM_DONE, wire.BEAT])
+def test_a_usual_result_is_known_by_its_bytes(channel: bytes | str | None, name: str) -> None:
+    header = {"message_id": b"m" * 32, "v": 3, "response_to": channel}
+    usual = name == wire.OK and type(channel) is bytes and len(channel) == 32
+    payload = wire.pack(header, name, ["y"])
+    assert event_header.is_result(payload, channel) == usual
+    assert not event_header.is_result(payload[:98], channel)
+    assert not event_header.is_result(payload, b"z" * 32)
+    for other in ({**header, "mesh": 1}, {**header, "v": 300}, {"response_to": channel, **header}):
+        assert not event_header.is_result(wire.pack(other, name, ["y"]), channel)
 
 
 def event(*entries: bytes, args: bytes = b"\x90") -> bytes:

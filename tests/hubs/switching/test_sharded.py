@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.switching.model import RoutedCall, Worker
+from hubs.switching.model import Client, RoutedCall, Worker
 from hubs.switching.sharded import SLOTS, ShardedScheduler, slot_of, weight
 from mesh.core import wire
 from mesh.core.call import MAX_KEY
@@ -24,8 +25,13 @@ def worker(name: str, **about: Any) -> Worker:
     return Worker((1, (name.encode(),)), "echo", STANDARD[2], about, 0.0, 0.0)
 
 
+@cache
+def client_at(routing_id: bytes) -> Client:
+    return Client((0, (routing_id,)))
+
+
 def call(key: Any, client: bytes = b"c", size: int = 1, opened: float = 0.0, due: float = 9e9) -> RoutedCall:
-    one = RoutedCall(b"t", (0, (client,)), "echo", (b"x" * size,), size, opened, due, b"1")
+    one = RoutedCall(b"t", client_at(client), "echo", (b"x" * size,), size, opened, due, b"1")
     one.key = key
     return one
 
