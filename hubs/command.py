@@ -98,7 +98,7 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     gc.collect()
     gc.freeze()
     _raise_file_limit()
-    signals = Signals()
+    signals = SignalQueue()
     runner = Runner(load, make_hub, announce)
     try:
         runner.start()
@@ -141,7 +141,7 @@ def _check_key(spec: HubSpec) -> None:
         check_keys([spec])
 
 
-class Signals:
+class SignalQueue:
     """The signals that the command waits for; a Ctrl-C while it stops ends the process at once."""
 
     def __init__(self) -> None:

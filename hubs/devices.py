@@ -21,7 +21,7 @@ from queue import SimpleQueue
 import zmq
 
 from hubs.hub import Endpoints
-from hubs.proxy_control import Counters, ProxyControl
+from hubs.proxy_control import ProxyControl, Traffic
 from hubs.python_proxy import PythonProxy
 from hubs.sockets import Attached, attach, leave, open_socket, set_options
 from hubs.spec import HubSpec, Side
@@ -162,7 +162,7 @@ class Device:
             self._order, work, f"hub {self.spec.name}: its out side takes no messages: try again later"
         )
 
-    def counters(self) -> Counters:
+    def traffic(self) -> Traffic:
         """What it has carried so far; a moment old while the far side has no room."""
         if not self._in_python:
             self._control.ask(0.1)
@@ -171,7 +171,7 @@ class Device:
     def status(self, patience: float) -> Values | None:
         """The proxy tells no more than how much it has carried."""
         try:
-            carried = self.counters()
+            carried = self.traffic()
         except zmq.ZMQError:
             return None  # it has just been closed
         return {
@@ -324,9 +324,9 @@ class Device:
             pass  # the other thread has ended, and its clock with it
 
     def _look_after(self) -> None:
-        last = (time.monotonic(), self._clock(), self.counters().frames)
+        last = (time.monotonic(), self._clock(), self.traffic().frames)
         while not self._stopping.wait(LOOK_EVERY):
-            now = (time.monotonic(), self._clock(), self.counters().frames)
+            now = (time.monotonic(), self._clock(), self.traffic().frames)
             seconds, cpu, frames = (after - before for before, after in zip(last, now, strict=True))
             last = now
             if frames:

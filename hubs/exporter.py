@@ -35,14 +35,14 @@ Page = Callable[[str], str]
 """Gives the text for the hubs that name that endpoint."""
 
 
-class State(NamedTuple):
+class Readiness(NamedTuple):
     """Why hubs take no calls, "" where they do; drains: because they finish those that they have."""
 
     problem: str
     drains: bool = False
 
 
-Unready = Callable[[str, str | None, Sequence[str]], State]
+Unready = Callable[[str, str | None, Sequence[str]], Readiness]
 """The state of those hubs, or of the one of that name among them, and whether they have workers of those
 services."""
 

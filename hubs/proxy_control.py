@@ -22,7 +22,7 @@ _FIELDS = 8
 """Frames and bytes, received and sent, front and back; a number in each frame of the answer."""
 
 
-class Counters(NamedTuple):
+class Traffic(NamedTuple):
     """What was carried, by the side that it came in at: frames and bytes of the front and of the back.
 
     A message has one frame or more.
@@ -33,8 +33,8 @@ class Counters(NamedTuple):
     back: int = 0
     back_size: int = 0
 
-    def plus(self, other: Counters) -> Counters:
-        return Counters(*map(add, self, other))
+    def plus(self, other: Traffic) -> Traffic:
+        return Traffic(*map(add, self, other))
 
     @property
     def frames(self) -> int:
@@ -42,7 +42,7 @@ class Counters(NamedTuple):
         return self.front + self.back
 
 
-NOTHING = Counters()
+NOTHING = Traffic()
 
 
 class ProxyControl:
@@ -79,7 +79,7 @@ class ProxyControl:
             self._send(_END)
 
     @property
-    def carried(self) -> Counters:
+    def carried(self) -> Traffic:
         """As far as it is known."""
         return self._before.plus(self._now)
 
@@ -102,7 +102,7 @@ class ProxyControl:
             self._asked = False
             if len(answer) == _FIELDS:
                 numbers = [struct.unpack("=Q", frame)[0] for frame in answer]
-                self._now = Counters(*numbers[0:2], *numbers[4:6])
+                self._now = Traffic(*numbers[0:2], *numbers[4:6])
             elif answer == [_ENDED]:
                 self._before, self._now = self.carried, NOTHING
 

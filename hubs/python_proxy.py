@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import zmq
 
-from hubs.proxy_control import NOTHING, Counters
+from hubs.proxy_control import NOTHING, Traffic
 from mesh.transport.sockets import Socket
 
 BATCH = 1_000
@@ -123,9 +123,9 @@ class PythonProxy:
         self._counts[at + 1] += sum(map(len, message))
 
     @property
-    def carried(self) -> Counters:
+    def carried(self) -> Traffic:
         """So far."""
-        return Counters(*self._counts)
+        return Traffic(*self._counts)
 
 
 def _receive(socket: Socket) -> list[bytes] | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hubs.endpoint_conflicts import clash
 from hubs.endpoint_swap import Move, swap, swappable
-from hubs.exporter import Exporters, State
+from hubs.exporter import Exporters, Readiness
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
 from hubs.publisher import Publisher, Publishers, check_keys
@@ -316,13 +316,13 @@ class Runner:
                 samples.append(Sample(spec.name, spec.type, values, drains))
         return exposition(samples)
 
-    def _unready(self, endpoint: str, name: str | None, services: Sequence[str] = ()) -> State:
+    def _unready(self, endpoint: str, name: str | None, services: Sequence[str] = ()) -> Readiness:
         """Of the hubs that name it, "" where all take calls, and one has workers of each of these services.
 
         name: of this one alone.
         """
         state = self._unready_hubs(endpoint, name)
-        return state if state.problem or not services else State(self._unserved(endpoint, name, services))
+        return state if state.problem or not services else Readiness(self._unserved(endpoint, name, services))
 
     def _unserved(self, endpoint: str, name: str | None, services: Sequence[str]) -> str:
         """Which of the services none of these hubs has workers of that take calls; "" for none."""
@@ -338,7 +338,7 @@ class Runner:
             problems = {one: [*before, found[one]] for one, before in problems.items() if one in found}
         return "; ".join(dict.fromkeys(problem for found in problems.values() for problem in found))
 
-    def _unready_hubs(self, endpoint: str, name: str | None) -> State:
+    def _unready_hubs(self, endpoint: str, name: str | None) -> Readiness:
         """As _unready, without a look at services."""
         running = {
             one.spec.name: one.hub for one in self._hubs.copy().values() if one.spec.prometheus == endpoint
@@ -350,16 +350,18 @@ class Runner:
             # One that the files no longer have drains for itself: it must not take the others along.
             problems = [problem for one, hub in running.items() if (problem := _unwell(one, hub))]
             problems += [f"hub {one} waits until what drains has ended" for one in sorted(waiting)]
-            return State("; ".join(problems))
+            return Readiness("; ".join(problems))
         draining = {one.spec.name for one in self._ending if one.spec.prometheus == endpoint}
         if name is None:
             problem = "; ".join(f"hub {one} drains" for one in sorted(draining))
-            return State(problem or "no hub runs", bool(draining))
+            return Readiness(problem or "no hub runs", bool(draining))
         if name in running:
-            return State(_unwell(name, running[name]))
+            return Readiness(_unwell(name, running[name]))
         if name in waiting:
-            return State(f"hub {name} waits until what drains has ended")
-        return State(f"hub {name} drains" if name in draining else f"no hub {name} runs", name in draining)
+            return Readiness(f"hub {name} waits until what drains has ended")
+        return Readiness(
+            f"hub {name} drains" if name in draining else f"no hub {name} runs", name in draining
+        )
 
     def _report(self, before: dict[str, HubSpec]) -> None:
         after = {name: running.spec for name, running in self._hubs.items()}

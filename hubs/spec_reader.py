@@ -209,7 +209,8 @@ def _seconds(node: Node, place: Place, least: float, most: float) -> float:
     except ConfigError:
         value = math.nan
     if not least <= value <= most:
-        raise place.wrong(node, f"must be from {least:g} to {most:g} seconds, not {document.shown(node)}")
+        right = f"must be a number of seconds from {least:g} to {most:g}, written as 5 or 0.5 is"
+        raise place.wrong(node, f"{right}, not {document.shown(node)}")
     return value
 
 

@@ -27,7 +27,7 @@ from hubs.switching.event_header import (
     name_of,
 )
 from hubs.switching.majordomo_clients import MajordomoClients
-from hubs.switching.model import Address, Client, RoutedCall, Worker
+from hubs.switching.model import Address, HubClient, RoutedCall, Worker
 from hubs.switching.outgoing import Outgoing
 from hubs.switching.scheduler import Assignment
 from hubs.switching.services import FORGET_AFTER, HubService, Services
@@ -79,7 +79,7 @@ class Calls:
         self._majordomo_clients = majordomo_clients
         self._base = base
         self._tokens = 0
-        self.clients: dict[Address, Client] = {}
+        self.clients: dict[Address, HubClient] = {}
         """Those with open calls."""
 
     @property
@@ -89,11 +89,13 @@ class Calls:
 
     # What clients send
 
-    def client_at(self, address: Address) -> Client:
+    def client_at(self, address: Address) -> HubClient:
         """The client of that address; one that has no call open is made."""
-        return self.clients.get(address) or Client(address)
+        return self.clients.get(address) or HubClient(address)
 
-    def request(self, client: Client, header: EventHeader, payload: bytes, now: float, batched: bool) -> None:
+    def request(
+        self, client: HubClient, header: EventHeader, payload: bytes, now: float, batched: bool
+    ) -> None:
         """The event that begins a call."""
         channel, _, left, name, _, idempotent, batch, key = header
         kind = type(channel)
@@ -134,7 +136,7 @@ class Calls:
             self._outgoing.beat_apart(call, batch=1)
 
     def majordomo_request(
-        self, client: Client, message: FromClient, header: EventHeader | None, now: float
+        self, client: HubClient, message: FromClient, header: EventHeader | None, now: float
     ) -> None:
         """A request of Majordomo. header: that of the event in it, where there is one that begins a call."""
         name, size = self._services.named(message.service), sum(map(len, message.body))
@@ -149,7 +151,7 @@ class Calls:
                 call.channel = channel
         self._admit(call, now)
 
-    def follow_up(self, client: Client, channel: bytes | str, payload: bytes, *, cancel: bool) -> None:
+    def follow_up(self, client: HubClient, channel: bytes | str, payload: bytes, *, cancel: bool) -> None:
         """Credit, a heartbeat or a cancel of an open call."""
         call = client.calls.get(channel)
         if call is None:

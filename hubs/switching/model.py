@@ -85,7 +85,7 @@ class Announced:
     indirect: int = 0
 
 
-class Client:
+class HubClient:
     """Whoever has calls open.
 
     calls: these, by the message id, or by our token where the client speaks Majordomo, and may use an id
@@ -132,7 +132,7 @@ class RoutedCall:
     def __init__(
         self,
         token: bytes,
-        client: Client,
+        client: HubClient,
         service: str,
         body: tuple[bytes, ...],
         size: int,

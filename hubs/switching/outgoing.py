@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hubs.switching.model import Address, Client, RoutedCall, Worker
+from hubs.switching.model import Address, HubClient, RoutedCall, Worker
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import Bundle
@@ -28,7 +28,7 @@ class Outgoing:
         # The workers whose batch holds something.
         self._batching: list[Worker] = []
         # The clients that have a bundle, some of them twice.
-        self._bundling: list[Client] = []
+        self._bundling: list[HubClient] = []
 
     @property
     def idle(self) -> bool:
@@ -103,7 +103,7 @@ class Outgoing:
                 return
         self._out.append((call.client.address, [b"", event]))
 
-    def _settle(self, client: Client) -> None:
+    def _settle(self, client: HubClient) -> None:
         bundle, client.bundle = client.bundle, None
         if bundle is not None and bundle.events:
             self._out.append((client.address, bundle.frames()))

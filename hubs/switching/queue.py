@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hubs.switching.fair_queue import FairQueue
 from hubs.switching.model import RoutedCall, Worker
 from hubs.switching.pool import Pool
 from hubs.switching.scheduler import Assignment
-from hubs.switching.waiting import Waiting
 
 
 class QueueScheduler:
@@ -17,7 +17,7 @@ class QueueScheduler:
 
     def __init__(self, calls: int, size: int) -> None:
         self.pool: Pool[Worker] = Pool()
-        self.waiting: Waiting[RoutedCall] = Waiting(calls, size)
+        self.waiting: FairQueue[RoutedCall] = FairQueue(calls, size)
 
     def problem(self, call: RoutedCall) -> str:
         return ""  # it does not look at keys

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+from hubs.switching.fair_queue import FairQueue, bytes_of, number_of
 from hubs.switching.model import RoutedCall, Worker
 from hubs.switching.pool import Pool
 from hubs.switching.scheduler import Assignment
-from hubs.switching.waiting import Waiting, bytes_of, number_of
 from mesh.core.call import MAX_KEY, key_bytes
 
 SLOTS: Final = 16_384
@@ -36,7 +36,7 @@ def weight(name: str, slot: int) -> bytes:
     return blake2b(b"%d %s" % (slot, name.encode("utf-8", "surrogatepass")), digest_size=16).digest()
 
 
-class Slots:
+class SlotOwners:
     """Which worker has which slot."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def _name_of(worker: Worker) -> str:
     return worker.stable_name or b"".join(worker.address[1]).hex()
 
 
-class ShardedWaiting:
+class ShardedQueue:
     """The calls that wait: for the worker of their key, or for any. All together are bounded.
 
     Where there is no room, calls of the worker give way that has the most of them: one that is full or stuck
@@ -113,12 +113,12 @@ class ShardedWaiting:
     def __init__(self, calls: int, size: int) -> None:
         self._most, self._most_bytes = calls, size
         # Worker -> the calls with a key of its; None -> those with a key while there is no worker.
-        self.keyed: dict[Worker | None, Waiting[RoutedCall]] = {}
-        self.unkeyed: Waiting[RoutedCall] = Waiting(_BOUNDLESS, _BOUNDLESS)
+        self.keyed: dict[Worker | None, FairQueue[RoutedCall]] = {}
+        self.unkeyed: FairQueue[RoutedCall] = FairQueue(_BOUNDLESS, _BOUNDLESS)
         self.count = 0
         self.size = 0
 
-    def _queues(self) -> list[Waiting[RoutedCall]]:
+    def _queues(self) -> list[FairQueue[RoutedCall]]:
         return [self.unkeyed, *self.keyed.values()]
 
     def __iter__(self) -> Iterator[RoutedCall]:
@@ -141,17 +141,17 @@ class ShardedWaiting:
         self.count += 1
         self.size += call.size
 
-    def _queue_of(self, call: RoutedCall, owner: Worker | None) -> Waiting[RoutedCall]:
+    def _queue_of(self, call: RoutedCall, owner: Worker | None) -> FairQueue[RoutedCall]:
         if call.key is None:
             return self.unkeyed
         queue = self.keyed.get(owner)
         if queue is None:
-            queue = self.keyed[owner] = Waiting(_BOUNDLESS, _BOUNDLESS)
+            queue = self.keyed[owner] = FairQueue(_BOUNDLESS, _BOUNDLESS)
         return queue
 
     def push_out(self, call: RoutedCall, owner: Worker | None) -> RoutedCall | None:
         """Take out one for this call, which has no room; None where that is this call itself."""
-        weigh_queue: Callable[[Waiting[RoutedCall]], int] = len
+        weigh_queue: Callable[[FairQueue[RoutedCall]], int] = len
         weigh_client: Callable[[dict[int, RoutedCall]], int] = number_of
         more = 1
         if self.count < self._most:
@@ -206,7 +206,7 @@ class ShardedWaiting:
         self.size -= call.size
 
 
-def _size_of(queue: Waiting[Any]) -> int:
+def _size_of(queue: FairQueue[Any]) -> int:
     return queue.size
 
 
@@ -215,8 +215,8 @@ class ShardedScheduler:
 
     def __init__(self, calls: int, size: int) -> None:
         self.pool: Pool[Worker] = Pool()
-        self.waiting = ShardedWaiting(calls, size)
-        self._slots = Slots()
+        self.waiting = ShardedQueue(calls, size)
+        self._slots = SlotOwners()
 
     # Calls
 

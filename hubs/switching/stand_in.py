@@ -12,7 +12,7 @@ from hubs.switching.calls import Calls
 from hubs.switching.environment import Environment
 from hubs.switching.model import RoutedCall, Worker
 from hubs.switching.outgoing import Outgoing
-from hubs.switching.workers import Workers
+from hubs.switching.workers import WorkerRegistry
 from mesh.core import wire
 from mesh.core.channel import NEVER
 from mesh.core.progress import MOVES, STANDS, UNSURE
@@ -34,7 +34,7 @@ AGAIN: Final = 0.25
 class StandIn:
     """Speaks for clients and workers whose connections are busy with something large."""
 
-    def __init__(self, env: Environment, workers: Workers, calls: Calls, outgoing: Outgoing) -> None:
+    def __init__(self, env: Environment, workers: WorkerRegistry, calls: Calls, outgoing: Outgoing) -> None:
         self._env = env
         self._workers = workers
         self._calls = calls
@@ -64,7 +64,7 @@ class StandIn:
     def _is_hindered(self, worker: Worker, now: float) -> bool:
         """Whether a large message is on its way to this worker or from it, as far as is known."""
         if now - worker.last_heard > LATE * worker.interval:
-            return True  # how long it may go on is for Workers to say
+            return True  # how long it may go on is for the registry to say
         if not worker.large_since:
             return False
         quiet = now - QUIET * self._env.settings.heartbeat

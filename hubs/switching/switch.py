@@ -16,12 +16,12 @@ from hubs.switching.calls import Calls
 from hubs.switching.environment import Driver, Environment
 from hubs.switching.event_header import HeaderReader, header_of
 from hubs.switching.majordomo_clients import MajordomoClients
-from hubs.switching.model import Address, Client, RoutedCall, Worker
+from hubs.switching.model import Address, HubClient, RoutedCall, Worker
 from hubs.switching.outgoing import Out, Outgoing
 from hubs.switching.services import Services
 from hubs.switching.settings import Settings
 from hubs.switching.stand_in import StandIn
-from hubs.switching.workers import Workers
+from hubs.switching.workers import WorkerRegistry
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
@@ -51,7 +51,7 @@ class Switch:
         self._services = Services(settings)
         self._majordomo_clients = MajordomoClients(env, self._outgoing)
         self._calls = Calls(env, self._services, self._outgoing, self._majordomo_clients, base)
-        self._workers = Workers(env, self._services, self._calls, self._outgoing)
+        self._workers = WorkerRegistry(env, self._services, self._calls, self._outgoing)
         self._header_of = HeaderReader().read
         self._stand_in = StandIn(env, self._workers, self._calls, self._outgoing)
         # The last status in each form, and until when it is told again.
@@ -72,7 +72,7 @@ class Switch:
         return self._workers.by_address
 
     @property
-    def clients(self) -> Mapping[Address, Client]:
+    def clients(self) -> Mapping[Address, HubClient]:
         """Those with open calls."""
         return self._calls.clients
 
@@ -225,7 +225,7 @@ class Switch:
         service = self._services.get(self._services.named(message.body[0].decode("utf-8", "replace")))
         return b"200" if service is not None and len(service.scheduler.pool) else b"404"
 
-    def _event(self, client: Client, payload: bytes, now: float, batched: bool) -> None:
+    def _event(self, client: HubClient, payload: bytes, now: float, batched: bool) -> None:
         header = self._header_of(payload)
         if header is None:
             self._env.dropped["malformed"] += 1

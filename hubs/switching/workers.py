@@ -34,7 +34,7 @@ MAX_SERVICES: Final = 10_000
 MAX_REFUSALS: Final = 1_000
 
 
-class Workers:
+class WorkerRegistry:
     """All registered workers of a hub."""
 
     def __init__(self, env: Environment, services: Services, calls: Calls, outgoing: Outgoing) -> None:

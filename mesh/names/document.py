@@ -26,7 +26,7 @@ _FAST: Final[Any] = getattr(yaml, "CSafeLoader", None)
 _PYTHON_ONLY: Final = "\t\ufeff"
 """Characters that the one written in C takes where the one written in Python refuses them: a file is right
 or wrong wherever it is read."""
-_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,30})?|\.[0-9]{1,30}")
 _LONGEST_SHOWN = 60
 
 

@@ -124,7 +124,7 @@ def test_a_streamer_loses_nothing_before_its_pullers_come_and_needs_no_processor
         eventually(lambda: share_of_a_core() < 0.1, what="rest")
         pull = wires(zmq.PULL, *out)
         assert numbers(pull, count) == list(range(count))
-        assert device.counters().frames == count
+        assert device.traffic().frames == count
         # Once there is room for some time, libzmq's proxy has it again.
         eventually(lambda: not device._in_python)
         late = wires(zmq.PUSH, *in_)

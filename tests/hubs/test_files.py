@@ -29,6 +29,10 @@ RIGHT = [
     (f"{SIDES}service: 404", HubSpec("hub", "queue", A, B, service="404")),
     (f"{SIDES}type: majordomo\ndefault: users", HubSpec("hub", "majordomo", A, B, default="users")),
     (
+        f"{SIDES}heartbeat: 0.30000000000000004",  # 0.1 + 0.2, as programs write it
+        HubSpec("hub", "queue", A, B, heartbeat=0.1 + 0.2),
+    ),
+    (
         f"{SIDES}heartbeat: .5\ntimeout: 5\ndrain: 0\nqueue: 7\nqueue_bytes: 1",
         HubSpec("hub", "queue", A, B, heartbeat=0.5, timeout=5, drain=0, queue=7, queue_bytes=1),
     ),
@@ -143,16 +147,37 @@ WRONG = [
         "must be the name of a service, not the text 'a b': a name is 1 to 62",
     ),
     (f"{SIDES}service: [a]", 3, "service", "must be the name of a service, not a list"),
-    (f"{SIDES}heartbeat: 0.05", 3, "heartbeat", "must be from 0.1 to 3600 seconds, not 0.05"),
-    (f"{SIDES}heartbeat: 4000", 3, "heartbeat", "must be from 0.1 to 3600 seconds, not 4000"),
+    (
+        f"{SIDES}heartbeat: 0.05",
+        3,
+        "heartbeat",
+        "must be a number of seconds from 0.1 to 3600, written as 5 or 0.5 is, not 0.05",
+    ),
+    (f"{SIDES}heartbeat: 3.0e-1", 3, "heartbeat", "written as 5 or 0.5 is, not 3.0e-1"),
+    (
+        f"{SIDES}heartbeat: 4000",
+        3,
+        "heartbeat",
+        "must be a number of seconds from 0.1 to 3600, written as 5 or 0.5 is, not 4000",
+    ),
     (
         f"{SIDES}timeout: soon",
         3,
         "timeout",
-        "must be from 0.001 to 86400 seconds, not the text",
+        "must be a number of seconds from 0.001 to 86400, written as 5 or 0.5 is, not the text",
     ),
-    (f"{SIDES}drain: '0'", 3, "drain", "must be from 0 to 86400 seconds, not the text"),
-    (f"{SIDES}drain: 86401", 3, "drain", "must be from 0 to 86400 seconds, not 86401"),
+    (
+        f"{SIDES}drain: '0'",
+        3,
+        "drain",
+        "must be a number of seconds from 0 to 86400, written as 5 or 0.5 is, not the text",
+    ),
+    (
+        f"{SIDES}drain: 86401",
+        3,
+        "drain",
+        "must be a number of seconds from 0 to 86400, written as 5 or 0.5 is, not 86401",
+    ),
     (f"{SIDES}queue: 0", 3, "queue", "must be a whole number from 1 to 10000000, not 0"),
     (f"{SIDES}queue: 1.5", 3, "queue", "must be a whole number"),
     (
@@ -198,8 +223,18 @@ WRONG = [
     ("hubs: 5", 1, "hubs", "must map names to hubs, as in 'NAME: {in: …, out: …}', not 5"),
     ("hubs: {}", 1, "hubs", "has no hub in it: write one, as in 'NAME: {in: …, out: …}'"),
     ("hubs:", 1, "hubs", "has no hub in it: write one"),
-    (f"{SIDES}drain: -1", 3, "drain", "must be from 0 to 86400 seconds, not -1"),
-    (f"{SIDES}heartbeat: 0", 3, "heartbeat", "must be from 0.1 to 3600 seconds, not 0"),
+    (
+        f"{SIDES}drain: -1",
+        3,
+        "drain",
+        "must be a number of seconds from 0 to 86400, written as 5 or 0.5 is, not -1",
+    ),
+    (
+        f"{SIDES}heartbeat: 0",
+        3,
+        "heartbeat",
+        "must be a number of seconds from 0.1 to 3600, written as 5 or 0.5 is, not 0",
+    ),
     (
         f"{SIDES}prometheus: udp://a:1",
         3,

@@ -19,7 +19,7 @@ import pytest
 
 from hubs import exporter
 from hubs.devices import Device
-from hubs.exporter import Exporters, State
+from hubs.exporter import Exporters, Readiness
 from hubs.hub_types import make_hub
 from hubs.metrics import CONTENT_TYPE, Sample, exposition
 from mesh.errors import ConfigError
@@ -135,7 +135,9 @@ def test_the_page_on_hubs_has_all_of_them() -> None:
 def exporters() -> Iterator[Exporters]:
     made = Exporters(
         lambda endpoint: f"{endpoint}\n",
-        lambda endpoint, name, services: State(",".join([*services, name or ""]), "drains" in (name or "")),
+        lambda endpoint, name, services: Readiness(
+            ",".join([*services, name or ""]), "drains" in (name or "")
+        ),
     )
     yield made
     made.close_others([])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hubs.endpoint_conflicts import clash
-from hubs.exporter import Exporters, State
+from hubs.exporter import Exporters, Readiness
 from hubs.hub import Endpoints, Hub
 from hubs.runner import Runner
 from hubs.sockets import AddressInUse
@@ -431,14 +431,14 @@ def test_one_of_the_hubs_is_to_have_each_service(
         spec("b", 3, prometheus=PORT, service="orders"),
         spec("busy", 5, prometheus="tcp://127.0.0.1:8"),
     )
-    assert machine.runner._unready(PORT, hub, services) == State(problem)
+    assert machine.runner._unready(PORT, hub, services) == Readiness(problem)
 
 
 def test_a_hub_that_can_not_tell_of_a_service_is_not_ready_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
     machine = started(spec("busy", 1, prometheus=PORT))
-    assert machine.runner._unready(PORT, None) == State("")
-    assert machine.runner._unready(PORT, None, ["users"]) == State("hub busy does not answer")
+    assert machine.runner._unready(PORT, None) == Readiness("")
+    assert machine.runner._unready(PORT, None, ["users"]) == Readiness("hub busy does not answer")
 
 
 def test_a_hub_that_waits_for_its_place_is_not_ready(

@@ -27,6 +27,7 @@ RIGHT = [
     ),
     ("t: {address: tcp://a:1, timeout: 0.25}", named("t", ("tcp://a:1",), timeout=0.25)),
     ("t: {address: tcp://a:1, timeout: .5}", named("t", ("tcp://a:1",), timeout=0.5)),
+    ("t: {address: tcp://a:1, timeout: 0.30000000000000004}", named("t", ("tcp://a:1",), timeout=0.1 + 0.2)),
     ("t: {address: tcp://a:1, retries: 0, weight: 9}", named("t", ("tcp://a:1",), retries=0, weight=9)),
     ("on: tcp://a:1", named("on", ("tcp://a:1",))),
     ("404: tcp://a:1", named("404", ("tcp://a:1",))),

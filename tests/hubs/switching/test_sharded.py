@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.switching.model import Client, RoutedCall, Worker
+from hubs.switching.model import HubClient, RoutedCall, Worker
 from hubs.switching.sharded import SLOTS, ShardedScheduler, slot_of, weight
 from mesh.core import wire
 from mesh.core.call import MAX_KEY
@@ -26,8 +26,8 @@ def worker(name: str, **about: Any) -> Worker:
 
 
 @cache
-def client_at(routing_id: bytes) -> Client:
-    return Client((0, (routing_id,)))
+def client_at(routing_id: bytes) -> HubClient:
+    return HubClient((0, (routing_id,)))
 
 
 def call(key: Any, client: bytes = b"c", size: int = 1, opened: float = 0.0, due: float = 9e9) -> RoutedCall:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubs.switching.waiting import Waiting
+from hubs.switching.fair_queue import FairQueue
 
 
 @dataclass(eq=False)
@@ -17,8 +17,8 @@ class Call:
     deadline: float = 100.0
 
 
-def queue(most: int = 100, most_bytes: int = 1000) -> Waiting[Call]:
-    return Waiting(most, most_bytes)
+def queue(most: int = 100, most_bytes: int = 1000) -> FairQueue[Call]:
+    return FairQueue(most, most_bytes)
 
 
 def test_each_client_has_its_turn_whoever_floods() -> None:

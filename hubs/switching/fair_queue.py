@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
-class Waits(Protocol):
+class Queued(Protocol):
     """What waits: `client` sent it, it has `size` bytes, and nobody wants it after `deadline`."""
 
     @property
@@ -20,10 +20,10 @@ class Waits(Protocol):
     def deadline(self) -> float: ...
 
 
-T = TypeVar("T", bound=Waits)
+T = TypeVar("T", bound=Queued)
 
 
-class Waiting(Generic[T]):
+class FairQueue(Generic[T]):
     """Calls in turn: one of each client, each client's own in the order they came.
 
     most: calls. most_bytes: their bytes; a call that is larger by itself is taken when no other
