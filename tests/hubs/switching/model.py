@@ -1,7 +1,8 @@
 """Clients, a hub, workers and strangers in one thread, with a clock and a network that the test owns.
 
 All chance comes from one seed, so that `Model(seed).run()` replays a failure. What is modelled: clients of
-mesh, clients of Majordomo 0.1 and 0.2 that also say what is no call, servers and sidecars of mesh, workers of
+mesh that send their events alone or several in one frame, clients of Majordomo 0.1 and 0.2 that also say what
+is no call, servers and sidecars of mesh that send items of streams alone or several in one event, workers of
 other makes, and peers at both sides that say what no sane one does. Connections break, peers come and go,
 handlers take their time, never return, or run on for nobody.
 
@@ -26,9 +27,10 @@ from hubs.switching.sharded import ShardedScheduler
 from hubs.switching.switch import Switch
 from mesh.core import majordomo as mdp
 from mesh.core import wire
-from mesh.core.batch import read_events
+from mesh.core.batch import BUNDLED, holds_events, pack_events, read_events
 from mesh.core.channel import State
 from mesh.core.majordomo import STANDARD
+from mesh.core.server_call import Limits
 from tests.helpers.pair import ClientEnd, Connection, World
 from tests.hubs.switching.model_workers import BEAT, MeshWorker, OtherWorker, SidecarWorker
 from tests.hubs.switching.rubbish import Rubbish
@@ -39,7 +41,9 @@ KEYS = ("a", "b", b"c", 4, "x" * 300, 1.5, [])
 METHODS = ("echo", "echo", "echo", "slow", "fail", "count", "count", "hang", "nothing", wire.PING)
 FINALS = (wire.OK, wire.ERR, wire.STREAM_DONE)
 QUIET = 120.0
-"""Seconds after which all that was open has ended, whatever it was."""
+"""Seconds after which nearly all that was open has ended."""
+PATIENCE = 2 * Limits().max_heartbeat
+"""Seconds after which a server gives up a stream that nobody reads and whose client gives no heartbeats."""
 MAX_WAIT = 0.05
 
 Frames = list[bytes]
@@ -136,7 +140,8 @@ class HubEnd:
     def receive(self, side: Any, frames: Any) -> None:
         """From a wire; or, from a connection, the identity and the event."""
         if type(side) is bytes:
-            side, frames = IN, [side, b"", frames]
+            event = [frames] if holds_events(frames) else [b"", frames]
+            side, frames = IN, [side, *event]
         self.switch.receive(side, frames, self.model.now)
         if self.model.chance.random() < 0.7:
             self.settle()  # else with what comes next, as in one turn
@@ -165,6 +170,37 @@ class HubEnd:
                 connection.send(False, event)
         else:
             self.switch.unreachable(address)
+
+
+class BatchingConnection(Connection):
+    """Has several events of its client go in one frame, where the far end has said that it takes such."""
+
+    def __init__(self, model: Model, client: ClientEnd, server: Any, name: str) -> None:
+        super().__init__(model, client, server, name)
+        self.model = model
+        self._held: list[bytes] = []
+
+    def send(self, to_server: bool, payload: bytes) -> None:
+        if not to_server or not self.peer.batch:
+            super().send(to_server, payload)
+            return
+        self._held.append(payload)
+        if len(self._held) == BUNDLED or self.model.chance.random() < 0.3:
+            self._release()
+        else:
+            self.model.after(0.001, self._release)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        if len(held) > 1:
+            self.model.seen["batches"] += 1
+            super().send(True, pack_events(held))
+        elif held:
+            super().send(True, held[0])
+
+    def down(self, why: str = "the connection broke") -> None:
+        self._held.clear()
+        super().down(why)
 
 
 class MajordomoClient:
@@ -292,14 +328,18 @@ class Model(World):
         direct = [one for one in self.workers if isinstance(one, MeshWorker)]
         # Some call a server without the hub, which has calls of both then.
         server = self.chance.choice(direct) if direct and self.chance.random() < 0.3 else self.hub
-        Connection(self, client, server, f"c{number}").up()  # type: ignore[arg-type]
+        BatchingConnection(self, client, server, f"c{number}").up()
         self.clients.append(client)
 
     def _call(self) -> None:
+        """One call, or several at once, as of those whom one batch of answers has woken."""
         alive = [client for client in self.clients if client not in self.gone]
-        if not alive:
-            return
-        client = self.chance.choice(alive)
+        if alive:
+            client = self.chance.choice(alive)
+            for _ in range(self.chance.choice((1, 1, 1, 2, 20))):
+                self._call_by(client)
+
+    def _call_by(self, client: ClientEnd) -> None:
         extra = {"service": self.chance.choice((*SERVICES, *SERVICES, "unknown"))}
         if self.chance.random() < 0.2:
             extra["idempotent"] = True  # type: ignore[assignment]
@@ -400,12 +440,18 @@ class Model(World):
             self.workers.append(MeshWorker(self, service))
         for one in self.workers:
             one.hurry()
+        for _ in range(int(PATIENCE / QUIET) + 1):
+            self._stay_quiet()
+            if not any(one.session.channels for one in self.workers if not isinstance(one, OtherWorker)):
+                break
+        self.at_rest()
+
+    def _stay_quiet(self) -> None:
         for _ in range(int(QUIET)):
             for client, call in self.calls:
                 if client not in self.gone and call.items:
                     client.take(call)
             self.advance(1.0)
-        self.at_rest()
 
     def at_rest(self) -> None:
         switch = self.hub.switch

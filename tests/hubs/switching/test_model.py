@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from mesh.core.hub_calls import HubCalls
@@ -14,9 +16,24 @@ MANY = 400
 NO_CALLS = list(DROPPED.values())
 
 
+def run(seed: int) -> Model:
+    model = Model(seed, NO_CALLS)
+    model.run()
+    return model
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_request_has_an_end(seed: int) -> None:
-    Model(seed, NO_CALLS).run()
+    run(seed)
+
+
+def test_the_model_has_calls_and_items_that_go_together() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        seen += run(seed).seen
+        if seen["batches"] > 20 and seen["items"] > 20:
+            return
+    pytest.fail(f"no more than {seen}")
 
 
 def test_the_model_finds_a_worker_that_drops_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
