@@ -11,7 +11,6 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import cache, partial
@@ -42,7 +41,6 @@ from mesh.transport.monitors import Monitors
 
 BATCH: Final = 128
 """Events that are taken in from one side before the other has its turn, and what came with the last."""
-RETRY: Final = 0.01
 PROBES: Final = (0.0, 0.02, 0.1)
 """Seconds after which the peers are probed when a connection broke; libzmq tells of the break a
 moment before its routing table knows."""
@@ -120,7 +118,7 @@ class Broker:
         self._wanted: list[tuple[Any, int]] = [(self._wake_in, zmq.POLLIN), (self._monitors.fd, zmq.POLLIN)]
         self._wanted += [(router.socket, zmq.POLLIN) for router in self.routers]
         self._probes: list[list[float]] = [[] for _ in self.routers]
-        self._retry_at = self._log_at = NEVER
+        self._log_at = NEVER
         self._stop_at = NEVER
         self._prodded = NEVER  # when it was, while no turn has come since
         self._grace = 0.0
@@ -131,7 +129,10 @@ class Broker:
         self._thread = threading.Thread(target=self._run, name=f"hub {spec.name}", daemon=True)
 
     def _router(self, side: int, name: str) -> RouterSocket:
-        return RouterSocket(self._context, self._monitors, self.spec, side, name, self._wake)
+        gone, unread = self.switch.unreachable, self.switch.not_read
+        return RouterSocket(
+            self._context, self._monitors, self.spec, side, name, gone=gone, unread=unread, wake=self._wake
+        )
 
     # For the thread that runs the hub
 
@@ -292,40 +293,25 @@ class Broker:
         redials = [0.0 if router.news else router.attached.redial_at for router in self.routers]
         return min(self.switch.wake_at, self._retry_at, self._log_at, draining, *probes, *redials)
 
+    @property
+    def _retry_at(self) -> float:
+        return min(router.sender.retry_at for router in self.routers)
+
     def _send_all(self) -> None:
         switch, routers = self.switch, self.routers
         while out := switch.take_out():
-            for address, frames in out:
-                if not routers[address[0]].send(address[1], frames):
-                    self._give_up(address)
-        if self._retry_at == NEVER and any(router.owes for router in routers):
-            self._retry_at = time.monotonic() + RETRY
+            for (side, envelope), frames in out:
+                routers[side].sender.send(envelope, frames)
         # A Counter compares with each kind that either knows.
         if self._log_at == NEVER and dict.__ne__(switch.dropped, self._logged):
             self._log_at = time.monotonic() + LOG_EVERY
-
-    def _give_up(self, address: Address) -> None:
-        """This peer is gone, or does not read."""
-        router = self.routers[address[0]]
-        if router.unread:
-            self._look_at_unread(router)
-        else:
-            self.switch.unreachable(address)
-
-    def _look_at_unread(self, router: RouterSocket) -> None:
-        """Behind a device there may be more than one that does not read."""
-        unread, router.unread = router.unread, Counter()
-        for envelope, number in unread.items():
-            self.switch.not_read((router.side, envelope), number)
 
     def _on_timer(self, now: float) -> None:
         if now >= self.switch.wake_at:
             self.switch.on_timer(now)
         if now >= self._retry_at:
-            self._retry_at = NEVER
             for router in self.routers:
-                router.retry()
-                self._look_at_unread(router)
+                router.sender.flush(now)
             self.switch.grant_owed()
         if now >= self._log_at:
             self._log_dropped()
@@ -395,7 +381,7 @@ class Broker:
     def _done(self, now: float) -> bool:
         if self._stop_at == NEVER:
             return False
-        idle = not self.switch.calls and not any(router.owes for router in self.routers)
+        idle = not self.switch.calls and not any(router.sender.owes for router in self.routers)
         return idle or now >= self._stop_at
 
     def _close(self, linger: float) -> None:
@@ -411,7 +397,7 @@ class _Asked:
         self._broker = broker
 
     def crowded(self, client: Address) -> bool:
-        return self._broker.routers[client[0]].crowded(client[1])
+        return self._broker.routers[client[0]].sender.crowded(client[1])
 
     def progress_of(self, peer: Address) -> Progress | None:
         return self._broker.routers[peer[0]].peers.progress(peer[1][0])

@@ -7,46 +7,39 @@ event means is the session's matter.
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic
 from typing import Any, Final
 
 import zmq
 
 from mesh.core import majordomo as mdp
 from mesh.core.batch import Bundle, holds_events
-from mesh.core.channel import NEVER
 from mesh.core.majordomo import LONE
-from mesh.core.outbox import Outbox
 from mesh.core.server_session import Peer, ServerSession
 from mesh.transport import process, sockets
 from mesh.transport.peers import Peers
-from mesh.transport.sockets import MORE, NOBLOCK
+from mesh.transport.router_sender import RouterSender
+from mesh.transport.sockets import NOBLOCK
 
 MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
-RETRY: Final = 0.01
 LARGE: Final = 65_536
 """Bytes."""
 
 
 class Router:
-    """max_message: bytes. peers: which connection each of them has. retry_at: when `flush` is wanted.
+    """max_message: bytes. peers: which connection each of them has.
     batches: whether any peer has sent several events in one frame.
     """
 
     def __init__(self, session: ServerSession, max_message: int) -> None:
         self._session = session
-        # What waits for each peer, and whether it is one event, which goes after an empty frame.
-        self._outboxes: dict[Peer, Outbox[tuple[bytes, bool]]] = {}
         # What is to go to each peer in one frame, with `release`.
         self._bundles: dict[Peer, Bundle] = {}
         self.batches = False
         self.peers = Peers()
-        self.retry_at = NEVER
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
-        socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._sender = RouterSender(socket, self._gone, session.does_not_read)
         self.monitor = process.monitors().monitor(socket, zmq.EVENT_DISCONNECTED)
-        self._send = sockets.sender(socket)
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)
 
@@ -68,7 +61,10 @@ class Router:
         """Send an event, or keep it until the peer reads."""
         if self._bundles:
             self._settle(peer)
-        self._send_or_keep(peer, payload, True)
+        self._sender.send(peer, (b"", payload))
+
+    def _gone(self, peer: Peer) -> None:
+        self._session.lost([peer])
 
     def hold(self, peer: Peer, payload: bytes) -> None:
         """Send an event with others that go to this peer before `release`."""
@@ -91,69 +87,26 @@ class Router:
         """Send the events that wait for others on their way to this peer."""
         bundle = self._bundles.pop(peer, None)
         if bundle is not None:
-            self._send_or_keep(peer, bundle.frames()[-1], len(bundle.events) == 1)
+            self._sender.send(peer, bundle.frames())
 
-    def _send_or_keep(self, peer: Peer, payload: bytes, lone: bool) -> None:
-        if self._outboxes and peer in self._outboxes and not self._flush(peer):
-            self._keep(peer, payload, lone)
-        elif not self._try_send(peer, payload, lone):
-            self._outboxes[peer] = Outbox()
-            self._outboxes[peer].append((payload, lone), len(payload))
-            self.retry_at = monotonic() + RETRY
+    def flush(self, now: float) -> None:
+        """Send what waits, as far as the peers take it, if it is time to."""
+        self._sender.flush(now)
+
+    @property
+    def owes(self) -> bool:
+        """Whether anything waits for a peer that does not read."""
+        return self._sender.owes
+
+    @property
+    def retry_at(self) -> float:
+        """When `flush` is wanted."""
+        return self._sender.retry_at
 
     def _send_frames(self, peer: bytes, frames: list[bytes]) -> None:
         """To whoever is no peer of calls; nothing is kept for one that does not read, or is gone."""
         with suppress(zmq.ZMQError):
             self.socket.send_multipart([peer, *frames], NOBLOCK)
-
-    def _keep(self, peer: Peer, payload: bytes, lone: bool) -> None:
-        outbox = self._outboxes.get(peer)
-        if outbox is None:
-            return
-        if outbox.full:
-            # It asks and does not read: nothing that it is owed can be kept for ever.
-            del self._outboxes[peer]
-            self._session.does_not_read(peer, len(outbox) + 1)
-            return
-        outbox.append((payload, lone), len(payload))
-
-    def _try_send(self, peer: Peer, payload: bytes, lone: bool) -> bool:
-        """False where the peer takes no more now; one that is gone takes all. lone: it is one event."""
-        send = self._send
-        try:
-            if type(peer) is bytes:
-                send(peer, MORE)
-            else:
-                for frame in peer:
-                    send(frame, MORE)
-            if lone:
-                send(b"", MORE)
-            send(payload, NOBLOCK)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as exc:
-            if exc.errno != zmq.EHOSTUNREACH:
-                raise
-            self._outboxes.pop(peer, None)
-            self._session.lost([peer])
-        return True
-
-    def _flush(self, peer: Peer) -> bool:
-        outbox = self._outboxes.get(peer)
-        while outbox:
-            if not self._try_send(peer, *outbox.first):
-                return False
-            outbox.popleft()
-        self._outboxes.pop(peer, None)
-        return True
-
-    def flush(self, now: float) -> None:
-        """Send what waits, as far as the peers take it, if it is time to."""
-        if now < self.retry_at:
-            return
-        for peer in list(self._outboxes):
-            self._flush(peer)
-        self.retry_at = now + RETRY if self._outboxes else NEVER
 
     # In
 

@@ -150,7 +150,7 @@ def test_a_server_keeps_nothing_of_clients_that_went() -> None:
     settles(before, spare=3)
     assert not ours.session.calls
     assert not ours.session.ready
-    assert ours.router is not None and not ours.router._outboxes
+    assert ours.router is not None and not ours.router.owes
     eventually(lambda: ours._probing.wake_at == float("inf"))
     assert len(ours._watchers) == 2
     server.stop(timeout=0.2)

@@ -102,7 +102,10 @@ def test_what_one_router_reads_for_the_other_is_not_left_lying(wires: Wires) -> 
     """All monitors of a hub have one descriptor, which is silent when anybody has read."""
     context = new_context()
     monitors = Monitors(context, threading.Lock)
-    one, other = (RouterSocket(context, monitors, spec("queue"), side, "in", int) for side in (0, 1))
+    one, other = (
+        RouterSocket(context, monitors, spec("queue"), side, "in", gone=int, unread=max, wake=int)
+        for side in (0, 1)
+    )
     try:
         other.socket.bind(ANY)
         peer = wires(zmq.DEALER, other.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
