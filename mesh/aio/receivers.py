@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from asyncio import CancelledError, Task, current_task, wait
-from collections import Counter
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Collection, Coroutine
 from contextvars import Context
 from functools import partial
 from time import monotonic
@@ -19,61 +18,35 @@ from weakref import WeakSet
 
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import Runnable, quietly
-from mesh.core import settings, wire
-from mesh.core.elements import MAX_ELEMENTS
-from mesh.core.event_options import EVENTS_QUEUED, JOBS_QUEUED
-from mesh.core.events import Topic, prefixes_of
 from mesh.core.unfinished import Running
-from mesh.names.resolver import Target
 from mesh.transport import process
 from mesh.transport.event_receiver import FAIR, Delivery, EventReceiver
-from mesh.transport.event_socket import PULLER, SUBSCRIBER
 from mesh.transport.handlers import ends_process
 from mesh.transport.loop import Timer
+from mesh.transport.receiving import Pulling, Receiving, Subscribing
 
-CANCELLED: Final = 1.0
-"""Seconds that handlers have to end when they are cancelled at a receiver's end."""
 EAGER: Final = sys.version_info >= (3, 12)
 
-log = logging.getLogger("mesh.events")
 
+class _Receiver(Receiving, Runnable):
+    """How events are carried out in one loop."""
 
-class _Receiver(Runnable):
-    """What subscribers and pullers share: how events are carried out in one loop."""
-
-    __mesh_unexposed__ = "a receiver of events"
+    _package = "mesh.aio"
+    _coroutines = True
+    _log = logging.getLogger("mesh.events")
 
     def __init__(self, receiver: EventReceiver, pool_size: int) -> None:
-        self._receiver = receiver
-        self._pool_size = pool_size
         self._tasks: set[Task[None]] = set()
         """Those of the handlers that wait for something."""
         self._next_turn: Timer | None = None
         """To go on when the rest of the loop has had its turn."""
         self._generation = process.generation()
-        Runnable.__init__(self, self._receiver.name)
+        super().__init__(receiver, pool_size)
 
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
-        self._receiver.forked()
         self._next_turn = None
-        Runnable.forked(self)
-
-    def bind(self, endpoint: str) -> str:
-        """Let senders connect here; gives the real endpoint, with the port that `*` became."""
-        return self._receiver.bind(endpoint)
-
-    def connect(self, endpoint: str) -> None:
-        """Connect to a sender that has bound or to a hub; in the background, and again for ever."""
-        self._receiver.connect(endpoint)
-
-    @property
-    def dropped(self) -> Counter[str]:
-        """How many events were not carried out, by reason."""
-        return self._receiver.dropped
-
-    def __repr__(self) -> str:
-        return f"<mesh.aio: {self._receiver.name}>"
+        super().forked()
 
     # Life
 
@@ -88,9 +61,6 @@ class _Receiver(Runnable):
         self._receiver.start(loop, self._turn)
         loop.call_soon(self._turn)
 
-    def _abandon(self) -> None:
-        self._receiver.close()
-
     async def _drain(self, timeout: float | None) -> None:
         self._receiver.tell_draining(timeout)
         if self._tasks:
@@ -103,20 +73,12 @@ class _Receiver(Runnable):
         if self._next_turn is not None:
             self._next_turn.close()
         self._receiver.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await wait(self._tasks, timeout=CANCELLED)
-        names = sorted({name for name, _, _ in self._receiver.running()})
-        if names:
-            text = ", ".join(names)
-            log.warning("%s: these handlers were cancelled and go on: %.300s", self._receiver.name, text)
 
-    def _running(self) -> list[Running]:
+    def _handlers(self) -> Collection[Task[None]]:
+        return self._tasks
+
+    def _going_on(self) -> list[Running]:
         return self._receiver.running()
-
-    def _in_handler(self) -> bool:
-        return current_task() in self._tasks
 
     # In the loop
 
@@ -140,7 +102,7 @@ class _Receiver(Runnable):
         """Carry it out: in a task of its own, with a context of its own, where it waits for something."""
         context = Context()
         try:
-            result = context.run(_call, delivery)
+            result = context.run(self._receiver.call, delivery)
         except BaseException as exc:  # noqa: BLE001 - nothing that a handler raises ends this
             self._over(delivery, exc)
             return
@@ -203,90 +165,11 @@ _begun: Final[WeakSet[_Receiver]] = WeakSet()
 """Those that live in a loop."""
 
 
-def _call(delivery: Delivery) -> Awaitable[Any] | None:
-    """What there is to await of it. Raises what its handler raises, and TypeError for a generator."""
-    result = delivery.function(*delivery.args, **delivery.kwargs)
-    if result is None:
-        return None
-    kind = type(result)
-    if hasattr(kind, "__await__"):
-        return result  # type: ignore[no-any-return]
-    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
-        if hasattr(result, "close"):
-            result.close()
-        raise TypeError(
-            f"{delivery.name!r:.80} gave a {kind.__name__}, of which nothing is carried out: write a plain "
-            "function, or one that is `async def` and has no yield"
-        )
-    return None
-
-
-class Subscriber(_Receiver):
+class Subscriber(Subscribing, _Receiver):
     """Carries out the events of publishers: `await subscriber.serve()`, or `async with subscriber:` for the
-    background.
-
-    target: a name from the registry, an endpoint or a list of them; None to `bind` or `connect`
-    yourself. handler: something callable, which gets (name, *args) of each event; or an object,
-    class, module or dict, whose public methods get the events of their name. Each may be `async def`, or a
-    plain function, in which the loop stands still. topics: beginnings of the topics that are wanted; None for
-    all events, with and without a topic. pool_size: handlers that run at once; with 1 the events are carried
-    out in the order in which they came. queue_size: events that wait for the handlers; what is over is
-    dropped at the publisher. services: the registry file. max_message: bytes of one event. max_elements:
-    values in one event, each item, key and value counted; one with more is dropped, and the log says so.
+    background. Handlers may be `async def`, or plain functions, in which the loop stands still.
     """
 
-    def __init__(
-        self,
-        target: Target | None,
-        handler: Any,
-        *,
-        topics: Topic | Iterable[Topic] | None = None,
-        pool_size: int = 1,
-        queue_size: int = EVENTS_QUEUED,
-        services: str | None = None,
-        max_message: int = wire.MAX_MESSAGE,
-        max_elements: int = MAX_ELEMENTS,
-    ) -> None:
-        settings.count("pool_size", pool_size)
-        receiver = EventReceiver(
-            SUBSCRIBER,
-            target,
-            handler,
-            prefixes=prefixes_of(topics),
-            queue_size=queue_size,
-            services=services,
-            max_message=max_message,
-            max_elements=max_elements,
-        )
-        super().__init__(receiver, pool_size)
 
-
-class Puller(_Receiver):
-    """Carries out the jobs that pushers hand to it. The arguments are those of Subscriber.
-
-    queue_size: jobs that wait here for the handlers; they are lost with this process.
-    """
-
-    def __init__(
-        self,
-        target: Target | None,
-        handler: Any,
-        *,
-        pool_size: int = 1,
-        queue_size: int = JOBS_QUEUED,
-        services: str | None = None,
-        max_message: int = wire.MAX_MESSAGE,
-        max_elements: int = MAX_ELEMENTS,
-    ) -> None:
-        settings.count("pool_size", pool_size)
-        receiver = EventReceiver(
-            PULLER,
-            target,
-            handler,
-            prefixes=(),
-            queue_size=queue_size,
-            services=services,
-            max_message=max_message,
-            max_elements=max_elements,
-        )
-        super().__init__(receiver, pool_size)
+class Puller(Pulling, _Receiver):
+    """Carries out the jobs that pushers hand to it, as a subscriber does events."""

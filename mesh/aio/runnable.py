@@ -7,63 +7,55 @@ meanwhile is their own matter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+import logging
+from abc import abstractmethod
+from collections.abc import Collection, Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mesh.aio.loop import AsyncioLoop
-from mesh.core import misuse, settings
-from mesh.core.unfinished import Running
+from mesh.core import misuse
+from mesh.core.unfinished import in_words
 from mesh.errors import MeshError
-from mesh.transport import process
-from mesh.transport.lifecycle import DRAIN, STOP, Lifecycle, unfinished
-from mesh.transport.signals import signals as process_signals
+from mesh.transport.lifecycle import DRAIN, STOP, Life
+
+CANCELLED: Final = 1.0
+"""Seconds that handlers have to end when they are cancelled at the end of what runs them."""
 
 
-class Runnable:
-    """What lives in an event loop. subject: what errors call it. cut_off: how many calls or handlers still
-    ran at its end, and were cut off.
+class Runnable(Life):
+    """What lives in an event loop of asyncio. Who inherits gives what happens there, and how it ends."""
 
-    Who inherits gives `_begin`, which is called in the loop; `_drain`, which lets what runs finish; `_end`,
-    which counts what is cut off and frees everything; `_abandon`, for one that was never started, or whose
-    loop was closed; `_running`, what still runs; and `_in_handler`.
-    """
+    _log: logging.Logger
 
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
-        self._life = Lifecycle(subject)
+    def __init__(self) -> None:
         self._loop: AsyncioLoop | None = None
         self._main: asyncio.Task[None] | None = None
         """Lives as long as this runs; it is cancelled with all others where the loop comes to its end."""
         self._stop_asked: asyncio.Future[float | None] | None = None
-        self._has_ended = False
-        self.cut_off = 0
-        process.remember(self)
+        self._is_over = False
+        super().__init__()
 
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._loop = self._main = None
-        self._life.forked()
+        super().forked()
 
+    @abstractmethod
     def _begin(self, loop: AsyncioLoop) -> None:
-        raise NotImplementedError
+        """Called in the loop."""
 
+    @abstractmethod
     async def _drain(self, timeout: float | None) -> None:
-        raise NotImplementedError
+        """Let what runs finish, for at most `timeout` seconds."""
 
+    @abstractmethod
     async def _end(self) -> None:
-        raise NotImplementedError
+        """Count in `cut_off` what is cut off, and free everything."""
 
-    def _abandon(self) -> None:
-        raise NotImplementedError
-
-    def _running(self) -> list[Running]:
-        raise NotImplementedError
-
-    def _in_handler(self) -> bool:
-        """Whether this task is one of its own handlers, which it waits for at its end."""
-        raise NotImplementedError
+    @abstractmethod
+    def _handlers(self) -> Collection[asyncio.Task[None]]:
+        """The tasks that run handlers, and can be cancelled."""
 
     # Running
 
@@ -79,7 +71,7 @@ class Runnable:
                 f"no event loop runs here in which {self._subject} could: start it within a coroutine, by "
                 "`async with` or `await ….serve()`"
             ) from None
-        self._life.claim()
+        self._life.claim(self._subject)
         self._stop_asked = loop.loop.create_future()
         self._begin(loop)
         self._loop = loop
@@ -95,12 +87,11 @@ class Runnable:
         them: what runs may finish for `drain` seconds, then this returns. A second one does what it would
         do without. signals: whether to do so. To cancel this ends it at once.
         """
-        settings.flag("signals", signals)
-        settings.seconds("drain", drain, none=True)
+        heed = self._heed(signals, drain)
         if not self._life.claimed:
             self.start()
         main = self._main_here()
-        with self._heed(signals, drain):
+        with heed:
             try:
                 await asyncio.shield(main)
             except asyncio.CancelledError:
@@ -109,11 +100,6 @@ class Runnable:
                     with suppress(asyncio.CancelledError):
                         await main
                 raise
-
-    def _heed(self, signals: bool, drain: float | None) -> AbstractContextManager[None]:
-        if not signals or not process.in_main_thread():
-            return nullcontext()
-        return process_signals.drain(partial(self.begin_to_stop, drain))
 
     def _main_here(self) -> asyncio.Task[None]:
         """Raise MeshError where it was stopped or made before a fork, or lives in another loop."""
@@ -130,7 +116,7 @@ class Runnable:
         except GeneratorExit:
             # Thrown away with a loop that was closed. This may have interrupted whoever has a lock: the
             # watchdog closes what is open.
-            self._life.stopping = self._has_ended = True
+            self._life.stopping = self._is_over = True
             raise
         except BaseException:
             await self._finish()
@@ -141,8 +127,19 @@ class Runnable:
         self._life.stopping = True
         try:
             await self._end()
+            await self._cancel_handlers()
         finally:
-            self._has_ended = True
+            self._is_over = True
+
+    async def _cancel_handlers(self) -> None:
+        running = list(self._handlers())
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CANCELLED)
+        if left := self._going_on():
+            what = in_words(left)
+            self._log.warning("%s: these handlers were cancelled and go on: %s", self._subject, what)
 
     # The end
 
@@ -152,12 +149,8 @@ class Runnable:
         Returns at once; await what it gives for the end. From any thread or task, also from a handler, which
         it does not wait for, or a signal handler.
         """
-        settings.seconds("timeout", timeout, none=True)
-        if not self._life.claimed:
-            self._life.stopping = self._has_ended = True
-            self._abandon()
-        else:
-            self.begin_to_stop(timeout)
+        if not self._begin_to_end(timeout):
+            self._is_over = True
         return Stopping(self)
 
     def begin_to_stop(self, timeout: float | None = STOP) -> None:
@@ -166,7 +159,7 @@ class Runnable:
         if loop is None:
             return
         if not loop.alive():
-            self._has_ended = True
+            self._is_over = True
             self._abandon()
         elif first:
             loop.call_soon_threadsafe(self._ask_to_stop, timeout)
@@ -176,14 +169,13 @@ class Runnable:
             self._stop_asked.set_result(timeout)
 
     async def _ended(self) -> None:
-        if self._has_ended or self._in_handler():
+        if self._is_over or asyncio.current_task() in self._handlers():
             return
         main = self._main_here()
         await asyncio.wait((main,))
 
-    def unfinished(self) -> str:
-        """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
-        return unfinished(self._has_ended, self._running)
+    def _has_ended(self) -> bool:
+        return self._is_over
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -212,4 +204,4 @@ class Stopping:
 
 def quietly(task: asyncio.Task[Any]) -> None:
     """Have nothing said where the loop is closed, and the task thrown away, before its end."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # what asyncio.gather does, too

@@ -25,19 +25,17 @@ from mesh.core.methods import is_async, is_stream
 from mesh.core.middleware import CallContext, begin_handler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
+from mesh.core.unfinished import Running
 from mesh.transport import process
-from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
-from mesh.transport.loop import Timer
+from mesh.transport.handlers import PLAIN, Handlers, ends_process, goes_on, keywords
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
-from mesh.transport.thread_pool import Outcome, Task, ThreadPool
+from mesh.transport.thread_pool import Outcome, Task, ThreadPlaces, ThreadPool, outcome_of
 
 LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
 CROWDED: Final = 0.01
 """Seconds between two looks whether a hub has read what streams have sent."""
-TELL_ROOM: Final = 0.1
-"""Seconds until hubs are told of the places that streams have left, or taken again."""
 EAGER: Final = sys.version_info >= (3, 12)
 """Whether Python begins a task at once, where it is asked to."""
 _QUIET: Final = (asyncio.CancelledError, GeneratorExit)
@@ -56,7 +54,7 @@ class Workers:
         self._handlers = handlers
         self._functions = handlers.functions
         self._quick = handlers.quick
-        calling = (Workers._carry_out, Workers._run, Workers._in_task, Workers._proceed, _outcome)
+        calling = (Workers._carry_out, Workers._run, Workers._in_task, Workers._proceed, outcome_of)
         handlers.called_by(calling, _QUIET, (items.__file__,))
         handlers.surround(self._proceed)
         self._slots = slots
@@ -69,7 +67,7 @@ class Workers:
         self._async = self._coroutines | self._surrounded
         self._threaded = set(exposed) - self._async if threads else set()
         self._pool: ThreadPool | None = None
-        self._teller: Timer | None = None
+        self._places: ThreadPlaces | None = None
         self._ahead: Waiter | None = None
         """Of the task that was made for the next call."""
         self._at_once = self._alone = False
@@ -90,26 +88,27 @@ class Workers:
         endpoint.blocked_in = self._blocked_in
         if self._threads:
             self._pool = ThreadPool(self._threads, loop)
-            self._teller = loop.timer(self._tell_room)
+            self._places = ThreadPlaces(self._slots, endpoint, loop)
         endpoint.start(loop, self._on_ready, self._on_resume, wakes_later=True)
 
-    async def close(self, timeout: float) -> list[str]:
-        """Cancel the tasks and let go of the threads; the methods whose handlers don't end in that time."""
+    def close(self) -> None:
+        """Begin nothing more, and let go of the threads."""
         self._closed = True
         if self._pool is not None:
             self._pool.close()
-        if self._teller is not None:
-            self._teller.close()
+        if self._places is not None:
+            self._places.close()
         if self._ahead is not None:
             self._ahead.wake(later=True)
-        tasks = {task: call for call, task in self._tasks.items()}
-        running = [*tasks, *self._uncancelled]
-        for task in running:
-            task.cancel()
-        if running:
-            _, left = await asyncio.wait(running, timeout=timeout)
-            return sorted({tasks[task].method for task in left if task in tasks})
-        return []
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Those that carry out calls."""
+        return [*self._tasks.values(), *self._uncancelled]
+
+    def going_on(self) -> list[Running]:
+        """The handlers that could be cancelled. From any thread, as ServerEndpoint.running."""
+        now = monotonic()
+        return [(call.method, now - call.opened, "") for call in list(self._tasks)]
 
     async def wait_idle(self, timeout: float) -> None:
         """Wait until no handler runs and no call waits, for at most `timeout` seconds."""
@@ -119,10 +118,6 @@ class Workers:
             self._idle = None
         else:
             await asyncio.sleep(timeout)
-
-    def in_handler(self) -> bool:
-        """Whether this task is a handler's."""
-        return asyncio.current_task() in self._tasks.values()
 
     def _blocked_in(self, frame: FrameType | None) -> str:
         """Whose handler runs in this frame of the loop's thread."""
@@ -152,14 +147,10 @@ class Workers:
             self._make_ahead()
 
     def _next(self, call: ServerCall, now: float) -> None:
-        endpoint = self._endpoint
-        if endpoint.cork.on and call.method not in self._quick:
-            # No answer waits for a handler that may take its time.
-            endpoint.send_held()
-        if not endpoint.begin(call, now):
+        method = call.method
+        if not self._endpoint.begin(call, now, method in self._quick):
             return
         self._slots.running += 1
-        method = call.method
         if method in self._async:
             self._begin_coroutine(call)
         elif method in self._threaded:
@@ -203,7 +194,7 @@ class Workers:
             task = loop.create_task(carried_out, context=context)
         elif eager:
             # To its first wait in this turn: many have none.
-            task = asyncio.Task(carried_out, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+            task = asyncio.Task(carried_out, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # of Python 3.12 and later
         else:
             task = asyncio.Task(carried_out, loop=loop, context=context)
         if not task.done():
@@ -233,6 +224,13 @@ class Workers:
         if ends_process(exc):
             raise exc
 
+    def _ended_by(self, call: ServerCall, exc: BaseException) -> None:
+        """Its handler has raised. Raises only what must end the process."""
+        try:
+            self._failed(call, exc)
+        finally:
+            self._ended(call)
+
     # Plain functions
 
     def _run(self, call: ServerCall, context: Context) -> None:
@@ -244,17 +242,14 @@ class Workers:
             result = function(*call.args) if kwargs is None else function(*call.args, **keywords(kwargs))
             if type(result) in PLAIN and not is_stream(function):
                 self._endpoint.answer(call, result)
-            elif _goes_on(result, function):
+            elif goes_on(result, function):
                 # Not eagerly: this is in that context, and none is entered twice.
                 self._begin_task(self._in_task(call, function, result), context, eager=False)
                 return
             else:
                 self._endpoint.answer(call, result)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
-            try:
-                self._failed(call, exc)
-            finally:
-                self._ended(call)
+            self._ended_by(call, exc)
             return
         if call.given_up and process.generation() != self._generation:
             process.leave(None)
@@ -269,11 +264,10 @@ class Workers:
         try:
             called = partial(function, *call.args, **keywords(call.header.get("kwargs")))
         except TypeError as exc:
-            self._failed(call, exc)
-            self._ended(call)
+            self._ended_by(call, exc)
             return
         done = partial(self._thread_ended, call, function, context)
-        self._pool.submit(Task(partial(_outcome, context, called), done))
+        self._pool.submit(Task(partial(outcome_of, context, called), done))
 
     def _thread_ended(
         self, call: ServerCall, function: Callable[..., Any], context: Context, outcome: Outcome
@@ -282,7 +276,7 @@ class Workers:
         try:
             if error is not None:
                 raise error
-            if _goes_on(result, function):
+            if goes_on(result, function):
                 in_thread = not (hasattr(type(result), "__await__") or hasattr(type(result), "__aiter__"))
                 of_thread = context if in_thread else None
                 # The task has one of its own: no context is entered twice at a time.
@@ -290,10 +284,7 @@ class Workers:
                 return
             self._endpoint.answer(call, result)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the caller has an answer
-            try:
-                self._failed(call, exc)
-            finally:
-                self._ended(call)
+            self._ended_by(call, exc)
             return
         self._ended(call)
 
@@ -315,7 +306,7 @@ class Workers:
         if self._pool.closed:
             raise asyncio.CancelledError
         waiter: asyncio.Future[Outcome] = self._loop.loop.create_future()
-        task = Task(partial(_outcome, context, partial(function, *args)), waiter.set_result)
+        task = Task(partial(outcome_of, context, partial(function, *args)), waiter.set_result)
         self._pool.submit(task)
         try:
             value, error = await waiter
@@ -417,42 +408,13 @@ class Workers:
         while call.credit <= 0 and not call.given_up:
             waiter = Waiter(self._loop.loop)
             if self._endpoint.waits(call, waiter):
-                self._lend(in_thread)
+                places = self._places if in_thread else None
+                if places is not None:
+                    places.lend(1)
                 try:
                     await waiter
                 finally:
                     call.waiter = None
-                    self._lend(-in_thread)
+                    if places is not None:
+                        places.lend(-1)
         return not call.given_up
-
-    def _lend(self, number: int) -> None:
-        """Give a stream's place to others while it is in no native thread, or take it back."""
-        if not number or self._teller is None or self._closed:
-            return
-        self._slots.lend(number)
-        if self._endpoint.hubs:
-            # Not at once, for a stream that is read waits again and again.
-            self._teller.at(monotonic() + TELL_ROOM)
-        if self._session.ready and self._slots.running < self._slots.limit:
-            self._endpoint.go_on_later()
-
-    def _tell_room(self) -> None:
-        """The hubs give their calls by it."""
-        if self._slots.take_change() and not self._endpoint.closed:
-            self._endpoint.offer(self._slots.capacity)
-
-
-def _goes_on(result: Any, function: Callable[..., Any]) -> bool:
-    """Whether a handler has given what takes its time: a coroutine, a future, or a stream."""
-    kind = type(result)
-    if kind in PLAIN:
-        return is_stream(function)
-    slow = ("__await__", "__aiter__", "__next__")
-    return is_stream(function) or any(hasattr(kind, name) for name in slow)
-
-
-def _outcome(context: Context, function: Callable[[], Any]) -> Outcome:
-    try:
-        return context.run(function), None
-    except BaseException as exc:  # noqa: BLE001 - it belongs to the task that waits
-        return None, exc

@@ -16,7 +16,7 @@ from mesh.core import wire
 from mesh.core.channel import Ids
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
-from mesh.core.methods import MethodTable
+from mesh.core.methods import MethodTable, is_async, is_generator
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import WireError
@@ -97,18 +97,24 @@ class Handlers:
     """Who handles the events of a receiver, by their name.
 
     target: something callable, which gets (name, *args) of every event; or a module, object,
-    class or dict, exposed as a server's. Raises ValueError where nothing is exposed.
+    class or dict, exposed as a server's. coroutines: what a handler gives is awaited. Raises ValueError where
+    nothing is exposed, or something of which no event would carry anything out.
     """
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: Any, *, coroutines: bool) -> None:
         if inspect.isclass(target):
             target = made(target)
         self._table: MethodTable | None = None
         self._all: Handler | None = None
         if callable(target):
             self._all = target
+            functions = {getattr(target, "__qualname__", type(target).__name__): self._all}
         else:
             self._table = MethodTable(target)
+            functions = self._table.exposed
+        for name, function in functions.items():
+            if why := _carries_out_nothing(function, coroutines):
+                raise ValueError(f"{name!r:.80} can't handle events: it {why}")
 
     def find(self, event: str) -> Handler | None:
         """The function to call with the event's arguments; None where nobody handles it."""
@@ -130,6 +136,22 @@ class Handlers:
     def unknown(self, event: str) -> str:
         """What to say of an event that nobody handles."""
         return self._table.unknown(event) if self._table else ""
+
+
+def _carries_out_nothing(function: Handler, coroutines: bool) -> str:
+    """Why to call it does nothing, as far as it tells; "" where it does something."""
+    if is_generator(function):
+        kind = "plain function or `async def`" if coroutines else "plain function"
+        return (
+            f"is a generator (it has `yield`), and nobody reads what it would give: write a {kind} "
+            "without one, or begin its name with _ where it is not for events"
+        )
+    if is_async(function) and not coroutines:
+        return (
+            "is a coroutine function (async def), which mesh.Subscriber and mesh.Puller can't carry out: "
+            "take those of mesh.aio"
+        )
+    return ""
 
 
 class Subscribed:

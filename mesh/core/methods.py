@@ -72,13 +72,24 @@ def expected_of(function: Function) -> tuple[type[BaseException], ...]:
 
 def is_async(function: Function) -> bool:
     """Whether a call of it gives something to await, or an asynchronous generator, as far as it tells."""
+    called = _called(function)
+    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+
+def is_generator(function: Function) -> bool:
+    """Whether it has a `yield`, so that a call of it carries nothing out, as far as it tells."""
+    called = _called(function)
+    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
+
+
+def _called(function: Function) -> Any:
+    """The function that is called in the end, by a partial or an object."""
     for _ in range(MAX_WRAPPED):
         if type(function) is not partial:
             break
         function = function.func
     own = (FunctionType, MethodType, BuiltinFunctionType)
-    called = function if isinstance(function, own) else read(type(function), "__call__")
-    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+    return function if isinstance(function, own) else read(type(function), "__call__")
 
 
 class MethodTable:

@@ -236,11 +236,21 @@ def cannot_travel(value: Any, place: str, plain: Plain | None = None) -> TypeErr
         if len(open_containers) > _DEPTH:
             return TypeError(f"{place} is nested more than {_DEPTH} levels deep")
         if fault is not None:
-            return TypeError(f"{''.join(path)}{label} {fault}; {TRAVELS}")
+            return TypeError(f"{''.join(path)}{label} {fault}; {_advice(item)}")
         if isinstance(form, (dict, list)):
             open_containers.append(_items(form))
             path.append(label)
     return None
+
+
+def _advice(value: Any) -> str:
+    """What to do about a value that can't travel."""
+    kind = type(value)
+    if hasattr(kind, "__await__"):
+        return "nobody has awaited it: write `await` before what gives it, in a function that is `async def`"
+    if hasattr(kind, "__anext__"):
+        return "a method of a mesh.aio.Server that returns it streams its items, and nothing else does"
+    return TRAVELS
 
 
 def _look(value: Any, plain: Plain, *, is_key: bool) -> tuple[Any, str | None]:

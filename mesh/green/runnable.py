@@ -7,8 +7,8 @@ they do meanwhile is their own matter.
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -18,54 +18,40 @@ from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
-from mesh.core import misuse, settings
-from mesh.core.unfinished import Running
+from mesh.core import misuse
 from mesh.green.loop import in_gevent
 from mesh.green.threads import Box, in_own_loop
 from mesh.transport import descriptors, process
-from mesh.transport.lifecycle import DRAIN, STOP, Lifecycle, runs_inside, unfinished
-from mesh.transport.signals import signals as process_signals
+from mesh.transport.lifecycle import DRAIN, STOP, Life, runs_inside
 
 OURS: Final = ("mesh.green.", "mesh.transport.")
 
 
-class Runnable:
-    """What lives in an event loop. subject: what errors call it. cut_off: how many calls or handlers still
-    ran at its end, and were cut off.
+class Runnable(Life):
+    """What lives in an event loop of gevent. Who inherits gives what happens there, and how it ends."""
 
-    Who inherits gives `_begin`, which is called in the loop; `_drain`, which lets what runs finish, in a
-    greenlet; `_end`, which counts what is cut off and frees everything; `_abandon`, for one that was never
-    started; and `_running`, what still runs.
-    """
-
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
+    def __init__(self) -> None:
         self._hub: Any = None
-        self._life = Lifecycle(subject)
-        self.cut_off = 0
         self._stopped: Any = None
         self._ended = Box()
-        process.remember(self)
+        super().__init__()
 
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._hub = None
-        self._life.forked()
+        super().forked()
 
+    @abstractmethod
     def _begin(self) -> None:
-        raise NotImplementedError
+        """Called in the loop, which is that of `_hub`."""
 
+    @abstractmethod
     def _drain(self, timeout: float | None) -> None:
-        raise NotImplementedError
+        """Let what runs finish, for at most `timeout` seconds. In a greenlet."""
 
+    @abstractmethod
     def _end(self) -> None:
-        raise NotImplementedError
-
-    def _abandon(self) -> None:
-        raise NotImplementedError
-
-    def _running(self) -> list[Running]:
-        raise NotImplementedError
+        """Count in `cut_off` what is cut off, and free everything."""
 
     def run(self, *, signals: bool = True, drain: float | None = DRAIN) -> None:
         """Run until `stop`, in this thread or greenlet.
@@ -75,26 +61,20 @@ class Runnable:
         do without. From a greenlet that is not the main one the signal is raised again at the end, for the
         program that goes on. signals: whether to do so.
         """
-        settings.flag("signals", signals)
-        settings.seconds("drain", drain, none=True)
+        later = None if greenlet.getcurrent().parent is None else _in_next_turn
+        heed = self._heed(signals, drain, later)
         self._require_loop()
-        self._life.claim()
+        self._life.claim(self._subject)
         ended, live = self._ended, cast(list[Callable[[], object]], [self._live])
         if get_hub_if_exists() is not None or process.in_main_thread():
             try:
-                with self._heed(signals, drain):
+                with heed:
                     self._live()
             finally:
                 ended.release()
         else:
             del self  # see in_own_loop
             in_own_loop(live, ended)
-
-    def _heed(self, signals: bool, drain: float | None) -> AbstractContextManager[None]:
-        if not signals or not process.in_main_thread():
-            return nullcontext()
-        later = get_hub().loop.run_callback if greenlet.getcurrent().parent is not None else None
-        return process_signals.drain(partial(self.begin_to_stop, drain), later)
 
     def start(self) -> None:
         """Run in the background.
@@ -103,7 +83,7 @@ class Runnable:
         library, or this is a greenlet), else in a native thread of its own.
         """
         self._require_loop()
-        self._life.claim()
+        self._life.claim(self._subject)
         started = Box()
         if in_gevent():
             gevent.spawn(self._live, started).rawlink(lambda _: self._ended.release())
@@ -145,12 +125,8 @@ class Runnable:
         From any thread or greenlet, also from a handler or a signal handler, which it lets go on
         where the rest could not.
         """
-        settings.seconds("timeout", timeout, none=True)
-        if not self._life.claimed:
-            self._life.stopping = True
-            self._abandon()
+        if not self._begin_to_end(timeout):
             return
-        self.begin_to_stop(timeout)
         here = get_hub_if_exists()
         if greenlet.getcurrent() is here or runs_inside(sys._getframe(), OURS, __name__):
             return
@@ -160,19 +136,16 @@ class Runnable:
             gevent.sleep(0.002)
 
     def begin_to_stop(self, timeout: float | None = STOP) -> None:
-        """As `stop` of what runs, or will in a moment, but waits for nothing: for signal handlers."""
+        """As `stop`, but waits for nothing and checks nothing: for signal handlers, also before it was
+        started.
+        """
         first = self._life.begin_to_stop()
         hub = self._hub
         if first and hub is not None:
             hub.loop.run_callback_threadsafe(gevent.spawn, self._finish, timeout)
 
-    @property
-    def _stopping(self) -> bool:
-        return self._life.stopping
-
-    def unfinished(self) -> str:
-        """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
-        return unfinished(self._ended.wait(0.0), self._running)
+    def _has_ended(self) -> bool:
+        return self._ended.wait(0.0)
 
     def _finish(self, timeout: float | None) -> None:
         try:
@@ -191,3 +164,7 @@ class Runnable:
         __aenter__ = __aexit__ = misuse.advice(
             "mesh.{kind} is used with `with`; `async with` is for those of mesh.aio"
         )
+
+
+def _in_next_turn(function: Callable[[], None]) -> None:
+    get_hub().loop.run_callback(function)

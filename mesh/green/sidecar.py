@@ -52,7 +52,12 @@ class Sidecar(Runnable):
             max_message=max_message,
             max_elements=max_elements,
         )
-        Runnable.__init__(self, f"the sidecar of {name}")
+        self._name = name
+        super().__init__()
+
+    @property
+    def _subject(self) -> str:
+        return f"the sidecar of {self._name}"
 
     @property
     def problem(self) -> str:
@@ -62,7 +67,7 @@ class Sidecar(Runnable):
     def forked(self) -> None:
         """In the child of a fork: it is the parent's."""
         self._endpoint.forked()
-        Runnable.forked(self)
+        super().forked()
 
     def _begin(self) -> None:
         self._endpoint.start(GeventLoop(self._hub))

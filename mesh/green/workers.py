@@ -26,19 +26,17 @@ from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
-from mesh.green.thread_pool import GreenletPool, Outcome
+from mesh.green.thread_pool import GreenletPool
 from mesh.transport import process
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
-from mesh.transport.loop import Timer
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
+from mesh.transport.thread_pool import ThreadPlaces, outcome_of
 
 LOOK_EVERY: Final = 8
 """Items after which a stream looks whether its turn is over, and others are to run."""
 CROWDED: Final = 0.01
 """Seconds between two looks whether a hub has read what streams have sent."""
-TELL_ROOM: Final = 0.1
-"""Seconds until hubs are told of the places that streams have left, or taken again."""
 MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
@@ -64,11 +62,11 @@ class Workers:
         self._handlers = handlers
         self._functions = handlers.functions
         self._quick = handlers.quick
-        handlers.called_by((Workers._carry_out, Workers._proceed, _here, _outcome), _QUIET)
+        handlers.called_by((Workers._carry_out, Workers._proceed, _here, outcome_of), _QUIET)
         handlers.surround(self._proceed)
         self._slots = slots
         self._threads = threads
-        self._teller: Timer | None = None
+        self._places: ThreadPlaces | None = None
         self._pool: GreenletPool | None = None
         self._idle: list[greenlet.greenlet] = []
         self._streaming: dict[ServerCall, greenlet.greenlet] = {}
@@ -87,7 +85,7 @@ class Workers:
         loop = GeventLoop(hub)
         if self._threads:
             self._pool = GreenletPool(self._threads, hub)
-            self._teller = loop.timer(self._tell_room)
+            self._places = ThreadPlaces(self._slots, endpoint, loop)
         endpoint.start(loop, self.dispatch, self.resume)
 
     def close(self) -> None:
@@ -99,8 +97,8 @@ class Workers:
         self._idle.clear()
         if self._pool is not None:
             self._pool.close()
-        if self._teller is not None:
-            self._teller.close()
+        if self._places is not None:
+            self._places.close()
 
     def wait_idle(self, timeout: float) -> None:
         """Wait until no handler runs and no call waits, for at most `timeout` seconds."""
@@ -169,10 +167,7 @@ class Workers:
 
     def _next(self, call: ServerCall, now: float) -> None:
         endpoint = self._endpoint
-        if endpoint.cork.on and call.method not in self._quick:
-            # No answer waits for a handler that may take its time.
-            endpoint.send_held()
-        if not endpoint.begin(call, now):
+        if not endpoint.begin(call, now, call.method in self._quick):
             return
         self._slots.running += 1
         try:
@@ -220,7 +215,7 @@ class Workers:
     ) -> Any:
         """As function(*args, **kwargs), in a native thread of the pool."""
         assert self._pool is not None
-        value, error = self._pool.apply(partial(_outcome, context, partial(function, *args, **kwargs)))
+        value, error = self._pool.apply(partial(outcome_of, context, partial(function, *args, **kwargs)))
         if error is not None:
             raise error
         return value
@@ -263,44 +258,26 @@ class Workers:
         """Wait until the caller takes another item; False where it is gone."""
         while call.credit <= 0 and not call.given_up:
             if self._endpoint.waits(call, greenlet.getcurrent()):
-                self._lend(1)
-                self._hub.switch()
-                self._lend(-1)
+                if self._places is None:
+                    self._hub.switch()
+                else:
+                    self._places.lend(1)
+                    self._hub.switch()
+                    self._places.lend(-1)
         return not call.given_up
-
-    def _lend(self, number: int) -> None:
-        """Give a stream's place to others while it is in no native thread, or take it back."""
-        if self._teller is None:
-            return
-        self._slots.lend(number)
-        if self._endpoint.hubs:
-            # Not at once, for a stream that is read waits again and again.
-            self._teller.at(monotonic() + TELL_ROOM)
-        if self._session.ready and self._slots.running < self._slots.limit:
-            self._endpoint.go_on_later()
-
-    def _tell_room(self) -> None:
-        """The hubs give their calls by it."""
-        if self._slots.take_change() and not self._endpoint.closed:
-            self._endpoint.offer(self._slots.capacity)
 
 
 def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> Outcome:
-    try:
-        return context.run(function), None
-    except BaseException as exc:  # noqa: BLE001 - it belongs to the greenlet that waits
-        return None, exc
-
-
 def _not_async(call: ServerCall, result: Any) -> Any:
-    if hasattr(type(result), "__await__"):
-        if hasattr(result, "close"):
+    kind = type(result)
+    if hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
+        if hasattr(kind, "__await__") and hasattr(result, "close"):
             result.close()  # else Python warns that it was never awaited
         raise TypeError(
-            f"{call.method} gave something to await, which mesh.Server can't: expose it by mesh.aio.Server"
+            f"{call.method:.80} returned a value of type {kind.__name__}, which nobody awaits: mesh.Server "
+            "runs plain functions and generators; expose it by mesh.aio.Server or `mesh serve --loop asyncio`"
         )
     return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -19,10 +19,11 @@ from mesh.core.dropped import Dropped
 from mesh.core.events import Handlers
 from mesh.core.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.core.methods import expected_of
-from mesh.core.unfinished import Running, in_words
+from mesh.core.unfinished import Running
 from mesh.errors import ConfigError, WireError
 from mesh.names.resolver import Target
 from mesh.transport import dialer, process, sockets
+from mesh.transport.draining import tell_given_up, tell_waiting
 from mesh.transport.event_socket import EventSocket, Role
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
@@ -52,9 +53,9 @@ class Delivery:
 
 
 class EventReceiver:
-    """handler: as Handlers has it. prefixes: of the topics that are wanted, where the role has topics.
-    queue_size: events that wait for the handlers. max_message, max_elements: bytes of one event, and values
-    in it.
+    """handler, coroutines: as Handlers has them. prefixes: of the topics that are wanted, where the role has
+    topics. queue_size: events that wait for the handlers. max_message, max_elements: bytes of one event, and
+    values in it.
 
     Raises ConfigError, ServiceNotFound and MeshError. From `start` on it is for the loop's own thread, where
     nothing else is said.
@@ -66,6 +67,7 @@ class EventReceiver:
         target: Target | None,
         handler: Any,
         *,
+        coroutines: bool,
         prefixes: Sequence[bytes] = (),
         queue_size: int,
         services: str | None,
@@ -76,8 +78,9 @@ class EventReceiver:
         settings.size("max_message", max_message)
         settings.size("max_elements", max_elements)
         self._max_elements = max_elements
+        self._coroutines = coroutines
         try:
-            self._handlers = Handlers(handler)
+            self._handlers = Handlers(handler, coroutines=coroutines)
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         for hidden, why in self._handlers.hidden.items():
@@ -175,23 +178,11 @@ class EventReceiver:
 
     def tell_draining(self, timeout: float | None) -> None:
         """Say in the log what its end waits for."""
-        running = self.running()
-        if running:
-            limit = "" if timeout is None else f", for at most {timeout:g} s"
-            log.info("%s: waits for %d handlers%s: %s", self.name, len(running), limit, in_words(running))
+        tell_waiting(log, self.name, "handlers", self.running(), timeout)
 
     def tell_given_up(self, timeout: float | None) -> None:
         """Say in the log what its end cuts off."""
-        running = self.running()
-        if running:
-            what = in_words(running)
-            log.warning(
-                "%s: %d handlers still ran after %g s and are given up: %s",
-                self.name,
-                len(running),
-                timeout,
-                what,
-            )
+        tell_given_up(log, self.name, "handlers", self.running(), timeout)
 
     def running(self) -> list[Running]:
         """The handlers that run. From any thread: RuntimeError where the loop is at them just then."""
@@ -274,6 +265,25 @@ class EventReceiver:
         self._handling.add(delivery)
         return delivery
 
+    def call(self, delivery: Delivery) -> Awaitable[Any] | None:
+        """Call its handler; what there is to await of that. Raises what it raises, and TypeError where it has
+        given something of which nothing is carried out.
+        """
+        result = delivery.function(*delivery.args, **delivery.kwargs)
+        if result is None:
+            return None
+        kind = type(result)
+        if hasattr(kind, "__await__") and self._coroutines:
+            awaitable: Awaitable[Any] = result
+            return awaitable
+        if any(hasattr(kind, one) for one in ("__await__", "__next__", "__anext__")):
+            if hasattr(result, "close"):
+                result.close()  # else Python warns that a coroutine was never awaited
+            wanted = "one without `yield`" if self._coroutines else "a plain function, or take mesh.aio"
+            what = f"{delivery.name!r:.80} gave a value of type {kind.__name__}"
+            raise TypeError(f"{what}, of which nothing is carried out: write {wanted}")
+        return None
+
     def end(self, delivery: Delivery) -> None:
         """Its handler has come to its end."""
         self._handling.discard(delivery)
@@ -283,7 +293,7 @@ class EventReceiver:
         more = self._limiter.passes((delivery.name, type(exc)), monotonic())
         if more is None:
             return
-        trace = in_short(trace_of(exc, file), exc)
+        trace = in_short(trace_of(exc, file, __file__), exc)
         level = logging.INFO if issubclass(type(exc), expected_of(delivery.function)) else logging.ERROR
         log.log(level, "%s: the handler of %.80r raised %s%s", self.name, delivery.name, trace, more)
 

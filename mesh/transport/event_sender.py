@@ -290,9 +290,10 @@ class EventSender:
                 waiter.wake()
         return watch
 
-    def not_all_left(self, timeout: float) -> None:
-        """Tell the log that the end came before what was sent."""
-        log.warning("%s: not all that was sent had left after %.4g s", self.ends.name, timeout)
+    def tell_what_stayed(self, began: float, timeout: float) -> None:
+        """Tell the log where the end, which began then, came before all that was sent had left."""
+        if timeout and monotonic() - began >= timeout:
+            log.warning("%s: not all that was sent had left after %.4g s", self.ends.name, timeout)
 
 
 class JobSender(EventSender):

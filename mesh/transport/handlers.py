@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 from mesh.core.log import Limiter, in_short, raising_code, trace_of
-from mesh.core.methods import MethodTable, expected_of
+from mesh.core.methods import MethodTable, expected_of, is_stream
 from mesh.core.middleware import (
     CallContext,
     Middleware,
@@ -162,6 +162,15 @@ class Handlers:
         """Whether it was raised before the handler's first line."""
         code = raising_code(exc)
         return code is keywords.__code__ or code in self._calling
+
+
+def goes_on(result: Any, function: Callable[..., Any]) -> bool:
+    """Whether a handler has given what takes its time: a coroutine, a future, or a stream."""
+    kind = type(result)
+    if kind in PLAIN:
+        return is_stream(function)
+    slow = ("__await__", "__aiter__", "__next__")
+    return is_stream(function) or any(hasattr(kind, name) for name in slow)
 
 
 def keywords(kwargs: Any) -> dict[str, Any]:

@@ -5,11 +5,17 @@ What it does meanwhile, and how its loop waits, is its driver's matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import FrameType
 
+from mesh.core import settings
 from mesh.core.unfinished import Running, in_words
 from mesh.errors import MeshError
+from mesh.transport import process
+from mesh.transport.signals import signals as process_signals
 
 STOP: float = 30.0
 """Seconds that what runs has to finish where nobody says otherwise."""
@@ -18,27 +24,24 @@ DRAIN: float = 25.0
 
 
 class Lifecycle:
-    """subject: what errors call it.
+    """The states of one that runs until it is stopped.
 
     No lock: a signal handler may have interrupted whoever holds it. Whoever sets `claimed` or the loop looks
     at `stopping` after that, and whoever sets `stopping` looks for the loop after that.
     """
 
-    __slots__ = ("_subject", "claimed", "ends_at_once", "stopping")
+    __slots__ = ("claimed", "ends_at_once", "stopping")
 
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
+    def __init__(self) -> None:
         self.claimed = False
         self.stopping = False
         self.ends_at_once = False
         """It was to stop before it was started."""
 
-    def claim(self) -> None:
-        """It is started. Raises MeshError where it was already, or has ended."""
+    def claim(self, subject: str) -> None:
+        """It is started. subject: what it is called. Raises MeshError where it was already, or has ended."""
         if self.claimed or self.stopping:
-            raise MeshError(
-                f"{self._subject} was started already, stopped, or made before a fork; make a new one"
-            )
+            raise MeshError(f"{subject} was started already, stopped, or made before a fork; make a new one")
         self.claimed = True
 
     def begin_to_stop(self) -> bool:
@@ -61,15 +64,81 @@ class Lifecycle:
         self.stopping = True
 
 
-def unfinished(ended: bool, running: Callable[[], Sequence[Running]]) -> str:
-    """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
-    if ended:
-        return ""
-    try:
-        calls = running()
-    except RuntimeError:  # another thread was at it
-        calls = []
-    return f"{len(calls)} calls: {in_words(calls)}" if calls else "its own end"
+class Life(ABC):
+    """That of a server, a receiver or a sidecar, for whoever ends it.
+
+    cut_off: how many calls or handlers still ran at its end, and were cut off.
+    """
+
+    def __init__(self) -> None:
+        self._life = Lifecycle()
+        self.cut_off = 0
+        process.remember(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: it is the parent's."""
+        self._life.forked()
+
+    @abstractmethod
+    def begin_to_stop(self, timeout: float | None = STOP) -> None:
+        """As `stop`, but waits for nothing and checks nothing: for signal handlers, also before it was
+        started.
+        """
+
+    @property
+    @abstractmethod
+    def _subject(self) -> str:
+        """What errors and the log call it."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """It was never started, or its loop was closed: free everything."""
+
+    @abstractmethod
+    def _running(self) -> list[Running]:
+        """What runs. From any thread: RuntimeError where another is at it."""
+
+    @abstractmethod
+    def _has_ended(self) -> bool:
+        """Whether everything is freed. From any thread."""
+
+    def _going_on(self) -> list[Running]:
+        """Handlers that go on after its end, and keep the loop from its own. From any thread, as above."""
+        return []
+
+    def _heed(
+        self, signals: bool, drain: float | None, later: Callable[[Callable[[], None]], object] | None = None
+    ) -> AbstractContextManager[None]:
+        """Stop at a signal, where that is wanted and can be. later: as Signals.drain has it. Raises
+        ConfigError for what whoever runs it was given.
+        """
+        settings.flag("signals", signals)
+        settings.seconds("drain", drain, none=True)
+        if not signals or not process.in_main_thread():
+            return nullcontext()
+        return process_signals.drain(partial(self.begin_to_stop, drain), later)
+
+    def _begin_to_end(self, timeout: float | None) -> bool:
+        """The beginning of `stop`; False where it was never started, so that this is the end, too."""
+        settings.seconds("timeout", timeout, none=True)
+        if not self._life.claimed:
+            self._life.stopping = True
+            self._abandon()
+            return False
+        self.begin_to_stop(timeout)
+        return True
+
+    def unfinished(self) -> str:
+        """What keeps it from its end, in words, "" where it has ended. From any thread, waits for nothing."""
+        ended = self._has_ended()
+        try:
+            running = self._going_on() if ended else self._running()
+        except RuntimeError:  # another thread was at it
+            running = []
+        if not running:
+            return "" if ended else "its own end"
+        what = "handlers that were cancelled and go on" if ended else "calls"
+        return f"{len(running)} {what}: {in_words(running)}"
 
 
 def runs_inside(frame: FrameType | None, packages: tuple[str, ...], but: str) -> bool:

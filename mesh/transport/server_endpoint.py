@@ -89,8 +89,7 @@ class ServerEndpoint:
         session = self.session
         self.hubs = HubRegistrations(session, self.lock, limits.max_message, lambda: len(session.abandoned))
         self.cork = self.hubs.cork
-        """While it is on, answers wait for others to go in one frame: before what may take long call
-        `send_held`."""
+        """While it is on, answers wait for others to go in one frame."""
         self._streams: Cork[ServerCall] = Cork(guarded=True)
         """The streams with items that wait for others, to go in one event."""
         self._corked = 0
@@ -222,9 +221,14 @@ class ServerEndpoint:
 
     # What comes of calls
 
-    def begin(self, call: ServerCall, now: float) -> bool:
-        """A call from `ready` is about to be carried out; False where nobody waits for it any more."""
+    def begin(self, call: ServerCall, now: float, quick: bool) -> bool:
+        """A call from `ready` is about to be carried out; False where nobody waits for it any more.
+
+        quick: not even an answer that waits for others needs to go before it.
+        """
         with self.lock:
+            if self.cork.on and not quick:
+                self.hubs.send_held(now)
             if self.session.begin(call, now):
                 return True
             self._send_out()
@@ -414,11 +418,6 @@ class ServerEndpoint:
         """Send what the session answers without a handler; under the lock."""
         while self.session.out:
             self._send_all(self.session.take_out())
-
-    def send_held(self) -> None:
-        """Send the answers that wait for others."""
-        with self.lock:
-            self.hubs.send_held(monotonic())
 
     # In
 

@@ -1,4 +1,4 @@
-"""The native threads in which a server's handlers run, where it was given `threads`.
+"""The native threads in which a server's handlers run, where it was given `threads`; who has their places.
 
 Not gevent's pool: to close that waits for every thread, one in a handler that never returns among them,
 and its threads are unknown to `threading`, whose clean-up fails in a process that is forked from one
@@ -8,13 +8,28 @@ and its threads are unknown to `threading`, whose clean-up fails in a process th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
 from typing import Any, Final
 
+from mesh.core.slots import Slots
 from mesh.transport import native, process
 from mesh.transport.loop import Loop
+from mesh.transport.server_endpoint import ServerEndpoint
+
+TELL_ROOM: Final = 0.1
+"""Seconds until hubs are told of the places that streams have left, or taken again."""
 
 Outcome = tuple[Any, BaseException | None]
 _NOTHING: Final[Outcome] = (None, None)
+
+
+def outcome_of(context: Context, function: Callable[[], Any]) -> Outcome:
+    """What a function gives or raises in a context, for a Task."""
+    try:
+        return context.run(function), None
+    except BaseException as exc:  # noqa: BLE001 - it belongs to who waits for it
+        return None, exc
 
 
 class Task:
@@ -78,3 +93,33 @@ class ThreadPool:
                     self._loop.call_soon_threadsafe(self._finished, task, outcome)
             del task, outcome  # a thread that is idle must not keep what it was last called with
         self._at_end()
+
+
+class ThreadPlaces:
+    """The places of calls in the threads: a stream that waits for credit is in none, and lends its own."""
+
+    def __init__(self, slots: Slots, endpoint: ServerEndpoint, loop: Loop) -> None:
+        self._slots = slots
+        self._endpoint = endpoint
+        self._teller = loop.timer(self._tell_room)
+        self._closed = False
+
+    def lend(self, number: int) -> None:
+        """One more stream waits in no thread; or, with -1, one less."""
+        if self._closed:
+            return
+        self._slots.lend(number)
+        if self._endpoint.hubs:
+            # Not at once, for a stream that is read waits again and again.
+            self._teller.at(monotonic() + TELL_ROOM)
+        if self._endpoint.session.ready and self._slots.running < self._slots.limit:
+            self._endpoint.go_on_later()
+
+    def _tell_room(self) -> None:
+        """The hubs give their calls by it."""
+        if self._slots.take_change() and not self._endpoint.closed:
+            self._endpoint.offer(self._slots.capacity)
+
+    def close(self) -> None:
+        self._closed = True
+        self._teller.close()

@@ -151,7 +151,7 @@ def test_a_burst_of_calls_that_are_cancelled_at_once_leaves_every_place_free(
         for call in calls:
             call.cancel()
     assert client.echo(1) == 1
-    eventually(lambda: served.server._serving.slots.running == 0)
+    eventually(lambda: served.server._slots.running == 0)
     eventually(lambda: not served.server._workers._tasks)
 
 

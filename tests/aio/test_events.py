@@ -226,6 +226,20 @@ def test_wrong_options_are_refused() -> None:
         Puller(None, print, pool_size=0)
 
 
+class Rows:
+    def note(self, value: Any) -> None: ...
+
+    async def rows(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize("receiver", [Subscriber, Puller])
+def test_a_handler_of_which_nothing_would_run_is_refused_at_the_start(receiver: Any) -> None:
+    for handler, name in ((Rows(), "rows"), (Rows, "rows"), ({"one": _never}, "one"), (_never, "_never")):
+        with pytest.raises(mesh.ConfigError, match=f"'{name}' can't handle events: it is a generator"):
+            receiver(None, handler)
+
+
 # Handlers
 
 
@@ -247,10 +261,18 @@ class Fragile:
         raise asyncio.CancelledError
 
     def generator(self) -> Any:
-        yield self.seen.append("never")
+        return _never()
 
-    async def asynchronous_generator(self) -> Any:
-        yield self.seen.append("never")
+    def asynchronous_generator(self) -> Any:
+        return _never_either()
+
+
+def _never() -> Any:
+    yield 1
+
+
+async def _never_either() -> Any:
+    yield 1
 
 
 @pairs
@@ -277,8 +299,10 @@ async def test_what_handlers_raise_is_logged_and_ends_nothing(
     assert all(record.levelno == logging.ERROR for record in caplog.records)
     assert caplog.text.count("the handler of 'fail' raised") == 3
     assert caplog.text.count("the handler of 'fail_later' raised") == 2
-    assert "KeyError: 'KeyError'" in caplog.text and "'generator' gave a generator" in caplog.text
-    assert "'asynchronous_generator' gave a async_generator" in caplog.text
+    assert (
+        "KeyError: 'KeyError'" in caplog.text and "'generator' gave a value of type generator" in caplog.text
+    )
+    assert "'asynchronous_generator' gave a value of type async_generator" in caplog.text
     assert "mesh/aio/" not in caplog.text.replace("\\", "/"), "frames of mesh itself say nothing"
 
 

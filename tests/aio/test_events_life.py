@@ -133,7 +133,7 @@ async def test_a_handler_that_does_not_end_is_cancelled(ends: Ends, caplog: pyte
 async def test_a_handler_that_ignores_its_end_is_told_of(
     ends: Ends, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.aio.receivers.CANCELLED", 0.05)
+    monkeypatch.setattr("mesh.aio.runnable.CANCELLED", 0.05)
     pusher, endpoint = ends.bound(Pusher)
     began, over = asyncio.Event(), asyncio.Event()
 
@@ -149,7 +149,7 @@ async def test_a_handler_that_ignores_its_end_is_told_of(
     await pusher.job()
     await began.wait()
     await puller.stop(0.0)
-    assert "these handlers were cancelled and go on: job" in caplog.text
+    assert "these handlers were cancelled and go on: 'job' for" in caplog.text
     over.set()
 
 

@@ -219,10 +219,10 @@ def test_streams_that_nobody_reads_leave_the_threads_to_others(serve: Serve, con
     assert [next(stream) for stream in streams] == [1, 1]
     calls = [clients[2].block.future(0.02) for _ in range(6)]
     assert {call.result(timeout=PATIENCE) for call in calls} <= {1, 2}
-    assert served.server._serving.slots.capacity == 4
+    assert served.server._slots.capacity == 4
     for stream in streams:
         stream.close()
-    eventually(lambda: served.server._serving.slots.capacity == 2)
+    eventually(lambda: served.server._slots.capacity == 2)
 
 
 class Busy:
@@ -328,6 +328,33 @@ def test_a_partial_and_a_callable_object_are_seen_to_be_coroutines(client_of: Cl
     target = {"partial": functools.partial(add, 1), "object": Adder(), "function": add}
     client = client_of(target, threads=1)
     assert client.partial(2) == client("object", 1, 2) == client.function(1, 2) == 3
+
+
+class Forgetful:
+    async def fetch(self, value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
+
+    def passes_on(self, value: Any) -> Any:
+        return self.fetch(value)
+
+    async def forgets(self, value: Any) -> Any:
+        return self.fetch(value)
+
+    async def forgets_within(self, value: Any) -> Any:
+        return {"value": [self.fetch(value)]}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_coroutine_that_is_returned_is_awaited_once_and_no_further(
+    client_of: ClientOf, threads: int
+) -> None:
+    client = client_of(Forgetful(), threads=threads)
+    assert client.passes_on(3) == 3
+    for method, place in (("forgets", "the result"), ("forgets_within", r"the result\['value'\]\[0\]")):
+        with pytest.raises(TypeError, match=f"{place} is of type coroutine; nobody has awaited it"):
+            client(method, 3)
 
 
 def test_signatures_and_docs(client_of: ClientOf) -> None:

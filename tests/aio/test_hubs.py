@@ -114,7 +114,7 @@ def test_a_cancelled_call_and_a_stream_that_is_left(
     stream.close()
     answered(client)
     # The answer leaves before its call gives its place back.
-    eventually(lambda: server._serving.slots.running == 0)
+    eventually(lambda: server._slots.running == 0)
 
 
 def test_it_beats_while_a_coroutine_computes(

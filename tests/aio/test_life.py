@@ -103,10 +103,12 @@ def test_a_handler_that_swallows_its_cancellation_is_named_and_left(
     began = time.monotonic()
     loop.do(served.server.stop, 0.1)
     assert time.monotonic() - began < 2.9
-    assert "svc: these handlers were cancelled and go on: stubborn" in caplog.text
+    assert "svc: these handlers were cancelled and go on: 'stubborn' for" in caplog.text
     with pytest.raises(mesh.LostRemote):
         call.result()
+    assert served.server.unfinished().startswith("1 handlers that were cancelled and go on: 'stubborn' for")
     eventually(lambda: service.ended == ["went on"])
+    eventually(lambda: served.server.unfinished() == "")
 
 
 def test_a_thread_that_goes_on_keeps_nothing(loop: LoopThread, serve: Serve, connect: Connect) -> None:

@@ -67,7 +67,7 @@ class Log:
 
 
 def found(target: Any, event: str, *args: Any) -> Any:
-    function = Handlers(target).find(event)
+    function = Handlers(target, coroutines=False).find(event)
     return None if function is None else function(*args)
 
 
@@ -92,13 +92,13 @@ def test_something_callable_gets_every_event_with_its_name() -> None:
 
 
 def test_an_unknown_event_is_told_with_a_suggestion() -> None:
-    assert "no method 'sad'; did you mean 'said'?" in Handlers(Log()).unknown("sad")
+    assert "no method 'sad'; did you mean 'said'?" in Handlers(Log(), coroutines=False).unknown("sad")
 
 
 @pytest.mark.parametrize("target", [object(), {}, {"a": 1}, None])
 def test_what_handles_nothing_is_refused(target: Any) -> None:
     with pytest.raises(ValueError, match=r"method|callable|value"):
-        Handlers(target)
+        Handlers(target, coroutines=False)
 
 
 def test_topics() -> None:

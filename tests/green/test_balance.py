@@ -132,7 +132,7 @@ def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:
         stopping.start()
         ready(client, 2)
         held = [client.hold.future(1.0) for _ in range(4)]
-        eventually(lambda: stopping._serving.slots.running)
+        eventually(lambda: stopping._slots.running)
         busy = [client.hold.future(1.5) for _ in range(6)]
         ending = gevent.spawn(stopping.stop)
         eventually(lambda: stopping._endpoint.session.draining)

@@ -220,7 +220,7 @@ def test_a_late_exit_in_a_stream(client: mesh.Client) -> None:
 
 
 def test_a_coroutine_is_refused_in_words(client: mesh.Client, recwarn: pytest.WarningsRecorder) -> None:
-    with pytest.raises(TypeError, match="coroutine gave something to await, which mesh"):
+    with pytest.raises(TypeError, match="a value of type coroutine, which nobody awaits: mesh"):
         client.coroutine()
 
 

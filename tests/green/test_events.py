@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import socket
@@ -191,6 +192,17 @@ def test_wrong_options_are_refused() -> None:
     assert "'*'" in caught(mesh.ConfigError, lambda: mesh.Publisher(ANY_PORT))
 
 
+@pytest.mark.parametrize("receiver", [mesh.Subscriber, mesh.Puller])
+def test_a_handler_of_which_nothing_would_run_is_refused_at_the_start(receiver: Any) -> None:
+    for handler in (_never, functools.partial(_never), {"one": _never}):
+        text = caught(mesh.ConfigError, lambda handler=handler: receiver(None, handler))
+        assert (
+            "can't handle events: it is a generator" in text and "write a plain function without one" in text
+        )
+    text = caught(mesh.ConfigError, lambda: receiver(None, {"job": _awaited_never}))
+    assert "'job' can't handle events: it is a coroutine function" in text and "mesh.aio" in text
+
+
 # Receivers don't end
 
 
@@ -205,10 +217,17 @@ class Fragile:
         raise {"KeyError": KeyError(kind), "Exit": SystemExit(kind), "Timeout": gevent.Timeout()}[kind]
 
     def generator(self) -> Any:
-        yield self.seen.append("never")
+        return _never()
 
-    async def coroutine(self) -> None:
-        self.seen.append("never")
+    def coroutine(self) -> Any:
+        return _awaited_never()
+
+
+def _never() -> Any:
+    yield 1
+
+
+async def _awaited_never() -> None: ...
 
 
 @pytest.mark.parametrize(("emitter", "receiver"), PAIRS)
@@ -232,7 +251,10 @@ def test_what_handlers_raise_is_logged_and_ends_nothing(
     assert all(record.levelno == logging.ERROR for record in caplog.records)
     assert caplog.text.count("Traceback (most recent call last)") == 3
     assert caplog.text.count("the handler of 'fail' raised") == 4
-    assert "KeyError: 'KeyError'" in caplog.text and "'generator' gave a generator" in caplog.text
+    assert (
+        "KeyError: 'KeyError'" in caplog.text and "'generator' gave a value of type generator" in caplog.text
+    )
+    assert "'coroutine' gave a value of type coroutine" in caplog.text and "take mesh.aio" in caplog.text
 
 
 def test_a_handler_that_always_raises_does_not_fill_the_log(

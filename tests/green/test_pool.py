@@ -174,12 +174,12 @@ def test_streams_that_nobody_reads_leave_the_threads_to_others(worker: Worker) -
         jobs = [gevent.spawn(clients[2].nap, 0.05) for _ in range(8)]
         assert len({job.get(timeout=20) for job in jobs}) <= 2
         assert worker.most <= 2, "no more native threads than were asked for"
-        assert server._workers._teller.due == float("inf"), "there is no hub to be told"
-        assert server._serving.slots.capacity == 4, "what hubs are offered: the streams count as calls there"
+        assert server._workers._places._teller.due == float("inf"), "there is no hub to be told"
+        assert server._slots.capacity == 4, "what hubs are offered: the streams count as calls there"
         assert [list(stream) for stream in streams] == [list(range(1, 1_500))] * 2
         assert clients[2].echo("again") == "again"
-        eventually(lambda: server._serving.slots.running == 0)
-        assert server._serving.slots.limit == server._serving.slots.capacity == 2
+        eventually(lambda: server._slots.running == 0)
+        assert server._slots.limit == server._slots.capacity == 2
 
 
 def test_a_pool_bounds_streams_that_nobody_reads_too(
@@ -216,7 +216,7 @@ def test_idle_greenlets_are_kept_in_bounds(worker: Worker) -> None:
         gevent.joinall(jobs, timeout=10)
         assert worker.most > MAX_IDLE
         assert len(server._workers._idle) <= MAX_IDLE
-        eventually(lambda: server._serving.slots.running == 0)
+        eventually(lambda: server._slots.running == 0)
 
 
 def test_a_saturated_server_still_turns_its_loop(service: Start, connect: Connect) -> None:

@@ -412,7 +412,7 @@ def test_streams_that_nobody_reads_leave_their_places_at_the_hub_to_others(serve
             assert client.price("tea") == 2.5
             (pool,) = [service.scheduler.pool for service in broker.switch.services.values()]
             assert list(map(pool.capacity, pool)) == [4]
-            eventually(lambda: server._workers._teller.due == float("inf"))
+            eventually(lambda: server._workers._places._teller.due == float("inf"))
             assert [list(stream) for stream in streams] == [list(range(1, 5_000))] * 2
             eventually(lambda: list(map(pool.capacity, pool)) == [2])
             assert client.price("jam") == 4.0
