@@ -47,18 +47,25 @@ def _require_uvloop() -> Any:
         ) from None
 
 
-def run(server: mesh.aio.Server | Server, loop: str) -> None:
-    """Serve until the server is stopped. Signals are the caller's."""
+def run(server: mesh.aio.Server | Server, loop: str, in_loop: Callable[[], object]) -> None:
+    """Serve until the server is stopped. Signals are the caller's. in_loop: called in asyncio's loop, once it
+    runs.
+    """
     if loop == GEVENT:
-        server.run(signals=False)  # type: ignore[union-attr]
+        server.run(signals=False)  # type: ignore[union-attr]  # the loop says which of the two it is
         return
     import asyncio
 
     make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     if loop == UVLOOP:
         make_loop = _require_uvloop().new_event_loop
+
+    async def serve() -> None:
+        in_loop()
+        await server.serve(signals=False)  # type: ignore[union-attr]  # as above
+
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(server.serve(signals=False))  # type: ignore[union-attr]
+        runner.run(serve())
 
 
 # The look at the source

@@ -81,7 +81,7 @@ def _serve_here(plan: Plan, start: Start) -> int:
     _connect(server, plan, endpoints)
     stop = Stop(server, plan.drain, start=start)
     _announce(server.name, endpoints, plan)
-    run(server, loop)
+    run(server, loop, stop.share_wakeup)
     return stop.exit_code
 
 
@@ -111,7 +111,7 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
     _connect(server, plan, [endpoint for endpoint, _ in listening])
     stop = Stop(server, plan.drain, numbers=[signal.SIGTERM], tell=False)
     lifeline.ready(server.name)
-    run(server, loop)
+    run(server, loop, stop.share_wakeup)
     return stop.exit_code
 
 

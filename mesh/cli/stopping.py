@@ -10,9 +10,11 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Sequence
+from contextlib import suppress
 from select import poll
 from time import monotonic
 from types import FrameType
@@ -82,6 +84,7 @@ class Stop:
         self._numbers = [number for number in numbers if number != signal.SIGHUP or not is_ignored(number)]
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
+        self._loop_write = -1
         start_new_thread(self._watch, ())
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before = {number: self._take(number, start) for number in self._numbers}
@@ -96,15 +99,22 @@ class Stop:
             return EXIT_FAILED
         return EXIT_INTERRUPTED if self.received == signal.SIGINT else 0
 
+    def share_wakeup(self) -> None:
+        """Hear of signals in the loop that runs now, too, where it has taken the wake-up descriptor, as
+        uvloop's do; what comes is passed on to it. In that loop.
+        """
+        loops = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        if loops not in (-1, self._write):
+            # One of our own: its number may be another file's once the loop has closed it.
+            self._loop_write = os.dup(loops)
+
     def __call__(self, number: int, _frame: FrameType | None = None) -> None:
         if self.received is None:
             self.received = number
             self._life.begin_to_stop(self._drain)
-            try:
+            with suppress(OSError):
                 # For the case that TARGET has taken the wake-up descriptor, as asyncio does.
                 os.write(self._write, bytes([_DRAIN_BEGAN]))
-            except OSError:
-                pass
             if self._tell:
                 tell_draining(number)
         elif number == signal.SIGINT:
@@ -136,7 +146,11 @@ class Stop:
         while (left := end - monotonic()) > 0:
             if not ready.poll(min(left, LONGEST_WAIT) * 1000):
                 continue
-            for number in os.read(self._read, 4096):
+            numbers = os.read(self._read, 4096)
+            if self._loop_write >= 0:
+                with suppress(OSError):  # it is full, or its loop has ended
+                    os.write(self._loop_write, numbers)
+            for number in numbers:
                 if number == signal.SIGINT and number in self._numbers and end < float("inf"):
                     os._exit(EXIT_INTERRUPTED)
                 if end == float("inf") and (number in self._numbers or number == _DRAIN_BEGAN):
@@ -151,8 +165,19 @@ class Stop:
             code = EXIT_FAILED
             log.error("ended %g s after the signal, in the midst of %s", self._drain + MARGIN, unfinished)
         else:
-            main = threading.main_thread()
-            own = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
-            log.warning("ended though threads of the program's own still run: %.1000s", ", ".join(own))
+            log.warning("ended though %.1000s", _left_over())
         end_errors()
         os._exit(code)
+
+
+def _left_over() -> str:
+    """What of the program's own keeps a process whose server has ended, in words."""
+    main = threading.main_thread()
+    threads = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
+    if threads:
+        return f"threads of the program's own still run: {', '.join(threads)}"
+    frame = sys._current_frames().get(main.ident or 0)
+    if frame is None:
+        return "the main thread has ended"
+    code = frame.f_code
+    return f"the main thread still runs: {code.co_name} in {code.co_filename}:{frame.f_lineno}"

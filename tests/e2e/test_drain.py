@@ -14,6 +14,7 @@ from tests.e2e.commands import ANY_PORT, MESH, Terminal, endpoint_of, mesh, serv
 from tests.helpers.processes import eventually
 
 ODD = '''
+import asyncio
 import ctypes
 import multiprocessing
 import os
@@ -41,6 +42,30 @@ def asleep():
     """It waits for what never comes."""
     print("running", flush=True)
     threading.Event().wait()
+
+
+async def _stubborn():
+    print("running", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+
+
+def stubborn():
+    """A coroutine that no cancellation ends."""
+    return _stubborn()
+
+
+async def _task_stays():
+    asyncio.create_task(_stubborn()).add_done_callback(print)
+    await asyncio.sleep(0)
+
+
+def leaves_a_task():
+    """The same, of which no server knows."""
+    return _task_stays()
 
 
 def leaves_a_thread():
@@ -87,6 +112,9 @@ CASES = [
     ("in_c", "--pool-size=5", HUP, 1, "in the midst of 1 calls: 'in_c' for"),
     ("in_c", "--threads=2", TERM, 1, "given up: 'in_c' for"),
     ("leaves_a_thread", "--threads=2", TERM, 0, "threads of the program's own still run: left"),
+    ("in_c", "--loop=uvloop", TERM, 1, "in the midst of 1 calls: 'in_c' for"),
+    ("stubborn", "--loop=asyncio", TERM, 1, "handlers that were cancelled and go on: 'stubborn' for"),
+    ("leaves_a_task", "--loop=uvloop", TERM, 0, "ended though the main thread still runs: "),
     ("leaves_a_thread", "--pool-size=2", INT, 130, ""),
     ("forever", "--threads=2", HUP, 1, "given up: 'forever' for"),
     ("forever", "--processes=2", TERM, 1, "in the midst of 1 calls: 'forever' for"),
