@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,15 +103,15 @@ class _Source:
     def is_async(self, names: list[str], hops: int) -> bool:
         """Whether the attribute of these names, or the module itself, exposes a coroutine."""
         if not names:
-            return any(isinstance(one, ast.AsyncFunctionDef) and _is_public(one) for one in self._tree.body)
-        found = self._find(names[0])
+            return _has_coroutine(self._tree.body)
+        found, rest = self._find(names[0]), names[1:]
         if isinstance(found, ast.ClassDef):
-            return self._class_is_async(found, hops)
+            return self._class_is_async(found, rest, hops)
         if isinstance(found, ast.AsyncFunctionDef):
             return True
         if isinstance(found, (ast.Import, ast.ImportFrom)):
             return self._imported_is_async(found, names, hops)
-        return found is not None and self._value_is_async(found, hops)
+        return isinstance(found, ast.expr) and self._value_is_async(found, rest, hops)
 
     def _find(self, name: str) -> ast.AST | None:
         """What a name stands for in the module: the last that it was given."""
@@ -129,18 +129,41 @@ class _Source:
                 found = node.value if node.target.id == name else found
         return found
 
-    def _class_is_async(self, found: ast.ClassDef, hops: int) -> bool:
-        if any(isinstance(one, ast.AsyncFunctionDef) and _is_public(one) for one in found.body):
+    def _class_is_async(self, found: ast.ClassDef, names: list[str], hops: int) -> bool:
+        """names: of the method that is asked for; none for all."""
+        own = [one for one in found.body if names and isinstance(one, _CODE) and one.name == names[0]]
+        if own and isinstance(own[-1], ast.ClassDef):
+            return self._class_is_async(own[-1], names[1:], hops)
+        if own:
+            return isinstance(own[-1], ast.AsyncFunctionDef)
+        if not names and _has_coroutine(found.body):
             return True
         bases = [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != found.name]
-        return hops > 0 and any(self.is_async([base], hops - 1) for base in bases)
+        return hops > 0 and any(self.is_async([base, *names], hops - 1) for base in bases)
 
-    def _value_is_async(self, value: ast.AST, hops: int) -> bool:
-        """Of an object that is made of a class, another name for something, or a dict of functions."""
-        named = [value.func] if isinstance(value, ast.Call) else [value]
+    def _value_is_async(self, value: ast.expr, names: list[str], hops: int) -> bool:
+        """Of an object that is made of a class, another name for something, a partial, or a dict of these."""
+        if hops <= 0:
+            return False
         if isinstance(value, ast.Dict):
-            named = [*value.values]
-        return hops > 0 and any(self.is_async([one.id], hops - 1) for one in _names_in(named))
+            return any(self._value_is_async(one, [], hops - 1) for one in value.values)
+        if isinstance(value, ast.Call):
+            called = _dotted(value.func)
+            if called[-1:] == ["dict"]:
+                return any(self._value_is_async(one.value, [], hops - 1) for one in value.keywords)
+            if called[-1:] == ["partial"] and value.args:
+                return self._value_is_async(value.args[0], [], hops - 1)
+            return bool(called) and self._made_is_async([*called, *names], hops - 1)
+        if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Call):
+            return self._value_is_async(value.value, [value.attr, *names], hops - 1)
+        named = _dotted(value)
+        return bool(named) and self.is_async([*named, *names], hops - 1)
+
+    def _made_is_async(self, names: list[str], hops: int) -> bool:
+        """Of what a call gives: an object, where a class is called."""
+        called = self._find(names[0])
+        made_by_function = isinstance(called, (ast.FunctionDef, ast.AsyncFunctionDef))
+        return not made_by_function and self.is_async(names, hops)
 
     def _imported_is_async(self, node: ast.Import | ast.ImportFrom, names: list[str], hops: int) -> bool:
         if hops <= 0:
@@ -181,9 +204,15 @@ def _file_of(name: str, path: Sequence[str]) -> Path | None:
     return file
 
 
-def _is_public(node: ast.AsyncFunctionDef) -> bool:
-    return not node.name.startswith("_")
+def _has_coroutine(body: Sequence[ast.stmt]) -> bool:
+    """Whether one with a public name is defined there."""
+    return any(isinstance(one, ast.AsyncFunctionDef) and not one.name.startswith("_") for one in body)
 
 
-def _names_in(nodes: Sequence[ast.AST]) -> Iterator[ast.Name]:
-    return (node for node in nodes if isinstance(node, ast.Name))
+def _dotted(node: ast.expr) -> list[str]:
+    """The names of a.b.c; none of anything else."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.insert(0, node.attr)
+        node = node.value
+    return [node.id, *names] if isinstance(node, ast.Name) else []

@@ -21,7 +21,10 @@ users = Users()
 """,
     "app/__init__.py": "from .models import Users as Exported\nfrom app.models import Base\n",
     "app/models.py": """
+import functools
 import app.calm
+import bare.inner.deep as deep
+from bare.inner.deep import users as module_users
 from app.calm import Quiet
 raise RuntimeError("nobody imports this")
 class Base:
@@ -33,6 +36,12 @@ class Stream:
         yield 1
 class Calm(Quiet):
     def put(self): pass
+class Outer:
+    async def get(self): pass
+    class Calm:
+        def get(self): pass
+    class Inner:
+        async def get(self): pass
 users = Users()
 typed: Users = Users()
 other = users
@@ -41,12 +50,23 @@ calm = Calm()
 async def one(): pass
 table = {"one": one, "two": len}
 quiet_table = {"two": len}
+bound = {"get": users.get}
+bound_of_new = {"get": Users().get}
+of_module = {"get": deep.Users().get}
+partial_table = {"one": functools.partial(one, 1)}
+keyword_table = dict(one=one)
+imported = {"get": module_users.get}
+made = deep.Users()
+quiet_bound = {"put": users.put, "quiet": Quiet().get, "len": functools.partial(len, []), "none": print()}
+quiet_keywords = dict(two=len, put=users.put)
+def make(): return Users()
+made_by_function = make()
 loop = loop
 """,
     "app/calm.py": "class Quiet:\n    def get(self): return 1\n",
     "app/broken.py": "def (:\n",
     "functions.py": "async def get(): pass\n",
-    "bare/inner/deep.py": "class Users:\n    async def get(self): pass\n",
+    "bare/inner/deep.py": "class Users:\n    async def get(self): pass\nusers = Users()\n",
     "bare/inner/calm.py": "class Users:\n    def get(self): pass\n",
 }
 
@@ -74,6 +94,14 @@ def path(tmp_path: Path) -> list[str]:
         "app.models:typed",
         "app.models:other",
         "app.models:table",
+        "app.models:bound",
+        "app.models:bound_of_new",
+        "app.models:of_module",
+        "app.models:partial_table",
+        "app.models:keyword_table",
+        "app.models:imported",
+        "app.models:made",
+        "app.models:Outer.Inner",
         "app.models",
         "bare.inner.deep:Users",
     ],
@@ -96,6 +124,10 @@ def test_coroutines_are_seen(path: list[str], target: str) -> None:
         "app.models:quiet",
         "app.models:calm",
         "app.models:quiet_table",
+        "app.models:quiet_bound",
+        "app.models:quiet_keywords",
+        "app.models:made_by_function",
+        "app.models:Outer.Calm",
         "app.models:loop",
         "app.broken:Users",
         "app.missing:Users",
