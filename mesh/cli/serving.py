@@ -125,8 +125,10 @@ def _make_server(plan: Plan) -> tuple[AnyServer, str]:
     from mesh.cli.target import load
 
     target = load(plan.target)
-    make: type[Server] | type[mesh.aio.Server] = mesh.Server
-    if loop != GEVENT:
+    make: type[Server] | type[mesh.aio.Server]
+    if loop == GEVENT:
+        make = mesh.Server
+    else:  # mesh.Server, if only looked at, would load gevent
         import mesh.aio
 
         make = mesh.aio.Server

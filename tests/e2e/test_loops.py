@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,8 @@ def made():
 
 
 service = made()
+users = Users()
+table = {"get": users.get, "where": users.where}
 """
 
 
@@ -83,6 +87,31 @@ def test_it_serves_coroutines(folder: Path, arguments: tuple[str, ...], loop: st
         process.signal(signal.SIGTERM)
         assert process.wait() == 0, process.describe()
         assert "Traceback" not in process.stderr and "never" not in process.stderr
+
+
+LOADS = """
+import sys
+from mesh.cli.serving import Plan, _make_server
+_make_server(Plan("app:Users", None, None))
+print([name for name in ("asyncio", "gevent") if name in sys.modules])
+"""
+
+
+def test_gevent_is_not_loaded_for_it(folder: Path) -> None:
+    command = [sys.executable, "-c", LOADS]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout == "['asyncio']\n", ran.stdout + ran.stderr
+
+
+def test_a_dict_of_bound_methods_is_served_as_it_is(folder: Path) -> None:
+    with (
+        serving("app:table", "--bind", ANY_PORT, cwd=folder) as (_, endpoint),
+        connect(endpoint, timeout=30) as client,
+    ):
+        number, module, _ = client.get(3)
+        assert number == 3 and module.startswith("asyncio")
+    line = failed(mesh("serve", "app:table", "--bind", ANY_PORT, "--loop", "gevent", cwd=folder), 2)
+    assert "get is a coroutine method (async def)" in line and "--loop asyncio" in line
 
 
 def test_plain_code_runs_on_asyncio_where_that_is_said(folder: Path) -> None:
