@@ -33,6 +33,8 @@ MARGIN: Final = 16
 """Descriptors that are left to the program, and not used for connections that come."""
 LOOP: Final = 8
 """Descriptors that an event loop may take as it begins, and more."""
+CONTEXT: Final = 12
+"""Those of a ZeroMQ context and its first sockets, with some to spare."""
 BIND: Final = 4
 """Those that libzmq may take as it binds."""
 COMMAND: Final = 20
@@ -94,7 +96,7 @@ def require(number: int) -> None:
     """Raise MeshError unless that many descriptors are left.
 
     For what ends the whole process where they run out in its midst: an event loop of libev, and libzmq where
-    it looks up the address that it binds.
+    it looks up the address that it binds, and where it begins.
     """
     left = free(number)
     if left < number or exhausted():

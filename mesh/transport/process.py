@@ -18,7 +18,7 @@ from weakref import WeakSet, ref
 
 import zmq
 
-from mesh.transport import native
+from mesh.transport import descriptors, native
 from mesh.transport.context import Context, new_context
 from mesh.transport.monitors import Monitors
 
@@ -126,18 +126,21 @@ def remember(forkable: Forkable) -> None:
 
 
 def context() -> Context:
-    """The process's ZeroMQ context. It is shared, so that `inproc://` endpoints meet."""
-    with _process.lock:
+    """The process's ZeroMQ context. It is shared, so that `inproc://` endpoints meet. Raises MeshError where
+    descriptors have run out.
+    """
+    with _process.lock, descriptors.told():
         if _process.context is None:
+            descriptors.require(descriptors.CONTEXT)
             _process.context = new_context()
             _process.context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         return _process.context
 
 
 def monitors() -> Monitors:
-    """Those of all sockets in that context."""
+    """Those of all sockets in that context. Raises MeshError where descriptors have run out."""
     shared = context()
-    with _process.lock:
+    with _process.lock, descriptors.told():
         if _process.monitors is None:
             _process.monitors = Monitors(shared, native.allocate_lock)
         return _process.monitors

@@ -323,3 +323,8 @@ def test_a_loop_that_is_closed_while_its_server_serves(program: Program, connect
         call.result()
     process.wait_for("its event loop was closed while it served: stop it before")
     assert "destroyed" not in process.stderr
+
+
+def test_with_no_descriptors_left_it_says_so_and_what_is_open_goes_on(program: Program) -> None:
+    process = program("descriptors")
+    assert process.wait() == 0 and process.stdout == "done\n", process.describe()
