@@ -127,7 +127,7 @@ def connect(target: ClientTarget) -> Client:
 
 
 def _begin(connections: ClientConnections, loop: AbstractEventLoop) -> ClientEndpoint:
-    return connections.begin(loop, AsyncioLoop(), _on_woken, loop)
+    return connections.begin(loop, AsyncioLoop(), _on_woken)
 
 
 def _on_woken(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> bool:

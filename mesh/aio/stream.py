@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop, get_running_loop
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
@@ -11,6 +11,7 @@ from mesh.aio.waiter import Waiter
 from mesh.core import misuse
 from mesh.core.client_session import Call
 from mesh.transport.client_endpoint import ClientEndpoint
+from mesh.transport.native import get_ident
 
 
 async def wait(endpoint: ClientEndpoint, call: Call, waiter: Waiter) -> None:
@@ -41,6 +42,8 @@ class Stream(AsyncIterator[Any]):
         "_coming",
         "_drop",
         "_endpoint",
+        "_is_closed",
+        "_loop",
         "_other",
         "_timeout",
     )
@@ -67,6 +70,8 @@ class Stream(AsyncIterator[Any]):
         self._endpoint = endpoint
         self._call = call
         self._timeout = timeout
+        self._loop = get_running_loop()
+        self._is_closed = self._loop.is_closed
         self._drop = finalize(self, endpoint.drop, call)
         self._drop.atexit = False
 
@@ -78,7 +83,8 @@ class Stream(AsyncIterator[Any]):
                 assert self._other is not None
                 return await anext(self._other)
         endpoint = self._endpoint
-        if _get_running_loop() is not endpoint.home:
+        # Which loop runs is asked where nothing is left to take: Python 3.11 makes a system call of it.
+        if get_ident() != endpoint.home or self._is_closed():
             endpoint.refuse_reader(call)
         items = call.items
         if not items:
@@ -95,6 +101,8 @@ class Stream(AsyncIterator[Any]):
     async def _wait(self, call: Call) -> None:
         """Until there is an item, or the end."""
         loop = get_running_loop()
+        if loop is not self._loop:
+            self._endpoint.refuse_reader(call)
         while True:
             waiter = Waiter(loop)
             if not self._endpoint.await_item(call, waiter, self._timeout):

@@ -21,7 +21,7 @@ from mesh.errors import MeshError
 from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
-from mesh.transport import descriptors, native, process
+from mesh.transport import descriptors, process
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
 from mesh.transport.client_target import ClientTarget, connect_target, with_arguments_of
@@ -132,7 +132,7 @@ def _endpoint(connections: ClientConnections) -> ClientEndpoint | None:
         hub = get_hub()
         # Ctrl-C is no error to print: the main greenlet gets it, as in every program.
         hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
-    return connections.of(hub) or connections.begin(hub, GeventLoop(hub), switch_to, native.get_ident())
+    return connections.of(hub) or connections.begin(hub, GeventLoop(hub), switch_to)
 
 
 def _call(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -97,9 +97,8 @@ class ClientConnections:
             self._follow(self._source)
         return endpoint
 
-    def begin(self, key: Hashable, loop: Loop, on_woken: Woken, home: object) -> ClientEndpoint:
-        """One for the loop of this thread, of which there is none yet. key: the driver's own loop. home: as
-        ClientEndpoint's.
+    def begin(self, key: Hashable, loop: Loop, on_woken: Woken) -> ClientEndpoint:
+        """One for the loop of this thread, of which there is none yet. key: the driver's own loop.
 
         Raises MeshError once the client is closed, and as ClientEndpoint does.
         """
@@ -115,7 +114,6 @@ class ClientConnections:
                 self._max_message,
                 self._max_elements,
                 self.encode,
-                home=home,
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             endpoint.want = partial(_want, ref(self))

@@ -51,8 +51,8 @@ class ClientEndpoint:
     it has one still, puts None in its place, and has it go on. It gives True where they do so in callbacks of
     the loop, after those that wait already; else they have had their turn when it returns.
 
-    home: where alone streams are read, in whatever way the driver tells that: its streams compare this with
-    each item, and whoever is elsewhere comes to `refuse_reader`. None in the child of a fork.
+    home: the thread in which alone streams are read, None in the child of a fork: the driver's streams
+    compare this with each item, and whoever is elsewhere comes to `refuse_reader`.
 
     service: what hubs know it by. heartbeat: seconds or None.
     max_message, max_elements: bytes of one message, and values in one answer. encode: for values that can't
@@ -72,8 +72,6 @@ class ClientEndpoint:
         max_message: int,
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
-        *,
-        home: object = None,
     ) -> None:
         base = process.new_base()
         self.session = ClientSession(
@@ -88,7 +86,7 @@ class ClientEndpoint:
         """Looks whether the service is elsewhere by now."""
         self.want: Callable[[], None] = lambda: None
         """Has its source look sooner, for a connection was lost, or a call has nowhere to go."""
-        self.home = home
+        self.home: int | None = loop.thread
         self.cork: Cork[Link] = Cork(guarded=heartbeat is not None)
         self._on_woken = on_woken
         self._home = process.presence()
