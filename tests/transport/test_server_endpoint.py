@@ -128,7 +128,7 @@ def test_answers_of_handlers_that_begin_later_share_a_frame_in_each_turn(peer: z
         if not calls:
             return
         for call in calls:
-            assert endpoint.begin(call, monotonic())
+            assert endpoint.begin(call, monotonic(), True)
         loop.call_soon(answer, calls)
         if frames[0] == 1:
             request()
