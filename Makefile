@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker killed
+demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker killed, a name in DNS
 	$(BIN)/python configs/demo/run.py
 
 test: $(COMPILED) ## the tests, without those that take minutes

@@ -13,10 +13,12 @@ import select
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from struct import pack
 from types import FrameType
@@ -90,16 +92,7 @@ class Demo:
     def start(self, *command: str, says: str, cwd: Path = HERE) -> re.Match[str]:
         """Start a command in the background. says: a regular expression for what tells that it is ready."""
         prompt(f"{shlex.join(command)} &")
-        server = subprocess.Popen(
-            [sys.executable, "-m", MODULES[command[0]], *command[1:]],
-            cwd=cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            process_group=self.group.id,
-        )
-        self.servers.append(server)
+        server = self._begin([sys.executable, "-m", MODULES[command[0]], *command[1:]], cwd)
         assert server.stdout is not None
         shown, found = "", None
         while found is None or not shown.endswith("\n"):
@@ -112,6 +105,24 @@ class Demo:
         print(shown, end="", flush=True)
         return found
 
+    def start_program(self, *command: str, cwd: Path) -> None:
+        """Start another program in the background, which does not tell when it is ready."""
+        prompt(f"{shlex.join([Path(command[0]).name, *command[1:]])} &\n")
+        self._begin(command, cwd)
+
+    def _begin(self, command: Sequence[str], cwd: Path) -> subprocess.Popen[bytes]:
+        server = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=self.group.id,
+        )
+        self.servers.append(server)
+        return server
+
     def write(self, name: str, endpoints: dict[str, str]) -> None:
         """A file of the demo with other endpoints, without its comments at the beginning."""
         text = re.sub(r"\A(#.*\n|\n)+", "", (HERE / name).read_text())
@@ -120,6 +131,13 @@ class Demo:
         (self.folder / name).write_text(text)
         prompt(f"cat {name}")
         print(text)
+
+    def export(self, **variables: str) -> None:
+        """Set variables for what is run from now on."""
+        prompt(
+            "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()) + "\n"
+        )
+        self.env.update(variables)
 
     def mesh(self, *arguments: str, expect: str = "", code: int = 0) -> None:
         """Run `mesh ARGUMENTS` in a terminal. expect: a regular expression for what it shows."""
@@ -263,6 +281,35 @@ def play(demo: Demo) -> None:
     for _ in range(3):
         demo.mesh("call", "users", "where", expect=rf"^{other}\n$")
     demo.mesh("hub-status", "users", expect="users")
+
+    names_in_dns(demo, maths[1])
+
+
+def names_in_dns(demo: Demo, maths: str) -> None:
+    """The server of maths once more, by a name that no file has but the zone of a real name server."""
+    named = shutil.which("named") or shutil.which("named", path="/usr/sbin")
+    if named is None:
+        title("Names in DNS are shown where BIND is installed (on Debian: apt-get install bind9)")
+        return
+    title("A name that no file has, but DNS")
+    folder, port = demo.folder / "dns", free_port()
+    shutil.copytree(ROOT / "configs" / "dns", folder)
+    settings = (folder / "named.conf").read_text().replace("port 5300", f"port {port}")
+    (folder / "named.conf").write_text(settings)
+    record = f"_sums._tcp SRV 10 1 {maths.rpartition(':')[2]} a"
+    with (folder / "mesh.test.zone").open("a") as zone:
+        zone.write(f"{record}\n")
+    prompt(f"echo '{record}' >> mesh.test.zone")
+    demo.start_program(named, "-f", "-n", "1", "-c", "named.conf", cwd=folder)
+    demo.export(MESH_DOMAIN="mesh.test", MESH_DNS=f"127.0.0.1:{port}")
+    demo.mesh("call", "sums", "mean", "-j", "[1, 2, 6]", expect="3")
+    demo.mesh("services", "sums", expect=r"sums +up")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def main() -> int:

@@ -48,10 +48,18 @@ class NameServer:
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """servers: at least one, asked in this order. domains: at least one, the first that has a name counts."""
+    """servers: at least one, asked in this order. domains: at least one, the first that has a name counts.
+
+    of_system: the servers are those of resolv.conf, which change as a machine goes from network to network.
+    """
 
     servers: tuple[NameServer, ...]
     domains: tuple[str, ...]
+    of_system: bool = False
+
+    def present_servers(self, path: str = RESOLV_CONF) -> tuple[NameServer, ...]:
+        """Those to ask now."""
+        return _read_resolv_conf(_text_of(path))[0] if self.of_system else self.servers
 
     def owner_names(self, service: str) -> tuple[str, ...]:
         """The names in DNS that a service's records may have, without the dot at their end (RFC 2782).
@@ -76,7 +84,7 @@ def dns_settings(environ: Mapping[str, str], resolv_conf: str) -> DnsSettings | 
     if not domains:
         return None
     named = _words(environ.get(SERVER, ""))
-    return DnsSettings(tuple(map(_server, named)) or servers, domains)
+    return DnsSettings(tuple(map(_server, named)) or servers, domains, of_system=not named)
 
 
 def _text_of(path: str) -> str:

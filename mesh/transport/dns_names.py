@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -19,10 +19,11 @@ from weakref import ref
 from mesh.errors import ServiceNotFound
 from mesh.names.dns_lookup import Lookup, Negative, Unknown
 from mesh.names.dns_messages import Question, Reply, ServerFailed
-from mesh.names.dns_settings import DnsSettings, read_settings
+from mesh.names.dns_settings import DnsSettings, NameServer, read_settings
 from mesh.names.dns_state import NameState
+from mesh.names.hosts import host_of
 from mesh.names.model import Answer, Failed, Found, Missing, Service
-from mesh.transport import native, process
+from mesh.transport import native, process, told_hosts
 from mesh.transport.dns_asker import DnsAsker
 
 LIMIT: Final = 12.0
@@ -49,6 +50,8 @@ class DnsName:
         self.wanted = False
         """Whether to look sooner; the thread takes it back."""
         self.followers: list[ref[DnsFollower]] = []
+        self.servers = settings.servers
+        """Those that were asked last."""
         # The thread's own.
         self.state = NameState(random.random)
         self.lookup: Lookup | None = None
@@ -57,7 +60,7 @@ class DnsName:
     def looked_in(self) -> str:
         """Where it is looked for, in words."""
         names = ", ".join(self.settings.owner_names(self.service))
-        return f"DNS ({names} at {_at(self.settings)})"
+        return f"DNS ({names} at {_at(self.servers)})"
 
     def publish(self) -> bool:
         """Make known what the state says; whether that is something new."""
@@ -65,6 +68,9 @@ class DnsName:
         self.whole = state.answered
         if state.version == self.version:
             return False
+        for endpoint in state.endpoints:
+            if endpoint.hosts and (host := host_of(endpoint.address)):
+                told_hosts.tell(host, endpoint.hosts)
         if state.endpoints:
             source = state.endpoints[0].source
             self.answer = Found(Service(self.service, state.endpoints, source=source))
@@ -176,14 +182,24 @@ class _Names:
         return follower
 
     def begin(self) -> None:
-        """Have the thread look at what there is to do; a new one, where none runs."""
+        """Have the thread look at what there is to do; a new one, where none runs.
+
+        Where there is none to be had, for lack of descriptors or threads, whoever asks next tries again.
+        """
         with self._lock:
-            if not self.runs:
-                self._asker = DnsAsker()
-                self.runs = True
-                process.start_thread(self._run, (self._asker,), "mesh names")
-            elif self._asker is not None:
+            if self._asker is not None:
                 self._asker.wake()
+                return
+            try:
+                asker = DnsAsker()
+            except OSError:
+                return
+            try:
+                process.start_thread(self._run, (asker,), "mesh names")
+            except RuntimeError:
+                asker.close()
+                return
+            self._asker, self.runs = asker, True
 
     # The thread
 
@@ -230,8 +246,9 @@ class _Names:
         elif state.refresh_at <= now:
             state.began(now)
             settings = name.settings
+            name.servers = settings.present_servers()
             owner_names = settings.owner_names(name.service)
-            name.lookup = lookup = Lookup(owner_names, _at(settings), now, self._id)
+            name.lookup = lookup = Lookup(owner_names, _at(name.servers), now, self._id)
             self._go_on(name, lookup, asker, now)
         state.on_timer(now)
         self._publish(name)
@@ -240,7 +257,7 @@ class _Names:
         """Ask what there is to ask, and take in what has come of it."""
         questions, lookup.questions = lookup.questions, []
         for question in questions:
-            asker.ask(question, name.settings.servers, partial(self._answered, name, lookup, asker, question))
+            asker.ask(question, name.servers, partial(self._answered, name, lookup, asker, question))
         if lookup.early is not None:
             name.state.early(lookup.early, now)
             lookup.early = None
@@ -264,8 +281,8 @@ class _Names:
                         follower.changed()
 
 
-def _at(settings: DnsSettings) -> str:
-    return ", ".join(map(str, settings.servers))
+def _at(servers: Sequence[NameServer]) -> str:
+    return ", ".join(map(str, servers))
 
 
 def _follows(follower: DnsFollower | None, name: DnsName) -> bool:

@@ -24,15 +24,20 @@ def served(folder: Path) -> Iterator[str]:
 @pytest.fixture
 def env(served: str) -> Iterator[dict[str, str]]:
     with LyingServer() as dns:
-        dns.service(NAME, f"127.0.0.1:{port_of(served)}")
+        dns.put("a.mesh.test", "A", "127.0.0.1")
+        dns.service(NAME, f"a.mesh.test:{port_of(served)}")
         yield {"MESH_DOMAIN": "mesh.test", "MESH_DNS": dns.address}
+
+
+def at(served: str) -> str:
+    return f"tcp://a.mesh.test:{port_of(served)}"
 
 
 def test_a_call_and_a_ping(folder: Path, served: str, env: dict[str, str]) -> None:
     result = mesh("call", "people", "get", "42", cwd=folder, **env)
     assert (result.returncode, result.stderr) == (0, "") and "Ann" in result.stdout
     told = json.loads(mesh("ping", "people", "-j", cwd=folder, **env).stdout)
-    assert (told["endpoint"], told["name"]) == (served, "Users")
+    assert (told["endpoint"], told["name"]) == (at(served), "Users")
 
 
 def test_services_show_where_a_name_is_from(folder: Path, served: str, env: dict[str, str]) -> None:
@@ -40,7 +45,7 @@ def test_services_show_where_a_name_is_from(folder: Path, served: str, env: dict
     assert result.returncode == 0, result.stderr
     (found,) = json.loads(result.stdout)
     assert found["source"] == f"DNS {NAME} at {env['MESH_DNS']}"
-    assert [(one["endpoint"], one["health"]) for one in found["endpoints"]] == [(served, "up")]
+    assert [(one["endpoint"], one["health"]) for one in found["endpoints"]] == [(at(served), "up")]
 
 
 @pytest.mark.parametrize("command", [("call", "nobody", "get"), ("ping", "nobody"), ("services", "nobody")])

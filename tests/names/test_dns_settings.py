@@ -30,12 +30,13 @@ def test_without_a_domain_nobody_is_asked() -> None:
 
 
 def test_resolv_conf_has_servers_and_domains() -> None:
-    assert dns_settings({}, OFFICE) == DnsSettings(SERVERS, ("example.com", "eu.example.com"))
+    found = dns_settings({}, OFFICE)
+    assert found == DnsSettings(SERVERS, ("example.com", "eu.example.com"), of_system=True)
 
 
 def test_the_last_of_its_lines_with_domains_counts() -> None:
     found = dns_settings({}, "search a.example b.example\ndomain c.example d.example\n")
-    assert found == DnsSettings((LOCAL,), ("c.example",))
+    assert found == DnsSettings((LOCAL,), ("c.example",), of_system=True)
 
 
 @pytest.mark.parametrize("search", ["search .", "search", "search -x- a..b", "search " + "x" * 300])
@@ -46,7 +47,8 @@ def test_what_makes_no_sense_in_resolv_conf_is_passed_over(search: str) -> None:
 def test_variables_go_before_resolv_conf() -> None:
     found = dns_settings({"MESH_DOMAIN": "mesh.test.", "MESH_DNS": "127.0.0.1:5300"}, OFFICE)
     assert found == DnsSettings((NameServer("127.0.0.1", 5300),), ("mesh.test",))
-    assert dns_settings({"MESH_DOMAIN": "mesh.test"}, OFFICE) == DnsSettings(SERVERS, ("mesh.test",))
+    found = dns_settings({"MESH_DOMAIN": "mesh.test"}, OFFICE)
+    assert found == DnsSettings(SERVERS, ("mesh.test",), of_system=True)
 
 
 def test_a_domain_that_is_set_to_nothing_turns_dns_off() -> None:
@@ -100,6 +102,11 @@ def test_the_names_of_a_service(domains: tuple[str, ...], service: str, names: t
 
 def test_the_file_of_the_system(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
-    assert read_settings({"MESH_DOMAIN": "a"}, str(path)) == DnsSettings((LOCAL,), ("a",))
+    found = read_settings({"MESH_DOMAIN": "a"}, str(path))
+    assert found is not None and found == DnsSettings((LOCAL,), ("a",), of_system=True)
     path.write_bytes(b"search caf\xe9 \nnameserver 10.0.0.53\nsearch example.com\n")
-    assert read_settings({}, str(path)) == DnsSettings((NameServer("10.0.0.53"),), ("example.com",))
+    office = NameServer("10.0.0.53")
+    assert read_settings({}, str(path)) == DnsSettings((office,), ("example.com",), of_system=True)
+    assert found.present_servers(str(path)) == (office,), "the machine is in another network now"
+    given = read_settings({"MESH_DOMAIN": "a", "MESH_DNS": "10.0.0.1"}, str(path))
+    assert given is not None and given.present_servers(str(path)) == (NameServer("10.0.0.1"),)
