@@ -77,10 +77,10 @@ class Checker:
         services = list(services)
         asked = [(one, end) for one in services for end in one.endpoints if _answers_calls(end)]
         # A hub is asked once for all its services.
-        hubs = self._start((end.address for _, end in asked if end.hub), self._ask_hub)
-        servers = self._start((end.address for _, end in asked if not end.hub), self._ping)
+        hubs = self._start((end for _, end in asked if end.hub), self._ask_hub)
+        servers = self._start((end for _, end in asked if not end.hub), self._ping)
         behind = {
-            (end.address, one.name): self._pool.spawn(self._look_behind, one, hubs[end.address])
+            (end.address, one.name): self._pool.spawn(self._look_behind, one, end, hubs[end.address])
             for one, end in asked
             if end.hub
         }
@@ -98,28 +98,30 @@ class Checker:
         _close_others(self._hubs, hubs)
         return found
 
-    def _start(self, addresses: Iterable[str], look: Callable[[str], Any]) -> dict[str, Any]:
-        """Begin to look at each of them."""
-        return {address: self._pool.spawn(look, address) for address in set(addresses)}
+    def _start(self, endpoints: Iterable[Endpoint], look: Callable[[Endpoint], Any]) -> dict[str, Any]:
+        """Begin to look at each address of them."""
+        by_address = {endpoint.address: endpoint for endpoint in endpoints}
+        return {address: self._pool.spawn(look, endpoint) for address, endpoint in by_address.items()}
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the connections live on meanwhile."""
         gevent.sleep(seconds)
 
-    def _ping(self, endpoint: str) -> Health:
+    def _ping(self, endpoint: Endpoint) -> Health:
         pinger = self._pinger(endpoint, None)
         pong = pinger.ask(PATIENCE)
         if pong.error is not None and is_silent(pong.error):
             pong = pinger.ask(SILENT_PATIENCE)
-        return Health(endpoint, _of_server(pong), pong.ms)
+        return Health(endpoint.address, _of_server(pong), pong.ms)
 
-    def _pinger(self, endpoint: str, service: str | None) -> Pinger:
-        pinger = self._pingers.get((endpoint, service))
+    def _pinger(self, endpoint: Endpoint, service: str | None) -> Pinger:
+        key = endpoint.address, service
+        pinger = self._pingers.get(key)
         if pinger is None:
-            pinger = self._pingers[endpoint, service] = Pinger(endpoint, service)
+            pinger = self._pingers[key] = Pinger(endpoint, service)
         return pinger
 
-    def _look_behind(self, service: Service, hub: Any) -> Health:
+    def _look_behind(self, service: Service, endpoint: Endpoint, hub: Any) -> Health:
         """The health of a service at a hub, and of the worker that would get the next call.
 
         Calls wait there that the hub knows nothing of, as it is called directly, or by another hub, or stands
@@ -129,23 +131,24 @@ class Checker:
         health = _of_hub(service, told)
         if health.state != "up" or not _is_busy(service, told):
             return health
-        load = self._pinger(health.endpoint, service.name).ask(HUB_PATIENCE).load
+        load = self._pinger(endpoint, service.name).ask(HUB_PATIENCE).load
         return replace(health, state="full") if load is not None and load.full else health
 
-    def _ask_hub(self, endpoint: str) -> _Told:
-        client = self._hubs.get(endpoint)
+    def _ask_hub(self, endpoint: Endpoint) -> _Told:
+        address = endpoint.address
+        client = self._hubs.get(address)
         if client is None:
-            client = self._hubs[endpoint] = HubClient(endpoint, HUB_PATIENCE)
+            client = self._hubs[address] = HubClient(endpoint, HUB_PATIENCE)
         client.ask()
         began = perf_counter()
         answer = client.ask()
         if answer.values is not None:
-            up = Health(endpoint, "up", _ms_since(began))
+            up = Health(address, "up", _ms_since(began))
             return _Told(up, str(answer.values.get("type")), answer.values["services"])
         if isinstance(answer.error, ServiceNotFound):
             # Something has answered that can't tell, as a worker behind an anonymous queue.
-            return _Told(Health(endpoint, "up", _ms_since(began)))
-        return _Told(Health(endpoint, "silent" if answer.connected else "down"))
+            return _Told(Health(address, "up", _ms_since(began)))
+        return _Told(Health(address, "silent" if answer.connected else "down"))
 
     def __enter__(self) -> Self:
         return self

@@ -31,10 +31,10 @@ class Answer:
 class HubClient:
     """One hub, by the endpoint of its in side."""
 
-    def __init__(self, endpoint: str, patience: float = PATIENCE) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, patience: float = PATIENCE) -> None:
+        self._endpoint = address = endpoint.address
         self._obstacles = Obstacles()
-        service = Service(f"the hub at {endpoint}", (Endpoint(endpoint),))
+        service = Service(f"the hub at {address}", (Endpoint(address, hosts=endpoint.hosts),))
         self._connections = ClientConnections(service, None, {"service": STATUS}, None)
         self._client = Client(ClientTarget(self._connections, Options(timeout=patience)))
 

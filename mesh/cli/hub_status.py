@@ -18,6 +18,7 @@ from mesh.errors import ConfigError, TimeoutExpired
 
 if TYPE_CHECKING:
     from mesh.cli.hub_client import Answer, HubClient
+    from mesh.names.model import Endpoint
 
 REFRESH = 1.0  # seconds between two looks of --watch
 SERVICES = ("SERVICE", "WORKERS", "BUSY", "WAITING", "OLDEST", "CALLS/S", "CALLS", "ERRORS", "REFUSED")
@@ -56,7 +57,7 @@ def hub_status(
 
     quiet_interrupt()
     printer = Printer(as_json)
-    hubs = [HubClient(endpoint, timeout or PATIENCE) for endpoint in endpoints_of(service, services_file)]
+    hubs = [HubClient(endpoint, timeout or PATIENCE) for endpoint in hubs_of(service, services_file)]
     try:
         answers = _ask(hubs)
         errors = [answer.error for answer in answers if answer.error is not None]
@@ -75,7 +76,7 @@ def hub_status(
             hub.close()
 
 
-def endpoints_of(target: str, services_file: str | None) -> Sequence[str]:
+def hubs_of(target: str, services_file: str | None) -> Sequence[Endpoint]:
     """The hubs that `target` means. Raises ConfigError for a service that is reached without one."""
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
@@ -83,9 +84,9 @@ def endpoints_of(target: str, services_file: str | None) -> Sequence[str]:
     from mesh.transport.dns_names import DnsSource
 
     if is_endpoint(target):
-        return resolve(target).addresses
+        return resolve(target).endpoints
     found = resolve(target, Catalog(services_file), DnsSource())
-    hubs = [endpoint.address for endpoint in found.endpoints if endpoint.hub]
+    hubs = [endpoint for endpoint in found.endpoints if endpoint.hub]
     if not hubs:
         raise ConfigError(
             f"{target} is not reached through a hub ({found.source}): give the endpoint of a hub's in side"

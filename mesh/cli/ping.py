@@ -47,7 +47,7 @@ def ping(service: str, as_json: bool, timeout: float | None, services_file: str 
         resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file), DnsSource())
     )
     check_takes_calls(found)
-    pingers = [Pinger(one.address, found.name if one.hub else None) for one in found.endpoints]
+    pingers = [Pinger(one, found.name if one.hub else None) for one in found.endpoints]
     try:
         pongs = _ask(pingers, timeout or PATIENCE)
     finally:

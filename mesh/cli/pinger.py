@@ -46,12 +46,12 @@ class Pong:
 class Pinger:
     """service: the name by which a hub is to know it; None for a server's own endpoint."""
 
-    def __init__(self, endpoint: str, service: str | None = None) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, service: str | None = None) -> None:
+        self._endpoint = endpoint.address
         header: Header = {"load": 1}
         if service is not None:
             header["service"] = service
-        asked = Service(endpoint, (Endpoint(endpoint),))
+        asked = Service(endpoint.address, (Endpoint(endpoint.address, hosts=endpoint.hosts),))
         self._connections = ClientConnections(asked, None, header)
         self._client = Client(ClientTarget(self._connections, Options()))
 

@@ -18,9 +18,7 @@ from mesh.core.client_session import Call, ClientSession
 from mesh.core.majordomo import LONE
 from mesh.core.peer import NO_CONNECTION, Peer
 from mesh.errors import WireError
-from mesh.names.hosts import host_of
 from mesh.names.model import Endpoint
-from mesh.transport import told_hosts
 from mesh.transport.dealer import Dealer
 from mesh.transport.dialer import Change
 from mesh.transport.spin import Spin
@@ -58,7 +56,7 @@ class Link(Peer):
         """The open calls at the last look through a full outbox; None where there was room since."""
         self.renewed = -NEVER
         self.dealer: Dealer[Kept] = Dealer(
-            _dialled(record.address),
+            _dialled(record),
             max_message,
             self._receive_other,
             partial(session.receive, self),
@@ -256,11 +254,10 @@ class Link(Peer):
             self.why = self.dealer.why
 
 
-def _dialled(address: str) -> str:
-    told = told_hosts.addresses_of(host_of(address))
-    if not told:
-        return address
-    host, port = told[0], address.rpartition(":")[2]
+def _dialled(record: Endpoint) -> str:
+    if not record.hosts:
+        return record.address
+    host, port = record.hosts[0], record.address.rpartition(":")[2]
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 

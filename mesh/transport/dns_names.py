@@ -21,9 +21,8 @@ from mesh.names.dns_lookup import Lookup, Negative, Unknown
 from mesh.names.dns_messages import Question, Reply, ServerFailed
 from mesh.names.dns_settings import DnsSettings, NameServer, read_settings
 from mesh.names.dns_state import NameState
-from mesh.names.hosts import host_of
 from mesh.names.model import Answer, Failed, Found, Missing, Service
-from mesh.transport import native, process, told_hosts
+from mesh.transport import native, process
 from mesh.transport.dns_asker import DnsAsker
 
 LIMIT: Final = 12.0
@@ -68,9 +67,6 @@ class DnsName:
         self.whole = state.answered
         if state.version == self.version:
             return False
-        for endpoint in state.endpoints:
-            if endpoint.hosts and (host := host_of(endpoint.address)):
-                told_hosts.tell(host, endpoint.hosts)
         if state.endpoints:
             source = state.endpoints[0].source
             self.answer = Found(Service(self.service, state.endpoints, source=source))

@@ -17,6 +17,7 @@ from hubs.spec import Side
 from mesh.cli.hub_client import HubClient
 from mesh.green.sidecar import Sidecar
 from mesh.names import hosts
+from mesh.names.model import Endpoint
 from mesh.transport import lookup
 from mesh.transport.sidecar import Told
 from tests.green.conftest import Connect
@@ -149,7 +150,7 @@ def test_the_log_of_a_sidecar_names_the_host_of_its_server(
 
 
 def test_a_hub_s_status_names_the_host(names: Names) -> None:
-    with closing(HubClient(f"tcp://{HOST}:1", 0.5)) as hub:
+    with closing(HubClient(Endpoint(f"tcp://{HOST}:1"), 0.5)) as hub:
         answer = hub.ask()
     assert (
         str(answer.error)
