@@ -19,7 +19,7 @@ from mesh.names.textfile import decoded, open_at_once, problem_of
 
 FILE_NAME = "services.yml"
 ENV = "MESH_SERVICES"
-CHECK_EVERY = 1.0  # seconds between two looks at the file
+CHECK_EVERY = 0.4  # seconds between two looks at the file, so that two of them are within a second
 
 log = logging.getLogger("mesh.names")
 

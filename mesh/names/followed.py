@@ -94,7 +94,7 @@ class Followed:
         return self._state.service.endpoints
 
     def refresh(self, now: float) -> int:
-        """A number that changes with the endpoints; looks at the file at most once a second."""
+        """A number that changes with the endpoints; looks at the file as often as its catalog does."""
         self._catalog.refresh(now)
         seen = self._versions()
         if seen != self._state.seen:

@@ -18,6 +18,7 @@ from mesh.names.model import Endpoint, Service
 from mesh.transport import native, process
 from mesh.transport.client_endpoint import ClientEndpoint, Woken
 from mesh.transport.loop import Loop
+from mesh.transport.name_watch import name_watch
 
 CLOSED: Final = "this client is closed; connect again"
 
@@ -124,6 +125,7 @@ class ClientConnections:
             orphan.close()
         if self._source is not None:
             self._follow(self._source)
+            name_watch.watch(self._source, self._version)
         return endpoint
 
     def _take_orphans(self) -> list[ClientEndpoint]:
@@ -150,6 +152,7 @@ class ClientConnections:
             self._of_loop.clear()
         self._each_at_home(users, ClientEndpoint.close)
         if self._source is not None:
+            name_watch.forget(self._source)
             self._source.close()
 
     @staticmethod

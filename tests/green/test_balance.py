@@ -239,6 +239,16 @@ def test_a_client_moves_as_the_registry_changes(serve: Serve, connect: Connect, 
     assert len(links.current) == 2
 
 
+def test_a_client_moves_that_makes_no_call(serve: Serve, connect: Connect, registry: Path) -> None:
+    first_at, second_at = serve(Counting("first")), serve(Counting("second"))
+    write(registry, f"users: {first_at}\n")
+    client = connect("users", services=str(registry))
+    ready(client, 1)
+    links = endpoint_of(client).links
+    write(registry, f"users: {second_at}\n")
+    eventually(lambda: [link.endpoint for link in links.current] == [second_at], what="the move")
+
+
 def test_a_call_that_waits_follows_its_service(serve: Serve, connect: Connect, registry: Path) -> None:
     write(registry, f"users: {nobody()}\n")
     client = connect("users", services=str(registry), timeout=10)

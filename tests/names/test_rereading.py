@@ -80,15 +80,16 @@ def test_a_change_is_seen(catalog: Catalog, path: Path, save: Callable[[Path, st
     assert catalog.version == 2
 
 
-def test_the_file_is_looked_at_once_a_second(catalog: Catalog, path: Path) -> None:
+def test_the_file_is_looked_at_twice_a_second_and_no_more(catalog: Catalog, path: Path) -> None:
     write(path, MOVED)
-    for now in (0.0, 0.5, 0.999):
-        assert not catalog.refresh(now)
+    for share in (0.0, 0.5, 0.999):
+        assert not catalog.refresh(share * CHECK_EVERY)
         assert endpoint(catalog) == "tcp://10.0.0.5:4242"
-    assert catalog.refresh(1.0)
+    assert catalog.refresh(CHECK_EVERY)
     write(path, USERS)
-    assert not catalog.refresh(1.999)
-    assert catalog.refresh(2.0)
+    assert not catalog.refresh(1.999 * CHECK_EVERY)
+    assert catalog.refresh(2.0 * CHECK_EVERY)
+    assert 2.0 * CHECK_EVERY < 1.0
 
 
 def test_nothing_is_looked_at_without_a_refresh(catalog: Catalog, path: Path) -> None:
