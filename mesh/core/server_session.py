@@ -399,8 +399,10 @@ class ServerSession:
 
     def take_items(self, call: ServerCall) -> list[bytes]:
         """The events with the items that were held, a large one in one of its own."""
+        if not call.group:
+            return []
         group, call.group, call.group_size = call.group, [], 0
-        if not group or call.given_up:
+        if call.given_up:
             return []
         if len(group) > 1 and len(group[-1]) > GROUP_BYTES:
             return [self._answers.items(call, group[:-1]), self._answers.items(call, group[-1:])]

@@ -193,7 +193,7 @@ class Workers:
             if type(result) in PLAIN and not is_stream(function):
                 self._endpoint.answer(call, result)
             elif is_stream(function) or hasattr(type(result), "__next__"):
-                self._stream(call, iter(result), run)
+                self._stream(call, iter(_not_async(call, result)), run)
             else:
                 self._endpoint.answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions

@@ -102,6 +102,10 @@ class Failing:
         async def one() -> int:
             return 1
 
+    @mesh.stream
+    def stream_of_a_coroutine(self) -> Any:
+        return self.coroutine()
+
         return one()
 
     def breaks_late(self) -> Any:
@@ -219,9 +223,12 @@ def test_a_late_exit_in_a_stream(client: mesh.Client) -> None:
     assert client.fine() == "fine"
 
 
-def test_a_coroutine_is_refused_in_words(client: mesh.Client, recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.parametrize("method", ["coroutine", "stream_of_a_coroutine"])
+def test_a_coroutine_is_refused_in_words(
+    client: mesh.Client, recwarn: pytest.WarningsRecorder, method: str
+) -> None:
     with pytest.raises(TypeError, match="a value of type coroutine, which nobody awaits: mesh"):
-        client.coroutine()
+        client(method)
 
 
 def test_an_unknown_method_has_no_traceback_and_no_line_in_the_log(
