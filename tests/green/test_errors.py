@@ -102,11 +102,11 @@ class Failing:
         async def one() -> int:
             return 1
 
+        return one()
+
     @mesh.stream
     def stream_of_a_coroutine(self) -> Any:
         return self.coroutine()
-
-        return one()
 
     def breaks_late(self) -> Any:
         yield 1
