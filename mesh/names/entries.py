@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mesh.errors import ConfigError
@@ -15,13 +16,18 @@ from mesh.names import document
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
-from mesh.names.nodes import MappingNode, Node, SequenceNode, collector_paused
+from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode, collector_paused
 
 MOST_RETRIES = 100
 MOST_WEIGHT = 65535  # as in an SRV record
-_KEYS = ("address", "hub", "type", "timeout", "retries", "weight", "key")
+_KEYS = ("address", "hub", "type", "timeout", "retries", "weight", "priority", "version", "zone", "key")
+_ITEM_KEYS = ("address", "hub", "weight", "priority", "version", "zone", "key")
+_LABELS = ("version", "zone")
+MOST_PRIORITY = 65535
+MOST_LABEL_CHARS = 200  # so that one fits a string of a TXT record
 KEY_CHARS = 40  # 32 bytes in Z85
 _Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]+")
+_ITEM = "an endpoint such as tcp://10.0.0.5:4242"
 _FORMS = "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address' or 'hub'"
 
 
@@ -52,28 +58,38 @@ def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, S
 
 def _service(name: str, source: str, node: Node, place: Place) -> Service:
     if not isinstance(node, MappingNode):
-        values, addresses, hub = {}, _endpoints(node, place, _FORMS), False
-    else:
-        values = _values(node, place)
-        hub = "hub" in values
-        addresses = values.pop("hub" if hub else "address")
+        return Service(name, _endpoints(node, place, _FORMS, Endpoint("", source=source)), source=source)
+    values = _values(node, place)
+    hub = "hub" in values
+    listed: Node = values.pop("hub" if hub else "address")
+    at = place.under("hub" if hub else "address")
     of_service = {key: values.pop(key) for key in ("timeout", "retries") if key in values}
-    endpoints = tuple(Endpoint(address, hub=hub, source=source, **values) for address in addresses)
+    pattern = Endpoint("", hub=hub, source=source, **_described(values))
+    endpoints = _endpoints(listed, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them", pattern)
+    if values.get("type", "router") != "router" and any(one.hub for one in endpoints):
+        raise _hub_of_other_type(node, place)
     return Service(name=name, endpoints=endpoints, source=source, **of_service)
 
 
 def _values(node: MappingNode, place: Place) -> dict[str, Any]:
+    """What each key holds; those of `address` and `hub` are nodes still."""
     values = {
-        key: _value(key, key_node, value, place) for key, key_node, value in document.pairs(node, place)
+        key: _value(key, key_node, value, place, _KEYS)
+        for key, key_node, value in document.pairs(node, place)
     }
     if ("address" in values) == ("hub" in values):
         has = "both 'address' and 'hub'" if "hub" in values else "neither 'address' nor 'hub'"
         raise place.wrong(
             node, f"has {has}: give exactly one, 'address' for its servers or 'hub' for its hubs"
         )
-    if "hub" in values and values.get("type", "router") != "router":
-        raise _hub_of_other_type(node, place)
     return values
+
+
+def _described(values: dict[str, Any]) -> dict[str, Any]:
+    """The same as the fields of an Endpoint."""
+    labels = tuple((key, values[key]) for key in _LABELS if key in values)
+    fields = {key: value for key, value in values.items() if key not in _LABELS}
+    return {**fields, "labels": labels} if labels else fields
 
 
 def _hub_of_other_type(node: MappingNode, place: Place) -> ConfigError:
@@ -82,10 +98,10 @@ def _hub_of_other_type(node: MappingNode, place: Place) -> ConfigError:
     return place.under("type").wrong(given, problem)
 
 
-def _value(key: str, key_node: Node, node: Node, place: Place) -> Any:
+def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, ...]) -> Any:
     at = place.under(key)
-    if key not in _KEYS:
-        hint = nearest(key, _KEYS) or f"; the keys are {', '.join(_KEYS)}"
+    if key not in keys:
+        hint = nearest(key, keys) or f"; the keys are {', '.join(keys)}"
         raise at.wrong(key_node, f"unknown key{hint}")
     if document.is_nothing(node):
         raise at.wrong(key_node, "has no value: write one, or take the key out")
@@ -98,32 +114,66 @@ def _value(key: str, key_node: Node, node: Node, place: Place) -> Any:
             return document.integer(node, at, 0, MOST_RETRIES)
         case "weight":
             return document.integer(node, at, 1, MOST_WEIGHT)
+        case "priority":
+            return document.integer(node, at, 0, MOST_PRIORITY)
+        case "version" | "zone":
+            return _label(node, at)
         case "key":
             return _curve_key(node, at)
-    return _endpoints(node, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them")
+    return node
 
 
-def _endpoints(node: Node, place: Place, right: str) -> tuple[str, ...]:
+def _endpoints(node: Node, place: Place, right: str, pattern: Endpoint) -> tuple[Endpoint, ...]:
+    """pattern: what holds for each of them that does not say otherwise."""
     if not isinstance(node, SequenceNode):
-        return (_endpoint(node, place, right),)
+        return (replace(pattern, address=_address(node, place, right)),)
     if not node.value:
         raise place.wrong(node, f"is an empty list: write {right}")
-    endpoints: list[str] = []
+    endpoints: dict[str, Endpoint] = {}
     for item in node.value:
-        endpoint = _endpoint(item, place, "an endpoint such as tcp://10.0.0.5:4242")
-        if endpoint in endpoints:
-            raise place.wrong(item, f"{endpoint!r} stands twice in the list: keep one of the two")
-        endpoints.append(endpoint)
-    return tuple(endpoints)
+        endpoint = _item(item, place, pattern)
+        if endpoint.address in endpoints:
+            raise place.wrong(item, f"{endpoint.address!r} stands twice in the list: keep one of the two")
+        endpoints[endpoint.address] = endpoint
+    return tuple(endpoints.values())
 
 
-def _endpoint(node: Node, place: Place, right: str) -> str:
+def _item(node: Node, place: Place, pattern: Endpoint) -> Endpoint:
+    """One of a list: an endpoint, or a mapping that says more, such as {hub: tcp://h:1, priority: 1}."""
+    if not isinstance(node, MappingNode):
+        return replace(pattern, address=_address(node, place, _ITEM))
+    values = {
+        key: _value(key, key_node, value, place, _ITEM_KEYS)
+        for key, key_node, value in document.pairs(node, place)
+    }
+    kinds = [key for key in ("address", "hub") if key in values]
+    if len(kinds) != 1:
+        has = "both 'address' and 'hub'" if kinds else "neither 'address' nor 'hub'"
+        raise place.wrong(node, f"an item of the list has {has}: give exactly one, with one endpoint")
+    kind = kinds[0]
+    address = _address(values.pop(kind), place.under(kind), _ITEM)
+    labels = dict(pattern.labels) | {key: values.pop(key) for key in _LABELS if key in values}
+    source = place.source(node)
+    ordered = tuple(sorted(labels.items()))
+    return replace(pattern, address=address, hub=kind == "hub", source=source, labels=ordered, **values)
+
+
+def _address(node: Node, place: Place, right: str) -> str:
     if not document.is_text(node):
         raise place.wrong(node, f"must be {right}, not {document.shown(node)}")
     problem = endpoint_problem(node.value)
     if problem:
         raise place.wrong(node, problem)
     return str(node.value)
+
+
+def _label(node: Node, place: Place) -> str:
+    """A text, also where YAML would take it for a number: `version: 2`."""
+    if not isinstance(node, ScalarNode) or not (document.is_text(node) or document.is_number(node)):
+        raise place.wrong(node, f"must be a text such as '2' or 'cellar', not {document.shown(node)}")
+    if not node.value.isprintable() or not 0 < len(node.value) <= MOST_LABEL_CHARS:
+        raise place.wrong(node, f"must have 1 to {MOST_LABEL_CHARS} printable characters")
+    return node.value
 
 
 def _curve_key(node: Node, place: Place) -> str:

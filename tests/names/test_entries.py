@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import ConfigError
 from mesh.names.entries import parse_services
-from mesh.names.model import SOCKET_TYPES, Service
+from mesh.names.model import SOCKET_TYPES, Endpoint, Service
 from tests.helpers.named import named
 
 KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
@@ -29,6 +29,27 @@ RIGHT = [
     ("t: {address: tcp://a:1, timeout: .5}", named("t", ("tcp://a:1",), timeout=0.5)),
     ("t: {address: tcp://a:1, timeout: 0.30000000000000004}", named("t", ("tcp://a:1",), timeout=0.1 + 0.2)),
     ("t: {address: tcp://a:1, retries: 0, weight: 9}", named("t", ("tcp://a:1",), retries=0, weight=9)),
+    (
+        "t: [tcp://a:1, {hub: tcp://h:1,priority: 9}, {address: tcp://b:1,weight: 2,version: 1.10, zone: b}]",
+        Service(
+            "t",
+            (
+                Endpoint("tcp://a:1"),
+                Endpoint("tcp://h:1", hub=True, priority=9),
+                Endpoint("tcp://b:1", weight=2, labels=(("version", "1.10"), ("zone", "b"))),
+            ),
+        ),
+    ),
+    (
+        "t: {hub: [tcp://h:1, {address: tcp://a:1, weight: 1, zone: c}], weight: 3, version: '2', zone: b}",
+        Service(
+            "t",
+            (
+                Endpoint("tcp://h:1", hub=True, weight=3, labels=(("version", "2"), ("zone", "b"))),
+                Endpoint("tcp://a:1", labels=(("version", "2"), ("zone", "c"))),
+            ),
+        ),
+    ),
     ("on: tcp://a:1", named("on", ("tcp://a:1",))),
     ("404: tcp://a:1", named("404", ("tcp://a:1",))),
     ("1.5: tcp://a:1", named("1.5", ("tcp://a:1",))),
@@ -76,7 +97,36 @@ WRONG = [
     ),
     ("a:\n- tcp://x:1\n- 5", 3, "a", "must be an endpoint such as tcp://10.0.0.5:4242, not 5"),
     ("a: [[tcp://x:1]]", 1, "a", "must be an endpoint such as tcp://10.0.0.5:4242, not a list"),
-    ("a: [{x: y}]", 1, "a", "must be an endpoint such as tcp://10.0.0.5:4242, not a mapping"),
+    ("a: [{x: y}]", 1, "a.x", "unknown key; the keys are address, hub, weight, priority, version, zone, key"),
+    (
+        "a:\n- {weight: 2}",
+        2,
+        "a",
+        "an item of the list has neither 'address' nor 'hub': give exactly one, with",
+    ),
+    ("a: [{address: tcp://x:1, hub: tcp://y:1}]", 1, "a", "has both 'address' and 'hub': give exactly one"),
+    ("a: [{address: [tcp://x:1]}]", 1, "a.address", "must be an endpoint such as tcp://10.0.0.5:4242, not a"),
+    (
+        "a: [{address: tcp://x:1, timeout: 5}]",
+        1,
+        "a.timeout",
+        "unknown key; the keys are address, hub, weight",
+    ),
+    ("a:\n- tcp://x:1\n- {hub: tcp://x:1}", 3, "a", "'tcp://x:1' stands twice in the list"),
+    (
+        "a:\n  address: [tcp://x:1, {hub: tcp://y:1}]\n  type: pub",
+        3,
+        "a.type",
+        "must be router beside 'hub', not the text 'pub'",
+    ),
+    ("a: {address: tcp://x:1, priority: -1}", 1, "a.priority", "must be a whole number from 0 to 65535"),
+    (
+        "a: {address: tcp://x:1, version: [1]}",
+        1,
+        "a.version",
+        "must be a text such as '2' or 'cellar', not a list",
+    ),
+    ("a: {address: tcp://x:1, zone: ''}", 1, "a.zone", "must have 1 to 200 printable characters"),
     ("a: &x [*x]", 1, "a", "must be an endpoint such as tcp://10.0.0.5:4242, not a list"),
     ("a:\n- tcp://x:1\n- tcp://x:1", 3, "a", "'tcp://x:1' stands twice in the list: keep one of the two"),
     ("a: localhost:4242", 1, "a", "'localhost:4242' is no endpoint; did you mean 'tcp://localhost:4242'?"),
