@@ -82,9 +82,17 @@ class NameState:
         self._began = now
         self.refresh_at = NEVER
 
+    def interrupted(self) -> None:
+        """The look that has begun comes to nothing: there is to be another, and not at once."""
+        if self.refresh_at == NEVER:
+            self.refresh_at = self._began + LEAST
+
     def wanted(self, now: float) -> None:
-        """A connection was lost, or a call has nowhere to go: look sooner, at most once a second."""
-        if self.refresh_at != NEVER:
+        """A connection was lost, or a call has nowhere to go: look sooner, at most once a second.
+
+        Not where there is no such name: that holds for as long as it was said to.
+        """
+        if self.refresh_at != NEVER and not isinstance(self.missing, Negative):
             self.refresh_at = min(self.refresh_at, max(now, self._began + LEAST))
 
     def early(self, result: Positive, now: float) -> None:

@@ -164,6 +164,8 @@ class ClientEndpoint:
         that it must go by. Raises as ClientSession.open does, and LostRemote once it is closed.
         """
         session, now = self.session, monotonic()
+        if session.absence is not None:
+            self.want()
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)

@@ -92,7 +92,8 @@ class DnsAsker:
         now = monotonic()
         for exchange in list(self._exchanges):
             self._send_due(exchange, now)
-        self._tell_ended()
+        if self._tell_ended():
+            return
         wake_at = min([until, *(exchange.wake_at for exchange in self._exchanges)])
         pause = max(wake_at - monotonic(), 0.0)
         # A millisecond later rather than earlier, and an hour at the most.
@@ -109,13 +110,16 @@ class DnsAsker:
             exchange = Exchange(question, servers, monotonic(), lambda: secrets.randbelow(1 << 16))
             self._exchanges[exchange] = told
 
-    def _tell_ended(self) -> None:
-        for exchange in [one for one in self._exchanges if one.outcome is not None]:
+    def _tell_ended(self) -> bool:
+        """Whether there was anything to tell."""
+        ended = [one for one in self._exchanges if one.outcome is not None]
+        for exchange in ended:
             told = self._exchanges.pop(exchange)
             for wire in [one for one in self._wires.values() if one.exchange is exchange]:
                 self._close(wire)
             assert exchange.outcome is not None
             told(exchange.outcome)
+        return bool(ended)
 
     # Sockets
 

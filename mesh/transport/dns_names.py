@@ -160,12 +160,8 @@ class _Names:
     def forked(self) -> None:
         self._lock = native.allocate_lock()
         self._id = process.new_base()
-        asker, self._asker, self.runs = self._asker, None, False
-        if asker is not None:
-            asker.close()
-        for name in self._followed.values():
-            if name.lookup is not None:
-                name.lookup, name.state.refresh_at = None, 0.0
+        if self._asker is not None:
+            self._end(self._asker)
 
     def follow(self, service: str, settings: DnsSettings, changed: Callable[[], None]) -> DnsFollower:
         with self._lock:
@@ -224,9 +220,12 @@ class _Names:
             return None
 
     def _end(self, asker: DnsAsker) -> None:
-        """Under the lock."""
+        """Leave what has begun; under the lock."""
         if self._asker is asker:
             self._asker, self.runs = None, False
+            for name in self._followed.values():
+                name.lookup = None
+                name.state.interrupted()
         asker.close()
 
     def _tend(self, name: DnsName, asker: DnsAsker, now: float) -> None:

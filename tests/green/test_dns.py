@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import gevent
 import pytest
 
 import mesh
+from mesh.names.model import Endpoint
+from mesh.names.subset import MOST
+from mesh.transport.client_links import ClientLinks
 from tests.green.conftest import Connect, Serve
 from tests.helpers.clients import endpoint_of
 from tests.helpers.dns_fixtures import NAME, dns, use_dns
@@ -223,6 +227,31 @@ def test_a_cached_name_costs_a_call_nearly_nothing(dns: LyingServer, serve: Serv
             source.refresh(1e9)
         times.append(time.thread_time() - began)
     assert min(times) / 1000 < 20e-6
+
+
+def test_a_name_with_a_thousand_records_keeps_no_loop(
+    dns: LyingServer, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a loop does of it is to connect to some; here its own time counts, and not that of the machine."""
+    port = port_of(serve(Users("a")))
+    hosts = [f"h{number}.mesh.test" for number in range(1000)]
+    for host in hosts:
+        dns.put(host, "A", "127.0.0.1", ttl=60)
+    dns.service(NAME, *(f"{host}:{port}" for host in hosts), ttl=60)
+    steps: list[float] = []
+    set_endpoints = ClientLinks.set_endpoints
+
+    def timed(links: ClientLinks, endpoints: Sequence[Endpoint]) -> None:
+        began = time.thread_time()
+        set_endpoints(links, endpoints)
+        steps.append(time.thread_time() - began)
+
+    monkeypatch.setattr(ClientLinks, "set_endpoints", timed)
+    client = connect("users")
+    assert client.who() == "a"
+    links = endpoint_of(client).links
+    eventually(lambda: len(links.current) == MOST, what="all that it uses")
+    assert max(steps) < 0.02
 
 
 def test_subscribers_find_their_publishers(dns: LyingServer) -> None:

@@ -210,6 +210,27 @@ def test_whoever_wants_it_sooner_gets_one_look_a_second() -> None:
     assert bench.state.refresh_at == float("inf"), "one look at a time"
 
 
+def test_that_there_is_no_such_name_holds_for_its_time_whoever_wants_it() -> None:
+    bench = Bench()
+    bench.look(Negative(30.0))
+    bench.state.wanted(bench.now + 5)
+    assert bench.next_look == 30.0
+    bench.look(FAILED, after=30)
+    bench.look(FAILED, after=1)
+    bench.state.wanted(bench.now)
+    assert bench.next_look == 1.0
+
+
+def test_a_look_that_came_to_nothing_is_made_again_a_second_later() -> None:
+    bench = Bench()
+    bench.state.began(bench.now)
+    bench.state.interrupted()
+    assert bench.next_look == 1.0
+    bench.look(found(A, ttl=60.0))
+    bench.state.interrupted()
+    assert bench.next_look == 60.0, "there was none"
+
+
 def test_a_part_of_an_answer_is_in_use_while_the_rest_is_looked_for() -> None:
     bench = Bench()
     bench.look(found(A))
