@@ -50,7 +50,7 @@ def services(
     """Show the services of the registry: health, type, workers, endpoints and source.
 
     Without a NAME all of them. With NAMEs those, and the exit code is 3 if one has no endpoint that is up
-    or full, or the registry lacks it.
+    or full, or neither the registry nor DNS has it.
 
     Each endpoint is asked for a ping, and a hub for its status. HEALTH is up, down, silent where a
     connection stands but no answer comes, or - where there is nothing to ask: only servers of calls

@@ -27,7 +27,7 @@ from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
 from mesh.names.model import Endpoint, Service
 from mesh.names.resolver import Target, resolve
-from mesh.transport import dns_names
+from mesh.transport import dns_entrance
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
 
@@ -126,7 +126,7 @@ def connect_target(
     encode: Encode | None = None,
     middleware: Iterable[Middleware] = (),
 ) -> ClientTarget:
-    """target: a name from the registry, an endpoint, or a list of endpoints. timeout: seconds that
+    """target: a name from the registry or DNS, an endpoint, or a list of endpoints. timeout: seconds that
     a call waits at most, None for no limit; a service's own in the registry goes before the
     default. heartbeat: seconds between heartbeats, the same as the server's where that is an
     old zerorpc; None for none. services: the registry file. max_message: bytes of one message.
@@ -135,7 +135,7 @@ def connect_target(
     middleware: functions of (call, proceed) that run around each call, the first outermost; see
     docs/middleware.md.
 
-    Raises ServiceNotFound and ConfigError.
+    Raises ServiceNotFound and ConfigError; but where DNS is to be asked for the name, the first call does.
     """
     # What connect() of either driver makes of its arguments. coroutines: whether its middleware is awaited.
     check_settings(heartbeat, max_message, max_elements)
@@ -188,6 +188,6 @@ def check_endpoint(service: str, endpoint: Endpoint) -> None:
 
 def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:
     if isinstance(target, str) and "://" not in target:
-        source = Followed(target, Catalog(services), check_endpoint, dns_names.follow)
+        source = Followed(target, Catalog(services), check_endpoint, dns_entrance.follow)
         return source.service, source
     return resolve(target), None

@@ -18,7 +18,7 @@ from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
-from mesh.transport import dns_names, native, process, sockets
+from mesh.transport import dns_entrance, native, process, sockets
 from mesh.transport.listener import Listener
 from mesh.transport.lookup import Obstacles, getaddrinfo
 from mesh.transport.monitors import ConnectionEvent
@@ -196,7 +196,7 @@ class EventSocket:
             self.connect(endpoint)
 
     def _attach_by_name(self, name: str, services: str | None) -> None:
-        source = Followed(name, Catalog(services), dns=dns_names.follow)
+        source = Followed(name, Catalog(services), dns=dns_entrance.follow)
         self.service = service = source.service
         if not service.endpoints:
             # DNS is being asked; `follow` sees what it says.
