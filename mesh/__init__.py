@@ -22,7 +22,8 @@ from mesh.errors import (
 )
 
 if TYPE_CHECKING:
-    from mesh.core.methods import expected, stream
+    from mesh.core.balance_rule import Balance
+    from mesh.core.methods import expected, idempotent, stream
     from mesh.core.middleware import current_call
     from mesh.green.client import Client, connect
     from mesh.green.events import Publisher, Pusher
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mesh.green.server import Server
 
 __all__ = [
+    "Balance",
     "Client",
     "ConfigError",
     "LostRemote",
@@ -49,6 +51,7 @@ __all__ = [
     "connect",
     "current_call",
     "expected",
+    "idempotent",
     "stream",
 ]
 
@@ -61,8 +64,10 @@ _LAZY = {
     "Pusher": "mesh.green.events",
     "Subscriber": "mesh.green.receivers",
     "Puller": "mesh.green.receivers",
+    "Balance": "mesh.core.balance_rule",
     "current_call": "mesh.core.middleware",
     "expected": "mesh.core.methods",
+    "idempotent": "mesh.core.methods",
     "stream": "mesh.core.methods",
 }
 

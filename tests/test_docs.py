@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {
     "README.md": 7,
     "docs/calls.md": 8,
+    "docs/balancing.md": 2,
     "docs/hubs.md": 14,
     "docs/registration.md": 9,
     "docs/events.md": 8,

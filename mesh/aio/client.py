@@ -13,9 +13,9 @@ from mesh.aio.remote_call import RemoteCall
 from mesh.aio.stream import Stream, wait
 from mesh.aio.waiter import Waiter, wake
 from mesh.core import misuse
-from mesh.core.attempts import Attempts, Step
+from mesh.core.attempts import Attempts, Step, may_go_on
 from mesh.core.call import check_method, remote_name
-from mesh.core.client_session import Call, Waiting, another_may_take_it
+from mesh.core.client_session import Call, Waiting
 from mesh.core.middleware import CallContext
 from mesh.core.wire import Header
 from mesh.errors import MeshError
@@ -81,15 +81,28 @@ class Client:
         self,
         *,
         timeout: float | EllipsisType | None = ...,
-        retries: int | EllipsisType = ...,
+        retries: int | EllipsisType | None = ...,
         idempotent: bool | EllipsisType = ...,
         key: str | bytes | int | EllipsisType | None = ...,
+        version: str | EllipsisType | None = ...,
+        zone: str | EllipsisType | None = ...,
+        hedge: bool | EllipsisType = ...,
     ) -> Client:
         """A view of this client whose calls have another timeout, retries, idempotent or key.
 
         As `with_options` of the client of mesh.connect. Raises ConfigError.
         """
-        return Client(self._target.with_options(timeout, retries, idempotent, key))
+        return Client(
+            self._target.with_options(
+                timeout=timeout,
+                retries=retries,
+                idempotent=idempotent,
+                key=key,
+                version=version,
+                zone=zone,
+                hedge=hedge,
+            )
+        )
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections. There is nothing to await."""
@@ -180,7 +193,7 @@ async def _request(
         except BaseException:
             endpoint.give_up(call)
             raise
-        if call.error is not None and another_may_take_it(call.error):
+        if call.error is not None and may_go_on(call.error):
             call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
     if call.items is None and call.error is None:
         return call.value

@@ -20,12 +20,21 @@ from enum import Enum
 from typing import Any, Final
 
 from mesh.core import outcomes
-from mesh.core.call import Options
+from mesh.core.call import RETRIES, Options, key_bytes
 from mesh.core.channel import STREAMING
-from mesh.core.client_session import Call, ClientSession
+from mesh.core.client_session import Call, ClientSession, another_may_take_it
 from mesh.core.peer import Peer
+from mesh.core.route import Route
 from mesh.core.wire import Header
-from mesh.errors import LostRemote, MeshError, MethodNotFound, RemoteError, WireError
+from mesh.errors import (
+    LostRemote,
+    MeshError,
+    MethodNotFound,
+    Overloaded,
+    RemoteError,
+    TimeoutExpired,
+    WireError,
+)
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
@@ -67,7 +76,6 @@ class Attempts:
         self._call: Call | None = None
         self._error: BaseException | None = None
         self.until = 0.0
-        self._peer: Peer | None = None
         self._timeout: float | None = None
         self._extra: Header = dict(header or {})
         if options.idempotent:
@@ -77,11 +85,12 @@ class Attempts:
         if kwargs:
             self._extra["kwargs"] = kwargs
         self._question: Header = {**(header or {}), "mesh": 1}
+        key = None if options.key is None else key_bytes(options.key)
+        self._route = Route(key, options.labels, hedge=options.hedge, keywords=bool(kwargs))
         self._session = session
         self._options = options
         self._method = method
         self._args = args
-        self._keywords = bool(kwargs)
         self._random = random
         self._began = began = now if first is None else first.opened
         self._end = None if options.timeout is None else began + options.timeout
@@ -101,17 +110,18 @@ class Attempts:
         return self._attempt(now) if first is None else self.answered(first, now)
 
     def _attempt(self, now: float) -> Step:
-        self._peer, self._timeout = None, self._left(now)
-        return self._choose(now) if self._keywords else Step.REQUEST
+        self._route.peer, self._timeout = None, self._left(now)
+        return self._choose(now) if self._route.keywords else Step.REQUEST
 
     @property
-    def request(self) -> tuple[str, tuple[Any, ...], Header, float | None, Peer | None]:
+    def request(self) -> tuple[str, tuple[Any, ...], Header, float | None, Peer | Route]:
         """What a REQUEST sends: the method, its arguments, what the header carries besides, seconds until
-        it is given up or None, and the peer that it must go to or None; as ClientSession.open takes them.
+        it is given up or None, and the peer that it must go to or those that it may; as ClientSession.open
+        takes them.
         """
         if self._asking:
-            return "_zerorpc_ping", (), self._question, self._timeout, self._peer
-        return self._method, self._args, self._extra, self._timeout, self._peer
+            return "_zerorpc_ping", (), self._question, self._timeout, self._route.peer or self._route
+        return self._method, self._args, self._extra, self._timeout, self._route
 
     def outcome(self) -> Call:
         """After DONE: the call that has its answer, or is a stream. Raises what the last one ended with."""
@@ -129,6 +139,8 @@ class Attempts:
         if call.error is None or call.state is STREAMING:
             self._call = call
             return Step.DONE
+        if call.peer is not None:
+            self._route.tried.add(call.peer)
         return self.failed(call.error, now)
 
     def failed(self, error: Exception, now: float) -> Step:
@@ -138,7 +150,11 @@ class Attempts:
         if not isinstance(error, MeshError):
             return Step.DONE
         if self._end is None or now < self._end:
-            if self._moves < len(self._session.peers) and self._session.elsewhere(error, now):
+            if (
+                self._moves < len(self._session.peers)
+                and another_may_take_it(error)
+                and self._session.has_other(self._route, now)
+            ):
                 self._moves += 1
                 return self._attempt(now)  # nobody has seen it, and it need not wait for anything
             if not self._renewing and isinstance(error, LostRemote) and error.refused:
@@ -165,16 +181,33 @@ class Attempts:
         return self._retry(self._error, now)
 
     def _retry(self, error: MeshError, now: float) -> Step:
-        again = may_retry(error, self._options, self._attempts)
-        if again:
-            self.until = now + pause(self._attempts, self._random)
-        if not again or (self._end is not None and self.until >= self._end):
+        self.until = now + self._pause(error, now)
+        if not self._may_retry(error, now):
             self._error = outcome(error, self._seen)
             return Step.DONE
         if not error.refused:
             self._seen = error
         self._pausing = True
         return Step.PAUSE
+
+    def _may_retry(self, error: MeshError, now: float) -> bool:
+        idempotent = self._options.idempotent or self._method in self._session.idempotent
+        again = may_retry(error, self._options, self._attempts, idempotent=idempotent)
+        if again and self._options.retries is None:
+            again = self._session.has_other(self._route, now)
+        if not again or (self._end is not None and self.until >= self._end):
+            return False
+        if self._session.budget.take(now):
+            return True
+        error.add_note("It was not tried again: too many calls of this service are already")
+        return False
+
+    def _pause(self, error: MeshError, now: float) -> float:
+        """Seconds until the next attempt; not before the time that its server has named, unless another can
+        be asked."""
+        asked = error.pause if isinstance(error, Overloaded) and error.pause is not None else 0.0
+        seconds = pause(self._attempts, self._random)
+        return seconds if seconds > asked or self._session.has_other(self._route, now) else asked
 
     def _left(self, now: float) -> float | None:
         return None if self._end is None else max(self._end - now, LEAST)
@@ -187,19 +220,15 @@ class Attempts:
         Ends with TypeError where none does: zerorpc has no place for them, and a server of it would
         carry out the call without.
         """
-        peers = self._session.staying(now)
-        unasked = [peer for peer in peers if peer.mesh is None]
-        able = [peer for peer in peers if peer.mesh]
+        route, staying = self._route, self._session.staying(now)
+        able = [peer for peer in staying if route.allows(peer)]
         self._timeout = self._left(now)
-        self._asking = not able
-        if able:
-            self._peer = self._session.balancer.choose_of(able, now)
-            return Step.REQUEST
-        self._peer = unasked[0] if unasked else None
-        if peers and not unasked:
-            return self.failed(_no_place(self._method, peers), now)
-        if self._end is not None and now >= self._end:
-            expired = outcomes.expired(self._method, now - self._began, self._peer, self._session.peers)
+        if staying and not able and any(peer.mesh is False for peer in staying):
+            return self.failed(_no_place(self._method, staying), now)
+        route.peer = self._session.balancer.choose_of(able, now, route.tried, route.key)
+        self._asking = route.peer is None or not route.peer.mesh
+        if self._asking and self._end is not None and now >= self._end:
+            expired = outcomes.expired(self._method, now - self._began, route.peer, self._session.peers)
             expired.refused = True  # only the question was sent
             return self.failed(expired, now)
         return Step.REQUEST
@@ -211,7 +240,10 @@ class Attempts:
         if isinstance(error, MeshError) and not isinstance(error, RemoteError):
             return self.failed(error, now)
         self._session.took_part(peer)
-        return self._choose(now)
+        if not peer.mesh or peer not in self._session.staying(now):
+            return self._choose(now)
+        self._asking, self._route.peer, self._timeout = False, peer, self._left(now)
+        return Step.REQUEST
 
 
 def _no_place(method: str, peers: Sequence[Peer]) -> TypeError:
@@ -222,15 +254,21 @@ def _no_place(method: str, peers: Sequence[Peer]) -> TypeError:
     )
 
 
-def may_retry(error: MeshError, options: Options, attempts: int) -> bool:
+def may_go_on(error: Exception) -> bool:
+    """Whether a first attempt that ended so is worth asking Attempts what follows."""
+    return isinstance(error, MeshError) and not isinstance(error, (RemoteError, TimeoutExpired))
+
+
+def may_retry(error: MeshError, options: Options, attempts: int, *, idempotent: bool) -> bool:
     """Whether to try again after `attempts` of them, the last of which ended with `error`.
 
-    A call goes out a second time only where no handler has seen it, or where the caller says
-    that it may be carried out twice.
+    A call goes out a second time only where no handler has seen it, or where it may be carried out twice, as
+    its caller says, or its server.
     """
-    if attempts > options.retries or isinstance(error, (WireError, MethodNotFound)):
+    most = RETRIES if options.retries is None else options.retries
+    if attempts > most or isinstance(error, (WireError, MethodNotFound)):
         return False  # the same bytes fare no better
-    return error.refused or (options.idempotent and isinstance(error, LostRemote))
+    return error.refused or (idempotent and isinstance(error, LostRemote))
 
 
 def outcome(error: MeshError, seen: MeshError | None) -> MeshError:

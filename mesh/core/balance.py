@@ -14,17 +14,14 @@ asked for a pause are the next resort, and the last are those whose heartbeats a
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 from math import exp
 from typing import Final
 
-from mesh.core import settings
+from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.channel import NEVER
 from mesh.core.peer import Peer
 from mesh.core.rendezvous import claim
 
-RULES: Final = ("peak_ewma", "least_loaded", "round_robin", "key")
-TAU: Final = 10.0
 FAILURE: Final = 5.0
 """Seconds that a failure counts as, at the least."""
 TOO_LONG: Final = 3.0
@@ -36,30 +33,6 @@ FIRST_SHARE: Final = 0.1
 UNKNOWN: Final = 1e9
 """Seconds that a call counts as where the first to that peer is still on trial."""
 LEAST_COST: Final = 1e-6
-MAX_TAU: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """How a client spreads its calls over the endpoints of a service.
-
-    rule: "peak_ewma", the one of two at random whose calls are quicker and fewer; "least_loaded", the one of
-    two with fewer open calls; "round_robin", one after the other; "key", the same one for calls with the same
-    key (`with_options(key=…)`), and least_loaded for those without one. tau: seconds in which peak_ewma
-    forgets two thirds of a slow answer.
-
-    Raises ConfigError.
-    """
-
-    rule: str = "peak_ewma"
-    tau: float = TAU
-
-    def __post_init__(self) -> None:
-        settings.choice("rule", self.rule, RULES)
-        settings.seconds("tau", self.tau, 0.001)
-
-
-DEFAULT_BALANCE: Final = Balance()
 
 
 GOOD, NEXT, LAST, DEAD = range(4)

@@ -22,7 +22,7 @@ MEMORY: Final = 10.0
 class RetryBudget:
     """calls: how many were made, counted by whoever makes them."""
 
-    __slots__ = ("_earned", "_reserve", "_seen", "_seen_at", "calls")
+    __slots__ = ("__weakref__", "_earned", "_reserve", "_seen", "_seen_at", "calls")
 
     def __init__(self) -> None:
         self.calls = 0

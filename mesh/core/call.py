@@ -8,6 +8,8 @@ from typing import Any, Final
 from mesh.core import settings
 from mesh.errors import ConfigError
 
+RETRIES: Final = 2
+"""Further attempts of a call where the caller says nothing."""
 MAX_KEY: Final = 255
 """Bytes of a key."""
 
@@ -17,27 +19,48 @@ class Options:
     """How a client's calls are made.
 
     timeout: seconds that a caller waits for an answer, or for the next item of a stream; None
-    for no limit. retries: further attempts after one that failed. idempotent: the method may be
-    carried out twice, so that a call whose server was lost is tried again too. key: a sharded hub
-    gives all calls with the same one to the same worker; None for none.
+    for no limit. retries: further attempts after one that failed; None for up to RETRIES, each with a server
+    that was not tried yet. idempotent: the methods may be carried out twice, so that a call whose server was
+    lost is tried again too. key: calls with the same one go to the same worker of a sharded hub, and to the
+    same server where the client balances by key; None for none. version, zone: only servers with this label
+    are called; None for any. hedge: a call that may be carried out twice, and whose answer is late, goes to
+    another server as well.
 
     Raises ConfigError.
     """
 
     timeout: float | None = 30.0
-    retries: int = 0
+    retries: int | None = None
     idempotent: bool = False
     key: str | bytes | int | None = None
+    version: str | None = None
+    zone: str | None = None
+    hedge: bool = False
 
     def __post_init__(self) -> None:
         settings.seconds("timeout", self.timeout, more=True, none=True)
-        settings.count("retries", self.retries, 0)
+        settings.count("retries", self.retries, 0, none=True)
         settings.flag("idempotent", self.idempotent)
+        settings.flag("hedge", self.hedge)
+        settings.text("version", self.version, none=True)
+        settings.text("zone", self.zone, none=True)
         if self.key is not None and key_bytes(self.key) is None:
             raise ConfigError(
                 f"key must be text or bytes, of 1 to {MAX_KEY} bytes, or a whole number of 64 bits, or None, "
                 f"not {self.key!r:.80}"
             )
+
+    @property
+    def plain(self) -> bool:
+        """Whether calls carry nothing besides, and go to any server, so that the first attempt needs no
+        Attempts."""
+        return not (self.idempotent or self.hedge or self.labels) and self.key is None
+
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """What a server must be labelled with, to be called."""
+        wanted = (("version", self.version), ("zone", self.zone))
+        return tuple((name, value) for name, value in wanted if value is not None)
 
 
 def key_bytes(key: object) -> bytes | None:

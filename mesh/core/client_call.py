@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from mesh.core.channel import FIRST_CREDIT, QUEUED, Channel
+from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.peer import Peer
+from mesh.core.route import Route
 
 FIRST_WINDOW: Final = 100
 """Items that a server may send ahead when its stream begins."""
@@ -17,10 +18,14 @@ class Call(Channel):
 
     value or error is set once state is DONE; items holds what a stream has delivered and nobody
     has taken yet. low: with fewer of them than that the server is to be let send more. pinned: it may
-    go to no other peer than the one it was opened for.
+    go to no other peer than the one it was opened for. route: which peers it may go to, None for any.
+    copy, original: see RoutedCall and Copy.
     """
 
-    pinned: ClassVar[bool] = False
+    route: Route | None = None
+    hedge_at: float = NEVER
+    copy: Copy | None = None
+    original: RoutedCall | None = None
     __slots__ = (
         "credit",
         "deadline",
@@ -52,6 +57,10 @@ class Call(Channel):
         self.items: deque[Any] | None = None
 
     @property
+    def pinned(self) -> bool:
+        return False
+
+    @property
     def is_stream(self) -> bool:
         """Whether its first answer is to be given to the caller as a stream; not one that broke off before
         its first item.
@@ -75,11 +84,41 @@ class Call(Channel):
         self.low = (self.window + 1) // 2 - self.credit
 
 
+class RoutedCall(Call):
+    """A call that may go to some peers only, or rather not to some. hedge_at: when a copy is to be sent.
+    copy: the one that was.
+    """
+
+    __slots__ = ("copy", "hedge_at", "route")
+
+    def __init__(
+        self, channel_id: bytes, method: str, now: float, interval: float, deadline: float, route: Route
+    ) -> None:
+        Call.__init__(self, channel_id, method, now, interval, deadline)
+        self.route: Route = route
+        self.hedge_at = NEVER
+        self.copy: Copy | None = None
+
+    @property
+    def pinned(self) -> bool:
+        return self.route.peer is not None
+
+
 class PinnedCall(Call):
     """A call for one peer only, for another may not understand it."""
 
-    pinned = True
     __slots__ = ()
+
+    @property
+    def pinned(self) -> bool:
+        return True
+
+
+class Copy(PinnedCall):
+    """A call that was sent besides the one that somebody waits for."""
+
+    __slots__ = ("original",)
+    original: RoutedCall
 
 
 class Waiting:

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from mesh.core import outcomes, settings, window, wire
-from mesh.core.balance import DEFAULT_BALANCE, Balance, Balancer
+from mesh.core.balance import GOOD, Balancer, standing
+from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
+from mesh.core.budget import RetryBudget
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
@@ -32,11 +34,13 @@ from mesh.core.channel import (
     Sign,
     control,
 )
-from mesh.core.client_call import Call, PinnedCall, Waiting
+from mesh.core.client_call import Call, Copy, PinnedCall, RoutedCall, Waiting
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.hedging import Hedging
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.peer import Peer
 from mesh.core.refusal import Refusal
+from mesh.core.route import Route
 from mesh.core.values import Encode
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
 from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired, WireError
@@ -55,6 +59,8 @@ LEAVING: Final = 2.0
 """Seconds for which one that stops is left alone; it goes soon, or comes back."""
 WORKERLESS: Final = 10.0
 """The same for a hub that had no worker for as long as a call could wait."""
+MAX_IDEMPOTENT: Final = 1_000
+"""Methods of which it is kept that they may be carried out twice."""
 MAX_PAUSE: Final = 60.0
 """Seconds for which a peer can ask for no more calls, at the most."""
 GRAIN: Final = 0.005
@@ -82,7 +88,7 @@ class ClientSession:
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between heartbeats, or
     None for none. max_message: bytes of one request. max_elements: values in one answer. encode: for values
     that can't travel. service: what hubs know the service by; None where it has no name.
-    balance: how calls are spread over its peers.
+    balance: how calls are spread over its peers. budget: how many may be tried again, with others.
 
     Raises as check_settings does.
     """
@@ -97,9 +103,11 @@ class ClientSession:
         encode: Encode | None = None,
         service: str | None = None,
         balance: Balance = DEFAULT_BALANCE,
+        budget: RetryBudget | None = None,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
         self.balancer = Balancer(random, balance)
+        self.budget = budget or RetryBudget()
         self.peers = self.balancer.peers
         """Those that a call may go to."""
         self.calls: dict[Any, Call] = {}
@@ -109,6 +117,8 @@ class ClientSession:
         """Those that somebody waits for and that have something new."""
         self.asked: list[bytes] = []
         """The calls that peers have sent, who take this end for a server."""
+        self.idempotent: set[str] = set()
+        """The methods that may be carried out twice, as servers say with their answers."""
         self.wake_at = NEVER
         """When on_timer wants to be called next."""
         self.absence: MeshError | None = None
@@ -119,6 +129,7 @@ class ClientSession:
         self._ids = Ids(base)
         self._refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
         self._interval = NEVER if heartbeat is None else heartbeat
+        self._hedging = Hedging(self.calls, self.balancer, self.budget, self._ids, self._interval)
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
             self._extra["heartbeat"] = 0 if heartbeat is None else int(min(heartbeat, 1e9) * 1000)
@@ -214,15 +225,15 @@ class ClientSession:
         extra: Header | None,
         now: float,
         timeout: float | None,
-        peer: Peer | None = None,
+        to: Peer | Route | None = None,
         waiter: Any = None,
     ) -> Call:
         """A new call; its `payload` is to be sent to its `peer`, unless that is None.
 
         extra: what the header carries besides the ids and the deadline. timeout: seconds, or
-        None for no limit. peer: the one it must go to, else the best is chosen. waiter: whom to
-        wake. Raises TypeError for a value that can't travel, WireError over the size limit,
-        Overloaded, and LostRemote where `peer` is not live.
+        None for no limit. to: the one it must go to, or those that it may; None for any. waiter: whom
+        to wake. Raises TypeError for a value that can't travel, WireError over the size limit,
+        Overloaded, LostRemote where the one is not live, and ServiceNotFound where none has the labels.
         """
         channel_id = self._ids.next()
         header: Header = {"message_id": channel_id, "v": 3}
@@ -232,12 +243,13 @@ class ClientSession:
             header.update(self._extra)
         if extra:
             header.update(extra)
-        pinned = peer is not None
-        if peer is None:
+        if to is None:
             peers = self.peers
             peer = peers[0] if len(peers) == 1 and peers[0].live else self.balancer.choose(now)
-        elif not peer.live:
-            raise outcomes.not_sent(peer, method)
+        else:
+            peer = self._choose(to, method, now)
+        if self.idempotent and method in self.idempotent:
+            header["idempotent"] = True
         if peer is not None and peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
@@ -247,7 +259,13 @@ class ClientSession:
             payload = self._packed(header, method, args)
         deadline = NEVER if timeout is None else now + timeout
         interval = self._interval
-        call = (PinnedCall if pinned else Call)(channel_id, method, now, interval, deadline)
+        call: Call
+        if to is None:
+            call = Call(channel_id, method, now, interval, deadline)
+        elif isinstance(to, Route):
+            call = RoutedCall(channel_id, method, now, interval, deadline, to)
+        else:
+            call = PinnedCall(channel_id, method, now, interval, deadline)
         call.payload = payload
         call.waiter = waiter
         if peer is None:
@@ -255,16 +273,37 @@ class ClientSession:
         else:
             self._bind(call, peer, now)
         self.calls[channel_id] = call
+        self.budget.calls += 1
+        if isinstance(call, RoutedCall) and call.route.hedge and header.get("idempotent"):
+            self._hedging.begun(call, now)
+            self.wake_at = min(self.wake_at, call.hedge_at)
         wake_at = now + interval if interval < deadline - now else deadline
         if wake_at < self.wake_at:
             self.wake_at = wake_at
         return call
 
-    def elsewhere(self, error: Exception | None, now: float) -> bool:
-        """Whether a call that ended so was refused by one that can't take it, and another may."""
-        if not another_may_take_it(error):
-            return False
-        return any(peer.live and peer.leaving <= now and not peer.silent for peer in self.peers)
+    def _choose(self, to: Peer | Route, method: str, now: float) -> Peer | None:
+        """The one that a call must go to, or the best of those that it may; raises as `open` does."""
+        peer = to.peer if isinstance(to, Route) else to
+        if peer is not None:
+            if not peer.live:
+                raise outcomes.not_sent(peer, method)
+            return peer
+        assert isinstance(to, Route)
+        if self.peers and not any(to.allows(peer) for peer in self.peers):
+            raise outcomes.not_labelled(to, self.peers)
+        return self._best(to, now)
+
+    def _best(self, route: Route, now: float) -> Peer | None:
+        among = [peer for peer in self.peers if route.allows(peer)]
+        return self.balancer.choose_of(among, now, route.tried, route.key)
+
+    def has_other(self, route: Route, now: float) -> bool:
+        """Whether there is one that the call was not sent to yet, and that can be used."""
+        return any(
+            peer not in route.tried and route.allows(peer) and standing(peer, now) == GOOD
+            for peer in self.peers
+        )
 
     def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
         try:
@@ -301,9 +340,9 @@ class ClientSession:
 
     def take_unsent(self, peer: Peer, now: float) -> list[Call]:
         """The calls that waited for a connection, now bound to `peer`, to be sent in order."""
-        taken = list(self.unsent.values())
-        self.unsent.clear()
+        taken = [call for call in self.unsent.values() if call.route is None or call.route.allows(peer)]
         for call in taken:
+            del self.unsent[call.id]
             self._bind(call, peer, now)
             # Not before wake_at, for on_timer looks at what is unsent once an interval too.
             call.next_beat = now + self._interval
@@ -313,9 +352,10 @@ class ClientSession:
         """What waits although a peer is live, now bound to the best, to be sent in order."""
         taken = []
         for call in list(self.unsent.values()):
-            peer = self.balancer.choose(now)
+            route = call.route
+            peer = self.balancer.choose(now) if route is None else self._best(route, now)
             if peer is None:
-                break
+                continue
             del self.unsent[call.id]
             self._bind(call, peer, now)
             call.next_beat = now + self._interval
@@ -360,15 +400,18 @@ class ClientSession:
             if "response_to" not in header and len(self.asked) < MAX_ASKED:
                 self.asked.append(payload)
             return
-        if peer.mesh is None and "mesh" in header:
-            peer.mesh = True
-        if peer.batch is False and header.get("batch") == 1:
-            peer.batch = True
+        if len(header) > 3:
+            self._learn(call, peer, header)
+        if isinstance(call, Copy) and name not in (BEAT, MORE) and "refused" not in header:
+            call = self._hedging.won(call, now)
+            self.wake_at = now
         if name == OK and call.state is OPEN:
             if type(args) is list and args:
                 call.value = args[0]
                 if call.id in peer.unanswered:
                     self.balancer.answered(peer, call.id, now)
+                if call.route is not None:
+                    self._hedging.answered(call, now)
                 self._end(call, None)
             else:
                 self._end(call, WireError(f"{peer.endpoint} answered {call.method!r:.80} without a value"))
@@ -378,6 +421,15 @@ class ClientSession:
             call.last_heard = now
         else:
             self._last(call, peer, header, name, args, now)
+
+    def _learn(self, call: Call, peer: Peer, header: Header) -> None:
+        """What an answer tells besides."""
+        if peer.mesh is None and "mesh" in header:
+            peer.mesh = True
+        if peer.batch is False and header.get("batch") == 1:
+            peer.batch = True
+        if header.get("idempotent") is True and len(self.idempotent) < MAX_IDEMPOTENT:
+            self.idempotent.add(call.method)
 
     def _call_of(self, header: Header) -> Call | None:
         """The call that an event belongs to, also where its peer writes as text what it read as bytes."""
@@ -406,6 +458,9 @@ class ClientSession:
         if call.state is OPEN:
             call.state = STREAMING
             call.begin_stream()
+            if call.route is not None:
+                self._hedging.is_stream(call)
+                self.wake_at = now if call.route.hedge else self.wake_at
         items = call.items
         if items is None or call.credit < number:
             self._violated(call, peer, "sent more of a stream than it was granted")
@@ -454,6 +509,10 @@ class ClientSession:
         self._end(call, WireError(f"{peer.endpoint} {what} (method {call.method!r:.80})"))
 
     def _end(self, call: Call, error: Exception | None) -> None:
+        if call.copy is not None and self._goes_on(call, error):
+            return
+        if call.original is not None:
+            call.original.copy = None
         del self.calls[call.id]
         call.state = DONE
         call.error = error
@@ -467,6 +526,15 @@ class ClientSession:
             self.unsent.pop(call.id, None)
         if call.waiter is not None:
             self.woken.append(call)
+
+    def _goes_on(self, call: Call, error: Exception | None) -> bool:
+        """Whether one that has a copy goes on as that: where its server was lost, or has refused it."""
+        if isinstance(error, MeshError) and (error.refused or isinstance(error, LostRemote)):
+            self._hedging.take_over(call)
+            return True
+        self._hedging.drop_copy(call)
+        self.wake_at = 0.0
+        return False
 
     # Streams
 
@@ -500,15 +568,22 @@ class ClientSession:
         self.wake_at = min(self.wake_at, call.deadline)
         return True
 
-    def cancel(self, call: Call, now: float) -> Out | None:
-        """Give up a call. What comes back tells its peer, where one has it."""
+    def cancel(self, call: Call, now: float, error: MeshError | None = None) -> Out | None:
+        """Give up a call. What comes back tells its peer, where one has it.
+
+        error: what it ends with, where its caller is to be woken; else there is nobody left to wake.
+        """
         if call.state is DONE:
             return None
         peer, sent = call.peer, call.state is not QUEUED
-        call.waiter = None
+        if error is None:
+            call.waiter = None
+        if call.copy is not None:
+            self._hedging.drop_copy(call)
+            self.wake_at = now
         if peer is not None and peer.unanswered:
             self.balancer.given_up(peer, call.id, now, expired=False)
-        self._end(call, None)
+        self._end(call, error)
         if sent and peer is not None and peer.live:
             return peer, control(self._ids, call.id, BEAT, 0, cancel=True)
         return None
@@ -538,7 +613,9 @@ class ClientSession:
     def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
         """End every call, as the client closes."""
         for call in list(self.calls.values()):
-            self._end(call, error_of(call))
+            self._hedging.drop_copy(call)
+            if call.state is not DONE:
+                self._end(call, error_of(call))
         self.woken += self._waiting
         self._waiting.clear()
 
@@ -557,6 +634,10 @@ class ClientSession:
         out: list[Out] = [(peer, self._ping(peer, now)) for peer in self.balancer.due(now)]
         deadline = beat = NEVER
         for call in list(self.calls.values()):
+            if call.state is DONE:
+                continue  # a copy, whose call has ended before
+            if call.hedge_at <= now:
+                out += self._hedging.send(call, now)
             if call.deadline <= now:
                 peer = call.peer
                 if peer is not None:
@@ -569,6 +650,8 @@ class ClientSession:
                 continue
             if call.deadline < deadline:
                 deadline = call.deadline
+            if call.hedge_at < deadline:
+                deadline = call.hedge_at
             if call.next_beat < beat:
                 beat = call.next_beat
         due = [one for one in self._waiting if one.until <= now]
@@ -576,6 +659,7 @@ class ClientSession:
         self._waiting = [one for one in self._waiting if one.until > now]
         for one in self._waiting:
             deadline = min(deadline, one.until)
+        out += self._hedging.take_left()
         self.wake_at = min(
             max(deadline, now + GRAIN), max(beat, now + self._interval * BEATS_LATE), self.balancer.wake_at
         )

@@ -19,6 +19,7 @@ F = TypeVar("F", bound=Function)
 
 _STREAM_MARK = "__mesh_stream__"
 _EXPECTED_MARK = "__mesh_expected__"
+_IDEMPOTENT_MARK = "__mesh_idempotent__"
 _FIRST_LINE = re.compile(r"^[\w.]+(\(.*?\))(?:\s*->.*)?\s*$")
 
 
@@ -42,6 +43,24 @@ def is_stream(function: Function) -> bool:
         return getattr(function, _STREAM_MARK, False) is True
     except Exception:  # noqa: BLE001
         return False
+
+
+def idempotent(function: F) -> F:
+    """Mark a handler that may be carried out twice: to do so once more changes nothing.
+
+    Clients learn it from its answers, and try a call again whose server was lost.
+    """
+    setattr(_marked(function), _IDEMPOTENT_MARK, True)
+    return function
+
+
+def is_idempotent(function: Function) -> bool:
+    """Whether a handler was marked with `idempotent`, also within a partial."""
+    for _ in range(MAX_WRAPPED):
+        if type(function) is not partial:
+            break
+        function = function.func
+    return read(function, _IDEMPOTENT_MARK) is True
 
 
 def expected(*classes: settings.Classes) -> Callable[[F], F]:
@@ -96,7 +115,8 @@ class MethodTable:
     """The exposed methods by name, and the built-in ones that every zerorpc server has.
 
     hidden: the names that could not be looked at, each with what that raised. left_out: what else is not
-    exposed of the target. Raises ValueError where nothing can be exposed.
+    exposed of the target. idempotent: the names of those that are marked so. Raises ValueError where nothing
+    can be exposed.
     """
 
     def __init__(self, target: Any, name: str | None = None) -> None:
@@ -109,6 +129,7 @@ class MethodTable:
             why = "; ".join([*hidden, *(f"{name!r} {one.why}" for name, one in self.left_out.items())])
             raise ValueError(f"{self.name} has no public method to expose{why and ': '}{why:.500}")
         self.functions: dict[str, Function] = {**self.exposed, **self._built_in()}
+        self.idempotent = {name for name, function in self.exposed.items() if is_idempotent(function)}
 
     def first_async(self) -> str | None:
         """The name of a method that is a coroutine function or an async generator; None where none is."""
@@ -142,10 +163,12 @@ class MethodTable:
         return f"{self.name} has no method {method!r:.100}{hint}"
 
     def _inspect(self) -> dict[str, Any]:
-        methods = {
+        methods: dict[str, dict[str, Any]] = {
             name: {"args": args_of(function), "doc": doc_of(function), "signature": signature_of(function)}
             for name, function in self.exposed.items()
         }
+        for name in self.idempotent:
+            methods[name]["idempotent"] = True
         return {"name": self.name, "methods": methods, "left_out": self._reasons()}
 
     def _reasons(self) -> dict[str, str]:

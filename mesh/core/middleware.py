@@ -48,6 +48,7 @@ RESERVED: Final = frozenset(
         "mesh",
         "message_id",
         "parent_id",
+        "pause",
         "refused",
         "response_to",
         "service",

@@ -10,6 +10,7 @@ from mesh import errors
 from mesh.core import wire
 from mesh.core.client_call import Call
 from mesh.core.peer import Peer
+from mesh.core.route import Route
 from mesh.core.wire import Header, as_text
 from mesh.errors import (
     LostRemote,
@@ -17,6 +18,7 @@ from mesh.errors import (
     MethodNotFound,
     Overloaded,
     RemoteError,
+    ServiceNotFound,
     TimeoutExpired,
     WireError,
 )
@@ -74,6 +76,15 @@ def not_read(method: str, waiting: int, peer: Peer) -> Overloaded:
     )
 
 
+def not_labelled(route: Route, peers: Sequence[Peer]) -> ServiceNotFound:
+    """No endpoint is what the caller asks for."""
+    known = sorted({f"{name}={value}" for peer in peers for name, value in peer.labels.items()})
+    others = f"there are {', '.join(known[:10])}" if known else "none of them has labels"
+    error = ServiceNotFound(f"no endpoint of {len(peers)} has {route}: {others}")
+    error.refused = True
+    return error
+
+
 def _refused(text: str) -> Overloaded:
     error = Overloaded(text)
     error.refused = True
@@ -103,12 +114,19 @@ def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:
         ended = "refused" if refused else "gave up"
         error = errors.BY_NAME.get(name, Overloaded)(f"{peer.endpoint} {ended} {method!r:.80}: {msg}")
         error.refused = refused
+        if isinstance(error, Overloaded):
+            error.pause = _seconds(header.get("pause"))
         return error
     builtin = header.get("builtin")
     raised = errors.remote_error(name, msg, trace, builtin if type(builtin) is str else None)
     if trace and not _says_no_more(*args[:3]):
         raised.add_note(f"The remote traceback:\n{trace}")
     return raised
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    """None for what is no time."""
+    return milliseconds / 1000 if type(milliseconds) is int and 0 <= milliseconds < 2**32 else None
 
 
 def _no_method(msg: str, trace: str | None) -> MethodNotFound:

@@ -5,7 +5,7 @@ Knows nothing of which calls are open; that is the session's matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 from mesh.core import wire
@@ -23,9 +23,11 @@ _STREAM: Final = wire.packer()[0](STREAM)
 class AnswerWriter:
     """base: 24 hex digits that begin no other session's message ids. encode: as a server is given it."""
 
-    __slots__ = ("_arrays", "_ids", "_max_message", "_most_of_item", "_pack", "_plain")
+    __slots__ = ("_arrays", "_ids", "_max_message", "_most_of_item", "_pack", "_plain", "idempotent")
 
     def __init__(self, base: bytes, limits: Limits, encode: Encode | None) -> None:
+        self.idempotent: Container[str] = ()
+        """The methods whose answers say that they may be carried out twice."""
         self._max_message = limits.max_message
         # Of more bytes an item is looked at in its event.
         self._most_of_item = limits.max_message - MAX_HEADER
@@ -81,9 +83,12 @@ class AnswerWriter:
             header["batch"] = 1
         return self._pack([header, OK, [value]])
 
-    def refusal(self, header: Header, name: str, msg: str) -> bytes:
-        """The ERR to a request that no handler has seen."""
-        return self.error(header, name, msg, "", {"refused": True})
+    def refusal(self, header: Header, name: str, msg: str, wait: float | None = None) -> bytes:
+        """The ERR to a request that no handler has seen. wait: seconds after which to come again."""
+        extra: Header = {"refused": True}
+        if wait is not None:
+            extra["pause"] = int(wait * 1000)
+        return self.error(header, name, msg, "", extra)
 
     def cancelled(self, call: ServerCall) -> bytes:
         """The ERR that ends a call which nobody wants any more, for a hub that counts it."""
@@ -98,6 +103,9 @@ class AnswerWriter:
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": call.id}
         if "mesh" in call.header:
             header["mesh"] = 1
+        if self.idempotent and call.method in self.idempotent and "deadline" in call.header:
+            # To a client of mesh, which may take it to heart.
+            header["idempotent"] = True
         if "batch" in call.header:
             # Once: what its client has asked with its first call.
             header["batch"] = call.header.pop("batch")

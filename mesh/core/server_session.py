@@ -97,9 +97,17 @@ class ServerSession:
         self._queued_bytes = 0
         self._interval = NEVER if heartbeat is None else heartbeat
 
-    def expose(self, methods: Container[str], unknown: Callable[[str], str] | None = None) -> None:
-        """Refuse calls of all other methods from now on. unknown: what to say of one, from its name."""
+    def expose(
+        self,
+        methods: Container[str],
+        unknown: Callable[[str], str] | None = None,
+        idempotent: Container[str] = (),
+    ) -> None:
+        """Refuse calls of all other methods from now on. unknown: what to say of one, from its name.
+        idempotent: those of which callers are told that they may be carried out twice.
+        """
         self._methods = methods
+        self._answers.idempotent = idempotent
         if unknown is not None:
             self._unknown = unknown
 
@@ -186,14 +194,18 @@ class ServerSession:
             return self._refuse(peer, header, "", "WireError", str(exc))
         return False
 
-    def _refuse(self, peer: Peer, header: Header, method: str, name: str, msg: str) -> bool:
-        """Answer that a request is not carried out; whether there is room for that."""
+    def _refuse(
+        self, peer: Peer, header: Header, method: str, name: str, msg: str, wait: float | None = None
+    ) -> bool:
+        """Answer that a request is not carried out; whether there is room for that. wait: seconds after which
+        it is worth another try.
+        """
         whole = f"{method!r:.80}: {msg}" if method else msg
         if len(self.out) >= MAX_OUT:
             self._drop(peer, "not answered", whole)
             return False
         self._drop(peer, "refused", whole)
-        self.out.append((peer, self._answers.refusal(header, name, msg)))
+        self.out.append((peer, self._answers.refusal(header, name, msg, wait)))
         return True
 
     def _request(self, peer: Peer, header: Header, name: str, args: Any, size: int, now: float) -> bool:
@@ -231,7 +243,7 @@ class ServerSession:
         ):
             refused = self._no_room(len(theirs), size)
             if refused:
-                return self._refuse(peer, header, name, *refused)
+                return self._refuse(peer, header, name, *refused, self._wait(now))
         call = ServerCall(peer, header, name, args, size, now, self._interval)
         call.batched = self._in_batch
         if len(header) > 2:
@@ -301,6 +313,10 @@ class ServerSession:
         if self._queued_bytes + size > limits.queue_bytes and self._queued:
             return "Overloaded", f"{self._queued_bytes} bytes of calls wait already"
         return None
+
+    def _wait(self, now: float) -> float | None:
+        """Seconds that a call waits for a handler at present; None where none does."""
+        return now - self.ready[0].opened if self.ready and not self.draining else None
 
     def _extras(self, call: ServerCall, header: Header, now: float) -> None:
         """The header keys beyond zerorpc's that change how the conversation is kept."""

@@ -72,6 +72,12 @@ def flag(name: str, value: Any) -> None:
         raise _wrong(name, "True or False", value, False)
 
 
+def text(name: str, value: Any, *, none: bool = False) -> None:
+    """Raise ConfigError unless `value` is text that is not empty. none: None will do, too."""
+    if not (isinstance(value, str) and value) and not (value is None and none):
+        raise _wrong(name, "text that is not empty", value, none)
+
+
 def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise ConfigError unless `value` is one of a few words."""
     words = list(choices)

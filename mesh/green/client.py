@@ -12,9 +12,9 @@ from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent
 
 from mesh.core import misuse
-from mesh.core.attempts import Attempts, Step
+from mesh.core.attempts import Attempts, Step, may_go_on
 from mesh.core.call import check_method, remote_name
-from mesh.core.client_session import Call, another_may_take_it
+from mesh.core.client_session import Call
 from mesh.core.middleware import CallContext
 from mesh.core.wire import Header
 from mesh.errors import MeshError
@@ -82,17 +82,33 @@ class Client:
         self,
         *,
         timeout: float | EllipsisType | None = ...,
-        retries: int | EllipsisType = ...,
+        retries: int | EllipsisType | None = ...,
         idempotent: bool | EllipsisType = ...,
         key: str | bytes | int | EllipsisType | None = ...,
+        version: str | EllipsisType | None = ...,
+        zone: str | EllipsisType | None = ...,
+        hedge: bool | EllipsisType = ...,
     ) -> Client:
-        """A view of this client whose calls have another timeout, retries, idempotent or key.
+        """A view of this client whose calls are made in another way.
 
-        timeout: seconds or None. retries: further attempts. idempotent: the calls may be
-        carried out twice, so that a lost one may be tried again. key: a sharded hub gives all calls
-        with the same one to the same worker; None for none. Raises ConfigError.
+        timeout: seconds or None. retries: further attempts; None for up to two, with servers that were not
+        tried yet. idempotent: the calls may be carried out twice, so that a lost one may be tried again. key:
+        calls with the same one go to the same worker of a sharded hub, and to the same server where the
+        client balances by key; None for none. version, zone: only servers with this label are called; None
+        for any. hedge: a call that may be carried out twice, and whose answer is late, goes to another server
+        as well. Raises ConfigError.
         """
-        return Client(self._target.with_options(timeout, retries, idempotent, key))
+        return Client(
+            self._target.with_options(
+                timeout=timeout,
+                retries=retries,
+                idempotent=idempotent,
+                key=key,
+                version=version,
+                zone=zone,
+                hedge=hedge,
+            )
+        )
 
     def close(self) -> None:
         """End the open calls with LostRemote and close the connections."""
@@ -159,7 +175,7 @@ def _request(
     else:
         call = endpoint.open(method, args, header, target.options.timeout, None, getcurrent())
         wait(endpoint, call)
-        if call.error is not None and another_may_take_it(call.error):
+        if call.error is not None and may_go_on(call.error):
             call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
     if call.items is None and call.error is None:
         return call.value

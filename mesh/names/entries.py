@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mesh.core.balance_rule import LEAST_TAU, MOST_TAU, RULES, Balance
 from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
@@ -20,11 +21,24 @@ from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode, collec
 
 MOST_RETRIES = 100
 MOST_WEIGHT = 65535  # as in an SRV record
-_KEYS = ("address", "hub", "type", "timeout", "retries", "weight", "priority", "version", "zone", "key")
+_KEYS = (
+    "address",
+    "hub",
+    "type",
+    "timeout",
+    "retries",
+    "balance",
+    "weight",
+    "priority",
+    "version",
+    "zone",
+    "key",
+)
 _ITEM_KEYS = ("address", "hub", "weight", "priority", "version", "zone", "key")
 _LABELS = ("version", "zone")
 MOST_PRIORITY = 65535
 MOST_LABEL_CHARS = 200  # so that one fits a string of a TXT record
+_BALANCE_KEYS = ("rule", "tau")
 KEY_CHARS = 40  # 32 bytes in Z85
 _Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]+")
 _ITEM = "an endpoint such as tcp://10.0.0.5:4242"
@@ -63,7 +77,7 @@ def _service(name: str, source: str, node: Node, place: Place) -> Service:
     hub = "hub" in values
     listed: Node = values.pop("hub" if hub else "address")
     at = place.under("hub" if hub else "address")
-    of_service = {key: values.pop(key) for key in ("timeout", "retries") if key in values}
+    of_service = {key: values.pop(key) for key in ("timeout", "retries", "balance") if key in values}
     pattern = Endpoint("", hub=hub, source=source, **_described(values))
     endpoints = _endpoints(listed, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them", pattern)
     if values.get("type", "router") != "router" and any(one.hub for one in endpoints):
@@ -112,6 +126,8 @@ def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, 
             return document.seconds(node, at)
         case "retries":
             return document.integer(node, at, 0, MOST_RETRIES)
+        case "balance":
+            return _balance(node, at)
         case "weight":
             return document.integer(node, at, 1, MOST_WEIGHT)
         case "priority":
@@ -121,6 +137,28 @@ def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, 
         case "key":
             return _curve_key(node, at)
     return node
+
+
+def _balance(node: Node, place: Place) -> Balance:
+    """A rule's name, or a mapping with more."""
+    if not isinstance(node, MappingNode):
+        return Balance(document.choice(node, place, RULES))
+    values: dict[str, Any] = {}
+    for key, key_node, value in document.pairs(node, place):
+        at = place.under(key)
+        if key not in _BALANCE_KEYS:
+            raise at.wrong(
+                key_node, f"unknown key{nearest(key, _BALANCE_KEYS) or '; the keys are rule, tau'}"
+            )
+        values[key] = document.choice(value, at, RULES) if key == "rule" else _tau(value, at)
+    return Balance(**values)
+
+
+def _tau(node: Node, place: Place) -> float:
+    seconds = document.seconds(node, place)
+    if not LEAST_TAU <= seconds <= MOST_TAU:
+        raise place.wrong(node, f"must be from {LEAST_TAU:g} to {MOST_TAU:g} seconds, not {seconds:g}")
+    return seconds
 
 
 def _endpoints(node: Node, place: Place, right: str, pattern: Endpoint) -> tuple[Endpoint, ...]:

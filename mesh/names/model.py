@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mesh.core.balance_rule import Balance
 from mesh.errors import MeshError
 
 # The ZeroMQ socket type at the far end. Each has one that mesh puts against it: DEALER for router,
@@ -71,7 +72,8 @@ class Service:
     """How a service is reached.
 
     endpoints: at least one, no address twice. timeout: seconds a call may take; retries: how often an
-    idempotent call is sent again; both None where the client's own setting counts.
+    idempotent call is sent again; balance: how calls are spread over its endpoints. Each None where the
+    client's own setting counts.
     source: where this was read; it counts for nothing when two services are compared.
     """
 
@@ -79,6 +81,7 @@ class Service:
     endpoints: tuple[Endpoint, ...]
     timeout: float | None = None
     retries: int | None = None
+    balance: Balance | None = None
     source: str = field(default="", compare=False)
 
     @property

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final, Protocol
 from weakref import finalize, ref
 
+from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
@@ -56,7 +57,7 @@ class ClientConnections:
 
     service: whose they are. source: where they come from, if they may change. header: what every request
     carries besides. heartbeat: seconds or None. max_message, max_elements: bytes of one message, and values
-    in one answer. encode: for values that can't travel.
+    in one answer. encode: for values that can't travel. balance: how calls are spread over the endpoints.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ClientConnections:
         max_message: int = MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
+        balance: Balance = DEFAULT_BALANCE,
     ) -> None:
         self.header = header
         self.closed = False
@@ -79,6 +81,7 @@ class ClientConnections:
         self._max_message = max_message
         self._max_elements = max_elements
         self.encode = encode
+        self._balance = balance
         self._version = source.refresh(monotonic()) if source else 0
         self._lock = native.allocate_lock()
         self._of_loop: dict[Hashable, ClientEndpoint] = {}
@@ -115,6 +118,7 @@ class ClientConnections:
                 self._max_message,
                 self._max_elements,
                 self.encode,
+                self._balance,
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             endpoint.want = partial(_want, ref(self))

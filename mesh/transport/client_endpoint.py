@@ -18,16 +18,19 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from mesh.core import outcomes
+from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.channel import DONE
 from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.peer import Peer
+from mesh.core.route import Route
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import LostRemote, MeshError
 from mesh.names.model import Endpoint
 from mesh.transport import native, process
+from mesh.transport.budgets import budget_of
 from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
 from mesh.transport.loop import Loop
@@ -56,7 +59,7 @@ class ClientEndpoint:
 
     service: what hubs know it by. heartbeat: seconds or None.
     max_message, max_elements: bytes of one message, and values in one answer. encode: for values that can't
-    travel.
+    travel. balance: how calls are spread over the endpoints.
 
     Made in the loop's own thread. Raises as check_settings does, and ConfigError for an endpoint that can't
     be connected to.
@@ -72,10 +75,19 @@ class ClientEndpoint:
         max_message: int,
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
+        balance: Balance = DEFAULT_BALANCE,
     ) -> None:
         base = process.new_base()
         self.session = ClientSession(
-            base, random.random, heartbeat, max_message, max_elements, encode, service
+            base,
+            random.random,
+            heartbeat,
+            max_message,
+            max_elements,
+            encode,
+            service,
+            balance,
+            budget_of(service),
         )
         self.loop = loop
         self.thread = loop.thread
@@ -155,13 +167,14 @@ class ClientEndpoint:
         args: tuple[Any, ...],
         extra: Header | None,
         timeout: float | None,
-        to: Peer | None,
+        to: Peer | Route | None,
         waiter: Any,
     ) -> Call:
         """Send a request, or have it wait for a connection; the waiter is woken by its first answer.
 
         extra: what the header carries besides. timeout: seconds, or None for no limit. to: the connection
-        that it must go by. Raises as ClientSession.open does, and LostRemote once it is closed.
+        that it must go by, or those that it may; None for any. Raises as ClientSession.open does, and
+        LostRemote once it is closed.
         """
         session, now = self.session, monotonic()
         if session.absence is not None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial, wraps
 from time import monotonic
-from types import EllipsisType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mesh.core import settings
 from mesh.core.attempts import Attempts
+from mesh.core.balance_rule import Balance, balance_of
 from mesh.core.call import Options
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.elements import MAX_ELEMENTS
@@ -58,17 +58,10 @@ class ClientTarget:
         self.header = connections.header
         self.options = options
         self.middleware = middleware
-        self.persistent = bool(options.retries or options.idempotent or options.key is not None)
+        self.persistent = not options.plain
 
-    def with_options(
-        self,
-        timeout: float | EllipsisType | None,
-        retries: int | EllipsisType,
-        idempotent: bool | EllipsisType,
-        key: str | bytes | int | EllipsisType | None,
-    ) -> ClientTarget:
+    def with_options(self, **given: Any) -> ClientTarget:
         """The same, but for the options that are not `...`. Raises ConfigError."""
-        given = {"timeout": timeout, "retries": retries, "idempotent": idempotent, "key": key}
         return self._with({name: value for name, value in given.items() if value is not ...})
 
     def _with(self, changes: dict[str, Any]) -> ClientTarget:
@@ -125,6 +118,7 @@ def connect_target(
     max_elements: int = MAX_ELEMENTS,
     encode: Encode | None = None,
     middleware: Iterable[Middleware] = (),
+    balance: Balance | str | None = None,
 ) -> ClientTarget:
     """target: a name from the registry or DNS, an endpoint, or a list of endpoints. timeout: seconds that
     a call waits at most, None for no limit; a service's own in the registry goes before the
@@ -133,7 +127,8 @@ def connect_target(
     max_elements: values in one answer, each item, key and value counted; what holds more is not decoded.
     encode: gives what is to travel in place of an argument, or a part of one, that can't.
     middleware: functions of (call, proceed) that run around each call, the first outermost; see
-    docs/middleware.md.
+    docs/middleware.md. balance: how calls are spread over several endpoints: "peak_ewma", unless another is
+    given, "least_loaded", "round_robin", "key", or a mesh.Balance; see docs/balancing.md.
 
     Raises ServiceNotFound and ConfigError; but where DNS is to be asked for the name, the first call does.
     """
@@ -144,8 +139,17 @@ def connect_target(
     service, source = _find(target, services)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
-    options = Options(timeout=timeout, retries=service.retries or 0)
-    connections = ClientConnections(service, source, None, heartbeat, max_message, max_elements, encode)
+    options = Options(timeout=timeout, retries=service.retries)
+    connections = ClientConnections(
+        service,
+        source,
+        None,
+        heartbeat,
+        max_message,
+        max_elements,
+        encode,
+        balance_of(service.balance if balance is None else balance),
+    )
     return ClientTarget(connections, options, around)
 
 

@@ -89,7 +89,7 @@ class Serving(Life):
         handlers = Handlers(methods, expecting, around, self._endpoint.whom)
         session = self._endpoint.session
         session.take_load_from(self._slots.load)
-        session.expose(methods.functions, methods.unknown)
+        session.expose(methods.functions, methods.unknown, methods.idempotent)
         self._methods = methods.functions
         self._use(handlers, threads)
         super().__init__()

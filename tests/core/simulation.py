@@ -194,13 +194,17 @@ class Simulation:
             self._woken(call)
 
     def _failed(self, task: Task, error: Exception) -> None:
-        if isinstance(error, MeshError) and may_retry(error, task.options, task.attempts):
+        if isinstance(error, MeshError) and self._may_retry(error, task):
             seconds = pause(task.attempts, self.chance.random)
             if self.world.now + seconds < task.due:
                 self.world.after(seconds, lambda: self._again(task, error))
                 return
         assert isinstance(error, RemoteError) == isinstance(error, KeyError)
         self._end(task, type(error).__name__)
+
+    @staticmethod
+    def _may_retry(error: MeshError, task: Task) -> bool:
+        return may_retry(error, task.options, task.attempts, idempotent=task.options.idempotent)
 
     def _again(self, task: Task, error: Exception) -> None:
         if task.client in self.dead:

@@ -11,6 +11,7 @@ from mesh.core.attempts import RENEW, Attempts, Step, pause
 from mesh.core.call import Options
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.peer import Peer
+from mesh.core.route import Route
 from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired
 
 START = 100.0
@@ -18,6 +19,12 @@ START = 100.0
 
 def half() -> float:
     return 0.5
+
+
+def to(attempts: Attempts) -> Peer | None:
+    """Whom the next request must go to."""
+    peer = attempts.request[4]
+    return peer.peer if isinstance(peer, Route) else peer
 
 
 class Bench:
@@ -54,8 +61,8 @@ class Bench:
         self.session.receive(call.peer, wire.pack(head, name, args), self.now)
         return self.attempts.answered(call, self.now)
 
-    def refuse(self, error: str, *, refused: bool = True) -> Step:
-        return self.answer("ERR", [error, "for a reason", ""], refused=refused)
+    def refuse(self, error: str, *, refused: bool = True, **header: Any) -> Step:
+        return self.answer("ERR", [error, "for a reason", ""], refused=refused, **header)
 
     def wait(self) -> Step:
         self.now = self.attempts.until
@@ -198,6 +205,78 @@ class TestRetries:
         error.refused = True
         assert bench.attempts.failed(error, bench.now) is Step.PAUSE
 
+    def test_what_may_be_repeated_goes_to_two_others_without_a_word_of_retries(self) -> None:
+        bench = Bench("a", "b", "c", "d", idempotent=True)
+        bench.begin()
+        for _ in range(2):
+            assert bench.refuse("LostRemote", refused=False) is Step.PAUSE
+            bench.wait()
+        assert bench.refuse("LostRemote", refused=False) is Step.DONE
+        assert len({call.peer for call in bench.sent}) == 3
+
+    def test_without_a_word_of_retries_nobody_is_asked_twice(self) -> None:
+        bench = Bench("a", "b", idempotent=True)
+        bench.begin()
+        assert bench.refuse("LostRemote", refused=False) is Step.PAUSE
+        bench.wait()
+        assert bench.refuse("Overloaded") is Step.DONE
+        assert isinstance(bench.error(), LostRemote), "a handler may have seen it"
+
+    def test_with_retries_one_that_was_asked_is_the_last_choice(self) -> None:
+        bench = Bench("a", "b", "c", retries=3)
+        bench.begin()
+        for _ in range(3):
+            assert bench.refuse("Overloaded") is Step.PAUSE
+            bench.wait()
+        assert {call.peer for call in bench.sent} == set(bench.peers)
+        assert bench.answer("OK", ["paid"]) is Step.DONE
+
+    def test_a_server_may_say_that_a_method_can_be_repeated(self) -> None:
+        bench = Bench("a", "b")
+        bench.begin()
+        assert bench.refuse("LostRemote", refused=False) is Step.DONE
+        bench = Bench("a", "b")
+        bench.begin()
+        bench.answer("OK", ["paid"], idempotent=True)
+        call = bench.send()
+        assert bench.headers[1]["idempotent"] is True, "whoever stands between may repeat it, too"
+        assert call.peer is not None
+        bench.session.peer_down(call.peer, "it broke", bench.now)
+        bench.begin()
+        assert bench.attempts.answered(call, bench.now) is Step.PAUSE
+
+    def test_the_budget_is_the_bound(self) -> None:
+        bench = Bench("a", "b", idempotent=True)
+        while bench.session.budget.take(START):
+            pass
+        bench.begin()
+        assert bench.refuse("LostRemote", refused=False) is Step.DONE
+        assert bench.error().__notes__ == [
+            "It was not tried again: too many calls of this service are already"
+        ]
+
+    def test_a_pause_that_a_server_asks_for_is_waited_for_where_there_is_no_other(self) -> None:
+        bench = Bench("a", "b", retries=2)
+        bench.begin()
+        assert bench.refuse("Overloaded", pause=3_000) is Step.PAUSE
+        assert bench.attempts.until - bench.now == pytest.approx(pause(1, half)), (
+            "the other has asked for none"
+        )
+        bench.wait()
+        assert bench.sent[0].peer is not None
+        assert bench.sent[0].peer.paused == START + 3.0
+        assert bench.refuse("Overloaded", pause=2_000) is Step.PAUSE
+        assert bench.attempts.until == bench.now + 2.0
+        assert isinstance(bench.attempts._error, Overloaded) and bench.attempts._error.pause == 2.0
+
+    @pytest.mark.parametrize("said", [-1, 2**40, 1.5, "soon", None])
+    def test_a_pause_that_is_no_time_is_none(self, said: Any) -> None:
+        bench = Bench("a", "b")
+        bench.begin()
+        bench.refuse("Overloaded", pause=said)
+        error = bench.attempts._error
+        assert isinstance(error, Overloaded) and error.pause is None
+
     def test_a_value_that_can_not_travel_is_the_end(self) -> None:
         bench = Bench("a", retries=5, idempotent=True)
         bench.begin()
@@ -235,7 +314,7 @@ class TestKeywords:
         assert bench.attempts.outcome().method == "pay"
         again = Attempts(bench.session, Options(), None, "pay", (), {"amount": 1}, half, bench.now)
         again.begin(bench.now)
-        assert again.request[0] == "pay" and again.request[4] is bench.peers[0]
+        assert again.request[0] == "pay" and to(again) is bench.peers[0]
 
     def test_an_old_server_does_not_get_the_call(self) -> None:
         bench = Bench("a", kwargs={"amount": 1})
@@ -247,10 +326,11 @@ class TestKeywords:
 
     def test_one_of_mesh_among_old_ones_is_found(self) -> None:
         bench = Bench("old", "new", kwargs={"amount": 1})
+        bench.peers[0].priority = -1
         bench.begin()
         assert bench.answer("OK", ["pong"]) is Step.REQUEST
         assert bench.answer("OK", ["pong"], mesh=1) is Step.REQUEST
-        assert bench.attempts.request[0] == "pay" and bench.attempts.request[4] is bench.peers[1]
+        assert bench.attempts.request[0] == "pay" and to(bench.attempts) is bench.peers[1]
 
     def test_a_peer_that_goes_while_it_is_asked_is_no_answer(self) -> None:
         bench = Bench("a", "b", kwargs={"amount": 1})
@@ -260,7 +340,7 @@ class TestKeywords:
         bench.session.peer_down(call.peer, "it broke", bench.now)
         assert bench.attempts.answered(call, bench.now) is Step.REQUEST
         assert bench.attempts.request[0] == "_zerorpc_ping"
-        assert bench.attempts.request[4] not in (None, call.peer)
+        assert to(bench.attempts) not in (None, call.peer)
 
     def test_where_only_the_question_was_sent_nobody_has_seen_the_call(self) -> None:
         bench = Bench("a", kwargs={"amount": 1}, timeout=0.5)
@@ -287,3 +367,39 @@ class TestKeywords:
         bench.now += 0.4
         bench.answer("OK", ["pong"], mesh=1)
         assert bench.attempts.request[3] == pytest.approx(0.6)
+
+
+class TestLabels:
+    def bench(self, **options: Any) -> Bench:
+        bench = Bench("a", "b", "c", **options)
+        for peer, version in zip(bench.peers, "112", strict=True):
+            peer.labels = {"version": version, "zone": "x"}
+        bench.begin()
+        return bench
+
+    def test_only_who_has_them_is_called(self) -> None:
+        bench = self.bench(version="2", zone="x", idempotent=True)
+        assert bench.send().peer is bench.peers[2]
+        assert bench.refuse("LostRemote", refused=False) is Step.DONE, "there is no other"
+
+    def test_where_none_has_them_it_is_said_which_there_are(self) -> None:
+        bench = self.bench(version="3")
+        with pytest.raises(ServiceNotFound, match="no endpoint of 3 has version=3: there are version=1, ver"):
+            bench.send()
+
+    def test_a_call_waits_for_one_that_has_them(self) -> None:
+        bench = self.bench(version="2")
+        for peer in bench.peers:
+            bench.session.peer_down(peer, "it broke", START)
+        call = bench.send()
+        bench.session.peer_up(bench.peers[0], START)
+        assert bench.session.take_unsent(bench.peers[0], START) == []
+        bench.session.peer_up(bench.peers[2], START)
+        assert bench.session.take_unsent(bench.peers[2], START) == [call]
+        assert call.peer is bench.peers[2] and not bench.session.unsent
+
+    def test_keyword_arguments_too(self) -> None:
+        bench = self.bench(version="2", kwargs={"amount": 1})
+        assert bench.answer("OK", ["pong"], mesh=1) is Step.REQUEST
+        assert bench.answer("OK", ["paid"]) is Step.DONE
+        assert {call.peer for call in bench.sent} == {bench.peers[2]}

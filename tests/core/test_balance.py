@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from mesh.core.balance import FAILURE, RULES, SLOW_START, Balance, Balancer
+from mesh.core.balance import FAILURE, SLOW_START, Balancer
+from mesh.core.balance_rule import RULES, Balance
 from mesh.core.channel import NEVER
 from mesh.core.ejection import IN_A_ROW, SHORTEST
 from mesh.core.peer import Peer

@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 import random
 
-from mesh.core.balance import Balance, Balancer
+from mesh.core.balance import Balancer
+from mesh.core.balance_rule import Balance
 from mesh.core.peer import Peer
 
 SERVERS = 11

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.core import wire
 from mesh.core.attempts import LAST_PAUSE, may_retry, pause
-from mesh.core.call import Options
+from mesh.core.call import RETRIES, Options
 from mesh.core.channel import NEVER
 from mesh.core.client_session import PING_SILENT
 from mesh.errors import (
@@ -125,9 +125,10 @@ def refused(error: MeshError) -> MeshError:
 def test_a_second_time_only_where_no_handler_saw_it_or_may_see_it_twice(
     error: MeshError, idempotent: bool, again: bool
 ) -> None:
-    options = Options(retries=2, idempotent=idempotent)
-    assert [may_retry(error, options, attempts) for attempts in (1, 2, 3)] == [again, again, False]
-    assert not may_retry(error, Options(idempotent=idempotent), 1)
+    for retries, most in ((None, RETRIES), (1, 1), (0, 0)):
+        options = Options(retries=retries)
+        found = [may_retry(error, options, attempts, idempotent=idempotent) for attempts in range(1, 5)]
+        assert found == [again and attempts <= most for attempts in range(1, 5)]
 
 
 def test_pauses_double_with_jitter_and_have_an_end() -> None:

@@ -92,14 +92,14 @@ def test_calls_that_take_long_are_spread_evenly(serve: Serve, connect: Connect) 
 def test_a_busy_one_is_left_alone(serve: Serve, connect: Connect) -> None:
     busy, free = Counting("busy"), Counting("free")
     busy_at, free_at = serve(busy), serve(free)
-    client = connect([busy_at, free_at])
+    client = connect([busy_at, free_at], balance="least_loaded")
     ready(client, 2)
     streams = [client.ticks() for _ in range(6)]
-    assert set(Counter(next(stream) for stream in streams)) == {"busy", "free"}
+    assert Counter(next(stream) for stream in streams) == {"busy": 3, "free": 3}
     for stream in streams:
         if next(stream) == "free":
             stream.close()
-    assert Counter(client.who() for _ in range(50))["free"] > 40
+    assert {client.who() for _ in range(50)} == {"free"}
 
 
 def test_a_killed_ones_calls_fail_and_the_others_go_on(service: Service, connect: Connect) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_ones_calls_fail_and_the_others_go_on(service: Service, connect
             outcomes["lost"] += 1
     assert set(outcomes) == {"lost", running[1][1].pid, running[2][1].pid}
     assert all(7 <= number <= 13 for number in outcomes.values())
-    assert {client.pid() for _ in range(20)} == {running[1][1].pid, running[2][1].pid}
+    assert {client.pid() for _ in range(20)} <= {running[1][1].pid, running[2][1].pid}
 
 
 def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.core.balance_rule import Balance
 from mesh.errors import ConfigError
 from mesh.names.entries import parse_services
 from mesh.names.model import SOCKET_TYPES, Endpoint, Service
@@ -49,6 +50,11 @@ RIGHT = [
                 Endpoint("tcp://a:1", labels=(("version", "2"), ("zone", "c"))),
             ),
         ),
+    ),
+    ("t: {address: tcp://a:1, balance: key}", named("t", ("tcp://a:1",), balance=Balance("key"))),
+    (
+        "t: {address: tcp://a:1, balance: {tau: 2}}",
+        named("t", ("tcp://a:1",), balance=Balance(tau=2.0)),
     ),
     ("on: tcp://a:1", named("on", ("tcp://a:1",))),
     ("404: tcp://a:1", named("404", ("tcp://a:1",))),
@@ -155,6 +161,15 @@ WRONG = [
         "a.address",
         "must be an endpoint such as tcp://10.0.0.5:4242, or a list of them",
     ),
+    (
+        "a: {balance: random}",
+        1,
+        "a.balance",
+        "must be one of peak_ewma, least_loaded, round_robin, key, not the text 'random'",
+    ),
+    ("a: {balance: {rule: keys}}", 1, "a.balance.rule", "not the text 'keys'; did you mean 'key'?"),
+    ("a: {balance: {tau: 1000000}}", 1, "a.balance.tau", "must be from 0.001 to 3600 seconds, not 1e+06"),
+    ("a: {balance: {taus: 1}}", 1, "a.balance.taus", "unknown key; did you mean 'tau'?"),
     ("a: {weight: 0}", 1, "a.weight", "must be a whole number from 1 to 65535, not 0"),
     ("a: {}", 1, "a", "has neither 'address' nor 'hub': give exactly one"),
     ("a: {timeout: 5}", 1, "a", "has neither 'address' nor 'hub'"),
