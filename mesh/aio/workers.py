@@ -28,6 +28,7 @@ from mesh.core.slots import Slots
 from mesh.core.unfinished import Running
 from mesh.transport import process
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, goes_on, keywords
+from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
 from mesh.transport.thread_pool import Outcome, Task, ThreadPlaces, ThreadPool, outcome_of
@@ -205,6 +206,8 @@ class Workers:
         for call in calls:
             if call.waiter is None and call.given_up and call in self._tasks:
                 self._tasks[call].cancel()
+            elif call.waiter is None and call.given_up and call.nested:
+                end_nested(call)
         wake(self._loop, calls)
 
     def _ended(self, call: ServerCall) -> None:

@@ -60,7 +60,8 @@ class ServerCall(Channel):
     version: the protocol version of its sender. credit: stream items that may be sent now. batched: it came
     with others in one frame, and so may its answer go. group: items of its stream, packed, that are to go in
     one event; None where its caller takes one in each. group_size: their bytes. item_at: when the last came.
-    given_up: the sender is gone or has cancelled. patience: seconds between the beats expected.
+    given_up: the sender is gone or has cancelled. nested: the calls that its handler makes, as nested.py
+    keeps them. patience: seconds between the beats expected.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class ServerCall(Channel):
         "interval",
         "item_at",
         "method",
+        "nested",
         "patience",
         "peer",
         "size",
@@ -104,5 +106,6 @@ class ServerCall(Channel):
         self.group_size = 0
         self.item_at = 0.0
         self.given_up = False
+        self.nested: dict[Any, Any] | None = None
         version = header.get("v", 1)
         self.version = version if type(version) is int else 1

@@ -15,7 +15,7 @@ from mesh.core import misuse
 from mesh.core.attempts import Attempts, Step, may_go_on
 from mesh.core.call import check_method, remote_name
 from mesh.core.client_session import Call
-from mesh.core.middleware import CallContext
+from mesh.core.middleware import CallContext, within_call
 from mesh.core.wire import Header
 from mesh.errors import MeshError
 from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
@@ -169,7 +169,7 @@ def _request(
     connections = target.connections
     endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
     if endpoint is None:
-        return loop_thread.call(_request_for_thread, target, header, method, args, kwargs)
+        return loop_thread.call(within_call(_request_for_thread), target, header, method, args, kwargs)
     if kwargs or target.persistent:
         call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
@@ -230,7 +230,7 @@ def _future(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str
 
     limit = client._target.options.timeout
     if _endpoint(client._target.connections) is None:
-        return Future.in_loop_thread(limit, _call_for_thread, client, method, args, kwargs)
-    future = Future.in_greenlet(limit, _call, client, method, args, kwargs)
+        return Future.in_loop_thread(limit, within_call(_call_for_thread), client, method, args, kwargs)
+    future = Future.in_greenlet(limit, within_call(_call), client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
     return future

@@ -29,6 +29,7 @@ from mesh.green.loop import GeventLoop
 from mesh.green.thread_pool import GreenletPool
 from mesh.transport import process
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
+from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
 from mesh.transport.thread_pool import ThreadPlaces, outcome_of
@@ -135,6 +136,8 @@ class Workers:
             elif call.given_up and self._pool is None and call in self._streaming:
                 # Its generator waits for something that may never come.
                 self._streaming[call].throw(StreamLeft)
+            elif call.nested:
+                end_nested(call)
 
     # In a worker
 

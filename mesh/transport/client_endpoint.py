@@ -17,12 +17,13 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from mesh.core import outcomes
+from mesh.core import nested, outcomes
 from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.channel import DONE
 from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
+from mesh.core.middleware import carried_out
 from mesh.core.peer import Peer
 from mesh.core.route import Route
 from mesh.core.values import Encode
@@ -173,12 +174,16 @@ class ClientEndpoint:
         """Send a request, or have it wait for a connection; the waiter is woken by its first answer.
 
         extra: what the header carries besides. timeout: seconds, or None for no limit. to: the connection
-        that it must go by, or those that it may; None for any. Raises as ClientSession.open does, and
-        LostRemote once it is closed.
+        that it must go by, or those that it may; None for any. Within a handler it takes no longer than the
+        handler's caller waits. Raises as ClientSession.open and nested.time_left do, and LostRemote once it
+        is closed.
         """
         session, now = self.session, monotonic()
         if session.absence is not None:
             self.want()
+        served = carried_out()
+        if served is not None:
+            timeout = nested.time_left(served, method, timeout, now)
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)
@@ -197,6 +202,8 @@ class ClientEndpoint:
             elif self.closed:
                 session.cancel(call, now)
                 raise outcomes.closed(call)
+        if served is not None:
+            nested.note(served, call, self)
         pump = self._pump
         if session.wake_at < before:
             pump.arm(session.wake_at)
@@ -270,6 +277,16 @@ class ClientEndpoint:
             self._cancel(call)
         self._pump.soon()
 
+    def abandon(self, call: Call, error: MeshError) -> None:
+        """End a call with this error, whose caller is woken; its server is told. From any thread."""
+        if native.get_ident() != self.thread:
+            if not self.closed and self.loop.alive():
+                self.loop.call_soon_threadsafe(self.abandon, call, error)
+            return
+        with self.lock:
+            self._cancel(call, error)
+        self._pump.soon()
+
     def drop(self, call: Call) -> None:
         """As give_up, from anywhere; waits for nobody, and not for the loop where that need not be."""
         if self.closed or not self.loop.alive():
@@ -285,9 +302,9 @@ class ClientEndpoint:
             self._dropped.append(call)
             self.loop.call_soon_threadsafe(self._pump.run)
 
-    def _cancel(self, call: Call) -> None:
+    def _cancel(self, call: Call, error: MeshError | None = None) -> None:
         """Under the lock."""
-        out = self.session.cancel(call, monotonic())
+        out = self.session.cancel(call, monotonic(), error)
         if out is not None and not self.closed:
             out[0].transmit(out[1])
 

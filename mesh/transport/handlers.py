@@ -26,7 +26,7 @@ from mesh.core.middleware import (
     handler_context,
 )
 from mesh.core.server_call import ServerCall
-from mesh.errors import MethodNotFound, name_of
+from mesh.errors import LostRemote, MethodNotFound, name_of
 from mesh.transport import process
 from mesh.transport.server_endpoint import ServerEndpoint
 
@@ -128,8 +128,8 @@ class Handlers:
         """Tell the log and the caller what a handler raised; whatever goes wrong in the telling, the caller
         has its answer. Raises only what must end the process.
         """
-        if call.given_up and issubclass(type(exc), self._quiet):
-            return
+        if call.given_up and (issubclass(type(exc), self._quiet) or type(exc) is LostRemote):
+            return  # the latter is what calls of a handler end with then
         trace, untold = "", None
         try:
             trace = trace_of(exc, *self._files)
