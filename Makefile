@@ -34,8 +34,9 @@ bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.names --write benchmarks/results/names.md
 	$(BIN)/python -m benchmarks.values --write benchmarks/results/values.md
 	$(BIN)/python -m benchmarks.middleware --write benchmarks/results/middleware.md
+	$(BIN)/python -m benchmarks.dns_names --write benchmarks/results/dns_names.md
 	$(BIN)/python -m benchmarks.paced --write benchmarks/results/paced.md
-	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md values.md middleware.md paced.md)
+	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md dns_names.md values.md middleware.md paced.md)
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak
