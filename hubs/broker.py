@@ -24,7 +24,7 @@ from zmq import backend
 from hubs.hub import Endpoints
 from hubs.log_limiter import LogLimiter
 from hubs.router_socket import RouterSocket
-from hubs.sockets import Attached, attach, leave
+from hubs.sockets import Attached, attach, leave, look_up
 from hubs.spec import HubSpec, Side
 from hubs.switching.model import Address, Announced
 from hubs.switching.scheduler import NewScheduler
@@ -184,8 +184,8 @@ class Broker:
             self._prodded = now
             self._wake()
 
-    def tend(self, now: float) -> None:
-        pass  # its thread sees to all by itself
+    def tend(self, now: float) -> float:
+        return NEVER  # its thread sees to all by itself
 
     def stuck(self, now: float) -> bool:
         return now - self._prodded >= STUCK_AFTER
@@ -193,6 +193,7 @@ class Broker:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if _identity(spec) != _identity(self.spec):
             return None
+        look_up(spec)
         self._run_in_thread(partial(self._change, spec))
         return self.endpoints
 

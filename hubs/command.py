@@ -112,8 +112,7 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
         if accepting.look():
             log.warning("%s", describe(accepting.stopped))
         if number or runner.reloading or time.monotonic() >= tend_at:
-            tend_at = time.monotonic() + TEND_EVERY
-            runner.tend()
+            tend_at = min(time.monotonic() + TEND_EVERY, runner.tend())
             memory.look()
     log.info("finishing what is under way; Ctrl-C stops at once")
     runner.stop()

@@ -11,7 +11,7 @@ import zmq
 
 from mesh.transport import dialer
 
-EVENTS: Final = zmq.EVENT_ACCEPTED | dialer.KINDS
+EVENTS: Final = zmq.EVENT_ACCEPTED | dialer.NAMED
 """What the monitor is to tell."""
 _BEGUN: Final = (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED)
 

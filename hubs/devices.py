@@ -23,7 +23,7 @@ import zmq
 from hubs.hub import Endpoints
 from hubs.proxy_control import ProxyControl, Traffic
 from hubs.python_proxy import PythonProxy
-from hubs.sockets import Attached, attach, leave, open_socket, set_options
+from hubs.sockets import Attached, attach, leave, look_up, open_socket, set_options
 from hubs.spec import HubSpec, Side
 from hubs.switching.model import Announced
 from hubs.switching.status import Values
@@ -103,7 +103,7 @@ class Device:
         self._out = Attached(self._back, "out", spec.name, self._wake)
         monitors = self._monitors = Monitors(self._context, threading.Lock)
         self._connections = [
-            (one, monitors.monitor(one.socket, dialer.KINDS)) for one in (self._in, self._out)
+            (one, monitors.monitor(one.socket, dialer.NAMED)) for one in (self._in, self._out)
         ]
         self._redial_at = NEVER
         self._python_proxy = PythonProxy(
@@ -130,6 +130,7 @@ class Device:
             self._close(0)
             self._end()
             raise
+        self._note_redial()
         self._thread.start()
         if not self._control.ask(PATIENCE):
             self.stop(0)
@@ -150,6 +151,7 @@ class Device:
     def reconfigure(self, spec: HubSpec) -> Endpoints | None:
         if (spec.type, spec.anonymous) != (self.spec.type, self.spec.anonymous):
             return None
+        look_up(spec)
         self._run_in_thread(partial(self._change, spec))
         self.spec = spec
         return self.endpoints
@@ -192,13 +194,14 @@ class Device:
     def prod(self, now: float) -> None:
         pass
 
-    def tend(self, now: float) -> None:
-        """See to the connections whose handshake was refused; only the thread that carries changes them."""
+    def tend(self, now: float) -> float:
+        """See to the connections that it makes; only the thread that carries changes them."""
         told = [(one, monitor.take()) for one, monitor in self._connections]
         happened = [(one, event) for one, events in told if one.connects for event in events]
         if happened or now >= self._redial_at:
             self._redial_at = NEVER
             self._order(partial(self._redial, happened, now))
+        return self._redial_at
 
     def stuck(self, now: float) -> bool:
         """Never: where it takes no turn its far side has no room, which is no fault of its own."""
@@ -270,8 +273,11 @@ class Device:
             one.happened(event, now)
         for one in (self._in, self._out):
             one.redial(now)
-        self._redial_at = min(one.redial_at for one in (self._in, self._out))
+        self._note_redial()
         return True
+
+    def _note_redial(self) -> None:
+        self._redial_at = min(one.redial_at for one in (self._in, self._out))
 
     def _ease(self) -> bool:
         self._in_python = True
@@ -279,6 +285,7 @@ class Device:
 
     def _change(self, spec: HubSpec) -> None:
         attach(self._sides(spec), REBIND)
+        self._note_redial()
         set_options(self._front, spec)
         set_options(self._back, spec)
 

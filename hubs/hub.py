@@ -59,8 +59,8 @@ class Hub(Protocol):
     def prod(self, now: float) -> None:
         """Have it take a turn, for `stuck`; to be called about every second, with time.monotonic."""
 
-    def tend(self, now: float) -> None:
-        """Do what is to be done about every second, with time.monotonic."""
+    def tend(self, now: float) -> float:
+        """Do what is to be done about every second, with time.monotonic; when it is wanted sooner."""
 
     def stuck(self, now: float) -> bool:
         """Whether it has had no turn for seconds though it was prodded; a busy one has had many."""

@@ -20,6 +20,7 @@ from hubs.metrics import Sample, exposition
 from hubs.publisher import Publisher, Publishers, check_keys
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec
+from mesh.core.channel import NEVER
 from mesh.errors import ConfigError
 
 log = logging.getLogger("hubs")
@@ -133,8 +134,11 @@ class Runner:
         """Whether hubs still drain, or wait for the endpoints of others that do."""
         return self._before is not None
 
-    def tend(self) -> None:
-        """Go on with a reload, start again what has failed, and prod the hubs that /ready is asked for."""
+    def tend(self) -> float:
+        """Go on with a reload, start again what has failed, and prod the hubs that /ready is asked for.
+
+        When a hub wants it next, on the clock of time.monotonic.
+        """
         ending = [one for one in self._ending if one.thread.is_alive()]
         if len(ending) < len(self._ending):
             self._ending = ending
@@ -143,10 +147,12 @@ class Runner:
             self._settle()
         self.revive()
         now = time.monotonic()
+        again_at = NEVER
         for running in self._hubs.values():
-            running.hub.tend(now)
+            again_at = min(again_at, running.hub.tend(now))
             if running.spec.prometheus:
                 running.hub.prod(now)
+        return again_at
 
     def revive(self) -> None:
         """Start the hubs again that have failed."""

@@ -21,13 +21,12 @@ from hubs.endpoint_conflicts import clash
 from hubs.spec import HubSpec, Side
 from mesh.core.registration import LOST_AFTER
 from mesh.errors import ConfigError
-from mesh.names.hosts import host_of, problem_of
-from mesh.transport import ipc
+from mesh.transport import host_lookup, ipc
 from mesh.transport.context import Context
+from mesh.transport.dialers import Dialers
 from mesh.transport.ipc import Access
 from mesh.transport.listener import Listener
 from mesh.transport.monitors import ConnectionEvent
-from mesh.transport.redialling import Redialling
 from mesh.transport.sockets import Socket, prepare
 
 LEFT_WITHIN = 1.0
@@ -97,25 +96,24 @@ class Attached:
         self._side = side
         self._hub = hub
         self._bound: dict[str, str] = {}
-        self._connected: list[str] = []
         self._at: Mapping[str, str] = {}
         self._access: Access | None = None
         self._ended = threading.Event()
-        kind = int(socket.get(zmq.TYPE))
-        self._redialling = Redialling(kind, self._in_thread, self._refused, self._found_out)
+        self._dialers = Dialers(socket, self._unreachable, self._found_out)
         self._wake = wake
 
     def end(self) -> None:
         """The socket has been closed."""
         self._ended.set()
+        self._dialers.close()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The real ones that are bound, then those that are connected to."""
-        return (*self._bound.values(), *self._connected)
+        return (*self._bound.values(), *self._dialers.endpoints)
 
     def _side_of_now(self) -> Side:
-        return Side(tuple(self._bound), tuple(self._connected), self._access)
+        return Side(tuple(self._bound), tuple(self._dialers.endpoints), self._access)
 
     def _leaving(self, side: Side) -> list[str]:
         return [real for text, real in self._bound.items() if text not in side.bind]
@@ -137,51 +135,40 @@ class Attached:
             real = self._bound.pop(text)
             self.socket.unbind(real)
             _until_left(real)
-        for endpoint in [one for one in self._connected if one not in side.connect]:
-            self._connected.remove(endpoint)
-            if not self._redialling.has_left(endpoint):
-                self.socket.disconnect(endpoint)
+        for endpoint in [one for one in self._dialers.endpoints if one not in side.connect]:
+            self._dialers.remove(endpoint)
 
-    # Endpoints that refuse the handshake; in the thread of the socket
+    # Endpoints that it connects to; in the thread of the socket
 
     def happened(self, event: ConnectionEvent, now: float) -> None:
         """The socket's monitor has told this."""
-        for endpoint in self._redialling.happened(event, self._connected, now):
-            self.socket.disconnect(endpoint)
+        self._dialers.happened(event, now)
 
     @property
     def connects(self) -> bool:
         """Whether it has endpoints that it is connected to."""
-        return bool(self._connected)
+        return bool(self._dialers)
 
     @property
     def redial_at(self) -> float:
         """When `redial` is to be called."""
-        return self._redialling.wake_at
+        return self._dialers.wake_at
 
     def redial(self, now: float) -> None:
-        """Take in what was found out of who refused, and try those again where it is time to."""
-        for endpoint in self._redialling.settle(self._connected, now):
-            self.socket.disconnect(endpoint)
-        for endpoint in self._redialling.due(self._connected, now):
-            self.socket.connect(endpoint)
+        """Take in what was found out of hosts and of who refused, and dial where it is time to."""
+        self._dialers.settle(now)
 
-    def _refused(self, endpoint: str, why: str) -> None:
+    def _unreachable(self, endpoint: str, why: str) -> None:
         log.warning("%s: %r: %s; the hub goes on trying", self._where(endpoint), endpoint, why)
 
     def _found_out(self) -> None:
-        """In a thread of its own."""
+        """In a native thread."""
         if not self._ended.is_set():
             self._wake()
-
-    @staticmethod
-    def _in_thread(function: Callable[[], None]) -> None:
-        threading.Thread(target=function, daemon=True).start()
 
     def _bind(self, text: str, endpoint: str, patience: float) -> None:
         if text in self._bound:
             return
-        self._allow_ipv6(endpoint)
         if problem := ipc.bind_problem(endpoint):
             raise ConfigError(f"{self._where(endpoint)}: {problem}")
         give_up = time.monotonic() + patience
@@ -189,7 +176,7 @@ class Attached:
             try:
                 if ipc.is_used(endpoint):
                     raise OSError(errno.EADDRINUSE, "in use")
-                self._bound[text] = self.socket.listen(endpoint, self._access)
+                self._bound[text] = self.socket.listen(host_lookup.to_bind(endpoint), self._access)
                 return
             except ConfigError as exc:
                 raise self._wrong("bind to", endpoint, exc) from None
@@ -201,26 +188,20 @@ class Attached:
                 time.sleep(_POLL)
 
     def _connect(self, endpoint: str) -> None:
-        if endpoint in self._connected:
+        if endpoint in self._dialers.endpoints:
             return
-        self._allow_ipv6(endpoint)
         try:
-            self.socket.connect(endpoint)
-        except zmq.ZMQError as exc:
+            self._dialers.add(endpoint, time.monotonic())
+        except (zmq.ZMQError, ConfigError) as exc:
             raise self._wrong("connect to", endpoint, exc) from None
-        self._connected.append(endpoint)
-        if host_of(endpoint) or endpoint.startswith(ipc.SCHEME):
+        if endpoint.startswith(ipc.SCHEME):
             threading.Thread(target=self._look_up, args=(endpoint,), daemon=True).start()
 
     def _look_up(self, endpoint: str) -> None:
-        """In a thread of its own: a name server may keep still, and what binds a path may be about to."""
-        if host := host_of(endpoint):
-            problem = problem_of(host)
-        else:
-            problem = "" if self._ended.wait(NOTICE) else ipc.connect_problem(endpoint)
-        if problem and endpoint in self._connected:
-            where = f"{self._where(endpoint)}: {endpoint!r}"
-            log.warning("%s: %s; the hub goes on trying", where, problem)
+        """In a thread of its own, which waits: what binds a path may be about to."""
+        problem = "" if self._ended.wait(NOTICE) else ipc.connect_problem(endpoint)
+        if problem and endpoint in self._dialers.endpoints:
+            self._unreachable(endpoint, problem)
 
     def _permit(self) -> None:
         """Give the files that are there the mode and group of now."""
@@ -232,10 +213,6 @@ class Attached:
             except (OSError, ConfigError) as exc:
                 raise self._wrong("set the mode of", text, exc) from None
 
-    def _allow_ipv6(self, endpoint: str) -> None:
-        if "[" in endpoint:
-            self.socket.set(zmq.IPV6, 1)
-
     def _wrong(self, how: str, endpoint: str, exc: Exception) -> ConfigError:
         reason = _HINTS.get(getattr(exc, "errno", 0) or 0, str(exc))
         return ConfigError(f"{self._where(endpoint)}: can't {how} {endpoint!r}: {reason}")
@@ -243,6 +220,12 @@ class Attached:
     def _where(self, endpoint: str) -> str:
         """The line of the file, where it came from one."""
         return self._at.get(endpoint) or f"hub {self._hub}: {self._side}"
+
+
+def look_up(spec: HubSpec) -> None:
+    """Have the names that are to be bound looked up here, so that the hub's thread need not wait for it."""
+    for endpoint in (*spec.in_.bind, *spec.out.bind):
+        host_lookup.look_up_first(endpoint)
 
 
 def attach(sides: Iterable[tuple[Attached, Side]], patience: float = 0.0) -> None:

@@ -12,7 +12,6 @@ from mesh.green.client import Client
 from mesh.names.model import Endpoint, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
-from mesh.transport.lookup import Obstacles
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
 _SILENT = "forwarders, streamers and anonymous queues can't be asked, see 'prometheus' in docs/hubs.md"
@@ -33,22 +32,20 @@ class HubClient:
 
     def __init__(self, endpoint: Endpoint, patience: float = PATIENCE) -> None:
         self._endpoint = address = endpoint.address
-        self._obstacles = Obstacles()
         service = Service(f"the hub at {address}", (Endpoint(address, hosts=endpoint.hosts),))
         self._connections = ClientConnections(service, None, {"service": STATUS}, None)
         self._client = Client(ClientTarget(self._connections, Options(timeout=patience)))
 
     def ask(self) -> Answer:
         """What the hub tells of itself. Never raises a MeshError."""
-        self._obstacles.look([self._endpoint])
         try:
             # No server has a method of that name.
             values = self._client(STATUS)
         except (RemoteError, ServiceNotFound):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
         except MeshError as error:
-            if problem := self._obstacles.problem(self._endpoint):
-                return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {problem}"), False)
+            for cause in self._connections.causes:
+                return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {cause}"), False)
             return self._failed(TimeoutExpired("nobody answers; is a hub running there?"), is_silent(error))
         if not _is_status(values):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))

@@ -1,15 +1,24 @@
-"""Whether the host of an endpoint has an address at all.
+"""The host of an endpoint: whether it has to be looked up, and what an answer means.
 
-libzmq looks names up by itself and tells nobody that it found nothing, so that a host which is spelt
-wrong looks like one where no program runs. Who waits for a connection looks them up once more, for the
-sake of what is said alone.
+libzmq looks names up in its only thread, and tells nobody that it found nothing; so it gets numbers alone.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from itertools import chain, zip_longest
+from typing import Any, Final
+
+from mesh.core.host_addresses import Answer
+
+MAX_ADDRESSES: Final = 16
+"""Addresses of one host that are tried."""
+LOCALHOST: Final = Answer(("127.0.0.1", "::1"))
+"""It needs no look-up (RFC 6761, section 6.3)."""
+
+GetAddrInfo = Callable[..., Any]
+"""The standard library's."""
 
 
 def host_of(endpoint: str) -> str:
@@ -20,13 +29,49 @@ def host_of(endpoint: str) -> str:
     return "" if transport != "tcp" or numeric else host
 
 
-def problem_of(host: str, getaddrinfo: Callable[..., Any] = socket.getaddrinfo) -> str:
-    """Why the host can't be reached by its name, "" where it can. A name server may take half a minute."""
+def numeric(endpoint: str, address: str) -> str:
+    """The endpoint with one of its host's addresses in place of the name."""
+    port = endpoint.rpartition(":")[2]
+    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def canonical(endpoint: str) -> str:
+    """An endpoint whose host is a number, as libzmq tells of it in the end."""
+    transport, _, address = endpoint.partition("://")
+    if transport != "tcp" or not address.startswith("["):
+        return endpoint
+    host, percent, scope = address[1 : address.index("]")].partition("%")
+    packed = socket.inet_pton(socket.AF_INET6, host)
+    return numeric(endpoint, socket.inet_ntop(socket.AF_INET6, packed) + percent + scope)
+
+
+def look_up(host: str, getaddrinfo: GetAddrInfo = socket.getaddrinfo, *, whole: bool = False) -> Answer:
+    """Where a host is. whole: also by IPv6, which else is asked for where there is nothing by IPv4.
+
+    So nobody waits for an answer that a name server never gives. It may take half a minute all the same.
+    """
+    four, problem = _addresses(host, socket.AF_INET, getaddrinfo)
+    if four and not whole:
+        return Answer(four, whole=False)
+    six, _ = _addresses(host, socket.AF_INET6, getaddrinfo)
+    taken_in_turn = (one for one in chain.from_iterable(zip_longest(four, six)) if one is not None)
+    addresses = tuple(taken_in_turn)[:MAX_ADDRESSES]
+    return Answer(addresses, "" if addresses else problem)
+
+
+def _addresses(host: str, family: int, getaddrinfo: GetAddrInfo) -> tuple[tuple[str, ...], str]:
     try:
-        # As libzmq does for an endpoint without brackets.
-        getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+        found = getaddrinfo(host, None, family, socket.SOCK_STREAM)
     except socket.gaierror as exc:
-        return f"its host {host!r} can't be resolved ({exc.strerror})"
+        return (), f"its host {host!r} can't be resolved ({exc.strerror})"
     except (OSError, UnicodeError) as exc:
-        return f"its host {host!r} can't be resolved ({exc})"
-    return ""
+        return (), f"its host {host!r} can't be resolved ({exc})"
+    addresses = tuple(dict.fromkeys(_with_scope(one[4]) for one in found))
+    return addresses[:MAX_ADDRESSES], "" if addresses else f"its host {host!r} has no address"
+
+
+def _with_scope(address: Any) -> str:
+    """As libzmq has it: a link-local one of IPv6 with the number of its interface."""
+    host = str(address[0])
+    scope = address[3] if len(address) > 3 else 0
+    return f"{host}%{scope}" if scope and "%" not in host else host

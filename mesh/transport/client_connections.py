@@ -148,6 +148,13 @@ class ClientConnections:
             users = list(self._of_loop.values())
         self._each_at_home(users, lambda user: user.set_endpoints(endpoints, absence))
 
+    @property
+    def causes(self) -> list[str]:
+        """Why endpoints can't be reached, of those where more is known than that nobody is there."""
+        with self._lock:
+            users = list(self._of_loop.values())
+        return [link.cause for user in users for link in user.links.current if link.cause and not link.live]
+
     def close(self) -> None:
         """End every open call with LostRemote and close the sockets, in whatever loop they are."""
         self.closed = True

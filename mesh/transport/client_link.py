@@ -40,7 +40,17 @@ class Link(Peer):
     renewed: when it was made in place of one whose server stops.
     """
 
-    __slots__ = ("_full_with", "_misled", "_obstacle", "_session", "dealer", "record", "renewed", "spin")
+    __slots__ = (
+        "_full_with",
+        "_misled",
+        "_obstacle",
+        "_session",
+        "cause",
+        "dealer",
+        "record",
+        "renewed",
+        "spin",
+    )
 
     spin: Spin
 
@@ -50,22 +60,33 @@ class Link(Peer):
         Peer.__init__(self, record.address)
         self._session = session
         self.describe(record)
-        self._obstacle: str | None = None
+        self._obstacle = ""
+        """What else was found to stand in the way to its endpoint."""
+        self.cause = ""
+        """Why there is no connection, as it was found out last."""
         self._misled = False
         self._full_with: int | None = None
         """The open calls at the last look through a full outbox; None where there was room since."""
         self.renewed = -NEVER
         self.dealer: Dealer[Kept] = Dealer(
-            _dialled(record),
+            record.address,
             max_message,
             self._receive_other,
             partial(session.receive, self),
+            hosts=record.hosts,
         )
         if self.dealer.dialer is None:
             session.peer_up(self, monotonic())
+        self._explain()
+
+    def moved(self, record: Endpoint, now: float) -> None:
+        """This is known of it now, whose address stays; its host may have others."""
+        if record.hosts != self.record.hosts and self.dealer.dialer is not None:
+            self.dealer.dialer.give(record.hosts, now)
+        self.describe(record)
 
     def describe(self, record: Endpoint) -> None:
-        """This is known of it now, whose address stays."""
+        """What is known of it, for the choice."""
         self.record = record
         self.weight = record.weight
         self.hub = record.hub
@@ -198,10 +219,14 @@ class Link(Peer):
 
     def looked_up(self, problem: str) -> None:
         """What was found to stand in the way to its endpoint, "" where nothing was."""
-        if problem and not self.live:
-            self.why = self._obstacle = problem
-        elif self.why is self._obstacle:
-            self.why, self._obstacle = NO_CONNECTION, None
+        self._obstacle = problem
+        self._explain()
+
+    def _explain(self) -> None:
+        """Say why there is no connection, where that has been found out."""
+        cause = self._obstacle or self.dealer.why or self.dealer.unresolved
+        if not self.live and cause != self.cause:
+            self.cause, self.why = cause, cause or NO_CONNECTION
 
     def watch(self, now: float) -> bool:
         """Take in what has happened to the connection; whether there was anything."""
@@ -212,8 +237,7 @@ class Link(Peer):
                 self._stands(now)
             elif change is Change.DOWN:
                 self._broke(now)
-            elif self.why is not self._obstacle:  # that is the cause
-                self.why = self.dealer.why
+        self._explain()
         return bool(changes)
 
     def look(self, now: float) -> bool:
@@ -228,6 +252,7 @@ class Link(Peer):
         return told or waiting or count > 0
 
     def _stands(self, now: float) -> None:
+        self.cause = ""
         self._session.peer_up(self, now)
         # Else the service has moved, and this one has its old calls alone.
         if self in self._session.peers:
@@ -250,15 +275,7 @@ class Link(Peer):
         if wanted:
             self.dealer.wanted(now)
         self.dealer.dial_if_due(now)
-        if self.dealer.why and not self.live and self.why is not self._obstacle:
-            self.why = self.dealer.why
-
-
-def _dialled(record: Endpoint) -> str:
-    if not record.hosts:
-        return record.address
-    host, port = record.hosts[0], record.address.rpartition(":")[2]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        self._explain()
 
 
 def _wanted(kept: Kept) -> bool:

@@ -74,7 +74,8 @@ class ClientLinks:
         known = {link.endpoint: link for link in self.current}
         for address, record in wanted.items():
             if address in known:
-                known[address].describe(record)
+                with self._lock:
+                    known[address].moved(record, monotonic())
             else:
                 self._add(record)
 

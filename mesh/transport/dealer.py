@@ -37,8 +37,8 @@ class Dealer(Generic[T]):
     max_message: bytes of one event. on_message: gets the first frame of a message, and the time; it takes the
     others by `rest`, and gives how many events they were, or 0 to have no more received now. on_event: gets
     the event of a message of an empty frame and an event, and the time; None where those are messages as any
-    other. redial: that of an earlier socket to the same endpoint. send_high_water: messages that libzmq may
-    hold, where that is to be less than usual.
+    other. redial: that of an earlier socket to the same endpoint. hosts: as Finder's. send_high_water:
+    messages that libzmq may hold, where that is to be less than usual.
 
     Raises ConfigError where the endpoint can't be connected to, and MeshError where descriptors have run out.
     """
@@ -64,6 +64,7 @@ class Dealer(Generic[T]):
         on_event: Event | None = None,
         *,
         redial: Redial | None = None,
+        hosts: tuple[str, ...] = (),
         send_high_water: int | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -85,9 +86,12 @@ class Dealer(Generic[T]):
         self.dialer: Dialer | None = None
         """None within a process, where nothing tells of connections and none of them breaks."""
         try:
-            if not endpoint.startswith("inproc:"):
-                self.dialer = Dialer(socket, process.monitors(), endpoint, redial or Redial())
-            sockets.attach(socket, endpoint, "connect")
+            with sockets.explained("connect", endpoint):
+                if endpoint.startswith("inproc:"):
+                    socket.connect(endpoint)
+                else:
+                    self.dialer = Dialer(socket, process.monitors(), endpoint, redial or Redial(), hosts)
+                    self.dialer.begin()
         except Exception:
             self.close()
             raise
@@ -208,13 +212,18 @@ class Dealer(Generic[T]):
         """What was wrong with the last handshake; "" where it went well."""
         return "" if self.dialer is None else self.dialer.why
 
+    @property
+    def unresolved(self) -> str:
+        """Why the endpoint's host has no address, as far as is known; "" where it has one."""
+        return "" if self.dialer is None else self.dialer.unresolved
+
     def wanted(self, now: float) -> None:
         """Somebody waits for the connection: after a refused handshake it is dialled sooner."""
         if self.dialer is not None:
             self.dialer.wanted(now)
 
     def dial_if_due(self, now: float) -> None:
-        """Dial anew after a refused handshake, where it is time to."""
+        """Dial anew after a refused handshake, or another address, where it is time to."""
         if self.dialer is not None:
             self.dialer.dial_if_due(now)
 

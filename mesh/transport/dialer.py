@@ -1,7 +1,8 @@
-"""The connection of a socket to one endpoint: what its monitor tells, and another attempt after a refusal.
+"""The connection of a socket to one endpoint: where it is dialled, what its monitor tells, another attempt.
 
 libzmq connects by itself, and again after each break. After a handshake that failed it does so never again,
-or far too often: then the connection is left, and dialled anew when core/redial.py says so.
+or far too often: then the connection is left, and dialled anew when core/redial.py says so. It is given
+numbers only: which of its host's addresses is dialled is core/host_addresses.py's matter.
 
 Whoever uses the socket uses this: one thread at a time, under the same lock.
 """
@@ -9,6 +10,7 @@ Whoever uses the socket uses this: one thread at a time, under the same lock.
 from __future__ import annotations
 
 from enum import Enum
+from time import monotonic
 from typing import Final
 
 import zmq
@@ -16,10 +18,13 @@ import zmq
 from mesh.core.channel import NEVER
 from mesh.core.progress import Progress
 from mesh.core.redial import Redial
-from mesh.transport import handshake
+from mesh.names.hosts import host_of
+from mesh.transport import handshake, sockets
 from mesh.transport.connection import Connection
+from mesh.transport.finder import Finder
 from mesh.transport.greeting import ANOTHER_MECHANISM
 from mesh.transport.monitors import ConnectionEvent, Monitors
+from mesh.transport.sockets import Socket
 
 KINDS: Final = (
     zmq.EVENT_CONNECTED
@@ -29,7 +34,9 @@ KINDS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-"""The events that tell of a connection that is dialled."""
+"""The events that tell of a connection that is dialled,"""
+NAMED: Final = KINDS | zmq.EVENT_CLOSED
+"""and of one whose host has a name: also when an address has refused it."""
 FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
@@ -55,22 +62,41 @@ class Change(Enum):
 
 class Dialer:
     """progress: of the connection, None while there is none. why: what was wrong with the last handshake; ""
-    where it went well.
+    where it went well. `begin` dials. hosts: as Finder's.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], monitors: Monitors, endpoint: str, redial: Redial) -> None:
-        self.monitor = monitors.monitor(socket, KINDS)
+    def __init__(
+        self,
+        socket: Socket,
+        monitors: Monitors,
+        endpoint: str,
+        redial: Redial,
+        hosts: tuple[str, ...] = (),
+    ) -> None:
         self.progress: Progress | None = None
         self.why = ""
         self._socket = socket
-        self._endpoint = endpoint
         self._redial = redial
+        self.monitor = monitor = monitors.monitor(socket, NAMED if host_of(endpoint) else KINDS)
+        # Whoever watches the monitor is to look here. Not by a method: no socket may wait for a collection.
+        self._finder = Finder(endpoint, lambda: monitor.notify(), monotonic(), hosts)
+        self._at = ""
+        """The endpoint in numbers, as libzmq has it; "" while it has none."""
         self._up = False
         self._failed = False
         """Whether that has been told of the connection that ends."""
         self._left = False
         self._taken_at = 0.0
         """When the far end took the connection that is in its handshake, as far as is known."""
+
+    def begin(self) -> None:
+        """Dial, as soon as it is known where. Raises what libzmq does."""
+        at = self._finder.at
+        if at != self._at:
+            if self._at:
+                self._socket.disconnect(self._at)
+            self._at = at
+            sockets.connect(self._socket, at)
 
     def take(self, now: float) -> list[Change]:
         """What has happened since the last time, in order."""
@@ -82,25 +108,33 @@ class Dialer:
         if changes and changes[-1] is Change.FAILED:
             # Also where libzmq would go on by itself: it would do so twenty times a second.
             self._leave(now)
+        self._find(now)
         return changes
 
     def _change(self, event: ConnectionEvent, now: float) -> Change | None:
-        kind, value, _ = event
-        if self._left:
+        kind, value, address = event
+        addresses = self._finder.addresses
+        if self._left or (addresses is not None and address != self._at):
             return None  # of a connection that was left
         if kind == zmq.EVENT_CONNECTED:
             self.progress = Progress(Connection(value).counters)
             self._taken_at = now
             self._failed = False
+            if addresses is not None:
+                addresses.connected()
         elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._redial.succeeded()
             self.why = ""
             self._up = True
+            if addresses is not None:
+                addresses.stands()
             return Change.UP
         elif kind == zmq.EVENT_DISCONNECTED:
             self.progress = None
             up, self._up = self._up, False
             if up:
+                if addresses is not None:
+                    addresses.broke(now)
                 return Change.DOWN
             if not self._failed:
                 # libzmq tells nothing more of another kind of socket, or of what has no handshake.
@@ -110,35 +144,57 @@ class Dialer:
             self._failed = True
             self.why = reason(kind, value, now - (self._taken_at or now))
             return Change.FAILED
+        elif addresses is not None:  # it was closed before it stood
+            addresses.refused(now)
         return None
 
     def _leave(self, now: float) -> None:
         self._left = True
         self._up, self.progress = False, None
         self._redial.failed(now)
-        self._socket.disconnect(self._endpoint)
+        self._socket.disconnect(self._at)
+        self._at = ""
+
+    def _find(self, now: float) -> None:
+        """See where it is to be dialled now."""
+        self._finder.settle(now)
+        if not self._left:
+            self.begin()
+
+    def give(self, hosts: tuple[str, ...], now: float) -> None:
+        """These are the addresses of its host now, or it is to be asked for: `take` follows, in the loop."""
+        self._finder.give(hosts, now)
+        self.monitor.notify()
+
+    @property
+    def unresolved(self) -> str:
+        """Why its host has no address, as far as is known; "" where it has one."""
+        return self._finder.problem
 
     # Dialling anew
 
     @property
     def wake_at(self) -> float:
         """When `dial_if_due` is to be called."""
-        return self._redial.at
+        return min(self._redial.at, self._finder.wake_at)
 
     def wanted(self, now: float) -> None:
         """Somebody waits for this connection: it is tried sooner."""
         self._redial.wanted(now)
 
     def dial_if_due(self, now: float) -> None:
-        """Dial anew where it is time to."""
+        """Dial anew, or another of its host's addresses, where it is time to."""
         if self._left and self._redial.at <= now:
             self._redial.dialled(now)
             self.monitor.take()
             self._left = False
-            self._socket.connect(self._endpoint)
+            if self._finder.addresses is not None:
+                self._finder.addresses.redialled(now)
+        self._find(now)
 
     def close(self) -> None:
         self._redial.at = NEVER
+        self._finder.close()
         self.monitor.close()
 
 

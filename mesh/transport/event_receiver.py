@@ -22,7 +22,7 @@ from mesh.core.methods import expected_of
 from mesh.core.unfinished import Running
 from mesh.errors import ConfigError, WireError
 from mesh.names.resolver import Target
-from mesh.transport import dialer, process, sockets
+from mesh.transport import dialer, host_lookup, process, sockets
 from mesh.transport.draining import tell_given_up, tell_waiting
 from mesh.transport.event_socket import EventSocket, Role
 from mesh.transport.loop import Loop, Timer, Watcher
@@ -94,7 +94,7 @@ class EventReceiver:
         self._pulse: Timer | None = None
         self._monitor_watcher: MonitorWatcher | None = None
         self.ends = EventSocket(role, self._set_options, max_message, self._wake)
-        self._monitor = process.monitors().monitor(self.ends.socket, dialer.KINDS)
+        self._monitor = process.monitors().monitor(self.ends.socket, dialer.NAMED)
         try:
             self.ends.attach(target, services)
         except Exception:
@@ -119,6 +119,7 @@ class EventReceiver:
 
     def bind(self, endpoint: str) -> str:
         """Let senders connect here; gives the real endpoint, with the port that `*` became."""
+        host_lookup.look_up_first(endpoint)
         with self.ends.lock:
             real = self.ends.bind(endpoint)
         self._look_again()
@@ -133,7 +134,7 @@ class EventReceiver:
     def _look_again(self) -> None:
         # To use the socket swallows what its descriptor had to tell.
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._look)
+            self._loop.call_soon_threadsafe(self._settle)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -151,6 +152,7 @@ class EventReceiver:
         self._pulse = loop.timer(self._on_pulse)
         self._pulse.at(monotonic() + PULSE)
         self._loop = loop
+        loop.call_soon(self._settle)
 
     def close(self) -> None:
         """Let go of all; what has come and was not handled is lost. Also for one that was never started."""
@@ -161,6 +163,7 @@ class EventReceiver:
 
     def _close_socket(self) -> None:
         self._monitor.close()
+        self.ends.close()
         self.ends.socket.close(0)
 
     def forked(self) -> None:
@@ -198,10 +201,9 @@ class EventReceiver:
 
     def _on_pulse(self) -> None:
         now = monotonic()
-        if self._pulse is not None:
-            self._pulse.at(now + PULSE)
         with self.ends.lock:
             self.ends.follow(now)
+            self._arm(now)
         self._look()
         self._tell(now)
 
@@ -216,6 +218,7 @@ class EventReceiver:
             for event in self._monitor.take():
                 if not self.ends.socket.closed:
                     self.ends.happened(event, now)
+            self._arm(now)
         self._look()
 
     def _wake(self) -> None:
@@ -226,10 +229,16 @@ class EventReceiver:
                 self._loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
+        now = monotonic()
         with self.ends.lock:
             if not self.ends.socket.closed:
-                self.ends.settle(monotonic())
+                self.ends.settle(now)
+            self._arm(now)
         self._look()
+
+    def _arm(self, now: float) -> None:
+        if self._pulse is not None:
+            self._pulse.at(min(now + PULSE, self.ends.wake_at))
 
     # For the driver
 

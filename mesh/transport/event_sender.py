@@ -16,12 +16,13 @@ from typing import Any, Final
 import zmq
 
 from mesh.core import settings
+from mesh.core.channel import NEVER
 from mesh.core.dropped import Dropped
 from mesh.core.events import Packer, Subscribed
 from mesh.core.values import Encode
 from mesh.errors import MeshError, Overloaded, TimeoutExpired
 from mesh.names.resolver import Target
-from mesh.transport import process, sockets
+from mesh.transport import host_lookup, process, sockets
 from mesh.transport.event_socket import PUBLISHER, PUSHER, EventSocket, Role
 from mesh.transport.event_watch import EventWatch
 from mesh.transport.loop import Loop
@@ -103,6 +104,7 @@ class EventSender:
         try:
             with self.ends.lock:
                 self.ends.attach(target, services)
+                self._attached()
                 self.look()
         except Exception:
             self.close(0.0, lambda: None)
@@ -148,6 +150,7 @@ class EventSender:
             self.ends.reopen()
             self._begin()
             self.ends.reconnect()
+            self._attached()
 
     def look(self) -> None:
         """Take in what the socket has to tell, and let go on who can."""
@@ -178,6 +181,7 @@ class EventSender:
             left = None if self.closed else self.ends.follow(now)
             if left is not None and self._watch is not None:
                 self._watch.peers.left(left)
+            self._arm()
             self.look()
             news = self.dropped.news(now)
         if news:
@@ -187,6 +191,7 @@ class EventSender:
         with self.ends.lock:
             if not self.closed:
                 self.ends.happened(event, now)
+                self._arm()
                 self.look()
 
     def _wake(self) -> None:
@@ -197,11 +202,17 @@ class EventSender:
         with self.ends.lock:
             if not self.closed and self._watch is not None:
                 self.ends.settle(monotonic())
+                self._arm()
                 self.look()
+
+    def _arm(self) -> None:
+        if self._watch is not None:
+            self._watch.arm(self.ends.wake_at)
 
     # For whoever sends
 
     def bind(self, endpoint: str) -> str:
+        host_lookup.look_up_first(endpoint)
         with self.ends.lock:
             self.ready()
             try:
@@ -214,8 +225,14 @@ class EventSender:
             self.ready()
             try:
                 self.ends.connect(endpoint)
+                self._attached()
             finally:
                 self.look()
+
+    def _attached(self) -> None:
+        """It may have hosts that have to be asked for again; under the lock, in any thread."""
+        if self.ends.wake_at != NEVER:
+            self._wake()
 
     def pack(self, event: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """One event. Raises TypeError with the place of what can't travel, and WireError."""
@@ -283,6 +300,7 @@ class EventSender:
     def _end(self) -> EventWatch | None:
         with self.ends.lock:
             self.closed = True
+            self.ends.close()
             watch, waiters = self._watch, self._waiters
             self._watch, self._waiters = None, []
             for waiter in waiters:

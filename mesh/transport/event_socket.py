@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
+from weakref import WeakMethod
 
 import zmq
 
@@ -18,11 +20,11 @@ from mesh.names.catalog import Catalog
 from mesh.names.followed import Followed
 from mesh.names.model import Service
 from mesh.names.resolver import Target, resolve
-from mesh.transport import dns_entrance, native, process, sockets
+from mesh.transport import dns_entrance, native, sockets
+from mesh.transport.dialers import Dialers
 from mesh.transport.listener import Listener
-from mesh.transport.lookup import Obstacles, getaddrinfo
+from mesh.transport.lookup import Obstacles
 from mesh.transport.monitors import ConnectionEvent
-from mesh.transport.redialling import Redialling
 from mesh.transport.sockets import Socket
 
 log = logging.getLogger("mesh.events")
@@ -63,11 +65,10 @@ class EventSocket:
     ) -> None:
         self.role = role
         self._wake = wake
+        """A method, of the owner."""
         self.lock = native.allocate_lock()
         self.bound: list[str] = []
-        self.connected: list[str] = []
         self.obstacles = Obstacles(self._in_the_way)
-        self._begin_redialling()
         self.awaited = False
         self.service: Service | None = None
         self._source: Followed | None = None
@@ -75,6 +76,12 @@ class EventSocket:
         self._options = options
         self._max_message = max_message
         self.socket = self._open()
+        self._dialers = self._new_dialers()
+
+    @property
+    def connected(self) -> list[str]:
+        """The endpoints that it connects to."""
+        return self._dialers.endpoints
 
     @property
     def name(self) -> str:
@@ -97,21 +104,18 @@ class EventSocket:
         """In the child of a fork: the parent may have held the lock."""
         self.lock = native.allocate_lock()
         self.obstacles = Obstacles(self._in_the_way)
-        self._begin_redialling()
 
-    def _begin_redialling(self) -> None:
-        def in_thread(function: Callable[[], None]) -> None:
-            process.start_thread(function, (), "mesh lookup")
+    def _new_dialers(self) -> Dialers:
+        wake = WeakMethod(self._wake)  # who waits for a name server may be dropped meanwhile
+        return Dialers(self.socket, self._unreachable, lambda: (owner := wake()) and owner())
 
-        self._redialling = Redialling(self.role.kind, in_thread, self._refused, self._wake, getaddrinfo)
-
-    def _refused(self, endpoint: str, why: str) -> None:
+    def _unreachable(self, endpoint: str, why: str) -> None:
         if not self.awaited:
             log.warning("%s: %s: %s; it goes on trying", self.name, endpoint, why)
 
     def problem(self, endpoint: str) -> str:
         """Why there is no connection to it, as far as is known; "" where nothing is."""
-        return self._redialling.problem(endpoint) or self.obstacles.problem(endpoint)
+        return self._dialers.problem(endpoint) or self.obstacles.problem(endpoint)
 
     def _in_the_way(self, problem: str) -> None:
         if not self.awaited:
@@ -122,22 +126,28 @@ class EventSocket:
         self.socket = self._open()
 
     def reconnect(self) -> None:
-        for endpoint in self.connected:
-            sockets.attach(self.socket, endpoint, "connect")
+        endpoints, self._dialers = self._dialers.endpoints, self._new_dialers()
+        for endpoint in endpoints:
+            self.connect(endpoint)
+
+    def close(self) -> None:
+        """Its owner closes the socket, when what was sent has left."""
+        self._dialers.close()
 
     # Endpoints; under the lock
 
     def bind(self, endpoint: str) -> str:
-        real = sockets.attach(self.socket, endpoint, "bind")
+        real = sockets.bind(self.socket, endpoint)
         self.bound.append(real)
         return real
 
-    def connect(self, endpoint: str) -> None:
-        sockets.attach(self.socket, endpoint, "connect")
-        self.connected.append(endpoint)
+    def connect(self, endpoint: str, hosts: tuple[str, ...] = ()) -> None:
+        """hosts: the addresses of its host, where they are known."""
+        with sockets.explained("connect", endpoint):
+            self._dialers.add(endpoint, monotonic(), hosts)
 
     def follow(self, now: float) -> list[str] | None:
-        """Move to where the name leads now. The endpoints that were left; None where nothing changed.
+        """Move to where the name leads now. The addresses that were left; None where nothing changed.
 
         To be called once a second, also where there is no name: what stands in the way is told.
         """
@@ -150,37 +160,30 @@ class EventSocket:
         if source.absence is not None:
             log.warning("%s: %s; it goes on trying", self.name, source.absence)
             return None
-        wanted = [endpoint.address for endpoint in source.endpoints()]
+        wanted = {endpoint.address: endpoint.hosts for endpoint in source.endpoints()}
         if not self._fits(source.service, self.role.meets):
             log.warning("%s; its last endpoints are kept", self._wrong_type(source.service))
             return None
         left = [endpoint for endpoint in self.connected if endpoint not in wanted]
-        for endpoint in left:
-            self.connected.remove(endpoint)
-            if not self._redialling.has_left(endpoint):
-                self.socket.disconnect(endpoint)
-        for endpoint in wanted:
-            if endpoint not in self.connected:
-                self.connect(endpoint)
-        return left
+        addresses = [self._dialers.remove(endpoint) for endpoint in left]
+        for endpoint, hosts in wanted.items():
+            self.connect(endpoint, hosts)
+        self.settle(now)
+        return addresses
 
     def happened(self, event: ConnectionEvent, now: float) -> None:
         """The socket's monitor has told this."""
-        self._leave(self._redialling.happened(event, self.connected, now))
-        self.settle(now)
+        self._dialers.happened(event, now)
+        self._dialers.settle(now)
 
     def settle(self, now: float) -> None:
-        """Take in what was found out of who refused, and try those again where it is time to.
+        """Take in what was found out of hosts and of who refused, and dial where it is time to."""
+        self._dialers.settle(now)
 
-        For that, once a second is enough.
-        """
-        self._leave(self._redialling.settle(self.connected, now))
-        for endpoint in self._redialling.due(self.connected, now):
-            self.socket.connect(endpoint)
-
-    def _leave(self, endpoints: list[str]) -> None:
-        for endpoint in endpoints:
-            self.socket.disconnect(endpoint)
+    @property
+    def wake_at(self) -> float:
+        """When `settle` is to be called."""
+        return self._dialers.wake_at
 
     # The target
 
@@ -210,8 +213,8 @@ class EventSocket:
         if not self._fits(service, self.role.meets):
             raise self._wrong_type(service)
         self._source, self._version = source, source.refresh(float("-inf"))
-        for endpoint in service.addresses:
-            self.connect(endpoint)
+        for endpoint in service.endpoints:
+            self.connect(endpoint.address, endpoint.hosts)
 
     @staticmethod
     def _fits(service: Service, types: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from weakref import finalize, ref
 
 import zmq
 
+from mesh.core.channel import NEVER
 from mesh.transport import dialer, process, sockets
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
@@ -24,7 +25,7 @@ PULSE: Final = 1.0
 LINGER: Final = 1.0
 """Seconds that what was sent has to leave when nobody says how long."""
 
-_KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | dialer.KINDS
+_KINDS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_MONITOR_STOPPED | dialer.NAMED
 
 
 class Watched(Protocol):
@@ -34,7 +35,7 @@ class Watched(Protocol):
         """The descriptor of the socket has something to tell."""
 
     def on_pulse(self, now: float) -> None:
-        """Another second has passed."""
+        """Another second has passed, or the time that was given to `arm`."""
 
     def on_connection(self, event: ConnectionEvent, now: float) -> None:
         """The monitor of the socket has told this."""
@@ -91,6 +92,11 @@ class EventWatch:
         loop.call_soon(self._readable)
         if self._sender() is None:
             self.end(round(LINGER * 1000))
+
+    def arm(self, when: float) -> None:
+        """Have `on_pulse` called then, if that is sooner."""
+        if self._pulse is not None and when != NEVER:
+            self._pulse.at(when)
 
     def end(self, linger_ms: int, on_gone: Callable[[], object] = lambda: None) -> None:
         """Close the socket; `on_gone` is called when libzmq has let go of it."""

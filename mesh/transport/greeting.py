@@ -7,9 +7,7 @@ wants a key, or another kind of socket. (ZMTP 3.1: rfc.zeromq.org/spec/37.)
 
 from __future__ import annotations
 
-import socket as names
 from _socket import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, socket  # not what a program has patched
-from collections.abc import Callable
 from contextlib import closing
 from time import monotonic
 from typing import Any, Final
@@ -41,16 +39,15 @@ _MEETS: Final[dict[int, tuple[bytes, ...]]] = {
 """The types of sockets at the far end that each of ours speaks with."""
 
 
-def ask(address: str, seconds: float, getaddrinfo: Callable[..., Any] = names.getaddrinfo) -> bytes | None:
-    """The first bytes that come from a ZeroMQ address of TCP or ipc, b"" where none do.
+def ask(address: str, seconds: float) -> bytes | None:
+    """The first bytes that come from a ZeroMQ address of TCP, with numbers, or ipc; b"" where none do.
 
     None where it takes the connection, and nothing has come when the time is over. Blocks its native thread
-    for as many seconds at the most, once for the connection and once for the answer, and for as long as it
-    takes to look up a name.
+    for as many seconds at the most, once for the connection and once for the answer.
     """
     heard = b""
     try:
-        with closing(_connected(address, seconds, getaddrinfo)) as connection:
+        with closing(_connected(address, seconds)) as connection:
             deadline = monotonic() + seconds
             # One that wants a key says so in return for the version, and goes at the mechanism.
             connection.send(_GREETING[:_VERSION])
@@ -71,15 +68,15 @@ def ask(address: str, seconds: float, getaddrinfo: Callable[..., Any] = names.ge
     return heard
 
 
-def _connected(address: str, seconds: float, getaddrinfo: Callable[..., Any]) -> socket:
+def _connected(address: str, seconds: float) -> socket:
     transport, _, rest = address.partition("://")
+    at: Any
     if transport == "ipc":
         family, at = AF_UNIX, "\0" + rest[1:] if rest.startswith("@") else rest
     else:
-        host, _, port = rest.rpartition(";")[2].rpartition(":")
-        # As libzmq does for an endpoint without brackets.
+        host, _, port = rest.rpartition(":")
         family = AF_INET6 if host.startswith("[") else AF_INET
-        at = getaddrinfo(host.strip("[]"), int(port), family, SOCK_STREAM)[0][4]
+        at = host.strip("[]"), int(port)
     connection = socket(family, SOCK_STREAM)
     try:
         connection.settimeout(seconds)

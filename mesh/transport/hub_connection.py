@@ -275,7 +275,8 @@ class HubConnection:
         elif now >= self._log_at:
             self._log_at = now + NOTICE
             self._obstacles.look([self.endpoint])
-            why = self._obstacles.problem(self.endpoint) or registration.why
+            obstacle = self._obstacles.problem(self.endpoint) or self._dealer.unresolved
+            why = obstacle or registration.why
             if why != self._logged:
                 self._tell(why)
         registration.on_timer(now)

@@ -31,7 +31,7 @@ class Listener(zmq.Socket[bytes]):
         zmq.Socket.__init__(self, *args, **options)
 
     def listen(self, endpoint: str, access: Access | None = None) -> str:
-        """Bind it, in place of a file that nobody listens at; gives the real endpoint.
+        """Bind it, in place of a file that nobody listens at; gives the real endpoint. Of tcp it has numbers.
 
         access: who may connect to the path of an endpoint that has one. Raises OSError, zmq.ZMQError, and
         ConfigError that says what stands in the way.
@@ -48,6 +48,7 @@ class Listener(zmq.Socket[bytes]):
     def _listen(self, endpoint: str, access: Access | None) -> str:
         path = ipc.path_of(endpoint)
         if not path:
+            self.set(zmq.IPV6, int("[" in endpoint))
             self.bind(endpoint)
             return self.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         # libzmq's own would be open to whom the umask lets in until somebody changes its mode.

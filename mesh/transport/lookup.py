@@ -1,23 +1,19 @@
-"""Looks why endpoints that somebody waits for can't be reached: hosts without an address, paths of ipc.
+"""Looks why endpoints that somebody waits for can't be reached: paths of ipc, and no descriptors left.
 
-libzmq's connect says nothing of either: see mesh/names/hosts.py and mesh/transport/ipc.py. In a native
-thread, for a name server that keeps still holds its asker for half a minute.
+libzmq's connect says nothing of either. In a native thread, for a path may be on a disk that keeps still.
+(Of hosts without an address whoever dials them knows: see finder.py.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from mesh.names.hosts import host_of, problem_of
-from mesh.transport import descriptors, ipc, native, process
+from mesh.transport import descriptors, ipc, process
 
 AGAIN: Final = 5.0
 """Seconds from the end of one look to the next."""
-
-# This runs outside of any loop.
-getaddrinfo: Any = native.getaddrinfo
 
 
 class LookUp:
@@ -44,19 +40,15 @@ class LookUp:
             self._tell(self._short.pop(), "")
         if self._busy or monotonic() < self._due:
             return
-        wanted = {one for one in endpoints if host_of(one) or one.startswith(ipc.SCHEME)}
+        wanted = {one for one in endpoints if one.startswith(ipc.SCHEME)}
         if wanted:
             self._busy = True
             process.start_thread(self._run, (sorted(wanted),), "mesh lookup")
 
     def _run(self, endpoints: list[str]) -> None:
-        hosts: dict[str, str] = {}
         try:
             for endpoint in endpoints:
-                host = host_of(endpoint)
-                if host and host not in hosts:
-                    hosts[host] = problem_of(host, getaddrinfo)
-                self._tell(endpoint, hosts[host] if host else ipc.connect_problem(endpoint))
+                self._tell(endpoint, ipc.connect_problem(endpoint))
         finally:
             self._due = monotonic() + AGAIN
             self._busy = False
@@ -65,7 +57,7 @@ class LookUp:
 class Obstacles:
     """What stands in the way to some endpoints; each is looked at until nothing is found to.
 
-    tell: gets each problem that is new, in a native thread; one of ipc when it is found a second time, for
+    tell: gets each problem that is new, in any thread; one of ipc when it is found a second time, for
     what binds a path may be about to.
     """
 

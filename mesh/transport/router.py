@@ -6,8 +6,11 @@ event means is the session's matter.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
+from weakref import WeakMethod
 
 import zmq
 
@@ -16,6 +19,8 @@ from mesh.core.batch import Bundle, holds_events
 from mesh.core.majordomo import LONE
 from mesh.core.server_session import Peer, ServerSession
 from mesh.transport import process, sockets
+from mesh.transport.dialer import NAMED
+from mesh.transport.dialers import Dialers
 from mesh.transport.peers import Peers
 from mesh.transport.router_sender import RouterSender
 from mesh.transport.sockets import NOBLOCK
@@ -24,6 +29,8 @@ MAX_FRAMES: Final = 18
 """Frames of a message, the envelope of a call through many devices among them."""
 LARGE: Final = 65_536
 """Bytes."""
+
+log = logging.getLogger("mesh.server")
 
 
 class Router:
@@ -40,20 +47,46 @@ class Router:
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
         self._sender = RouterSender(socket, self._gone, session.does_not_read)
         self.monitor = process.monitors().monitor(socket, zmq.EVENT_DISCONNECTED)
+        found = WeakMethod(self._found)  # no socket may wait for a collection
+        self.dialers = Dialers(
+            socket, partial(_unreachable, session), lambda: (call := found()) is not None and call()
+        )
+        """The endpoints that it connects to; `connect` adds one."""
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)
 
     def close(self, linger_ms: int) -> None:
         self.release()
+        self.dialers.close()
         self.monitor.close()
         self.socket.close(linger_ms)
 
-    def connection_broke(self) -> bool:
-        """Take in which connections have ended since the last time; whether there were any."""
-        events = self.monitor.take()
-        for event in events:
-            self.peers.ended(event.value)
-        return bool(events)
+    def connect(self, endpoint: str, now: float) -> bool:
+        """Connect to one more endpoint; whether `monitor` is another one from now on.
+
+        What is told of connections that are dialled is not wanted of those that come. Raises as Dialers.add.
+        """
+        begins = not self.dialers
+        if begins:
+            self.monitor.close()
+            self.monitor = process.monitors().monitor(self.socket, NAMED)
+        self.dialers.add(endpoint, now)
+        return begins
+
+    def _found(self) -> None:
+        """From a native thread: whoever watches the monitor is to look here."""
+        self.monitor.notify()
+
+    def take_changes(self, now: float) -> bool:
+        """Take in what has happened to connections since the last time; whether any has ended."""
+        broke = False
+        for event in self.monitor.take():
+            self.dialers.happened(event, now)
+            if event.kind == zmq.EVENT_DISCONNECTED:
+                self.peers.ended(event.value)
+                broke = True
+        self.dialers.settle(now)
+        return broke
 
     # Out
 
@@ -171,6 +204,10 @@ class Router:
             return
         peer: Peer = envelope[0] if len(envelope) == 1 else tuple(envelope)
         self._session.receive(peer, frames[-1], now)
+
+
+def _unreachable(session: ServerSession, endpoint: str, why: str) -> None:
+    log.warning("%s: %s: %s; it goes on trying", session.name, endpoint, why)
 
 
 def _address(frame: Any) -> str:

@@ -152,8 +152,13 @@ class ServerConnections:
         dealers = [socket.dealer for socket in self._sockets.values()]
         return min([min(dealer.retry_at, dealer.redial_at) for dealer in dealers], default=NEVER)
 
+    @property
+    def unresolved(self) -> str:
+        """Why the server's host has no address, as far as is known; "" where it has one."""
+        return next((socket.dealer.unresolved for socket in self._sockets.values()), "")
+
     def redial(self, now: float) -> None:
-        """Try the connections again whose handshake failed, where it is time to."""
+        """Try the connections again whose handshake failed, or another address, where it is time to."""
         for socket in self._sockets.values():
             socket.dealer.dial_if_due(now)
 

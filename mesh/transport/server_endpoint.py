@@ -30,7 +30,7 @@ from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSessio
 from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
-from mesh.transport import native, process, sockets
+from mesh.transport import host_lookup, native, process, sockets
 from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.ipc import Access
 from mesh.transport.loop import Loop, Timer, Watcher
@@ -104,17 +104,25 @@ class ServerEndpoint:
 
         From any thread. Raises ConfigError, and MeshError where it was closed.
         """
+        if how == "bind":
+            host_lookup.look_up_first(endpoint)
         with self.lock:
             self.require_open()
             if self.router is None:
                 self.router = Router(self.session, self._max_message)
                 if self._loop is not None:
                     self._loop.call_soon_threadsafe(self._watch_router)
+            if how == "connect":
+                with sockets.explained("connect", endpoint):
+                    new_monitor = self.router.connect(endpoint, monotonic())
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(self._watch_monitor if new_monitor else self._changed)
+                return endpoint
             socket = self.router.socket
             if fd is not None:
                 socket.set(zmq.USE_FD, fd)
             try:
-                return sockets.attach(socket, endpoint, how, access)
+                return sockets.bind(socket, endpoint, access)
             finally:
                 if fd is not None:
                     socket.set(zmq.USE_FD, -1)
@@ -172,8 +180,13 @@ class ServerEndpoint:
         if self.closed or router is None or loop is None:
             return
         data = loop.reader(sockets.descriptor(router.socket), self._pump.run)
-        self._watchers += [data, MonitorWatcher(loop, router.monitor, self._connection_broke)]
+        self._watchers.append(data)
+        self._watch_monitor()
         self._pump.soon()
+
+    def _watch_monitor(self) -> None:
+        if not self.closed and self.router is not None and self._loop is not None:
+            self._watchers.append(MonitorWatcher(self._loop, self.router.monitor, self._changed))
 
     def close(self, linger_ms: int) -> None:
         """Close the sockets; what was sent may still go out for `linger_ms`."""
@@ -479,11 +492,16 @@ class ServerEndpoint:
             return None
         return self.router.peers.progress(peer if type(peer) is bytes else peer[0])  # type: ignore[arg-type]
 
-    def _connection_broke(self) -> None:
-        if self.closed or self.router is None or not self.router.connection_broke():
+    def _changed(self) -> None:
+        """Connections have something to tell, or the endpoints that are dialled."""
+        if self.closed or self.router is None:
             return
-        self._probing.connection_broke(monotonic())
-        self._pump.arm(self._probing.wake_at)
+        now = monotonic()
+        with self.lock:
+            broke = self.router.take_changes(now)
+        if broke:
+            self._probing.connection_broke(now)
+        self._pump.arm(min(self._probing.wake_at, self.router.dialers.wake_at))
 
     # Time
 
@@ -499,7 +517,7 @@ class ServerEndpoint:
         """When `_tick` is to be called."""
         due_at = min(self.session.wake_at, self._probing.wake_at)
         if self.router is not None:
-            due_at = min(due_at, self.router.retry_at)
+            due_at = min(due_at, self.router.retry_at, self.router.dialers.wake_at)
         return min(due_at, self.hubs.wake_at) if self._has_hubs else due_at
 
     def _on_timer(self) -> None:
@@ -522,6 +540,7 @@ class ServerEndpoint:
                 router.readable()
                 self._send_all(session.probes())
             router.flush(now)
+            router.dialers.settle(now)
         if self._has_hubs:
             self.hubs.on_timer(now)
         if not self._standing_in:

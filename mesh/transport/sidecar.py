@@ -269,7 +269,8 @@ class SidecarEndpoint:
             log.info("%s: the server at %s, of %s, is well", self.name, self.endpoint, kind)
         elif not health.well and (told is Told.WELL or (never and now >= self._patient_until)):
             self._told = Told.SICK
-            why = (never and self._obstacles.problem(self.endpoint)) or health.why
+            obstacle = self._obstacles.problem(self.endpoint) or self._server.unresolved
+            why = (never and obstacle) or health.why
             log.warning("%s: the server at %s is out for now: %s", self.name, self.endpoint, why)
 
     def _wake_at(self) -> float:

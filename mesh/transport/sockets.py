@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import zmq
 from zmq import backend
 
 from mesh.errors import ConfigError
-from mesh.transport import handshake, ipc, process
+from mesh.transport import handshake, host_lookup, ipc, process
 from mesh.transport.ipc import Access
 from mesh.transport.listener import Listener
 
@@ -79,24 +80,33 @@ def descriptor(socket: Socket) -> int:
     return int(socket.get(zmq.FD))
 
 
-def attach(socket: Listener, endpoint: str, how: str, access: Access | None = None) -> str:
-    """Bind or connect, and give the real endpoint. Raises ConfigError that says what is wrong.
+def bind(socket: Listener, endpoint: str, access: Access | None = None) -> str:
+    """Bind, and give the real endpoint. Raises ConfigError that says what is wrong.
 
-    access: who may connect to the path of an ipc endpoint that is bound.
+    access: who may connect to the path of an ipc endpoint.
     """
-    if "[" in endpoint:
-        socket.set(zmq.IPV6, 1)
+    with explained("bind", endpoint):
+        if problem := ipc.bind_problem(endpoint):
+            raise ConfigError(problem)
+        if ipc.is_used(endpoint):
+            raise OSError(errno.EADDRINUSE, "in use")
+        return socket.listen(host_lookup.to_bind(endpoint), access)
+
+
+def connect(socket: Socket, endpoint: str) -> None:
+    """Connect to an endpoint whose host is a number: libzmq would look a name up in its only thread."""
+    # As it is set, libzmq takes the one for the other.
+    socket.set(zmq.IPV6, int("[" in endpoint))
+    socket.connect(endpoint)
+
+
+@contextmanager
+def explained(how: str, endpoint: str) -> Iterator[None]:
+    """Raise ConfigError that says what is wrong with an endpoint. how: "bind" or "connect"."""
     try:
-        if how == "bind":
-            if problem := ipc.bind_problem(endpoint):
-                raise ConfigError(problem)
-            if ipc.is_used(endpoint):
-                raise OSError(errno.EADDRINUSE, "in use")
-            return socket.listen(endpoint, access)
-        socket.connect(endpoint)
+        yield
     except (OSError, zmq.ZMQError, ConfigError, TypeError, ValueError) as exc:
         raise ConfigError(f"can't {how} to {endpoint!r}: {_reason(exc)}") from None
-    return endpoint
 
 
 _HINTS: Final = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import socket
+import subprocess
+from contextlib import suppress
 from typing import NoReturn
 
 import pytest
@@ -25,6 +27,18 @@ def require_terminals() -> None:
         lacking(f"no terminal can be opened ({error}): mount /dev/pts")
     for end in ends:
         os.close(end)
+
+
+def unshared() -> list[str]:
+    """What a command begins with that is to be root of a network and a file system of its own."""
+    for options in ("-mn", "-rmn"):
+        command = ["unshare", options]
+        with suppress(OSError):
+            if not subprocess.run(
+                [*command, "ip", "link", "set", "lo", "up"], capture_output=True
+            ).returncode:
+                return command
+    lacking("no namespaces can be had (`unshare -rmn ip link set lo up`): allow them, and install iproute2")
 
 
 def require_localhost() -> None:

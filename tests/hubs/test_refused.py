@@ -17,7 +17,7 @@ import zmq
 from hubs.files import load
 from hubs.hub_types import make_hub
 from mesh.transport import handshake
-from mesh.transport.redialling import Redialling
+from mesh.transport.dialers import Dialers
 from tests.helpers.peers import free_port
 from tests.helpers.processes import Process, eventually
 from tests.helpers.strangers import HTTP, stranger
@@ -140,7 +140,7 @@ def _send(sends: zmq.Socket[bytes], message: bytes) -> None:
 
 
 NAMES = {"0x7f000001": "127.0.0.1", "0x7f000002": "127.0.0.2"}
-"""Names that every system knows, as far as mesh and ZeroMQ look: numbers in another form."""
+"""Names that every system knows, as far as mesh looks: numbers in another form."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,14 +148,14 @@ def test_an_idle_hub_acts_on_what_is_found_out_of_two_names_and_dials_again(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked, goes_on = threading.Event(), threading.Event()
-    look_up = Redialling._look_up
+    find_out = Dialers._find_out
 
     def slow(*arguments: Any) -> None:
         asked.set()
         assert goes_on.wait(20)
-        look_up(*arguments)
+        find_out(*arguments)
 
-    monkeypatch.setattr(Redialling, "_look_up", slow)
+    monkeypatch.setattr(Dialers, "_find_out", slow)
     with ExitStack() as stack:
         context = zmq.Context()
         stack.callback(context.destroy, 0)
@@ -178,7 +178,6 @@ def test_an_idle_hub_acts_on_what_is_found_out_of_two_names_and_dials_again(
             end = time.monotonic() + seconds
             eventually(partial(tend, lambda: time.monotonic() > end), what="rest")
 
-        # Of attempts after a connection has ended libzmq tells the address in numbers.
         _hub_comes(context.socket(KINDS[kind][0]), f"tcp://127.0.0.2:{port}", tend).close(0)
         foreign = stack.enter_context(ExitStack())
         foreign.enter_context(stranger(port, says=b"", closes=True, host="127.0.0.2"))

@@ -19,6 +19,7 @@ from hubs.runner import Runner
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec, Side
 from hubs.switching.status import Values
+from mesh.core.channel import NEVER
 from mesh.errors import ConfigError
 from tests.helpers.processes import eventually
 
@@ -106,8 +107,8 @@ class FakeHub:
             return None
         return {one: f"{self.spec.name} lacks {one}" for one in services if one != self.spec.service}
 
-    def tend(self, now: float) -> None:
-        pass
+    def tend(self, now: float) -> float:
+        return NEVER
 
     def prod(self, now: float) -> None:
         self.prodded += 1

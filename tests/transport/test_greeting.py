@@ -111,7 +111,7 @@ def test_one_that_wants_a_key_is_told(context: zmq.Context[zmq.Socket[bytes]]) -
     foreign.curve_server = True
     foreign.curve_secretkey = zmq.curve_keypair()[1]
     port = foreign.bind_to_random_port("tcp://127.0.0.1")
-    assert "wants a key" in describe(greeting.ask(f"tcp://localhost:{port}", 0.5), zmq.PUSH)
+    assert "wants a key" in describe(greeting.ask(f"tcp://127.0.0.1:{port}", 0.5), zmq.PUSH)
 
 
 @pytest.mark.parametrize(
