@@ -180,6 +180,10 @@ async def _request(
         ) from None
     connections = target.connections
     endpoint = connections.of(loop) or _begin(connections, loop)
+    if connections.rules is not None:
+        target = await _ruled(target, method)
+        if target.connections is not connections:
+            return await _request(target, header, method, args, kwargs)
     if kwargs or target.persistent:
         call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
@@ -201,6 +205,17 @@ async def _request(
         return Stream(connections, endpoint, call, target.options.timeout)
     assert call.error is not None
     raise call.error
+
+
+async def _ruled(target: ClientTarget, method: str) -> ClientTarget:
+    """Where a call goes by the rules of its service, after what befalls it in a test."""
+    strike = target.strike(method)
+    if strike is None:
+        return target.ruled()
+    await sleep(strike.pause)
+    if strike.error is not None:
+        raise strike.error
+    return target.ruled(strike.pause)
 
 
 async def _persist(endpoint: ClientEndpoint, attempts: Attempts) -> Call:

@@ -84,6 +84,9 @@ def _from_registry(name: str, services_file: str | None) -> Binds | None:
             lacks = f"{catalog.path} has no service {name!r}{f'{hint} It' if hint else '; it'}"
             return Binds((DEFAULT_BIND,), note=f"{lacks} listens on {DEFAULT_BIND}")
         case Found(found):
+            if found.split is not None:
+                names = " and ".join(found.split.names)
+                raise ConfigError(f"{name} is split between {names} ({found.source}): serve one of those")
             for endpoint in found.endpoints:
                 if endpoint.type != "router" or endpoint.hub:
                     kind = "behind a hub" if endpoint.hub else f"of type {endpoint.type!r}"

@@ -80,13 +80,15 @@ def hubs_of(target: str, services_file: str | None) -> Sequence[Endpoint]:
     """The hubs that `target` means. Raises ConfigError for a service that is reached without one."""
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
-    from mesh.names.resolver import resolve
+    from mesh.names.resolver import parts_of, resolve
     from mesh.transport.dns_names import DnsSource
 
     if is_endpoint(target):
         return resolve(target).endpoints
-    found = resolve(target, Catalog(services_file), DnsSource())
-    hubs = [endpoint for endpoint in found.endpoints if endpoint.hub]
+    sources = (Catalog(services_file), DnsSource())
+    found = resolve(target, *sources)
+    parts = parts_of(found, *sources)
+    hubs = list(dict.fromkeys(one for part in parts for one in part.endpoints if one.hub))
     if not hubs:
         raise ConfigError(
             f"{target} is not reached through a hub ({found.source}): give the endpoint of a hub's in side"

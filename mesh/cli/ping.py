@@ -38,16 +38,16 @@ def ping(service: str, as_json: bool, timeout: float | None, services_file: str 
     from mesh.cli.pinger import Pinger
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
-    from mesh.names.resolver import resolve
+    from mesh.names.resolver import parts_of, resolve
     from mesh.transport.client_target import check_takes_calls
     from mesh.transport.dns_names import DnsSource
 
     quiet_interrupt()
-    found = (
-        resolve(service) if is_endpoint(service) else resolve(service, Catalog(services_file), DnsSource())
-    )
-    check_takes_calls(found)
-    pingers = [Pinger(one, found.name if one.hub else None) for one in found.endpoints]
+    sources = () if is_endpoint(service) else (Catalog(services_file), DnsSource())
+    parts = parts_of(resolve(service, *sources), *sources)
+    for part in parts:
+        check_takes_calls(part)
+    pingers = [Pinger(one, part.name if one.hub else None) for part in parts for one in part.endpoints]
     try:
         pongs = _ask(pingers, timeout or PATIENCE)
     finally:

@@ -170,6 +170,10 @@ def _request(
     endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
     if endpoint is None:
         return loop_thread.call(within_call(_request_for_thread), target, header, method, args, kwargs)
+    if connections.rules is not None:
+        target = _ruled(target, method)
+        if target.connections is not connections:
+            return _request(target, header, method, args, kwargs)
     if kwargs or target.persistent:
         call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:
@@ -183,6 +187,17 @@ def _request(
         return Stream(connections, endpoint, call, target.options.timeout)
     assert call.error is not None
     raise call.error
+
+
+def _ruled(target: ClientTarget, method: str) -> ClientTarget:
+    """Where a call goes by the rules of its service, after what befalls it in a test."""
+    strike = target.strike(method)
+    if strike is None:
+        return target.ruled()
+    gevent.sleep(strike.pause)
+    if strike.error is not None:
+        raise strike.error
+    return target.ruled(strike.pause)
 
 
 def _persist(endpoint: ClientEndpoint, attempts: Attempts) -> Call:

@@ -225,6 +225,13 @@ def integer(node: Node, place: Place, least: int, most: int) -> int:
     return int(value)
 
 
+def percent(node: Node, place: Place) -> float:
+    value = _number(node)
+    if value is None or value > 100:
+        raise place.wrong(node, f"must be a number of percent from 0 to 100, not {shown(node)}")
+    return value
+
+
 def is_number(node: Node) -> TypeGuard[ScalarNode]:
     """Whether it is to be read as a number, right or wrong.
 

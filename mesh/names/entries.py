@@ -13,7 +13,7 @@ from typing import Any
 
 from mesh.core.balance_rule import LEAST_TAU, MOST_TAU, RULES, Balance
 from mesh.errors import ConfigError
-from mesh.names import document
+from mesh.names import document, traffic
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
@@ -24,6 +24,7 @@ MOST_WEIGHT = 65535  # as in an SRV record
 _KEYS = (
     "address",
     "hub",
+    "split",
     "type",
     "timeout",
     "retries",
@@ -33,7 +34,9 @@ _KEYS = (
     "version",
     "zone",
     "key",
+    "faults",
 )
+_OF_SERVICE = ("timeout", "retries", "faults", "balance")
 _ITEM_KEYS = ("address", "hub", "weight", "priority", "version", "zone", "key")
 _LABELS = ("version", "zone")
 MOST_PRIORITY = 65535
@@ -61,23 +64,31 @@ def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, S
             root,
             f"must map names to endpoints, as in 'users: tcp://10.0.0.5:4242', and is {document.shown(root)}",
         )
-    services = {}
+    services: dict[str, Service] = {}
+    checks: list[traffic.Check] = []
     for name, key, value in document.pairs(root, place):
         if not is_service_name(name):
             raise place.wrong(key, f"{name[:80]!r} cannot name a service: {NAME_RULE}")
         at = place.under(name)
-        services[name] = _service(name, at.source(key), value, at)
+        services[name] = _service(name, at.source(key), value, at, checks)
+    for check in checks:
+        check(services)
     return services
 
 
-def _service(name: str, source: str, node: Node, place: Place) -> Service:
+def _service(name: str, source: str, node: Node, place: Place, checks: list[traffic.Check]) -> Service:
+    """checks: gets what is to be looked at when all services are known."""
     if not isinstance(node, MappingNode):
         return Service(name, _endpoints(node, place, _FORMS, Endpoint("", source=source)), source=source)
     values = _values(node, place)
+    of_service = {key: values.pop(key) for key in _OF_SERVICE if key in values}
+    if "split" in values:
+        split, check = values["split"]
+        checks.append(check)
+        return Service(name, (), split=split, source=source, **of_service)
     hub = "hub" in values
     listed: Node = values.pop("hub" if hub else "address")
     at = place.under("hub" if hub else "address")
-    of_service = {key: values.pop(key) for key in ("timeout", "retries", "balance") if key in values}
     pattern = Endpoint("", hub=hub, source=source, **_described(values))
     endpoints = _endpoints(listed, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them", pattern)
     if values.get("type", "router") != "router" and any(one.hub for one in endpoints):
@@ -91,7 +102,14 @@ def _values(node: MappingNode, place: Place) -> dict[str, Any]:
         key: _value(key, key_node, value, place, _KEYS)
         for key, key_node, value in document.pairs(node, place)
     }
-    if ("address" in values) == ("hub" in values):
+    if "split" in values:
+        others = [key for key in values if key not in ("split", "timeout", "retries", "faults")]
+        if others:
+            problem = (
+                f"has {others[0]!r} beside 'split': it belongs to the services that calls are split between"
+            )
+            raise place.wrong(node, problem)
+    elif ("address" in values) == ("hub" in values):
         has = "both 'address' and 'hub'" if "hub" in values else "neither 'address' nor 'hub'"
         raise place.wrong(
             node, f"has {has}: give exactly one, 'address' for its servers or 'hub' for its hubs"
@@ -134,6 +152,10 @@ def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, 
             return document.integer(node, at, 0, MOST_PRIORITY)
         case "version" | "zone":
             return _label(node, at)
+        case "split":
+            return traffic.read_split(node, at)
+        case "faults":
+            return traffic.read_faults(node, at)
         case "key":
             return _curve_key(node, at)
     return node

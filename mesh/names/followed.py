@@ -162,6 +162,8 @@ class Followed:
         if isinstance(answer, Failed):
             raise answer.error
         service, problems = answer.service, []
+        if service.split is not None:
+            return service
         endpoints: list[Endpoint] = []
         for endpoint in service.endpoints:
             try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mesh.core.balance_rule import Balance
+from mesh.core.traffic import Faults, Split
 from mesh.errors import MeshError
 
 # The ZeroMQ socket type at the far end. Each has one that mesh puts against it: DEALER for router,
@@ -71,9 +72,10 @@ class Endpoint:
 class Service:
     """How a service is reached.
 
-    endpoints: at least one, no address twice. timeout: seconds a call may take; retries: how often an
-    idempotent call is sent again; balance: how calls are spread over its endpoints. Each None where the
-    client's own setting counts.
+    endpoints: at least one, no address twice; none where calls are split between others. timeout: seconds a
+    call may take; retries: how often an idempotent call is sent again; balance: how calls are spread over its
+    endpoints. Each None where the client's own setting counts. split: the services that its calls go to.
+    faults: what befalls them in tests.
     source: where this was read; it counts for nothing when two services are compared.
     """
 
@@ -82,6 +84,8 @@ class Service:
     timeout: float | None = None
     retries: int | None = None
     balance: Balance | None = None
+    split: Split | None = None
+    faults: Faults | None = None
     source: str = field(default="", compare=False)
 
     @property

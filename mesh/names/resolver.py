@@ -41,6 +41,11 @@ def resolve(target: Target, *sources: Source) -> Service:
     raise ConfigError(f"{target!r} is no target: give a service name, an endpoint, or a list of endpoints")
 
 
+def parts_of(service: Service, *sources: Source) -> list[Service]:
+    """The services that its calls go to: itself, or those that they are split between. As `resolve`."""
+    return [service] if service.split is None else [resolve(name, *sources) for name in service.split.names]
+
+
 def _anonymous(endpoints: Sequence[str]) -> Service:
     if not endpoints:
         raise ConfigError("the list of endpoints is empty: give at least one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,12 +15,15 @@ from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.values import Encode
 from mesh.core.wire import MAX_MESSAGE, Header
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ServiceNotFound
 from mesh.names.model import Endpoint, Service
 from mesh.transport import native, process
 from mesh.transport.client_endpoint import ClientEndpoint, Woken
+from mesh.transport.client_traffic import MakePart, rules_of
 from mesh.transport.loop import Loop
 from mesh.transport.name_watch import name_watch
+
+log = logging.getLogger("mesh.names")
 
 CLOSED: Final = "this client is closed; connect again"
 
@@ -44,6 +48,11 @@ class Source(Protocol):
         """A connection was lost, or a call has nowhere to go: look sooner whether something has changed."""
         ...
 
+    @property
+    def service(self) -> Service:
+        """All of what is known of it."""
+        ...
+
     def close(self) -> None:
         """It is followed no more."""
         ...
@@ -58,6 +67,11 @@ class ClientConnections:
     service: whose they are. source: where they come from, if they may change. header: what every request
     carries besides. heartbeat: seconds or None. max_message, max_elements: bytes of one message, and values
     in one answer. encode: for values that can't travel. balance: how calls are spread over the endpoints.
+    make_part: makes the connections to a service that calls are split to.
+
+    rules: what else says how calls go; None for nothing, as nearly always.
+
+    Raises as make_part does.
     """
 
     def __init__(
@@ -70,6 +84,7 @@ class ClientConnections:
         max_elements: int = MAX_ELEMENTS,
         encode: Encode | None = None,
         balance: Balance = DEFAULT_BALANCE,
+        make_part: MakePart | None = None,
     ) -> None:
         self.header = header
         self.closed = False
@@ -82,7 +97,9 @@ class ClientConnections:
         self._max_elements = max_elements
         self.encode = encode
         self._balance = balance
+        self._make_part = make_part
         self._version = source.refresh(monotonic()) if source else 0
+        self.rules = rules_of(service, make_part, None)
         self._lock = native.allocate_lock()
         self._of_loop: dict[Hashable, ClientEndpoint] = {}
         if source is not None:
@@ -144,6 +161,7 @@ class ClientConnections:
             return
         self._version = version
         self._endpoints, self._absence = endpoints, absence = source.endpoints(), source.absence
+        self._follow_rules(source.service)
         with self._lock:
             users = list(self._of_loop.values())
         self._each_at_home(users, lambda user: user.set_endpoints(endpoints, absence))
@@ -155,9 +173,38 @@ class ClientConnections:
             users = list(self._of_loop.values())
         return [link.cause for user in users for link in user.links.current if link.cause and not link.live]
 
+    def _follow_rules(self, service: Service) -> None:
+        """Go by the rules of now. The last ones stay where a service of a split can't be found."""
+        before = self.rules
+        try:
+            self.rules = rules = rules_of(service, self._make_part, before)
+        except MeshError as exc:
+            log.warning("%s; its last rules are kept", exc)
+            return
+        if before is not None:
+            kept = () if rules is None else rules.parts.values()
+            for part in before.parts.values():
+                if part not in kept:
+                    part.leave(f"calls of {self.name} are no longer split to {part.name}")
+
+    def leave(self, why: str) -> None:
+        """Begin no call any more; those that are open end where they are, and the connections with them."""
+        source, self._source = self._source, None
+        if source is not None:
+            name_watch.forget(source)
+            source.close()
+        absence = ServiceNotFound(why)
+        self._endpoints, self._absence = (), absence
+        with self._lock:
+            users = list(self._of_loop.values())
+        self._each_at_home(users, lambda user: user.set_endpoints((), absence))
+
     def close(self) -> None:
         """End every open call with LostRemote and close the sockets, in whatever loop they are."""
         self.closed = True
+        if self.rules is not None:
+            for part in self.rules.parts.values():
+                part.close()
         with self._lock:
             users = list(self._of_loop.values())
             self._of_loop.clear()

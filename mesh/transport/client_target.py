@@ -16,10 +16,11 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from mesh.core import settings
 from mesh.core.attempts import Attempts
 from mesh.core.balance_rule import Balance, balance_of
-from mesh.core.call import Options
+from mesh.core.call import Options, key_bytes
 from mesh.core.client_session import DEFAULT_HEARTBEAT, Call, check_settings
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.middleware import CallContext, Middleware, Proceed, chained, checked, request_headers
+from mesh.core.traffic import Strike
 from mesh.core.values import Encode
 from mesh.core.wire import MAX_MESSAGE, Header
 from mesh.errors import ConfigError
@@ -30,6 +31,7 @@ from mesh.names.resolver import Target, resolve
 from mesh.transport import dns_entrance
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
+from mesh.transport.client_traffic import MakePart
 
 DEFAULT_TIMEOUT: Final = 30.0
 
@@ -89,6 +91,23 @@ class ClientTarget:
             header = {**(header or {}), **request_headers(call.headers, self.connections.encode)}
         return target, header, call.method, tuple(call.args), call.kwargs
 
+    # Rules
+
+    def strike(self, method: str) -> Strike | None:
+        """What befalls this call in a test, before it goes anywhere; None for nothing."""
+        rules = self.connections.rules
+        if rules is None or rules.faults is None:
+            return None
+        return rules.faults.strike(random.random, method, self.options.timeout)
+
+    def ruled(self, paused: float = 0.0) -> ClientTarget:
+        """Where a call goes by the rules of its service. paused: seconds that it has waited already."""
+        rules, options = self.connections.rules, self.options
+        part = None if rules is None else rules.part(None if options.key is None else key_bytes(options.key))
+        if paused and options.timeout is not None:
+            options = replace(options, timeout=options.timeout - paused)
+        return ClientTarget(part or self.connections, options)
+
     # Calls
 
     def attempts(
@@ -136,20 +155,28 @@ def connect_target(
     check_settings(heartbeat, max_message, max_elements)
     settings.function("encode", encode)
     around = checked(middleware, coroutines=coroutines)
-    service, source = _find(target, services)
+    catalog = Catalog(services)
+    service, source = _find(target, catalog)
     if timeout is DEFAULT_TIMEOUT and service.timeout is not None:
         timeout = service.timeout
     options = Options(timeout=timeout, retries=service.retries)
-    connections = ClientConnections(
-        service,
-        source,
-        None,
-        heartbeat,
-        max_message,
-        max_elements,
-        encode,
-        balance_of(service.balance if balance is None else balance),
-    )
+
+    def make(
+        service: Service, source: Followed | None, make_part: MakePart | None = None
+    ) -> ClientConnections:
+        return ClientConnections(
+            service,
+            source,
+            None,
+            heartbeat,
+            max_message,
+            max_elements,
+            encode,
+            balance_of(service.balance if balance is None else balance),
+            make_part,
+        )
+
+    connections = make(service, source, lambda name: make(*_find(name, catalog)))
     return ClientTarget(connections, options, around)
 
 
@@ -190,8 +217,8 @@ def check_endpoint(service: str, endpoint: Endpoint) -> None:
         raise ConfigError(f"{service} has a key ({endpoint.source}); this release can't encrypt yet")
 
 
-def _find(target: Target, services: str | None) -> tuple[Service, Followed | None]:
+def _find(target: Target, catalog: Catalog) -> tuple[Service, Followed | None]:
     if isinstance(target, str) and "://" not in target:
-        source = Followed(target, Catalog(services), check_endpoint, dns_entrance.follow)
+        source = Followed(target, catalog, check_endpoint, dns_entrance.follow)
         return source.service, source
     return resolve(target), None

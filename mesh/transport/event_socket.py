@@ -201,6 +201,10 @@ class EventSocket:
     def _attach_by_name(self, name: str, services: str | None) -> None:
         source = Followed(name, Catalog(services), dns=dns_entrance.follow)
         self.service = service = source.service
+        if service.split is not None:
+            raise ConfigError(
+                f"{name} is split ({service.source}): only calls are, so write type and address"
+            )
         if not service.endpoints:
             # DNS is being asked; `follow` sees what it says.
             self._source = source

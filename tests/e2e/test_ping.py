@@ -81,7 +81,11 @@ def hub(folder: Path) -> Iterator[Shown]:
 
 def test_through_a_hub_whose_workers_are_full(folder: Path, hub: Shown) -> None:
     def health() -> str:
-        return mesh("services", "users", "--services", "hubs.yml", cwd=folder).stdout.split("\t")[7]
+        return (
+            mesh("services", "users", "--services", "hubs.yml", cwd=folder)
+            .stdout.splitlines()[1]
+            .split("\t")[1]
+        )
 
     eventually(lambda: mesh("ping", "users", "--services", "hubs.yml", cwd=folder).returncode == 0)
     assert health() == "up"

@@ -21,4 +21,4 @@ def named(
 ) -> Service:
     """described: what is known of each of its endpoints, as Endpoint takes it."""
     endpoints = tuple(Endpoint(address, source=source, **described) for address in addresses)
-    return Service(name, endpoints, timeout, retries, balance, source)
+    return Service(name, endpoints, timeout, retries, balance, source=source)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.balance_rule import Balance
+from mesh.core.traffic import Faults, Split
 from mesh.errors import ConfigError
 from mesh.names.entries import parse_services
 from mesh.names.model import SOCKET_TYPES, Endpoint, Service
@@ -55,6 +56,14 @@ RIGHT = [
     (
         "t: {address: tcp://a:1, balance: {tau: 2}}",
         named("t", ("tcp://a:1",), balance=Balance(tau=2.0)),
+    ),
+    (
+        "t: {split: {a: 95, b: 5}, timeout: 2}",
+        Service("t", (), timeout=2.0, split=Split((("a", 95), ("b", 5)))),
+    ),
+    (
+        "t: {address: tcp://a:1, faults: {delay: {percent: 10, seconds: 0.5}, error: 1, drop: 0.5}}",
+        Service("t", (Endpoint("tcp://a:1"),), faults=Faults(10.0, 0.5, 1.0, 0.5)),
     ),
     ("on: tcp://a:1", named("on", ("tcp://a:1",))),
     ("404: tcp://a:1", named("404", ("tcp://a:1",))),
@@ -125,6 +134,52 @@ WRONG = [
         "a.type",
         "must be router beside 'hub', not the text 'pub'",
     ),
+    (
+        "a:\n  split: {}",
+        2,
+        "a.split",
+        "must map services to weights, as in {users-v1: 95, users-v2: 5}, of 1 to",
+    ),
+    ("a: {split: b}", 1, "a.split", "must map services to weights"),
+    ("a: {split: {b: x}}", 1, "a.split.b", "must be a whole number from 0 to 65535"),
+    ("a: {split: {b: 0, c: 0}}", 1, "a.split", "gives no service any calls"),
+    ("a: {split: {'b c': 1}}", 1, "a.split", "'b c' cannot name a service"),
+    (
+        "a:\n  split:\n    b: 1\nb: {split: {c: 1}}",
+        3,
+        "a.split.b",
+        "is itself a split (/etc/mesh/services.yml:4)",
+    ),
+    ("a: {split: {a: 1}}", 1, "a.split.a", "is itself a split"),
+    ("a: {split: {b: 1}}\nb: {address: tcp://x:1, type: pub}", 1, "a.split.b", "is of type 'pub'"),
+    ("a: {split: {b: 1}, weight: 2}", 1, "a", "has 'weight' beside 'split': it belongs to the services"),
+    ("a: {address: tcp://x:1, split: {b: 1}}", 1, "a", "has 'address' beside 'split'"),
+    ("a: {address: tcp://x:1, faults: 5}", 1, "a.faults", "must be a mapping, as in {delay: {percent: 10"),
+    ("a: {address: tcp://x:1, faults: {eror: 5}}", 1, "a.faults.eror", "unknown key; did you mean 'error'?"),
+    (
+        "a: {address: tcp://x:1, faults: {drop: 101}}",
+        1,
+        "a.faults.drop",
+        "must be a number of percent from 0 to 1",
+    ),
+    (
+        "a: {address: tcp://x:1, faults: {delay: 1}}",
+        1,
+        "a.faults.delay",
+        "must be a mapping with both, as in",
+    ),
+    (
+        "a: {address: tcp://x:1, faults: {delay: {percent: 1}}}",
+        1,
+        "a.faults.delay",
+        "must be a mapping with both",
+    ),
+    (
+        "a: {address: tcp://x:1, faults: {delay: {ms: 1}}}",
+        1,
+        "a.faults.delay.ms",
+        "unknown key; the keys are perc",
+    ),
     ("a: {address: tcp://x:1, priority: -1}", 1, "a.priority", "must be a whole number from 0 to 65535"),
     (
         "a: {address: tcp://x:1, version: [1]}",
@@ -175,7 +230,12 @@ WRONG = [
     ("a: {timeout: 5}", 1, "a", "has neither 'address' nor 'hub'"),
     ("a: {address: tcp://x:1, hub: tcp://y:1}", 1, "a", "has both 'address' and 'hub': give exactly one"),
     ("a:\n  adress: tcp://x:1", 2, "a.adress", "unknown key; did you mean 'address'?"),
-    ("a:\n  url: tcp://x:1", 2, "a.url", "unknown key; the keys are address, hub, type, timeout, retries"),
+    (
+        "a:\n  url: tcp://x:1",
+        2,
+        "a.url",
+        "unknown key; the keys are address, hub, split, type, timeout, retries",
+    ),
     ("services:\n  users: tcp://x:1", 2, "services.users", "unknown key"),
     ('a: {"x\\ny": 1}', 1, "a.'x\\ny'", "unknown key"),
     ("a:\n  hub: tcp://x:1\n  hub: tcp://y:1", 3, "a.hub", "stands twice, in line 2 before"),
