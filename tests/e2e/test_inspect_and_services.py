@@ -107,8 +107,9 @@ def test_services_in_a_pipe(folder: Path, served: Served) -> None:
     result = mesh("services", "--services", file, cwd=folder)
     assert (result.returncode, result.stderr) == (0, "")
     head, *rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert head == ["NAME", "HEALTH", "MS", "TYPE", "WORKERS", "ENDPOINT", "SOURCE"]
-    seen = [(row[0], row[1], row[3], row[6]) for row in rows]
+    told = "NAME HEALTH MS TYPE WORKERS SHARE PRIORITY WEIGHT TTL ENDPOINT SOURCE"
+    assert head == told.split()
+    seen = [(row[0], row[1], row[3], row[10]) for row in rows]
     assert seen == [
         ("users", "up", "router", f"{file}:1"),
         ("twins", "up", "router", f"{file}:2"),
@@ -117,7 +118,13 @@ def test_services_in_a_pipe(folder: Path, served: Served) -> None:
         ("orders", "down", "hub", f"{file}:4"),
         ("a-service-with-a-long-name", "down", "router", f"{file}:5"),
     ]
-    assert rows[0][5] == served[1] and float(rows[0][2]) > 0 and rows[2][2] == "-"
+    assert [row[5:9] for row in rows[:4]] == [
+        ["100%", "0", "1", "-"],
+        ["100%", "0", "1", "-"],
+        ["0%", "0", "1", "-"],
+        ["-", "0", "1", "-"],
+    ]
+    assert rows[0][9] == served[1] and float(rows[0][2]) > 0 and rows[2][2] == "-"
 
 
 def test_services_as_json(folder: Path, served: Served) -> None:
