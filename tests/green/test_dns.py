@@ -24,7 +24,7 @@ __all__ = ["dns"]
 
 
 def test_a_name_that_the_file_lacks_is_found(dns: LyingServer, serve: Serve, connect: Connect) -> None:
-    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}", ttl=300)
     client = connect("users")
     assert client.who() == "a"
     asked = [(one, kind) for one, kind, _ in dns.asked]
@@ -38,6 +38,7 @@ def test_the_file_goes_first(dns: LyingServer, serve: Serve, connect: Connect, t
 
 
 def test_a_name_that_nobody_has(dns: LyingServer, connect: Connect) -> None:
+    dns.soa_ttl = 60
     client = connect("nobody")
     for _ in range(2):
         with pytest.raises(mesh.ServiceNotFound, match=r"services\.yml.*, DNS \(_nobody\._tcp"):
@@ -189,7 +190,7 @@ def test_an_endpoint_with_a_key_is_not_called_in_the_clear(
 def test_several_name_servers(
     dns: LyingServer, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}", ttl=300)
     with LyingServer() as broken:
         broken.code = "REFUSED"
         use_dns(monkeypatch, tmp_path, f"{broken.address}, tcp:{dns.address}")
@@ -202,7 +203,8 @@ def test_a_set_that_does_not_fit_a_datagram_comes_by_tcp(
     dns: LyingServer, serve: Serve, connect: Connect
 ) -> None:
     real = f"a.mesh.test:{port_of(serve(Users('a')))}"
-    dns.service(NAME, real, *(f"nowhere{number}.mesh.test:9" for number in range(100)))
+    dns.soa_ttl = 300
+    dns.service(NAME, real, *(f"nowhere{number}.mesh.test:9" for number in range(100)), ttl=300)
     assert connect("users").who() == "a"
     assert [how for name, kind, how in dns.asked if kind == "SRV"] == ["udp", "tcp"]
 

@@ -17,8 +17,8 @@ NAME = f"_users._tcp.{DOMAIN}"
 def dns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LyingServer]:
     """A name server that MESH_DNS names, and no services.yml anywhere."""
     with LyingServer() as server:
-        server.put("a.mesh.test", "A", "127.0.0.1")
-        server.put("b.mesh.test", "A", "127.0.0.1")
+        for host in "ab":
+            server.put(f"{host}.mesh.test", "A", "127.0.0.1", ttl=300)
         use_dns(monkeypatch, tmp_path, server.address)
         yield server
 

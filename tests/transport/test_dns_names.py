@@ -110,7 +110,7 @@ def test_what_goes_wrong_in_the_thread_is_told_and_it_begins_anew(
 
 
 def test_a_source_for_those_who_wait(dns: LyingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    dns.service(NAME, "a.mesh.test:4242", "nowhere.mesh.test:1")
+    dns.service(NAME, "a.mesh.test:4242", "nowhere.mesh.test:1", ttl=300)
     source = DnsSource()
     for _ in range(2):
         found = source.lookup("users")

@@ -90,6 +90,6 @@ def test_a_name_that_nobody_has(run: Run, dns: LyingServer) -> None:
                 async for _ in client.ticks(1):
                     pass
             dns.put("_nobody._tcp.mesh.test", "SRV", "1 1 1 .")
-            await until(lambda: dns.times_asked("_nobody._tcp.mesh.test") == 2, "another look")
+            await until(lambda: dns.times_asked("_nobody._tcp.mesh.test") >= 2, "another look")
 
     run(main())
