@@ -64,9 +64,13 @@ class DnsName:
     def publish(self) -> bool:
         """Make known what the state says; whether that is something new."""
         state = self.state
+        new = state.version != self.version
+        if new:
+            self._take(state)
         self.whole = state.answered
-        if state.version == self.version:
-            return False
+        return new
+
+    def _take(self, state: NameState) -> None:
         if state.endpoints:
             source = state.endpoints[0].source
             self.answer = Found(Service(self.service, state.endpoints, source=source))
@@ -75,7 +79,6 @@ class DnsName:
         elif isinstance(state.missing, Negative):
             self.answer = Missing((self.looked_in,))
         self.version = state.version
-        return True
 
 
 class DnsFollower:
