@@ -1,8 +1,8 @@
 """The names of services that are followed in DNS, by one native thread of the process.
 
 The thread looks each name up, and again when mesh/names/dns_state.py says, as long as somebody follows it; it
-ends when nobody follows any. Whoever asks here gets what is known at once, in any thread, and after a fork; no
-loop ever waits.
+ends when nobody follows any. Whoever asks here gets what is known at once, in any thread, and after a fork:
+no loop ever waits.
 """
 
 from __future__ import annotations
