@@ -174,6 +174,31 @@ def test_priorities_and_labels_reach_the_choice(dns: LyingServer, serve: Serve, 
     assert records[f"tcp://a.mesh.test:{a}"].labels == (("version", "2"),)
 
 
+def test_all_addresses_of_a_host_are_one_endpoint(dns: LyingServer, serve: Serve, connect: Connect) -> None:
+    dns.put("c.mesh.test", "A", "127.0.0.9", "127.0.0.8", "127.0.0.1")
+    dns.service(NAME, f"c.mesh.test:{port_of(serve(Users('c')))}")
+    client = connect("users")
+    assert client.who() == "c", "nobody is at the first two"
+    assert len(endpoint_of(client).links.current) == 1
+
+
+def test_a_host_that_moves_is_found_where_it_is(dns: LyingServer, connect: Connect) -> None:
+    dns.put("c.mesh.test", "A", "127.0.0.9")
+    first = mesh.Server(Users("first"))
+    port = port_of(first.bind("tcp://127.0.0.9:*"))
+    first.start()
+    dns.service(NAME, f"c.mesh.test:{port}")
+    client = connect("users")
+    assert client.who() == "first"
+    second = mesh.Server(Users("second"))
+    second.bind(f"tcp://127.0.0.1:{port}")
+    with second:
+        dns.put("c.mesh.test", "A", "127.0.0.1")
+        first.stop(timeout=0)
+        persistent = client.with_options(idempotent=True, retries=20)
+        eventually(lambda: persistent.who() == "second", what="the move")
+
+
 def test_an_endpoint_with_a_key_is_not_called_in_the_clear(
     dns: LyingServer, serve: Serve, connect: Connect
 ) -> None:
