@@ -5,11 +5,12 @@ Owns the looks and their refreshing. The pings are health.py's, the table servic
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,10 +26,25 @@ if TYPE_CHECKING:
     from mesh.names.catalog import Catalog
     from mesh.names.model import Service, Source
 
+WORDS = ("check", "export")
+"""Commands of their own; `mesh services -- WORD` shows a service of that name."""
 REFRESH = 2.0  # seconds between two looks of --watch
 
 
-@click.command()
+class _Services(click.Command):
+    """A command whose first word may be one of WORDS, and is the name of a service else."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in WORDS:
+            module = importlib.import_module(f"mesh.cli.services_{args[0]}")
+            command: click.Command = getattr(module, args[0])
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_Services)
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_service)
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @json_option
@@ -52,6 +68,9 @@ def services(
     SHARE, and "ejected" with the seconds that are left of it, are what a client would do that saw what this
     command sees: it knows of no calls but the pings of --watch, and takes all servers to be equally quick.
     Other clients have seen other things.
+
+    `mesh services check` says what is wrong with the registry, and `mesh services export` writes it as a DNS
+    zone; a service of such a name is shown by `mesh services -- check`.
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.client_view import ClientView

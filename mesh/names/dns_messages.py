@@ -6,7 +6,7 @@ tenth of a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 UDP_BYTES: Final = 1232
 """What is asked for at most in one datagram: it fits everywhere without fragments (DNS flag day 2020)."""
+MOST_BYTES: Final = 65_535
+"""What one answer can have by TCP."""
 MOST_TTL: Final = 2**31 - 1
 """Seconds; what is more counts as 0 (RFC 2181, section 8)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """name: absolute, in lower case, without the dot at its end. kind: SRV, TXT, A or AAAA."""
+    """name: absolute, in lower case, without the dot at its end. kind: SRV, TXT, CNAME, A or AAAA."""
 
     name: str
     kind: str
@@ -108,6 +110,22 @@ def read_reply(payload: bytes, question: Question, number: int) -> Reply:
         raise ServerFailed(f"sent what makes no sense ({type(exc).__name__})") from None
 
 
+def answer_bytes(name: str, records: Sequence[SrvRecord]) -> int:
+    """The bytes of an answer that has these records, and nothing besides; MOST_BYTES where it has more."""
+    import dns.exception
+    import dns.message
+    import dns.rrset
+
+    question = dns.message.make_query(name + ".", "SRV", use_edns=0)
+    answer = dns.message.make_response(question)
+    texts = [f"{one.priority} {one.weight} {one.port} {one.target}." for one in records]
+    answer.answer.append(dns.rrset.from_text(name + ".", 0, "IN", "SRV", *texts))
+    try:
+        return len(answer.to_wire(max_size=MOST_BYTES))
+    except dns.exception.TooBig:
+        return MOST_BYTES
+
+
 def needs_plain_question(error: ServerFailed) -> bool:
     """Whether a server may know nothing of EDNS, and answer a question without it."""
     return str(error) in (_says("FORMERR"), _says("NOTIMP"))
@@ -191,6 +209,7 @@ def _text(name: Any) -> str:
 _CONVERSIONS: Final[dict[str, Callable[[Any], Record]]] = {
     "SRV": lambda data: SrvRecord(data.priority, data.weight, data.port, _text(data.target)),
     "TXT": lambda data: tuple(data.strings),
+    "CNAME": lambda data: _text(data.target),
     "A": lambda data: str(data.address),
     "AAAA": lambda data: str(data.address),
 }

@@ -99,6 +99,11 @@ def _words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
+def is_domain(text: str) -> bool:
+    """Whether services can be in a domain of this name, without the dot at its end."""
+    return len(text) <= MOST_CHARS and _DOMAIN.fullmatch(text) is not None
+
+
 def _domain(text: str) -> str:
     domain = text.strip(".")
     if len(domain) > MOST_CHARS or not _DOMAIN.fullmatch(domain.replace(SERVICE, "x")):

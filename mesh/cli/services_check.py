@@ -1,0 +1,164 @@
+"""`mesh services check`: what is wrong with a registry file, and with names in DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.cli.options import debug_option, json_option, services_option
+from mesh.cli.output import Printer
+from mesh.cli.reporting import EXIT_USAGE
+
+if TYPE_CHECKING:
+    from mesh.names.catalog import Catalog
+    from mesh.names.dns_check import Finding
+    from mesh.names.model import Service
+
+
+@click.command("check")
+@click.argument("targets", nargs=-1, metavar="[FILE|NAME]...")
+@json_option
+@services_option
+@debug_option
+@click.pass_context
+def check(ctx: click.Context, targets: tuple[str, ...], as_json: bool, services_file: str | None) -> None:
+    """Say what is wrong with a registry FILE, and with a NAME in the registry or in DNS.
+
+    Without both, with the registry file in use. What ends in .yml or .yaml, or has a /, is a FILE. The exit
+    code is 2 where something is wrong in the configuration, and 0 where nothing is; lines that begin with
+    "note:" are of what may be meant, such as a port that does not answer now.
+    """
+    from mesh.names.catalog import Catalog
+
+    files = [one for one in targets if _is_file(one)]
+    names = [one for one in dict.fromkeys(targets) if one not in files]
+    found: list[Finding] = []
+    catalog = Catalog(services_file)
+    for checked in [Catalog(file) for file in files] or ([] if names else [catalog]):
+        found += _check_file(checked)
+    for name in names:
+        found += _check_name(name, catalog)
+    printer = Printer(as_json)
+    if as_json:
+        printer.value([asdict(one) for one in found])
+    for one in () if as_json else found:
+        printer.line(printer.safe(f"{'' if one.wrong else 'note: '}{one.where}: {one.problem}"))
+    if not found and not as_json:
+        printer.line("nothing is wrong")
+    ctx.exit(EXIT_USAGE if any(one.wrong for one in found) else 0)
+
+
+def _is_file(target: str) -> bool:
+    return "/" in target or target.endswith((".yml", ".yaml"))
+
+
+def _check_file(catalog: Catalog) -> Iterator[Finding]:
+    """All of a file. One that can't be read is a ConfigError, as everywhere."""
+    from mesh.names.dns_check import Finding
+    from mesh.names.dns_settings import read_settings
+
+    services = catalog.services()
+    if catalog.path is None:
+        yield Finding("services.yml", "there is none in this folder or the configuration folders")
+        return
+    yield from _check_services(services)
+    settings = read_settings()
+    for service in services if settings is not None else ():
+        yield from _check_both(service)
+    for service in services:
+        yield from _check_split(service, catalog)
+
+
+def _check_name(name: str, catalog: Catalog) -> Iterator[Finding]:
+    """One name, as its file has it and as DNS has it."""
+    from mesh.names.dns_check import Finding, check_records
+    from mesh.names.dns_settings import read_settings
+    from mesh.names.model import Failed, Found
+    from mesh.names.resolver import check_name
+    from mesh.transport.dns_records import records_of
+
+    check_name(name)
+    answer = catalog.lookup(name)
+    if isinstance(answer, Failed):
+        raise answer.error
+    settings = read_settings()
+    if isinstance(answer, Found):
+        yield from _check_services([answer.service])
+        yield from _check_split(answer.service, catalog)
+        if settings is not None:
+            yield from _check_both(answer.service)
+    elif settings is None:
+        where = catalog.path or "services.yml"
+        yield Finding(where, f"no service {name!r} in it, and no MESH_DOMAIN to look in DNS")
+    else:
+        owners = settings.owner_names(name)
+        every = [list(check_records(owner, records_of(owner, settings.servers))) for owner in owners]
+        # Of several domains the first that has the name counts.
+        yield from next((one for one in every if not _lacks(one)), every[0])
+
+
+def _lacks(found: Sequence[Finding]) -> bool:
+    return any(one.problem == "there is no such record" for one in found)
+
+
+def _check_services(services: Sequence[Service]) -> Iterator[Finding]:
+    """Hosts without an address, keys, and who does not answer."""
+    from mesh.cli.health import Checker
+    from mesh.names.dns_check import Finding
+    from mesh.names.hosts import host_of, look_up
+
+    problems: dict[str, str] = {"": ""}
+    for service in services:
+        for one in service.endpoints:
+            host = host_of(one.address)
+            if host not in problems:
+                problems[host] = look_up(host).problem
+            where = f"{one.source or service.source}: {service.name}"
+            if problems[host]:
+                yield Finding(where, f"{one.address}: {problems[host]}")
+            if one.key is not None:
+                problem = (
+                    f"{one.address} has a key: this release has no encryption, and calls no such endpoint"
+                )
+                yield Finding(where, problem, wrong=False)
+    with Checker() as checker:
+        for service, healths in zip(services, checker.check(services), strict=True):
+            for one, health in zip(service.endpoints, healths, strict=True):
+                if health.state in ("down", "silent", "no workers") and not problems[host_of(one.address)]:
+                    where = f"{one.source or service.source}: {service.name}"
+                    yield Finding(where, f"{one.address} {_STATES[health.state]}", wrong=False)
+
+
+_STATES = {
+    "down": "does not answer: is its server running?",
+    "silent": "has taken a connection and does not answer",
+    "no workers": "is a hub that has no worker of it",
+}
+
+
+def _check_both(service: Service) -> Iterator[Finding]:
+    """Whether DNS has the name as well."""
+    from mesh.names.dns_check import Finding
+    from mesh.names.model import Found
+    from mesh.transport.dns_names import DnsSource
+
+    answer = DnsSource().lookup(service.name)
+    if isinstance(answer, Found):
+        problem = f"{answer.service.source} has the name as well: the file counts, and DNS is not asked"
+        yield Finding(f"{service.source}: {service.name}", problem, wrong=False)
+
+
+def _check_split(service: Service, catalog: Catalog) -> Iterator[Finding]:
+    """Whether the services that its calls go to are known."""
+    from mesh.errors import ServiceNotFound
+    from mesh.names.dns_check import Finding
+    from mesh.names.resolver import parts_of
+    from mesh.transport.dns_names import DnsSource
+
+    try:
+        parts_of(service, catalog, DnsSource())
+    except ServiceNotFound as exc:
+        yield Finding(f"{service.source}: {service.name}.split", str(exc))
