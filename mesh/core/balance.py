@@ -66,7 +66,8 @@ class Balancer:
 
     random: a source of floats in [0, 1).
 
-    wake_at: when a peer wants to be pinged, which `due` then gives.
+    wake_at: when a peer wants to be pinged, which `due` then gives. by_key: whether a call's key says whom it
+    goes to, so that all clients have to know the same peers.
     """
 
     def __init__(self, random: Callable[[], float], balance: Balance = DEFAULT_BALANCE) -> None:
@@ -74,7 +75,7 @@ class Balancer:
         self.wake_at = NEVER
         self._random = random
         self._tau = balance.tau
-        self._by_key = balance.rule == "key"
+        self.by_key = balance.rule == "key"
         self._pick: Callable[[Sequence[Peer], float], Peer] = {
             "peak_ewma": self._cheaper_of_two,
             "round_robin": self._next_in_turn,
@@ -155,7 +156,7 @@ class Balancer:
         peers = best(fresh or among, now)
         if not peers:
             return None
-        if self._by_key and key is not None:
+        if self.by_key and key is not None:
             return max(peers, key=lambda peer: claim(key, peer.endpoint, peer.weight))
         return self._pick(peers, now) if len(peers) > 1 else peers[0]
 
@@ -189,7 +190,13 @@ class Balancer:
         return peers[-1]
 
     def _cheaper_of_two(self, peers: Sequence[Peer], now: float) -> Peer:
-        one, other = self._two(peers)
+        if self._weights_differ:
+            one, other = self._by_weight(peers), self._by_weight(peers)
+        else:
+            # As _two, without the call of it.
+            others = len(peers) - 1
+            first, second = divmod(int(self._random() * (others * others + others)), others)
+            one, other = peers[first], peers[second + 1 if second >= first else second]
         cost = self._cost
         return one if cost(one, now) <= cost(other, now) else other
 
@@ -208,17 +215,18 @@ class Balancer:
     def _cost(self, peer: Peer, now: float) -> float:
         """Its load by the rule of peak EWMA."""
         cost, calls = peer.cost, peer.open
-        if cost:
-            cost *= exp((peer.measured - now) / self._tau)
-            if not calls and now >= peer.full_share_at:
-                return cost
+        if not cost:
+            return UNKNOWN + calls * peer.room if calls else 0.0
+        cost *= exp((peer.measured - now) / self._tau)
+        if calls:
             for began in peer.unanswered.values():
                 # The oldest comes first.
                 if now - began > cost:
                     cost = now - began
                 break
-            return cost * _fullness(peer, now)
-        return UNKNOWN + calls * peer.room if calls else 0.0
+            cost *= calls * peer.room + 1.0
+        # The rest as in _fullness, without the call of it for each that is not new.
+        return cost if now >= peer.full_share_at else cost / _share(peer, now)
 
     # What has become of its calls
 
@@ -311,6 +319,9 @@ class Balancer:
 def _fullness(peer: Peer, now: float) -> float:
     """How many calls it has with one more, for its weight, and the more the newer it is."""
     calls = peer.open * peer.room + 1.0
-    if now < peer.full_share_at:
-        calls /= max(1.0 - (peer.full_share_at - now) / SLOW_START, FIRST_SHARE)
-    return calls
+    return calls if now >= peer.full_share_at else calls / _share(peer, now)
+
+
+def _share(peer: Peer, now: float) -> float:
+    """Of what others get, for one that is new."""
+    return max(1.0 - (peer.full_share_at - now) / SLOW_START, FIRST_SHARE)

@@ -335,6 +335,8 @@ class ClientEndpoint:
             if self._dropped:
                 self._cancel_dropped()
             for link in self.links.open:
+                if not (link.unread or link.open):
+                    continue  # of several connections few have something at a time
                 received = link.receive(now, most)
                 if link.waiting:
                     link.flush()
@@ -342,6 +344,8 @@ class ClientEndpoint:
                 if received:
                     link.spin.came()
                     count += received
+                elif not (link.open or link.waiting):
+                    link.unread = False
         if self.session.woken:
             # Whom the watchdog or a broken connection has woken may send, too.
             self._wake()

@@ -37,7 +37,8 @@ Kept = tuple[Call | None, bytes]
 class Link(Peer):
     """The connection to one endpoint. record: what is known of it.
 
-    renewed: when it was made in place of one whose server stops.
+    renewed: when it was made in place of one whose server stops. unread: whether something may have come that
+    was not looked for: its descriptor says so, or swallowed it as something was sent.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Link(Peer):
         "record",
         "renewed",
         "spin",
+        "unread",
     )
 
     spin: Spin
@@ -59,6 +61,7 @@ class Link(Peer):
     def __init__(self, record: Endpoint, session: ClientSession, max_message: int) -> None:
         Peer.__init__(self, record.address)
         self._session = session
+        self.unread = True
         self.describe(record)
         self._obstacle = ""
         """What else was found to stand in the way to its endpoint."""
@@ -98,6 +101,7 @@ class Link(Peer):
 
     def transmit(self, payload: bytes, call: Call | None = None) -> None:
         """Send, or keep until the connection takes it. Raises as `keep` does."""
+        self.unread = True
         if self.dealer.outbox or not self.dealer.send(payload):
             self.keep(payload, call)
 
@@ -135,6 +139,7 @@ class Link(Peer):
 
     def flush(self) -> None:
         """Send what was kept, as far as the connection takes it."""
+        self.unread = True
         outbox = self.dealer.outbox
         while self.batch and len(outbox) > 1:
             if not self._flush_batch():
@@ -253,6 +258,7 @@ class Link(Peer):
 
     def _stands(self, now: float) -> None:
         self.cause = ""
+        self.unread = True
         self._session.peer_up(self, now)
         # Else the service has moved, and this one has its old calls alone.
         if self in self._session.peers:

@@ -65,7 +65,9 @@ class ClientLinks:
         """Connect to what is new, and leave what is no longer there."""
         live = {link.endpoint for link in self.current if link.live}
         last = [one for one in endpoints if one.priority >= LAST_RESORT and one.address in live]
-        in_use = used_by(self._id, [one for one in endpoints if one.priority < LAST_RESORT])
+        in_use: Sequence[Endpoint] = [one for one in endpoints if one.priority < LAST_RESORT]
+        if not self._session.balancer.by_key:
+            in_use = used_by(self._id, in_use)
         wanted = {one.address: one for one in (*in_use, *last)}
         for link in list(self.current):
             record = wanted.get(link.endpoint)
@@ -85,9 +87,14 @@ class ClientLinks:
             self._session.add(link)
             self.current.append(link)
         link.spin = Spin(self._loop)
-        link.dealer.watch(self._loop, self._drain, partial(self._changed, link))
+        link.dealer.watch(self._loop, partial(self._came, link), partial(self._changed, link))
         self.open[link] = None
         return link
+
+    def _came(self, link: Link) -> None:
+        """Something may have come by it, or may go out again."""
+        link.unread = True
+        self._drain()
 
     def _retire(self, link: Link) -> None:
         """Choose it no more; it is dropped when its open calls have ended."""
