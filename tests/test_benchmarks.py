@@ -6,11 +6,24 @@ import json
 import os
 import threading
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import zmq
 
-from benchmarks import dns_names, harness, memory, middleware, names, paced, report, usage, values
+from benchmarks import (
+    balance,
+    balanced,
+    dns_names,
+    harness,
+    memory,
+    middleware,
+    names,
+    paced,
+    report,
+    usage,
+    values,
+)
 from benchmarks.__main__ import main
 from benchmarks.harness import BenchmarkError, Measurement, Settings
 from benchmarks.peers import PEERS, Peer, relays
@@ -198,6 +211,31 @@ def test_latencies_of_paced_callers(tmp_path: Path, capsys: pytest.CaptureFixtur
     rounds = [paced.Latency(1000.0, 0.0002, 0.001), paced.Latency(2000.0, 0.0004, 0.003)]
     shown = paced.as_text({"mesh": rounds}).splitlines()[1]
     assert shown.split() == ["mesh", "1,500", "300", "200", "to", "400", "2,000", "1,000", "to", "3,000"]
+
+
+def test_what_several_servers_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "balanced.md"
+    code = balanced.main(["--calls", "100", "--rounds", "1", "--write", str(section)])
+    assert capsys.readouterr().out.endswith((" wanted: within\n", " wanted: BELOW\n")[code])
+    assert section.read_text().startswith("## Balancing\n\n- calls to 3 servers for each to one")
+    costs = [balanced.Cost(1, [96.0, 90.0], [100.0, 90.0]), balanced.Cost(100, [6.0], [10.0])]
+    assert balanced.as_text(costs).endswith(
+        "0.98 with 1 at once, 0.60 with 100 at once; for a lone caller at least 0.95 wanted: within"
+    )
+    assert not balanced.within([balanced.Cost(1, [94.0], [100.0])])
+
+
+def test_the_table_and_the_plot_of_the_balancing_experiment() -> None:
+    calls = [(at / 10, 0.02, True) for at in range(99)] + [(9.9, 1.0, False)]
+    runs = [balance.Run("peak_ewma", calls), balance.Run("round_robin", calls[::-1])]
+    times = balance.Times(2.0, 6.0, 10.0)
+    assert balance.table(runs, times).splitlines()[2:] == [
+        f"| `{rule}` | 99.00 % | 20 ms | 1,000 ms | 1,000 ms | 20 ms |"
+        for rule in ("peak_ewma", "round_robin")
+    ]
+    drawn = ElementTree.fromstring(balance.plot(runs, times))
+    lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [10, 10]
 
 
 def test_what_names_cost_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
