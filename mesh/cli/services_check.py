@@ -11,6 +11,7 @@ import click
 from mesh.cli.options import debug_option, json_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import EXIT_USAGE
+from mesh.cli.screen import folded
 
 if TYPE_CHECKING:
     from mesh.names.catalog import Catalog
@@ -45,7 +46,8 @@ def check(ctx: click.Context, targets: tuple[str, ...], as_json: bool, services_
     if as_json:
         printer.value([asdict(one) for one in found])
     for one in () if as_json else found:
-        printer.line(printer.safe(f"{'' if one.wrong else 'note: '}{one.where}: {one.problem}"))
+        for line in folded(printer, f"{'' if one.wrong else 'note: '}{one.where}: {one.problem}", "  "):
+            printer.line(line)
     if not found and not as_json:
         printer.line("nothing is wrong")
     ctx.exit(EXIT_USAGE if any(one.wrong for one in found) else 0)

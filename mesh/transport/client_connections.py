@@ -160,8 +160,14 @@ class ClientConnections:
         if version == self._version:
             return
         self._version = version
-        self._endpoints, self._absence = endpoints, absence = source.endpoints(), source.absence
+        endpoints, absence = source.endpoints(), source.absence
         self._follow_rules(source.service)
+        if self.rules is not None and self.rules.split is not None:
+            # For what waits for a connection that never comes now; new calls go elsewhere.
+            absence = ServiceNotFound(
+                f"calls of {self.name} are split by now ({source.service.source}): try again"
+            )
+        self._endpoints, self._absence = endpoints, absence
         with self._lock:
             users = list(self._of_loop.values())
         self._each_at_home(users, lambda user: user.set_endpoints(endpoints, absence))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.e2e.commands import failed, mesh
+from tests.e2e.commands import MESH, Terminal, failed, mesh
 from tests.helpers.dns_fixtures import DOMAIN, NAME, dns
 from tests.helpers.lying_dns import LyingServer
 from tests.helpers.processes import Process
@@ -31,6 +31,9 @@ def test_a_file_with_mistakes(folder: Path, served: Served) -> None:
     )
     assert lines[1].startswith(f"{file}:3: all.split: no service 'nobody' in {file}")
     assert lines[2] == f"note: {file}:1: users: tcp://127.0.0.1:1 does not answer: is its server running?"
+    with Terminal([*MESH, "services", "check", "./odd.yml"], columns=60, cwd=folder) as terminal:
+        assert terminal.wait() == 2
+        assert max(map(len, terminal.shown.splitlines())) <= 60
     file.write_text("users: nowhere\n")
     assert f"{file}:1: users: 'nowhere' is no endpoint" in failed(
         mesh("services", "check", str(file), cwd=folder), 2

@@ -37,6 +37,17 @@ def test_the_file_goes_first(dns: LyingServer, serve: Serve, connect: Connect, t
     assert connect("users").who() == "file" and dns.asked == []
 
 
+def test_calls_are_split_to_a_name_that_dns_has(
+    dns: LyingServer, serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "services.yml").write_text(
+        f"shop: {{split: {{users: 1, other: 1}}}}\nother: {serve(Users('file'))}\n"
+    )
+    dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('dns')))}")
+    client = connect("shop")
+    assert {client.who() for _ in range(60)} == {"file", "dns"}
+
+
 def test_a_name_that_nobody_has(dns: LyingServer, connect: Connect) -> None:
     dns.soa_ttl = 60
     client = connect("nobody")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import mesh
-from tests.helpers.processes import eventually
+from tests.helpers.peers import nobody
+from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.test_registered import majordomo, running, until_registered
 from tests.scenarios.conftest import Pair
 
@@ -71,6 +72,16 @@ def test_a_split_is_followed_as_the_file_changes(pair: Pair, registry: Path) -> 
     write(registry, f"shop: {{split: {{v1: 1}}}}\n{parts}")
     eventually(lambda: go_to(0), what="calls at the first")
     assert next(items) is not None
+
+
+def test_a_call_that_waits_for_a_connection_as_its_service_is_split(pair: Pair, registry: Path) -> None:
+    write(registry, f"shop: {nobody()}\n")
+    client = pair.near.connect("shop", services=str(registry))
+    waiting = client.begin("add", 1)
+    write(registry, f"shop: {{split: {{v1: 1}}}}\nv1: {pair.far.serve(pair.far.shop())}\n")
+    with pytest.raises(mesh.ServiceNotFound, match="calls of shop are split by now"):
+        waiting.result(PATIENCE)
+    assert client.call("add", 1) == 11
 
 
 def test_a_split_to_a_service_that_nobody_has(pair: Pair, registry: Path) -> None:
