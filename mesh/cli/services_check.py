@@ -80,6 +80,7 @@ def _check_name(name: str, catalog: Catalog) -> Iterator[Finding]:
     from mesh.names.dns_settings import read_settings
     from mesh.names.model import Failed, Found
     from mesh.names.resolver import check_name
+    from mesh.transport.dns_names import DnsSource
     from mesh.transport.dns_records import records_of
 
     check_name(name)
@@ -100,6 +101,9 @@ def _check_name(name: str, catalog: Catalog) -> Iterator[Finding]:
         every = [list(check_records(owner, records_of(owner, settings.servers))) for owner in owners]
         # Of several domains the first that has the name counts.
         yield from next((one for one in every if not _lacks(one)), every[0])
+        in_dns = DnsSource().lookup(name)
+        if isinstance(in_dns, Found):
+            yield from _check_answers([in_dns.service])
 
 
 def _lacks(found: Sequence[Finding]) -> bool:
@@ -107,8 +111,7 @@ def _lacks(found: Sequence[Finding]) -> bool:
 
 
 def _check_services(services: Sequence[Service]) -> Iterator[Finding]:
-    """Hosts without an address, keys, and who does not answer."""
-    from mesh.cli.health import Checker
+    """Hosts without an address, keys, and, where all hosts are known, who does not answer."""
     from mesh.names.dns_check import Finding
     from mesh.names.hosts import host_of, look_up
 
@@ -126,10 +129,19 @@ def _check_services(services: Sequence[Service]) -> Iterator[Finding]:
                     f"{one.address} has a key: this release has no encryption, and calls no such endpoint"
                 )
                 yield Finding(where, problem, wrong=False)
+    there = [one for one in services if not any(problems[host_of(end.address)] for end in one.endpoints)]
+    yield from _check_answers(there)
+
+
+def _check_answers(services: Sequence[Service]) -> Iterator[Finding]:
+    """Who does not answer at this moment."""
+    from mesh.cli.health import Checker
+    from mesh.names.dns_check import Finding
+
     with Checker() as checker:
         for service, healths in zip(services, checker.check(services), strict=True):
             for one, health in zip(service.endpoints, healths, strict=True):
-                if health.state in ("down", "silent", "no workers") and not problems[host_of(one.address)]:
+                if health.state in _STATES:
                     where = f"{one.source or service.source}: {service.name}"
                     yield Finding(where, f"{one.address} {_STATES[health.state]}", wrong=False)
 

@@ -63,6 +63,8 @@ def test_names_in_dns(dns: LyingServer, tmp_path: Path) -> None:
     assert any("its TTL is 0" in one for one in problems)
     assert any("alias.mesh.test is an alias of a.mesh.test" in one for one in problems)
     assert any("nowhere.mesh.test has no address" in one for one in problems)
+    silent = [one["problem"] for one in json.loads(result.stdout) if one["where"].startswith("DNS")]
+    assert "tcp://a.mesh.test:1 does not answer: is its server running?" in silent
     result = mesh("services", "check", "nobody", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, f"_nobody._tcp.{DOMAIN} SRV: there is no such record\n")
 
