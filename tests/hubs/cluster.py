@@ -49,13 +49,19 @@ def worker(*hubs: Hub, service: str = "users", pool_size: int = 0) -> Iterator[P
 
 @contextmanager
 def connected(
-    folder: Path, *endpoints: str, service: str = "users", heartbeat: float = 5.0
+    folder: Path,
+    *endpoints: str,
+    service: str = "users",
+    heartbeat: float = 5.0,
+    balance: str | None = None,
 ) -> Iterator[mesh.Client]:
     """A client of the service through hubs whose in sides are these."""
     name = "-".join(endpoint.rpartition(":")[2] for endpoint in endpoints)
     registry = folder / f"services-{name}.yml"
     registry.write_text(f"{service}: {{hub: [{', '.join(map(repr, endpoints))}]}}\n")
-    with mesh.connect(service, services=str(registry), timeout=30, heartbeat=heartbeat) as client:
+    with mesh.connect(
+        service, services=str(registry), timeout=30, heartbeat=heartbeat, balance=balance
+    ) as client:
         yield client
 
 

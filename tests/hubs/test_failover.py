@@ -12,6 +12,8 @@ import pytest
 
 import mesh
 from tests.helpers.callers import Callers
+from tests.helpers.clients import endpoint_of
+from tests.helpers.processes import eventually
 from tests.hubs.cluster import HEARTBEAT, Hub, connected, until_served_by, worker
 
 CALLERS = 20
@@ -102,19 +104,24 @@ def test_a_frozen_hub_costs_its_calls_and_gets_no_more(setup: Setup) -> None:
 
 
 def test_a_stream_of_a_killed_hub_ends_with_an_error_and_the_next_one_is_whole(setup: Setup) -> None:
-    streams = [iter(setup.client.count(1_000_000)) for _ in range(4)]
-    for stream in streams:
-        assert next(stream) == 0
-    setup.hubs[0].process.kill()
-    ended = 0
-    for stream in streams:
-        try:
-            while next(stream) < 5_000:
-                pass
-        except mesh.LostRemote:
-            ended += 1
-    assert ended == 2, "streams are spread over the hubs"
-    assert list(setup.client.count(1000)) == list(range(1000))
+    endpoints = [hub.in_ for hub in setup.hubs]
+    with connected(setup.folder, *endpoints, heartbeat=HEARTBEAT, balance="least_loaded") as client:
+        client.echo(1)
+        links = endpoint_of(client).links.current
+        eventually(lambda: all(link.live for link in links), what="both connections")
+        streams = [iter(client.count(1_000_000)) for _ in range(4)]
+        for stream in streams:
+            assert next(stream) == 0
+        setup.hubs[0].process.kill()
+        ended = 0
+        for stream in streams:
+            try:
+                while next(stream) < 5_000:
+                    pass
+            except mesh.LostRemote:
+                ended += 1
+        assert ended == 2, "streams are spread over the hubs"
+        assert list(client.count(1000)) == list(range(1000))
 
 
 def test_one_hub_is_enough_and_none_is_told(setup: Setup) -> None:
