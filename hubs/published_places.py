@@ -7,7 +7,7 @@ host that the file names by `as`, or not at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -20,12 +20,12 @@ _HERE: Final = ("localhost", "localhost.localdomain")
 
 
 class Published(NamedTuple):
-    """names: the places of each service. addresses: the records by which their hosts are found. skipped: the
-    endpoints that say nothing to others."""
+    """names: the places of each service. addresses: the records by which their hosts are found. problems:
+    what is not published, or perhaps in vain, each with what to do."""
 
     names: dict[str, tuple[Place, ...]]
     addresses: frozenset[Record]
-    skipped: frozenset[str]
+    problems: frozenset[str]
 
 
 def host_and_port(endpoint: str) -> tuple[str, int] | None:
@@ -47,6 +47,14 @@ def only_here(host: str) -> bool:
     return address.is_unspecified or address.is_loopback or address.is_link_local
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") in _HERE
+
+
 def absolute(host: str, zone: str) -> str:
     """The host's name with the dot at its end; one without a dot is in the zone."""
     return f"{host.lower().rstrip('.')}." if "." in host else f"{host.lower()}.{zone.strip('.')}."
@@ -56,12 +64,16 @@ class Places:
     """The places of one hub.
 
     as_: the host to publish for what means nothing elsewhere, or None. machine: the name of this one.
+    resolve: gives an address of a host that has no domain, None where it has none.
     """
 
-    def __init__(self, zone: str, as_: str | None, machine: str) -> None:
+    def __init__(
+        self, zone: str, as_: str | None, machine: str, resolve: Callable[[str], str | None]
+    ) -> None:
         self._zone = zone.strip(".").lower()
         self._as = None if as_ is None else absolute(as_, zone)
         self._machine = machine
+        self._resolve = resolve
 
     def hub_id(self, endpoints: Iterable[str]) -> str:
         """What the hub is called in the zone, from what it binds; "" where it binds nothing for others."""
@@ -86,18 +98,24 @@ class Places:
         `as`, which may have none in the zone yet.
         """
         addresses: set[Record] = set()
-        skipped: set[str] = set()
+        problems: set[str] = set()
         hubs: list[tuple[str, int]] = []
         for endpoint in endpoints:
-            self._reach(endpoint, self._machine, hubs, addresses, skipped)
+            self._reach(endpoint, None, hubs, addresses, problems)
         if here is not None and self._as is not None:
             addresses |= self._address_of(self._as, here)
         names: dict[str, tuple[Place, ...]] = {}
         for name, announced in services.items():
+            if "." in name:
+                problems.add(
+                    f"the service {name!r:.80} is not published: in DNS a name with dots is that of a service "
+                    "in another domain; give it one without"
+                )
+                continue
             direct: list[tuple[str, int]] = []
             unreachable = 0
             for endpoint, machine in announced.direct:
-                if not self._reach(endpoint, machine, direct, addresses, skipped):
+                if not self._reach(endpoint, machine, direct, addresses, problems):
                     unreachable += 1
             behind = announced.indirect + unreachable
             priority = BEHIND if direct and not behind else DIRECT
@@ -106,25 +124,38 @@ class Places:
                 *(Place(host, port, True, priority, weight) for host, port in hubs),
                 *(Place(host, port) for host, port in sorted(set(direct) - set(hubs))),
             )
-        return Published(names, frozenset(addresses), frozenset(skipped))
+        return Published(names, frozenset(addresses), frozenset(problems))
 
     def _reach(
         self,
         endpoint: str,
-        machine: str,
+        machine: str | None,
         found: list[tuple[str, int]],
         addresses: set[Record],
-        skipped: set[str],
+        problems: set[str],
     ) -> bool:
-        """Enter where others reach the endpoint; whether they do. machine: whose it is."""
+        """Enter where others reach the endpoint; whether they do. machine: of the worker; None for the hub."""
         parts = host_and_port(endpoint)
         if parts is None:
             return False
         host, port = parts
+        if host == machine == self._machine and self._as is not None:
+            host = "*"
+        elif "." not in host and ":" not in host and not only_here(host):
+            # What a machine calls itself is known to others by an address at best.
+            host = self._resolve(host) or "*"
         if only_here(host):
-            if self._as is None or machine != self._machine:
-                skipped.add(endpoint)
+            if self._as is None or machine not in (None, self._machine):
+                problems.add(
+                    f"{endpoint} is not published, for it means nothing on other machines: have the worker "
+                    "announce an address that they reach"
+                )
                 return False
+            if is_loopback(host) and machine is not None:
+                problems.add(
+                    f"{endpoint} is published as {self._as.rstrip('.')}, where the worker does not listen "
+                    "unless that is this loopback address: have it announce one that others reach"
+                )
             found.append((self._as, port))
             return True
         try:

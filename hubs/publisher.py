@@ -27,6 +27,11 @@ PATIENCE: Final = 0.5
 """Seconds that the hub has to tell them."""
 WITHDRAW_WITHIN: Final = 3.0
 """Seconds for the name server to take the records away as the hub ends."""
+RESOLVED_FOR: Final = 60.0
+"""Seconds for which the address of a worker's host counts."""
+MAX_RESOLVED: Final = 1_000
+MAX_PROBLEMS: Final = 10
+"""Lines in the log at one time about what workers announce."""
 TOWARDS: Final = ("192.0.2.1", 53)
 """An address of nobody (RFC 5737): by it the system tells by which of its own it reaches others."""
 
@@ -78,12 +83,15 @@ class Publisher:
         self._name = spec.name
         self.follow(spec, hub)
         self._server = ZoneServer(publish.zone, publish.server, key_of(publish), publish.ttl)
-        self._places = Places(publish.zone, publish.as_, socket.gethostname())
+        self._places = Places(publish.zone, publish.as_, socket.gethostname(), self._resolve)
         hub_id = self._places.hub_id(_bound(spec, hub))
         self._publication = Publication(hub_id, secrets.token_hex(4), time.monotonic())
         self._here: str | None = None
         self._problem = ""
-        self._skipped: frozenset[str] = frozenset()
+        self._problems: set[str] = set()
+        """What was said of single services and workers."""
+        self._resolved: dict[str, tuple[float, str | None]] = {}
+        """The addresses of hosts that workers announce, and until when they count."""
         self._wrote = False
         self._stop = threading.Event()
         self._withdraw = threading.Event()
@@ -146,14 +154,25 @@ class Publisher:
             self._here = _own_address(endpoints)
         published = self._places.published(endpoints, services, self._here)
         self._publication.want(published.names, published.addresses)
-        if new := published.skipped - self._skipped:
-            self._skipped |= new
-            log.warning(
-                "hub %s: %s is not published, for it means nothing on other machines: a worker is to "
-                "announce an address that they reach",
-                self._name,
-                ", ".join(sorted(new)[:10]),
-            )
+        for problem in sorted(published.problems - self._problems)[:MAX_PROBLEMS]:
+            self._problems.add(problem)
+            log.warning("hub %s: %s", self._name, problem)
+        if len(self._problems) > 10 * MAX_PROBLEMS:
+            self._problems.clear()
+
+    def _resolve(self, host: str) -> str | None:
+        """An address of a host by its short name, as this machine knows it."""
+        until, address = self._resolved.get(host, (0.0, None))
+        if time.monotonic() < until:
+            return address
+        try:
+            address = socket.gethostbyname(host)
+        except (OSError, UnicodeError):
+            address = None
+        if len(self._resolved) >= MAX_RESOLVED:
+            self._resolved.clear()
+        self._resolved[host] = (time.monotonic() + RESOLVED_FOR, address)
+        return address
 
     def _turn(self, now: float) -> None:
         publication = self._publication
@@ -171,6 +190,14 @@ class Publisher:
 
     def _done(self) -> None:
         publication = self._publication
+        for hub_id in publication.swept:
+            log.info(
+                "hub %s: the records that %s has left in the zone %s are taken away: its lease was old",
+                self._name,
+                hub_id,
+                self._publish.zone,
+            )
+        publication.swept.clear()
         if publication.doubled:
             self._tell(
                 f"another hub publishes itself as {publication.hub_id!r}, and this one leaves the zone to "

@@ -85,13 +85,19 @@ class ZoneServer:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise ZoneError(f"{what} has no address: {getattr(error, 'strerror', error)}") from None
+            raise ZoneError(
+                f"{what} has no address: {getattr(error, 'strerror', error)}; look at `server` under "
+                "`publish`. It is tried again"
+            ) from None
         address = found[0][4]
         try:
             connection = socket.create_connection((str(address[0]), port), TIMEOUT)
         except OSError as error:
             reason = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
-            raise ZoneError(f"{what} can't be reached by TCP: {reason}") from None
+            raise ZoneError(
+                f"{what} can't be reached by TCP: {reason}; see whether it runs there, and look at `server` "
+                "under `publish`. It is tried again"
+            ) from None
         with connection:
             yield connection, Peer(f"{host}:{port}", (str(address[0]), port))
 
@@ -205,7 +211,7 @@ def _worded(zone: dns.name.Name, key: str, peer: Peer) -> Iterator[None]:
             f"{what} says {text}: {_ADVICE.get(text, _OTHER).format(zone=zone, key=key)}"
         ) from None
     except (dns.exception.Timeout, TimeoutError):
-        raise ZoneError(f"{what} has not answered within {TIMEOUT:g} s") from None
+        raise ZoneError(f"{what} has not answered within {TIMEOUT:g} s; it is tried again") from None
     except dns.exception.DNSException as error:
         raise ZoneError(f"{what} has answered what can't be read: {type(error).__name__} {error}") from None
     except (OSError, EOFError) as error:
@@ -214,8 +220,8 @@ def _worded(zone: dns.name.Name, key: str, peer: Peer) -> Iterator[None]:
 
 _OTHER = "its log says more"
 _ADVICE = {
-    "REFUSED": "it lets the key {key!r} neither read nor change the zone {zone} so: grant it that, as in "
-    "BIND by update-policy {{ grant {key} zonesub SRV TXT A AAAA; }};",
+    "REFUSED": "either it has no zone {zone}, which `zone` under `publish` names, or the key {key!r} may not "
+    "do this there: grant it that, as in BIND by update-policy {{ grant {key} zonesub SRV TXT A AAAA; }};",
     "NOTIMP": "it knows no dynamic updates (RFC 2136): name a server that does by `server` under `publish`, "
     "such as BIND or Knot",
     "NOTAUTH": "it is not the primary of the zone {zone}: name the primary by `server` under `publish`",

@@ -120,7 +120,7 @@ class ZoneError(Exception):
 
 def service_owner(name: str) -> str:
     """Where a service is found, relative to the zone."""
-    return f"_{name}._tcp"
+    return f"_{name.lower()}._tcp"
 
 
 def lease_key(hub_id: str) -> Key:
@@ -215,6 +215,8 @@ class Publication:
         self.hub_id = hub_id
         self.withdrawn = False
         """Whether nothing of the hub is left in the zone, after `withdraw`."""
+        self.swept: list[str] = []
+        """The hubs whose records it has taken away, until somebody reads this."""
         self.doubled = False
         """Whether another hub writes under the same id: the one that began later goes on alone."""
         self._period = period
@@ -397,7 +399,9 @@ class Publication:
             gone.append(hub_record(hub_id))
         else:
             self._look_at = now  # the rest follows
-        if not (yield Update({lease_key(hub_id): lease.data}, delete=tuple(gone))):
+        if (yield Update({lease_key(hub_id): lease.data}, delete=tuple(gone))):
+            self.swept.append(hub_id)
+        else:
             self._leases.pop(hub_id, None)  # it lives
 
 

@@ -12,7 +12,7 @@ ZONE, BOX = "mesh.test", "box.mesh.test."
 
 
 def places(as_: str | None = "box") -> Places:
-    return Places(ZONE, as_, "box7")
+    return Places(ZONE, as_, "box7", {"w1": "10.0.0.1", "loop": "127.0.1.1", "box7": "127.0.1.1"}.get)
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_what_means_nothing_elsewhere(host: str, here: bool) -> None:
 def test_a_wildcard_is_published_as_the_host_of_the_file() -> None:
     published = places().published(["tcp://0.0.0.0:5555"], {"users": Announced(indirect=2)}, None)
     assert published.names == {"users": (Place(BOX, 5555, True, DIRECT, 2),)}
-    assert not published.addresses and not published.skipped
+    assert not published.addresses and not published.problems
 
 
 def test_a_hub_stands_behind_workers_that_are_all_reached_directly() -> None:
-    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"), ("tcp://w2:4243", "w2")))
+    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"), ("tcp://w2.other.test:4243", "w2")))
     published = places().published(["tcp://*:5555"], {"users": announced}, None)
     assert published.names["users"] == (
         Place(BOX, 5555, True, BEHIND, 1),
         Place("w1.mesh.test.", 4242),
-        Place("w2.mesh.test.", 4243),
+        Place("w2.other.test.", 4243),
     )
 
 
@@ -74,9 +74,31 @@ def test_a_loopback_address_is_this_machine_for_a_worker_of_this_machine_alone()
     announced = Announced(direct=(("tcp://127.0.0.1:4242", "box7"), ("tcp://127.0.0.1:4243", "elsewhere")))
     published = places().published(["tcp://*:5555"], {"users": announced}, None)
     assert {(one.host, one.port) for one in published.names["users"]} == {(BOX, 5555), (BOX, 4242)}
-    assert published.skipped == {"tcp://127.0.0.1:4243"}
+    assert len(published.problems) == 2
+    assert any(one.startswith("tcp://127.0.0.1:4243 is not published") for one in published.problems)
+    assert any(one.startswith("tcp://127.0.0.1:4242 is published as box.") for one in published.problems)
     # And the hub stands for the one that nobody reaches.
     assert [one.priority for one in published.names["users"] if one.hub] == [DIRECT]
+
+
+def test_what_a_machine_calls_itself_is_published_by_its_address() -> None:
+    direct = (
+        ("tcp://w1:1", "w1"),
+        ("tcp://box7:2", "box7"),
+        ("tcp://loop:3", "loop"),
+        ("tcp://unknown:4", "x"),
+    )
+    published = places().published(["tcp://*:5555"], {"users": Announced(direct=direct)}, None)
+    assert {(one.host, one.port) for one in published.names["users"] if not one.hub} == {
+        ("ip-10-0-0-1.mesh.test.", 1),
+        (BOX, 2),
+    }
+    assert {one.split()[0] for one in published.problems} == {"tcp://loop:3", "tcp://unknown:4"}
+
+
+def test_a_name_with_dots_is_told_and_not_published() -> None:
+    published = places().published(["tcp://*:5555"], {"a.b": Announced(indirect=1), "A": Announced()}, None)
+    assert set(published.names) == {"A"} and "'a.b' is not published" in min(published.problems)
 
 
 def test_what_is_no_tcp_is_not_published() -> None:

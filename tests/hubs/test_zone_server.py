@@ -133,9 +133,7 @@ def test_a_zone_that_is_not_its_own_is_told(bind: Bind) -> None:
 
 def test_what_the_key_may_not_is_told(tmp_path: Path) -> None:
     with Bind(tmp_path, "grant mesh. zonesub A;") as bind:
-        assert "says REFUSED: it lets the key 'mesh.' neither read nor change the zone" in problem(
-            server(bind)
-        )
+        assert "says REFUSED: either it has no zone mesh.test., which" in problem(server(bind))
 
 
 def test_more_records_than_it_takes_are_told(bind: Bind) -> None:
@@ -146,7 +144,9 @@ def test_more_records_than_it_takes_are_told(bind: Bind) -> None:
 def test_a_name_server_that_is_away_is_told() -> None:
     _, port = nobody().rsplit(":", 1)
     one = ZoneServer(ZONE, ("127.0.0.1", int(port)), parse_tsig_key(KEY, "mesh.key"), 5)
-    assert problem(one) == f"the name server 127.0.0.1:{port} can't be reached by TCP: Connection refused"
+    assert problem(one).startswith(
+        f"the name server 127.0.0.1:{port} can't be reached by TCP: Connection refused; see whether it"
+    )
     one = ZoneServer(ZONE, ("ns.invalid", 53), parse_tsig_key(KEY, "mesh.key"), 5)
     assert problem(one).startswith("the name server ns.invalid:53 has no address: ")
 

@@ -118,6 +118,7 @@ def test_a_crashed_hub_is_swept_by_another_after_three_periods_of_that_ones_cloc
     assert zone.sets[USERS_SRV] == {("10", "1", "5555", "other.mesh.test.")}
     assert zone.sets[USERS_TXT] == {("at=other.mesh.test:5555", "hub=1", "by=other-5555")}
     assert not lease(zone) and not zone.sets[hub_record("box-5555").key] & {("box-5555",)}
+    assert other.swept == ["box-5555"]
 
 
 def test_a_living_hub_is_never_swept_not_even_when_it_renews_at_the_last_moment() -> None:
