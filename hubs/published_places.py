@@ -108,8 +108,8 @@ class Places:
         for name, announced in services.items():
             if "." in name:
                 problems.add(
-                    f"the service {name!r:.80} is not published: in DNS a name with dots is that of a service "
-                    "in another domain; give it one without"
+                    f"the service {name!r:.80} is not published: in DNS a name with dots is that of a "
+                    "service in another domain; give it one without"
                 )
                 continue
             direct: list[tuple[str, int]] = []
@@ -134,7 +134,7 @@ class Places:
         addresses: set[Record],
         problems: set[str],
     ) -> bool:
-        """Enter where others reach the endpoint; whether they do. machine: of the worker; None for the hub."""
+        """Enter where others reach the endpoint; whether they do. machine: a worker's; None for the hub."""
         parts = host_and_port(endpoint)
         if parts is None:
             return False
