@@ -87,7 +87,11 @@ class Exchange:
             return None
         self._next = now + NEXT_AFTER
         server = self._servers.pop(0)
-        return self._attempt(server, tcp=server.tcp)
+        try:
+            return self._attempt(server, tcp=server.tcp)
+        except ServerFailed as exc:
+            self._end(exc)  # it would be the same with the others
+            return None
 
     def received(self, attempt: Attempt, payload: bytes, now: float) -> Attempt | None:
         """A server has sent this; what is to be sent to it in turn."""

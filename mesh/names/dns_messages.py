@@ -81,11 +81,19 @@ class IsNoAnswer(Exception):
 
 
 def pack_question(question: Question, number: int, *, edns: bool = True) -> bytes:
-    """The message that asks, of this id. edns: it says what size of answer can be taken (RFC 6891)."""
+    """The message that asks, of this id. edns: it says what size of answer can be taken (RFC 6891).
+
+    Raises ServerFailed, before any server is asked, for a name that DNS can't have.
+    """
+    import dns.exception
     import dns.message
 
     options: dict[str, Any] = {"use_edns": 0, "payload": UDP_BYTES} if edns else {}
-    return dns.message.make_query(question.name + ".", question.kind, id=number, **options).to_wire()
+    try:
+        query = dns.message.make_query(question.name + ".", question.kind, id=number, **options)
+    except dns.exception.DNSException as exc:
+        raise ServerFailed(f"{question.name:.300} can't be a name in DNS ({type(exc).__name__})") from None
+    return query.to_wire()
 
 
 def read_reply(payload: bytes, question: Question, number: int) -> Reply:

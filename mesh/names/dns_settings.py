@@ -66,7 +66,7 @@ class DnsSettings:
 
         A service whose name has dots names its domain itself.
         """
-        own, dot, domain = service.rstrip(".").partition(".")
+        own, dot, domain = service.partition(".")
         domains = (domain,) if dot else self.domains
         return tuple(f"_{own}._tcp.{domain.replace(SERVICE, own)}".lower() for domain in domains)
 

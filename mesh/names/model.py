@@ -18,8 +18,9 @@ from mesh.errors import MeshError
 # SUB for pub and xpub, PUB for sub and xsub, PULL for push, PUSH for pull.
 SOCKET_TYPES = ("router", "pub", "sub", "push", "pull", "xpub", "xsub")
 
-# A label of DNS holds 63 bytes, and SRV puts an underscore before the name.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,61}")
+# A label of DNS holds 63 bytes, none at all stands for the root alone, and SRV puts an underscore before the
+# name.
+_NAME = re.compile(r"(?=.{1,62}\Z)[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
 
 LAST_RESORT = 1 << 16
 """What is added to the priority of an endpoint that its source has no more; SRV's have 16 bits."""
@@ -27,7 +28,10 @@ LAST_RESORT = 1 << 16
 # What the names at the top of a file begin with that are there for YAML's anchors alone.
 EXTENSION = "x-"
 
-NAME_RULE = "a name is 1 to 62 letters, digits, '.', '_' or '-', and begins with a letter or a digit"
+NAME_RULE = (
+    "a name is 1 to 62 letters, digits, '.', '_' or '-', begins with a letter or a digit, and has each '.' "
+    "between two others of these"
+)
 
 
 def is_service_name(text: str) -> bool:

@@ -75,6 +75,13 @@ def test_a_question_says_how_large_a_datagram_may_be() -> None:
     assert query.flags & dns.flags.RD and not attempt.tcp
 
 
+@pytest.mark.parametrize("name", ["_a._tcp.b..test", "a" * 64 + ".test", "a.b." * 70 + "test"])
+def test_a_question_that_dns_can_not_have_ends_before_it_is_asked(name: str) -> None:
+    one = Exchange(Question(name, "SRV"), (ONE, TWO), START, lambda: 1)
+    assert one.due(START) is None
+    assert f"{name} can't be a name in DNS" in reason(one.outcome)
+
+
 def test_a_server_that_does_not_know_edns_is_asked_without() -> None:
     for code in ("FORMERR", "NOTIMP"):
         one = exchange()

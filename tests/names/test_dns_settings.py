@@ -92,7 +92,6 @@ def test_a_wrong_domain_is_said_to_be_wrong(text: str) -> None:
         (("example.com",), "users", ("_users._tcp.example.com",)),
         (("a.example", "b.example"), "Users", ("_users._tcp.a.example", "_users._tcp.b.example")),
         (("a.example", "b.example"), "users.c.example", ("_users._tcp.c.example",)),
-        (("a.example",), "users.", ("_users._tcp.a.example",)),
         (("{service}.shop.svc.cluster.local",), "users", ("_users._tcp.users.shop.svc.cluster.local",)),
     ],
 )

@@ -13,7 +13,10 @@ def test_is_a_service_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "a b", "-a", "_a", ".a", "a:1", "a/b", "tcp://a:1", "é", "a\n", "x" * 63, "٣", "a,b"],
+    [
+        *("", " ", "a b", "-a", "_a", ".a", "a:1", "a/b", "tcp://a:1", "é", "a\n", "x" * 63, "٣", "a,b"),
+        *("a..b", "a.", "x..."),
+    ],
 )
 def test_is_no_service_name(name: str) -> None:
     assert not is_service_name(name)

@@ -68,7 +68,7 @@ def test_the_thread_ends_when_nobody_follows(dns: LyingServer, names: dns_names.
     others.clear()
     gc.collect()
     eventually(lambda: not names.runs, what="the end of the thread")
-    assert not [one for one in threading.enumerate() if one.name == "mesh names"]
+    eventually(lambda: all(one.name != "mesh names" for one in threading.enumerate()), what="it to be gone")
     third = follow()
     eventually(lambda: third.answer, what="an answer from a new one")
 
@@ -208,3 +208,20 @@ def test_a_wake_that_comes_again_and_again_is_one(asker: DnsAsker) -> None:
     for _ in range(20):
         asker.run(time.monotonic() + 0.01)
     assert time.monotonic() - began < 5
+
+
+def test_a_name_that_dns_can_not_have_ends_its_own_look_alone(
+    dns: LyingServer,
+    names: dns_names._Names,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dns.service("_users._tcp.users.users", "a.mesh.test:4242")
+    monkeypatch.setenv("MESH_DOMAIN", "{service}.{service}")
+    long = dns_names.follow("u" * 61 + "..x", lambda: None)
+    follower = follow()
+    eventually(lambda: follower.answer and long and long.answer, what="an answer for each")
+    assert isinstance(follower.answer, Found)
+    assert long is not None and isinstance(long.answer, Failed)
+    assert "can't be a name in DNS" in str(long.answer.error)
+    assert caplog.text == ""
