@@ -29,6 +29,8 @@ LIMIT: Final = 4.0
 """Seconds that a question has."""
 ROUNDS: Final = 2
 """How often each server is asked, at the most; one that is alone twice as often."""
+REMEMBERED: Final = 30.0
+"""Seconds for which a server that has answered in place of a silent one is asked before it."""
 NEVER: Final = float("inf")
 
 
@@ -45,8 +47,33 @@ class Attempt:
     """Nothing more is expected of it: its socket may be closed."""
 
 
+class Order:
+    """Which of several servers is asked first: for a while the one that has answered where those before it
+    kept still (RFC 1035, section 7.2, has what is known of servers remembered).
+
+    Only an answer that has records counts: a server that knows nothing of a domain denies all names in it.
+    """
+
+    def __init__(self) -> None:
+        self._first: NameServer | None = None
+        self._until = 0.0
+
+    def of(self, servers: Sequence[NameServer], now: float) -> Sequence[NameServer]:
+        """The servers as they are to be asked now."""
+        if self._first is None or self._until <= now:
+            return servers
+        return sorted(servers, key=lambda server: server != self._first)
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Learn from what has come of a question."""
+        replied, outcome = exchange.replied, exchange.outcome
+        if replied is not None and isinstance(outcome, Reply) and outcome.records and exchange.waited:
+            self._first, self._until = replied, now + REMEMBERED
+
+
 class Exchange:
-    """outcome: the reply, or the reasons why there is none; None as long as it goes on.
+    """outcome: the reply, or the reasons why there is none; None as long as it goes on. replied: the server
+    that it came from. waited: another server, asked before that one, has kept still.
 
     number: gives the id of a message, from 0 to 65535, that nobody can guess.
     """
@@ -58,6 +85,8 @@ class Exchange:
         self.outcome: Reply | ServerFailed | None = None
         rounds = ROUNDS if len(servers) > 1 else 2 * ROUNDS
         self._servers = [server for _ in range(rounds) for server in servers]
+        self.replied: NameServer | None = None
+        self.waited = False
         self._number = number
         self._open: list[Attempt] = []
         self._reasons: dict[str, str] = {}
@@ -113,6 +142,8 @@ class Exchange:
                 return self._attempt(attempt.server, tcp=attempt.tcp, edns=False)
             self.failed(attempt, str(exc), now)
         else:
+            self.replied = attempt.server
+            self.waited = self._open[0].server != attempt.server
             self._end(reply)
         return None
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from mesh.names.dns_exchange import Attempt, Exchange
+from mesh.names.dns_exchange import Attempt, Exchange, Order
 from mesh.names.dns_messages import Question, Reply, ServerFailed
 from mesh.names.dns_settings import NameServer
 from mesh.transport import native
@@ -55,6 +55,7 @@ class DnsAsker:
     def __init__(self) -> None:
         self._waiting: deque[tuple[Question, Sequence[NameServer], Told]] = deque()
         self._exchanges: dict[Exchange, Told] = {}
+        self._order = Order()
         self._wires: dict[int, _Wire] = {}
         self._addresses: dict[NameServer, tuple[int, Any]] = {}
         self._poll = open_poll()
@@ -107,7 +108,9 @@ class DnsAsker:
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._exchanges) < AT_ONCE:
             question, servers, told = self._waiting.popleft()
-            exchange = Exchange(question, servers, monotonic(), lambda: secrets.randbelow(1 << 16))
+            now = monotonic()
+            in_order = self._order.of(servers, now)
+            exchange = Exchange(question, in_order, now, lambda: secrets.randbelow(1 << 16))
             self._exchanges[exchange] = told
 
     def _tell_ended(self) -> bool:
@@ -118,6 +121,7 @@ class DnsAsker:
             for wire in [one for one in self._wires.values() if one.exchange is exchange]:
                 self._close(wire)
             assert exchange.outcome is not None
+            self._order.ended(exchange, monotonic())
             told(exchange.outcome)
         return bool(ended)
 

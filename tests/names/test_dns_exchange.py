@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from mesh.names.dns_exchange import LIMIT, NEXT_AFTER, Attempt, Exchange
+from mesh.names.dns_exchange import LIMIT, NEXT_AFTER, REMEMBERED, Attempt, Exchange, Order
 from mesh.names.dns_messages import UDP_BYTES, Question, Reply, ServerFailed, SrvRecord
 from mesh.names.dns_settings import NameServer
 
@@ -247,6 +247,28 @@ def test_another_server_is_asked_where_one_keeps_still_and_the_first_answer_coun
     answer(one, first, reply(first, "10 1 4242 a.mesh.test."), START + 1.1)
     assert isinstance(one.outcome, Reply) and first.over and second.over
     assert one.wake_at == float("inf")
+
+
+def test_a_server_that_answers_where_another_keeps_still_is_asked_first_for_a_while() -> None:
+    order, servers = Order(), (ONE, TWO)
+
+    def ended(*data: str, after: float) -> None:
+        """The first server keeps still that long, then the second answers; or itself, after 0."""
+        one = exchange(*servers)
+        attempt = begun(one)
+        if after:
+            attempt = begun(one, START + after)
+        answer(one, attempt, reply(attempt, *data), START + after)
+        order.ended(one, START + after)
+
+    ended("10 1 4242 a.test.", after=0.0)
+    assert order.of(servers, START) == servers
+    ended(after=NEXT_AFTER)
+    assert order.of(servers, START + NEXT_AFTER) == servers, "it may deny all that it does not know"
+    ended("10 1 4242 a.test.", after=NEXT_AFTER)
+    assert list(order.of(servers, START + NEXT_AFTER)) == [TWO, ONE]
+    assert list(order.of((ONE,), START + NEXT_AFTER)) == [ONE]
+    assert order.of(servers, START + NEXT_AFTER + REMEMBERED) == servers
 
 
 def test_another_server_is_asked_at_once_where_one_fails() -> None:

@@ -225,3 +225,19 @@ def test_a_name_that_dns_can_not_have_ends_its_own_look_alone(
     assert long is not None and isinstance(long.answer, Failed)
     assert "can't be a name in DNS" in str(long.answer.error)
     assert caplog.text == ""
+
+
+def test_a_silent_name_server_costs_its_second_once(
+    dns: LyingServer, names: dns_names._Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns.service(NAME, "a.mesh.test:4242")
+    dns.service("_orders._tcp.mesh.test", "a.mesh.test:4243")
+    with LyingServer() as silent:
+        silent.silent = True
+        monkeypatch.setenv("MESH_DNS", f"{silent.address} {dns.address}")
+        first = follow()
+        eventually(lambda: first.answer, what="an answer")
+        assert [one[:2] for one in silent.asked] == [(NAME, "SRV")]
+        other = dns_names.follow("orders", lambda: None)
+        eventually(lambda: other and other.answer, what="an answer for the other")
+        assert len(silent.asked) == 1
