@@ -60,11 +60,14 @@ Result = Positive | Negative | Unknown
 
 @dataclass(slots=True)
 class _Host:
-    """What is known of the addresses of one host. pending: the kinds that are still to come."""
+    """What is known of the addresses of one host. pending: the kinds that are still to come, each with the
+    name that is asked for: the host's own, or what it is an alias of. aliases: how many were followed.
+    """
 
     addresses: dict[str, tuple[str, ...]]
-    pending: set[str]
+    pending: dict[str, str]
     ttl: float = NEVER
+    aliases: int = 0
     decided_at: float = NEVER
     """When it goes without what is still to come."""
 
@@ -167,18 +170,22 @@ class Lookup:
         if not any(one.target for one in records):
             self.result = Positive((), self._ttl, none=True)
             return
-        self._records = subset(self._process, _usable(records), _priority, _address, MOST_ENDPOINTS)
+        usable = _usable(records)
+        if not usable:
+            self.result = Unknown(_no_endpoint(records))
+            return
+        self._records = subset(self._process, usable, _priority, _address, MOST_ENDPOINTS)
         self.questions.append(Question(self._name, "TXT"))
         for target in dict.fromkeys(one.target for one in self._records):
             self._look_for(target, reply)
 
     def _look_for(self, host: str, reply: Reply) -> None:
         if _is_ipv4(host):
-            self._hosts[host] = _Host({"A": (host,)}, set())
+            self._hosts[host] = _Host({"A": (host,)}, {})
         elif host in reply.addresses:
-            self._hosts[host] = _Host({"A": reply.addresses[host]}, set(), reply.addresses_ttl)
+            self._hosts[host] = _Host({"A": reply.addresses[host]}, {}, reply.addresses_ttl)
         else:
-            self._hosts[host] = _Host({}, {"A", "AAAA"})
+            self._hosts[host] = _Host({}, {"A": host, "AAAA": host})
             self.questions += (Question(host, "A"), Question(host, "AAAA"))
 
     # TXT
@@ -198,19 +205,33 @@ class Lookup:
     # A and AAAA
 
     def _host_answered(self, question: Question, reply: Reply | ServerFailed, now: float) -> None:
-        host = self._hosts.get(question.name)
-        if host is None or question.kind not in host.pending:
+        for host in self._hosts.values():
+            if host.pending.get(question.kind) == question.name:
+                self._take_addresses(host, question.kind, reply, now)
+
+    def _take_addresses(self, host: _Host, kind: str, reply: Reply | ServerFailed, now: float) -> None:
+        if isinstance(reply, Reply) and reply.alias and host.aliases < 2 * MOST_ALIASES:
+            self._follow_alias(host, kind, reply)
             return
-        host.pending.discard(question.kind)
+        del host.pending[kind]
         if isinstance(reply, ServerFailed):
             return
         found = tuple(one for one in reply.records if isinstance(one, str))
         if not found:
             return
-        host.addresses[question.kind] = found
+        host.addresses[kind] = found
         host.ttl = min(host.ttl, NEVER if reply.ttl is None else reply.ttl)
         if host.pending:
-            host.decided_at = now + AAAA_GRACE if question.kind == "A" else NEVER
+            host.decided_at = now + AAAA_GRACE if kind == "A" else NEVER
+
+    def _follow_alias(self, host: _Host, kind: str, reply: Reply) -> None:
+        """The server knows of what the host is an alias, and not where that is."""
+        host.aliases += 1
+        host.ttl = min(host.ttl, NEVER if reply.ttl is None else reply.ttl)
+        host.pending[kind] = reply.alias
+        question = Question(reply.alias, kind)
+        if question not in self.questions:
+            self.questions.append(question)
 
     # The result
 
@@ -259,6 +280,12 @@ def _usable(records: Iterable[SrvRecord]) -> list[SrvRecord]:
         if record.target and endpoint_problem(address) is None:
             found.setdefault(address, record)
     return list(found.values())
+
+
+def _no_endpoint(records: Iterable[SrvRecord]) -> str:
+    """Why none of these is an endpoint, by the first that is meant as one."""
+    address = next(_address(one) for one in records if one.target)
+    return f"its records lead to no endpoint that can be used: {endpoint_problem(address)}"
 
 
 def _address(record: SrvRecord) -> str:

@@ -140,7 +140,9 @@ def needs_plain_question(error: ServerFailed) -> bool:
 
 
 def _says(code: str) -> str:
-    return f"answers {code}"
+    """What a server answers with, and what that may mean where it is not plain from the word."""
+    hint = " (it may not have this domain, or not answer this host)" if code == "REFUSED" else ""
+    return f"answers {code}{hint}"
 
 
 def _check(message: Any, question: Question) -> None:

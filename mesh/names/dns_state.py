@@ -178,5 +178,5 @@ def _reason(result: Result) -> Negative | Unknown:
         return result
     if result.none:
         return Negative(result.ttl)
-    targets = ", ".join(one.address for one in result.endpoints[:3]) or "no endpoint that can be used"
+    targets = ", ".join(one.address for one in result.endpoints[:3])
     return Unknown(f"its records lead to {targets}, of which no host has an address")

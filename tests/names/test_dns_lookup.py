@@ -160,6 +160,28 @@ def test_an_alias_is_followed_where_the_server_has_not() -> None:
     assert [one.hub for one in bench.endpoints()] == [True]
 
 
+def test_a_host_that_is_an_alias_is_followed_where_the_server_has_not() -> None:
+    bench = Bench()
+    bench.srv(srv("a.test"), srv("b.test"), srv("c.test"))
+    for host in "ab":
+        bench.table[f"{host}.test A"] = bench.table[f"{host}.test AAAA"] = Reply(alias="real.test", ttl=7.0)
+    bench.host("real.test", "10.0.0.1", "fd00::1")
+    bench.table["c.test A"] = Reply(alias="c.test", ttl=60.0)
+    result = bench.result()
+    assert isinstance(result, Positive) and result.ttl == 7.0
+    assert [one.hosts for one in result.endpoints] == [("10.0.0.1", "fd00::1")] * 2 + [()]
+    assert bench.asked.count("c.test A") <= 2 * MOST_ALIASES + 1
+    assert result.unresolved == {"tcp://c.test:4242"}
+
+
+def test_records_of_which_none_is_an_endpoint_are_told_with_the_reason() -> None:
+    bench = Bench()
+    bench.srv(srv("a.test", port=0))
+    result = bench.result()
+    assert isinstance(result, Unknown)
+    assert "no endpoint that can be used: 'tcp://a.test:0' has '0' for a port" in result.reason
+
+
 def test_aliases_in_a_circle_come_to_an_end() -> None:
     bench = Bench()
     bench.table[f"{NAME} SRV"] = Reply(alias="b.test", ttl=60.0)
