@@ -15,7 +15,7 @@ import pytest
 
 import mesh
 from tests.green.conftest import Connect, Serve
-from tests.helpers.clients import endpoint_of
+from tests.helpers.clients import endpoint_of, until_connected
 from tests.helpers.processes import Process, eventually
 from tests.helpers.raw import RawServer
 
@@ -49,15 +49,9 @@ def nobody() -> str:
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def ready(client: mesh.Client, number: int) -> None:
-    """That many connections stand."""
-    links = endpoint_of(client).links
-    eventually(lambda: sum(link.live for link in links.current) == number, what=f"{number} connections")
-
-
 def test_a_dead_one_of_three_slows_nobody(serve: Serve, connect: Connect) -> None:
     client = connect([serve(Counting("a")), nobody(), serve(Counting("c"))])
-    ready(client, 2)
+    until_connected(client, 2)
     took, who = list[float](), Counter[str]()
     for _ in range(300):
         began = time.monotonic()
@@ -81,7 +75,7 @@ def test_even_the_first_call_waits_for_no_dead_one(serve: Serve, connect: Connec
 def test_calls_that_take_long_are_spread_evenly(serve: Serve, connect: Connect) -> None:
     targets = {name: Counting(name) for name in "abc"}
     client = connect([serve(target) for target in targets.values()])
-    ready(client, 3)
+    until_connected(client, 3)
     held = [client.hold.future(30) for _ in range(30)]
     eventually(lambda: sum(len(target.calls) for target in targets.values()) == 30)
     assert all(7 <= len(target.calls) <= 13 for target in targets.values())
@@ -93,7 +87,7 @@ def test_a_busy_one_is_left_alone(serve: Serve, connect: Connect) -> None:
     busy, free = Counting("busy"), Counting("free")
     busy_at, free_at = serve(busy), serve(free)
     client = connect([busy_at, free_at], balance="least_loaded")
-    ready(client, 2)
+    until_connected(client, 2)
     streams = [client.ticks() for _ in range(6)]
     assert Counter(next(stream) for stream in streams) == {"busy": 3, "free": 3}
     for stream in streams:
@@ -105,7 +99,7 @@ def test_a_busy_one_is_left_alone(serve: Serve, connect: Connect) -> None:
 def test_a_killed_ones_calls_fail_and_the_others_go_on(service: Service, connect: Connect) -> None:
     running = [service() for _ in range(3)]
     client = connect([endpoint for endpoint, _ in running], timeout=20)
-    ready(client, 3)
+    until_connected(client, 3)
     calls = [client.slow.future(0.8) for _ in range(30)]
     quick = connect([endpoint for endpoint, _ in running], timeout=20)
     gevent.sleep(0)
@@ -130,7 +124,7 @@ def test_one_that_is_stopping_costs_no_call(connect: Connect) -> None:
     with other:
         client = connect([server.bind("tcp://127.0.0.1:*") for server in (stopping, other)])
         stopping.start()
-        ready(client, 2)
+        until_connected(client, 2)
         held = [client.hold.future(1.0) for _ in range(4)]
         eventually(lambda: stopping._slots.running)
         busy = [client.hold.future(1.5) for _ in range(6)]
@@ -152,7 +146,7 @@ def test_an_idempotent_call_says_so_to_whoever_stands_between(connect: Connect) 
 def test_what_may_be_repeated_goes_to_another(service: Service, connect: Connect) -> None:
     running = [service() for _ in range(2)]
     client = connect([endpoint for endpoint, _ in running], timeout=20)
-    ready(client, 2)
+    until_connected(client, 2)
     idempotent = client.with_options(retries=3, idempotent=True)
     calls = [idempotent.slow.future(0.6) for _ in range(10)]
     eventually(lambda: client.echo(1) == 1)
@@ -165,7 +159,7 @@ def test_what_may_be_repeated_goes_to_another(service: Service, connect: Connect
 def test_what_may_not_be_repeated_is_sent_once(service: Service, connect: Connect) -> None:
     running = [service() for _ in range(2)]
     client = connect([endpoint for endpoint, _ in running], timeout=20)
-    ready(client, 2)
+    until_connected(client, 2)
     persistent = client.with_options(retries=5)
     calls = {n: persistent.hold.future(n) for n in range(10)}
     direct = [connect(endpoint) for endpoint, _ in running]
@@ -182,7 +176,7 @@ def test_what_was_never_sent_goes_to_another(serve: Serve, connect: Connect) -> 
     server = mesh.Server(Counting("stopping"))
     client = connect([server.bind("tcp://127.0.0.1:*"), serve(Counting("staying"))], timeout=20)
     with server:
-        ready(client, 2)
+        until_connected(client, 2)
         held = [client.hold.future(0.4) for _ in range(2)]
         eventually(lambda: {len(server._endpoint.session.calls)} == {1})
         stopping = gevent.get_hub().threadpool.spawn(server.stop)
@@ -243,7 +237,7 @@ def test_a_client_moves_that_makes_no_call(serve: Serve, connect: Connect, regis
     first_at, second_at = serve(Counting("first")), serve(Counting("second"))
     write(registry, f"users: {first_at}\n")
     client = connect("users", services=str(registry))
-    ready(client, 1)
+    until_connected(client, 1)
     links = endpoint_of(client).links
     write(registry, f"users: {second_at}\n")
     eventually(lambda: [link.endpoint for link in links.current] == [second_at], what="the move")
@@ -338,7 +332,7 @@ def test_a_retry_that_nobody_saw_does_not_hide_one_that_a_handler_has_seen(conne
 def test_a_hub_without_a_worker_costs_no_call(connect: Connect) -> None:
     with RawServer() as one, RawServer() as two:
         client = connect([one.endpoint, two.endpoint])
-        ready(client, 2)
+        until_connected(client, 2)
         waiting = client.pay.future(1)
         eventually(lambda: one.socket.poll(0) or two.socket.poll(0))
         without, other = (one, two) if one.socket.poll(0) else (two, one)
@@ -354,7 +348,7 @@ def test_a_hub_without_a_worker_costs_no_call(connect: Connect) -> None:
 def test_a_call_that_no_hub_has_a_worker_for_ends(connect: Connect) -> None:
     with RawServer() as one, RawServer() as two:
         client = connect([one.endpoint, two.endpoint])
-        ready(client, 2)
+        until_connected(client, 2)
         waiting = client.pay.future(1)
         for _ in range(2):
             eventually(lambda: one.socket.poll(0) or two.socket.poll(0))

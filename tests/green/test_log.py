@@ -141,8 +141,9 @@ def test_a_wrong_class_is_told() -> None:
 
 def test_what_the_handlers_of_events_raise(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mesh.events")
+    failing = Failing()
     with (
-        mesh.Puller(None, Failing()) as puller,
+        mesh.Puller(None, {"value": failing.value, "key": failing.key}) as puller,
         mesh.Pusher(puller.bind("tcp://127.0.0.1:*")) as pusher,
     ):
         pusher.value("x")

@@ -170,7 +170,7 @@ def test_one_that_is_told_to_stop_a_moment_before_it_runs_ends_at_once() -> None
 @pytest.mark.parametrize("caller", ["none", "has gone", "has read long ago"])
 @pytest.mark.parametrize("threads", [0, 2])
 def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None:
-    """The best of several: a busy machine may hold up any one."""
+    """The first that is quick counts: a busy machine may hold up any one, but a stop that waits never is."""
 
     def seconds() -> float:
         server = mesh.Server({"hello": lambda: "world"}, threads=threads)
@@ -194,7 +194,10 @@ def test_stop_of_an_idle_server_takes_no_time(caller: str, threads: int) -> None
             client.close()
         return took
 
-    assert min(seconds() for _ in range(5)) < 0.02
+    took: list[float] = []
+    while not took or took[-1] >= 0.02:
+        took.append(seconds())
+        assert len(took) < 30, f"each of these stops took too long: {took}"
 
 
 def test_stop_waits_no_longer_than_it_is_told(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

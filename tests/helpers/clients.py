@@ -13,12 +13,19 @@ from mesh.green.client import _endpoint
 from mesh.green.loop import GeventLoop, switch_to, wait
 from mesh.names.model import Endpoint
 from mesh.transport.client_endpoint import ClientEndpoint
+from tests.helpers.processes import eventually
 
 
 def endpoint_of(client: mesh.Client) -> ClientEndpoint:
     endpoint = _endpoint(client._target.connections)
     assert endpoint is not None
     return endpoint
+
+
+def until_connected(client: mesh.Client, number: int) -> None:
+    """Wait until that many of its connections stand."""
+    links = endpoint_of(client).links
+    eventually(lambda: sum(link.live for link in links.current) == number, what=f"{number} connections")
 
 
 def endpoint_to(target: str, heartbeat: float | None = None, max_message: int = 10_000) -> ClientEndpoint:
