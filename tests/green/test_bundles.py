@@ -300,17 +300,16 @@ class TestWhatWasKept:
         assert self.sent(hub, 1) == [["b"]]
 
     def test_what_has_not_gone_when_the_connection_breaks_waits_for_another(
-        self, hub: Hub, endpoint: ClientEndpoint, link: Link
+        self, endpoint: ClientEndpoint, link: Link
     ) -> None:
         session = link._session
         with endpoint.lock:
             call = session.open("a", (), None, 0.0, None)
             assert call.peer is link
             link.keep(call.payload, call)
-            hub._socket.close(0)
-        until(lambda: not link.live)
-        assert session.unsent == {call.id: call}
-        assert not link.waiting
+            link._broke(0.0)
+            assert session.unsent == {call.id: call}
+            assert not link.waiting
 
     def test_rubbish_in_place_of_answers_is_counted(self, hub: Hub, link: Link) -> None:
         link.transmit(wire.pack({"message_id": b"m", "v": 3}, "a", []))

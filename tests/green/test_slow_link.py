@@ -83,9 +83,10 @@ def test_a_link_that_stands_still_in_the_midst_is_lost(
 
 
 def test_a_server_frozen_in_the_midst_is_lost(service: Service, connect: Connect, slow: Slow) -> None:
-    endpoint, process = service("--heartbeat", BEAT)
+    beat = 4 * BEAT  # what a busy machine keeps until the server is frozen
+    endpoint, process = service("--heartbeat", beat)
     link = slow(endpoint, FAST)
-    up, down = connect(link.endpoint, heartbeat=BEAT), connect(link.endpoint, heartbeat=BEAT)
+    up, down = connect(link.endpoint, heartbeat=beat), connect(link.endpoint, heartbeat=beat)
     calls = [up.slow.future(60.0), down.slow.future(60.0)]
     calls += [up.echo.future(b"x" * 20_000_000), down.blob.future(20_000_000)]
     eventually(lambda: link.passed > FAST // 2)
