@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from mesh.core import outcomes
 from mesh.core.call import RETRIES, Options, key_bytes
 from mesh.core.channel import STREAMING
 from mesh.core.client_session import Call, ClientSession, another_may_take_it
@@ -228,7 +227,7 @@ class Attempts:
         route.peer = self._session.balancer.choose_of(able, now, route.tried, route.key)
         self._asking = route.peer is None or not route.peer.mesh
         if self._asking and self._end is not None and now >= self._end:
-            expired = outcomes.expired(self._method, now - self._began, route.peer, self._session.peers)
+            expired = self._session.expired(self._method, now - self._began, route.peer)
             expired.refused = True  # only the question was sent
             return self.failed(expired, now)
         return Step.REQUEST

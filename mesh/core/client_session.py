@@ -123,6 +123,8 @@ class ClientSession:
         """When on_timer wants to be called next."""
         self.absence: MeshError | None = None
         """Why there is no peer, and no call waits for one; None where one may come."""
+        self.awaited: Callable[[], str] = lambda: ""
+        """Who has still to tell where the peers are, in words; "" where nobody has."""
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
@@ -174,6 +176,10 @@ class ClientSession:
         if why is not None and not self.peers:
             for call in list(self.unsent.values()):
                 self._end(call, outcomes.nowhere(why, call.method))
+
+    def expired(self, method: str, waited: float, peer: Peer | None) -> TimeoutExpired:
+        """The error of a call whose time is over. peer: whom it was sent to, None where it was not sent."""
+        return outcomes.expired(method, waited, peer, self.peers, self.awaited())
 
     def staying(self, now: float) -> list[Peer]:
         """The live peers, without those that stop, unless all do."""
@@ -642,7 +648,7 @@ class ClientSession:
                 peer = call.peer
                 if peer is not None:
                     self.balancer.given_up(peer, call.id, now, expired=True)
-                self._end(call, outcomes.expired(call.method, call.deadline - call.opened, peer, self.peers))
+                self._end(call, self.expired(call.method, call.deadline - call.opened, peer))
                 if peer is not None and peer.live:
                     out.append((peer, control(self._ids, call.id, BEAT, 0, cancel=True)))
                 continue

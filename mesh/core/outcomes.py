@@ -35,14 +35,23 @@ _OLD_UNKNOWN: Final = re.compile(
 What a handler raises has others after it."""
 
 
-def expired(method: str, waited: float, peer: Peer | None, peers: Sequence[Peer]) -> TimeoutExpired:
-    """No answer in time. peer: whom the call was sent to, None where it was not sent at all."""
+def expired(
+    method: str, waited: float, peer: Peer | None, peers: Sequence[Peer], awaited: str = ""
+) -> TimeoutExpired:
+    """No answer in time. peer: whom the call was sent to, None where it was not sent at all. awaited: who has
+    still to tell where peers are.
+    """
     if peer is not None:
         return TimeoutExpired(f"no answer from {peer.endpoint} to {method!r:.80} after {waited:.4g} s")
-    whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in peers[:3]) or NOT_TOLD
+    whys = "; ".join(f"{peer.endpoint}: {peer.why}" for peer in peers[:3]) or not_told(awaited)
     error = TimeoutExpired(f"{method!r:.80} could not be sent after {waited:.4g} s: {whys}")
     error.refused = True
     return error
+
+
+def not_told(awaited: str) -> str:
+    """Why it is not known where to go. awaited: who has still to tell that, in words."""
+    return f"{NOT_TOLD}: {awaited} has given no answer" if awaited else NOT_TOLD
 
 
 def nowhere(why: MeshError, method: str) -> MeshError:

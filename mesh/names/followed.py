@@ -22,10 +22,14 @@ log = logging.getLogger("mesh.names")
 
 
 class Follower(Protocol):
-    """One name, as DNS has it. answer: None where no server has answered yet. version: grows with each."""
+    """One name, as DNS has it. answer: None where no server has answered yet. version: grows with each.
+    looked_in: where it is looked for, in words.
+    """
 
     @property
     def answer(self) -> Answer | None: ...
+    @property
+    def looked_in(self) -> str: ...
     @property
     def version(self) -> int: ...
     def want(self) -> None: ...
@@ -89,6 +93,12 @@ class Followed:
     def absence(self) -> MeshError | None:
         """Why there are no endpoints; None where there are, or DNS has not answered yet."""
         return self._state.absence
+
+    @property
+    def awaited(self) -> str:
+        """Who has still to tell where the service is, in words; "" where nobody has."""
+        dns = self._dns
+        return dns.looked_in if dns is not None and dns.answer is None else ""
 
     def endpoints(self) -> Sequence[Endpoint]:
         return self._state.service.endpoints

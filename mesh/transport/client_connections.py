@@ -44,6 +44,11 @@ class Source(Protocol):
         """Why there are no endpoints; None where there are, or may be soon."""
         ...
 
+    @property
+    def awaited(self) -> str:
+        """Who has still to tell where the service is, in words; "" where nobody has."""
+        ...
+
     def want(self) -> None:
         """A connection was lost, or a call has nowhere to go: look sooner whether something has changed."""
         ...
@@ -139,6 +144,7 @@ class ClientConnections:
             )
             endpoint.follow = partial(_look, ref(self))  # a client that is dropped must not live on in it
             endpoint.want = partial(_want, ref(self))
+            endpoint.session.awaited = partial(_awaited, ref(self))
             endpoint.set_endpoints(self._endpoints, self._absence)
             self._of_loop[key] = endpoint
             orphans = self._take_orphans()
@@ -241,6 +247,12 @@ def _want(connections: ref[ClientConnections]) -> None:
     one = connections()
     if one is not None and one._source is not None:
         one._source.want()
+
+
+def _awaited(connections: ref[ClientConnections]) -> str:
+    """Who has still to tell where the service is."""
+    one = connections()
+    return "" if one is None or one._source is None else one._source.awaited
 
 
 def _each_looks(connections: ref[ClientConnections]) -> None:

@@ -93,6 +93,11 @@ class DnsFollower:
         return None if self._name is None else self._name.answer
 
     @property
+    def looked_in(self) -> str:
+        """Where it is looked for, in words."""
+        return "" if self._name is None else self._name.looked_in
+
+    @property
     def version(self) -> int:
         """Grows with each new answer."""
         name = self._name

@@ -23,6 +23,8 @@ FAILED = Failed(ServiceNotFound("DNS (mesh.test) can't tell: nobody answers"))
 class Dns:
     """What DNS says, which the test decides."""
 
+    looked_in = "DNS (mesh.test)"
+
     def __init__(self) -> None:
         self.answer: Answer | None = None
         self.version = 0
@@ -98,10 +100,11 @@ def test_a_name_that_the_file_lacks_waits_for_dns(registry: Registry, dns: Dns) 
     followed = Followed("users", registry.catalog, dns=dns.follow)
     followed.on_change = lambda: told.append(1)
     assert registry.addresses(followed) == () and followed.absence is None
+    assert followed.awaited == "DNS (mesh.test)"
     before = followed.refresh(registry.now)
     dns.say(Found(OF_DNS))
     assert told == [1]
-    assert registry.addresses(followed) == ("tcp://dns:1",)
+    assert registry.addresses(followed) == ("tcp://dns:1",) and followed.awaited == ""
     assert followed.refresh(registry.now) == before + 1
     followed.want()
     assert dns.wants == 1
