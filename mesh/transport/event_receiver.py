@@ -232,7 +232,7 @@ class EventReceiver:
         now = monotonic()
         with self.ends.lock:
             if not self.ends.socket.closed:
-                self.ends.settle(now)
+                self.ends.follow(now)
             self._arm(now)
         self._look()
 

@@ -20,7 +20,7 @@ from mesh.core.channel import NEVER
 from mesh.core.dropped import Dropped
 from mesh.core.events import Packer, Subscribed
 from mesh.core.values import Encode
-from mesh.errors import MeshError, Overloaded, TimeoutExpired
+from mesh.errors import ConfigError, MeshError, Overloaded, TimeoutExpired
 from mesh.names.resolver import Target
 from mesh.transport import host_lookup, process, sockets
 from mesh.transport.event_socket import PUBLISHER, PUSHER, EventSocket, Role
@@ -141,7 +141,15 @@ class EventSender:
     # Under the lock
 
     def ready(self) -> None:
-        """Begin anew after a fork. Raises MeshError where nothing can be sent any more."""
+        """Be there to send. Raises MeshError where nothing can be sent any more, and ConfigError where its
+        name leads to nothing for it.
+        """
+        self._open()
+        if self.ends.misfit is not None:
+            raise ConfigError(str(self.ends.misfit))
+
+    def _open(self) -> None:
+        """Begin anew after a fork. Raises MeshError where it can't."""
         if self.closed:
             raise MeshError(f"{self.ends.name} is closed; make a new one")
         if self._watch is None:
@@ -178,14 +186,29 @@ class EventSender:
     def on_pulse(self, now: float) -> None:
         """Follow the name, and tell of what was dropped."""
         with self.ends.lock:
-            left = None if self.closed else self.ends.follow(now)
-            if left is not None and self._watch is not None:
-                self._watch.peers.left(left)
-            self._arm()
-            self.look()
+            self._follow(now)
             news = self.dropped.news(now)
         if news:
             log.warning("%s: %s", self.ends.name, news)
+
+    def _follow(self, now: float) -> None:
+        """Go where the name leads now; under the lock."""
+        if self.closed or self._watch is None:
+            return
+        left = self.ends.follow(now)
+        if left is not None:
+            self._watch.peers.left(left)
+        if self.ends.misfit is not None:
+            self._let_go(self.ends.misfit)
+        self._arm()
+        self.look()
+
+    def _let_go(self, why: MeshError) -> None:
+        """Nobody is to wait any more; under the lock."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.error = type(why)(str(why))
+            waiter.wake()
 
     def on_connection(self, event: ConnectionEvent, now: float) -> None:
         with self.ends.lock:
@@ -200,10 +223,7 @@ class EventSender:
 
     def _settle(self, _: Loop) -> None:
         with self.ends.lock:
-            if not self.closed and self._watch is not None:
-                self.ends.settle(monotonic())
-                self._arm()
-                self.look()
+            self._follow(monotonic())
 
     def _arm(self) -> None:
         if self._watch is not None:
@@ -214,17 +234,20 @@ class EventSender:
     def bind(self, endpoint: str) -> str:
         host_lookup.look_up_first(endpoint)
         with self.ends.lock:
-            self.ready()
+            self._open()
             try:
-                return self.ends.bind(endpoint)
+                real = self.ends.bind(endpoint)
+                self.ends.misfit = None
+                return real
             finally:
                 self.look()
 
     def connect(self, endpoint: str) -> None:
         with self.ends.lock:
-            self.ready()
+            self._open()
             try:
                 self.ends.connect(endpoint)
+                self.ends.misfit = None
                 self._attached()
             finally:
                 self.look()
@@ -271,7 +294,7 @@ class EventSender:
         """Who is connected, for an error."""
         ends = ", ".join([*self.ends.connected, *self.ends.bound])
         if not ends:
-            return "it has no endpoint: bind or connect it first"
+            return self.ends.awaited_source or "it has no endpoint: bind or connect it first"
         if not self.connections and not self.ends.connected:
             return f"nobody has come to {ends}"
         several = len(self.ends.connected) > 1
@@ -301,11 +324,8 @@ class EventSender:
         with self.ends.lock:
             self.closed = True
             self.ends.close()
-            watch, waiters = self._watch, self._waiters
-            self._watch, self._waiters = None, []
-            for waiter in waiters:
-                waiter.error = MeshError(f"{self.ends.name} was closed")
-                waiter.wake()
+            watch, self._watch = self._watch, None
+            self._let_go(MeshError(f"{self.ends.name} was closed"))
         return watch
 
     def tell_what_stayed(self, began: float, timeout: float) -> None:

@@ -71,6 +71,8 @@ class EventSocket:
         self.obstacles = Obstacles(self._in_the_way)
         self.awaited = False
         self.service: Service | None = None
+        self.misfit: ConfigError | None = None
+        """Why its name leads to nothing for it, where it has no other endpoint either."""
         self._source: Followed | None = None
         self._version = 0
         self._options = options
@@ -106,8 +108,17 @@ class EventSocket:
         self.obstacles = Obstacles(self._in_the_way)
 
     def _new_dialers(self) -> Dialers:
-        wake = WeakMethod(self._wake)  # who waits for a name server may be dropped meanwhile
-        return Dialers(self.socket, self._unreachable, lambda: (owner := wake()) and owner())
+        return Dialers(self.socket, self._unreachable, self._weak_wake())
+
+    def _weak_wake(self) -> Callable[[], None]:
+        """For whoever waits for a name server: the owner may be dropped meanwhile."""
+        method = WeakMethod(self._wake)
+
+        def wake() -> None:
+            if (owner := method()) is not None:
+                owner()
+
+        return wake
 
     def _unreachable(self, endpoint: str, why: str) -> None:
         if not self.awaited:
@@ -127,8 +138,10 @@ class EventSocket:
 
     def reconnect(self) -> None:
         endpoints, self._dialers = self._dialers.endpoints, self._new_dialers()
+        known = self._source.endpoints() if self._source is not None else ()
+        hosts = {endpoint.address: endpoint.hosts for endpoint in known}
         for endpoint in endpoints:
-            self.connect(endpoint)
+            self.connect(endpoint, hosts.get(endpoint, ()))
 
     def close(self) -> None:
         """Its owner closes the socket, when what was sent has left."""
@@ -156,13 +169,14 @@ class EventSocket:
         source = self._source
         if source is None or (version := source.refresh(now)) == self._version:
             return None
-        self._version = version
+        self._version, self.misfit = version, None
         if source.absence is not None:
             log.warning("%s: %s; it goes on trying", self.name, source.absence)
             return None
         wanted = {endpoint.address: endpoint.hosts for endpoint in source.endpoints()}
-        if not self._fits(source.service, self.role.meets):
-            log.warning("%s; its last endpoints are kept", self._wrong_type(source.service))
+        misfit = self._misfit_of(source.service)
+        if misfit is not None:
+            self._keep(misfit)
             return None
         left = [endpoint for endpoint in self.connected if endpoint not in wanted]
         addresses = [self._dialers.remove(endpoint) for endpoint in left]
@@ -170,6 +184,26 @@ class EventSocket:
             self.connect(endpoint, hosts)
         self.settle(now)
         return addresses
+
+    def _keep(self, misfit: ConfigError) -> None:
+        """Go on with what there is: the name leads to what is of no use."""
+        if self.connected:
+            log.warning("%s; its last endpoints are kept", misfit)
+            return
+        if not self.bound:
+            self.misfit = misfit
+        if not self.awaited:
+            log.warning("%s; it goes on trying", misfit)
+
+    @property
+    def awaited_source(self) -> str:
+        """Why its name has led nowhere so far, "" where it has, or it has none."""
+        source = self._source
+        if source is None or self.connected:
+            return ""
+        if source.absence is not None:
+            return str(source.absence)
+        return f"{source.awaited} has given no answer" if source.awaited else ""
 
     def happened(self, event: ConnectionEvent, now: float) -> None:
         """The socket's monitor has told this."""
@@ -207,15 +241,14 @@ class EventSocket:
             )
         if not service.endpoints:
             # DNS is being asked; `follow` sees what it says.
-            self._source = source
+            self._source, source.on_change = source, self._weak_wake()
             return
-        if any(endpoint.key is not None for endpoint in service.endpoints):
-            raise ConfigError(f"{name} has a key ({service.source}); this release can't encrypt yet")
-        if self._fits(service, (self.role.own,)):
+        if self._fits(service, (self.role.own,)) and not _has_key(service):
             self._bind_any(service)
             return
-        if not self._fits(service, self.role.meets):
-            raise self._wrong_type(service)
+        misfit = self._misfit_of(service)
+        if misfit is not None:
+            raise misfit
         self._source, self._version = source, source.refresh(float("-inf"))
         for endpoint in service.endpoints:
             self.connect(endpoint.address, endpoint.hosts)
@@ -239,12 +272,29 @@ class EventSocket:
             f"binds: {'; '.join(problems)}. To go through a hub, name its side of type {self.role.meets[-1]}"
         )
 
-    def _wrong_type(self, service: Service) -> ConfigError:
-        wrong = next(
-            endpoint for endpoint in service.endpoints if endpoint.hub or endpoint.type not in self.role.meets
-        )
-        is_of = "leads to a hub for calls" if wrong.hub else f"is of type {wrong.type}"
-        return ConfigError(
-            f"{service.name} {is_of} ({service.source}): a {self.role.name} connects to "
-            f"{' or '.join(self.role.meets)}, or binds where the type is {self.role.own}"
-        )
+    def _misfit_of(self, service: Service) -> ConfigError | None:
+        """Why this can't be connected to, and what to do; None where it can."""
+        name, source = service.name, service.source
+        if _has_key(service):
+            return ConfigError(f"{name} has a key ({source}); this release can't encrypt yet")
+        role, meets = self.role, " or ".join(self.role.meets)
+        for endpoint in service.endpoints:
+            if endpoint.hub or endpoint.type == "router":
+                is_of = "leads to a hub for calls" if endpoint.hub else "is of type router"
+                hint = ". To call it, use mesh.connect or `mesh call`"
+            elif endpoint.type == role.own:
+                return ConfigError(
+                    f"{name} is of type {role.own} ({source}), so that its {role.name} is to bind, which it "
+                    "does by itself where services.yml has the name: add it there, or bind an endpoint"
+                )
+            elif endpoint.type not in role.meets:
+                is_of, hint = f"is of type {endpoint.type}", ""
+            else:
+                continue
+            right = f"a {role.name} connects to {meets}, or binds where the type is {role.own}"
+            return ConfigError(f"{name} {is_of} ({source}): {right}{hint}")
+        return None
+
+
+def _has_key(service: Service) -> bool:
+    return any(endpoint.key is not None for endpoint in service.endpoints)

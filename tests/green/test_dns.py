@@ -316,3 +316,57 @@ def test_subscribers_find_their_publishers(dns: LyingServer) -> None:
     finally:
         subscriber.stop()
         publisher.close()
+
+
+def test_a_sender_of_events_whose_name_is_of_another_type_is_told_at_once(dns: LyingServer) -> None:
+    taken: list[int] = []
+
+    class Handler:
+        def work(self, number: int) -> None:
+            taken.append(number)
+
+    puller = mesh.Puller(None, Handler())
+    port = port_of(puller.bind("tcp://127.0.0.1:*"))
+    puller.start()
+    dns.service(NAME, f"a.mesh.test:{port}")
+    publisher, pusher = mesh.Publisher("users"), mesh.Pusher("users", timeout=10)
+    began = time.monotonic()
+    try:
+        with pytest.raises(mesh.ConfigError, match=r"type router \(DNS .*sub or xsub.*`mesh call`"):
+            publisher.wait_for_subscriber(10)
+        with pytest.raises(mesh.ConfigError, match=r"type router \(DNS .* connects to pull"):
+            pusher.work(1)
+        with pytest.raises(mesh.ConfigError):
+            publisher.came(1)
+        assert time.monotonic() - began < 5
+        dns.put(NAME, "TXT", '"type=pull"')
+        eventually(lambda: pusher._sender.ends.connected, what="the right type")
+        pusher.work(2)
+        eventually(lambda: taken == [2], what="the job")
+        # As in the child of a fork: only the records know the host.
+        sender, watch = pusher._sender, pusher._sender._watch
+        assert watch is not None
+        sender.forked()
+        try:
+            pusher.work(3)
+            eventually(lambda: taken == [2, 3], what="the job after a fork")
+        finally:
+            pusher._in_loop(lambda _: watch.end(0))
+    finally:
+        publisher.close()
+        pusher.close()
+        puller.stop()
+
+
+def test_a_sender_of_events_names_what_dns_has_told_of_its_name(dns: LyingServer) -> None:
+    with (
+        mesh.Pusher("nobody", timeout=0.5) as pusher,
+        pytest.raises(mesh.TimeoutExpired, match=r"no service 'nobody' in .*DNS \(_nobody\._tcp"),
+    ):
+        pusher.work(1)
+    dns.silent = True
+    with (
+        mesh.Pusher("users", timeout=0.2) as pusher,
+        pytest.raises(mesh.TimeoutExpired, match=r"DNS \(_users\._tcp.* has given no answer"),
+    ):
+        pusher.work(1)
