@@ -358,6 +358,32 @@ def test_a_sender_of_events_whose_name_is_of_another_type_is_told_at_once(dns: L
         puller.stop()
 
 
+def test_a_host_whose_address_the_records_give_is_not_said_to_be_unknown(
+    dns: LyingServer, connect: Connect
+) -> None:
+    """Where merely nobody listens. The system can't resolve the host."""
+    dns.service(NAME, "a.mesh.test:1")
+    with pytest.raises(mesh.TimeoutExpired, match=r"tcp://a\.mesh\.test:1: no connection yet"):
+        connect("users").with_options(timeout=1.5).who()
+    dns.service("_jobs._tcp.mesh.test", "a.mesh.test:1")
+    dns.put("_jobs._tcp.mesh.test", "TXT", '"type=pull"')
+    with (
+        mesh.Pusher("jobs", timeout=1.5) as pusher,
+        pytest.raises(mesh.TimeoutExpired, match=r"no connection to tcp://a\.mesh\.test:1$"),
+    ):
+        pusher.work(1)
+
+
+def test_events_are_not_sent_in_the_clear_to_an_endpoint_with_a_key(dns: LyingServer) -> None:
+    dns.service(NAME, "a.mesh.test:1")
+    dns.put(NAME, "TXT", '"type=pull"', f'"key={"a" * 40}"')
+    with (
+        mesh.Pusher("users", timeout=5) as pusher,
+        pytest.raises(mesh.ConfigError, match=r"users has a key .*can't encrypt yet"),
+    ):
+        pusher.work(1)
+
+
 def test_a_sender_of_events_names_what_dns_has_told_of_its_name(dns: LyingServer) -> None:
     with (
         mesh.Pusher("nobody", timeout=0.5) as pusher,
