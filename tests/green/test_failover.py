@@ -9,7 +9,7 @@ from collections.abc import Callable
 import gevent
 
 from tests.green.conftest import Connect
-from tests.green.test_balance import ready
+from tests.helpers.clients import until_connected
 from tests.helpers.processes import Process
 
 CALLS = 900
@@ -23,7 +23,7 @@ def test_calls_that_may_be_repeated_outlive_servers(
     """One of three is killed, and later one of the other two is frozen."""
     running = [service() for _ in range(3)]
     client = connect([endpoint for endpoint, _ in running], timeout=1.0).with_options(idempotent=True)
-    ready(client, 3)
+    until_connected(client, 3)
     failed: list[tuple[int, Exception]] = []
 
     def call(number: int) -> None:
