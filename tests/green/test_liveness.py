@@ -70,7 +70,7 @@ def test_a_server_that_comes_back_is_found(service: Service, connect: Connect) -
     # A call that is sent before the connection's end is known is lost.
     eventually(lambda: not link_of(endpoint_of(client)).live, what="the end of the connection")
     # Where nobody listens, TCP may connect a socket to itself, with which there is no handshake.
-    with pytest.raises(mesh.TimeoutExpired, match="the connection broke|the handshake failed"):
+    with pytest.raises(mesh.TimeoutExpired, match=r"the connection broke|the handshake failed"):
         client.with_options(timeout=0.3).pid()
     service("--bind", endpoint)
     assert client.echo(value="third") == "third"
