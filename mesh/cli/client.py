@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mesh import Client
 
+LOOK = 0.25
+"""Seconds between two turns of an idle loop, at the most."""
+
 
 def open_client(
     service: str,
@@ -36,11 +39,16 @@ def open_client(
 
 
 def quiet_interrupt() -> None:
-    """Let Ctrl-C end the command without the traceback that gevent's hub prints by itself."""
+    """Let Ctrl-C end the command, at once and without the traceback that gevent's hub prints by itself.
+
+    gevent does not hear of a signal that comes between its last look for one and its sleep. So the loop wakes
+    up now and then.
+    """
     import gevent
 
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
+    hub.loop.timer(LOOK, LOOK, ref=False).start(bool)
 
 
 @contextmanager

@@ -72,6 +72,9 @@ def publish(
     """
     values, named = read_values(args, as_json), read_keywords(keywords, as_json)
     import mesh
+    from mesh.cli.client import quiet_interrupt
+
+    quiet_interrupt()
 
     try:
         publisher = mesh.Publisher(service, topic=topic, keywords=True, services=services_file)
@@ -105,6 +108,9 @@ def push(
     """
     values, named = read_values(args, as_json), read_keywords(keywords, as_json)
     import mesh
+    from mesh.cli.client import quiet_interrupt
+
+    quiet_interrupt()
 
     options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     try:
