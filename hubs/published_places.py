@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from hubs.switching.model import Announced
-from mesh.names.publication import BEHIND, DIRECT, MOST_WEIGHT, Key, Place, Record
+from mesh.names.model import MOST_WEIGHT
+from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
 
 MAX_LABEL: Final = 63
 _HERE: Final = ("localhost", "localhost.localdomain")
@@ -23,7 +24,7 @@ class Published(NamedTuple):
     """names: the places of each service. addresses: the records by which their hosts are found. problems:
     what is not published, or perhaps in vain, each with what to do."""
 
-    names: dict[str, tuple[Place, ...]]
+    names: dict[str, tuple[PublishedEndpoint, ...]]
     addresses: frozenset[Record]
     problems: frozenset[str]
 
@@ -104,7 +105,7 @@ class Places:
             self._reach(endpoint, None, hubs, addresses, problems)
         if here is not None and self._as is not None:
             addresses |= self._address_of(self._as, here)
-        names: dict[str, tuple[Place, ...]] = {}
+        names: dict[str, tuple[PublishedEndpoint, ...]] = {}
         for name, announced in services.items():
             if "." in name:
                 problems.add(
@@ -121,8 +122,8 @@ class Places:
             priority = BEHIND if direct and not behind else DIRECT
             weight = min(max(behind, 1), MOST_WEIGHT)
             names[name] = (
-                *(Place(host, port, True, priority, weight) for host, port in hubs),
-                *(Place(host, port) for host, port in sorted(set(direct) - set(hubs))),
+                *(PublishedEndpoint(host, port, True, priority, weight) for host, port in hubs),
+                *(PublishedEndpoint(host, port) for host, port in sorted(set(direct) - set(hubs))),
             )
         return Published(names, frozenset(addresses), frozenset(problems))
 

@@ -73,7 +73,7 @@ def _own_address(endpoints: Iterable[str]) -> str:
         return "127.0.0.1"
 
 
-class Publisher:
+class ZonePublisher:
     """Begins at once. Raises ConfigError for a key file that can't be read."""
 
     def __init__(self, spec: HubSpec, publish: Publish, hub: Hub) -> None:
@@ -216,11 +216,11 @@ class Publisher:
             log.warning("hub %s is not published: %s", self._name, problem)
 
 
-class Publishers:
+class ZonePublishers:
     """Those of all hubs of this process, by name. For the thread that runs the hubs."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Publisher] = {}
+        self._of: dict[str, ZonePublisher] = {}
 
     def keep(self, spec: HubSpec, hub: Hub) -> None:
         """Have a hub published as its spec says from now on. One that is published so already goes on."""
@@ -233,10 +233,10 @@ class Publishers:
         if spec.publish is None:
             return
         try:
-            self._of[spec.name] = Publisher(spec, spec.publish, hub)
+            self._of[spec.name] = ZonePublisher(spec, spec.publish, hub)
         except ConfigError as error:
             log.error("hub %s is not published: %s", spec.name, error)
 
-    def take(self, name: str) -> Publisher | None:
+    def take(self, name: str) -> ZonePublisher | None:
         """That of a hub which ends; whoever takes it has it withdrawn."""
         return self._of.pop(name, None)

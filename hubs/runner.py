@@ -17,7 +17,7 @@ from hubs.endpoint_swap import Move, swap, swappable
 from hubs.exporter import Exporters, Readiness
 from hubs.hub import Endpoints, Hub
 from hubs.metrics import Sample, exposition
-from hubs.publisher import Publisher, Publishers, check_keys
+from hubs.publisher import ZonePublisher, ZonePublishers, check_keys
 from hubs.sockets import AddressInUse
 from hubs.spec import HubSpec
 from mesh.core.channel import NEVER
@@ -52,7 +52,7 @@ class _Running:
     problem: str = ""
 
 
-def _finish(running: _Running, publisher: Publisher | None, drain: float) -> None:
+def _finish(running: _Running, publisher: ZonePublisher | None, drain: float) -> None:
     """End a hub. Clients that find hubs by DNS have found others before it refuses their calls."""
     if publisher is not None:
         publisher.withdraw(drain)
@@ -88,7 +88,7 @@ class Runner:
         # Where a reload is under way: the hubs as they were when it began.
         self._before: dict[str, HubSpec] | None = None
         self._exporters = Exporters(self._page, self._unready)
-        self._publishers = Publishers()
+        self._publishers = ZonePublishers()
 
     def start(self) -> None:
         """Start all, or none: raises ConfigError for the first that is wrong."""

@@ -44,8 +44,8 @@ ENV: Final = "MESH_DNS"
 Address = tuple[str, int]
 
 
-class Peer(NamedTuple):
-    """A name server. name: as people know it."""
+class UpdateServer(NamedTuple):
+    """The name server that takes the updates of a zone. name: as people know it."""
 
     name: str
     address: Address
@@ -79,7 +79,7 @@ class ZoneServer:
     # The exchange
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[socket.socket, Peer]]:
+    def _connected(self) -> Iterator[tuple[socket.socket, UpdateServer]]:
         host, port = self._server or self._primary()
         what = f"the name server {host}:{port}"
         try:
@@ -99,7 +99,7 @@ class ZoneServer:
                 "under `publish`. It is tried again"
             ) from None
         with connection:
-            yield connection, Peer(f"{host}:{port}", (str(address[0]), port))
+            yield connection, UpdateServer(f"{host}:{port}", (str(address[0]), port))
 
     def _primary(self) -> Address:
         """The server that the zone's SOA record names."""
@@ -155,7 +155,7 @@ class ZoneServer:
                 found[key] = data
         return found
 
-    def _update(self, connection: socket.socket, step: Update, peer: Peer) -> bool:
+    def _update(self, connection: socket.socket, step: Update, peer: UpdateServer) -> bool:
         update = dns.update.UpdateMessage(self._zone, keyring=self._keyring)
         for key, data in step.require.items():
             if data:
@@ -187,7 +187,7 @@ class _Refused(Exception):
 
 
 @contextmanager
-def _worded(zone: dns.name.Name, key: str, peer: Peer) -> Iterator[None]:
+def _worded(zone: dns.name.Name, key: str, peer: UpdateServer) -> Iterator[None]:
     """Have what goes wrong say what to do about it."""
     what = f"the name server {peer.name}"
     try:

@@ -88,7 +88,8 @@ class Client:
         zone: str | EllipsisType | None = ...,
         hedge: bool | EllipsisType = ...,
     ) -> Client:
-        """A view of this client whose calls have another timeout, retries, idempotent or key.
+        """A view of this client whose calls have another timeout, retries, idempotent, key, version, zone or
+        hedge.
 
         As `with_options` of the client of mesh.connect. Raises ConfigError.
         """

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from mesh.cli.health import UP, Health
 from mesh.core.balance import Balancer, best
+from mesh.core.client_session import WORKERLESS
 from mesh.core.peer import Peer
 from mesh.names.model import Service
 
 _PING = b"ping"
-WORKERLESS = 10.0
-"""Seconds for which a client leaves a hub alone that has no worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ShownEndpoint:
     """One endpoint of a service as it is now, or one service of those that its calls are split between."""
 
     endpoint: str
@@ -62,7 +62,7 @@ class Shown:
     """A service and what was found of it."""
 
     service: Service
-    places: Sequence[Place]
+    places: Sequence[ShownEndpoint]
 
     @property
     def is_up(self) -> bool:
@@ -76,8 +76,8 @@ class Shown:
         return ", ".join(dict.fromkeys(states))
 
 
-def place_of(service: Service, endpoint: Endpoint, health: Health, outlook: Outlook) -> Place:
-    return Place(
+def place_of(service: Service, endpoint: Endpoint, health: Health, outlook: Outlook) -> ShownEndpoint:
+    return ShownEndpoint(
         health.endpoint,
         "hub" if endpoint.hub else endpoint.type,
         health.state,
@@ -93,12 +93,12 @@ def place_of(service: Service, endpoint: Endpoint, health: Health, outlook: Outl
     )
 
 
-def place_of_part(name: str, weight: int, total: int, part: Shown | None, source: str) -> Place:
+def place_of_part(name: str, weight: int, total: int, part: Shown | None, source: str) -> ShownEndpoint:
     """One service of a split; part: what was found of it, None where nobody has it."""
     if part is None:
-        return Place(name, "split", "unknown", weight, share=weight / total, source=source)
+        return ShownEndpoint(name, "split", "unknown", weight, share=weight / total, source=source)
     best = min(part.places, key=lambda place: (not place.is_up, place.ms is None, place.ms or 0.0))
-    return Place(name, "split", best.health, weight, ms=best.ms, share=weight / total, source=source)
+    return ShownEndpoint(name, "split", best.health, weight, ms=best.ms, share=weight / total, source=source)
 
 
 def show_all(printer: Printer, shown: Sequence[Shown], watch: bool) -> None:

@@ -16,11 +16,10 @@ from mesh.errors import ConfigError
 from mesh.names import document, traffic
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
-from mesh.names.model import NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
+from mesh.names.model import MOST_WEIGHT, NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
 from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode, collector_paused
 
 MOST_RETRIES = 100
-MOST_WEIGHT = 65535  # as in an SRV record
 _KEYS = (
     "address",
     "hub",

@@ -17,6 +17,7 @@ from mesh.errors import MeshError
 # The ZeroMQ socket type at the far end. Each has one that mesh puts against it: DEALER for router,
 # SUB for pub and xpub, PUB for sub and xsub, PULL for push, PUSH for pull.
 SOCKET_TYPES = ("router", "pub", "sub", "push", "pull", "xpub", "xsub")
+MOST_WEIGHT = 65535  # as in an SRV record (RFC 2782)
 
 # A label of DNS holds 63 bytes, none at all stands for the root alone, and SRV puts an underscore before the
 # name.
@@ -99,10 +100,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The source knows the name. ttl: seconds for which the answer holds, None until the source changes."""
+    """The source knows the name."""
 
     service: Service
-    ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,10 @@ class Missing:
     """The source works and lacks the name.
 
     looked_in: what was looked through, in words. known: the names it does have, for a suggestion.
-    ttl: as Found's.
     """
 
     looked_in: tuple[str, ...]
     known: tuple[str, ...] = ()
-    ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,6 @@ DIRECT: Final = 10
 """The priority of workers that are reached directly; also of a hub that has workers which are not."""
 BEHIND: Final = 20
 """The priority of a hub all of whose workers are reached directly: for when they are not."""
-MOST_WEIGHT: Final = 65_535
-"""What an SRV record takes."""
 _HUB_SETS: Final = 16
 _NAMES_A_RECORD: Final = 20
 """A server may take no more than 100 records of a name and type."""
@@ -76,7 +74,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PublishedEndpoint:
     """Where a service is reached. host: absolute, with the dot at its end, as an SRV record has it."""
 
     host: str
@@ -140,7 +138,7 @@ def hub_record(hub_id: str) -> Record:
     return Record(_hubs_key(crc32(hub_id.encode()) % _HUB_SETS), (hub_id,))
 
 
-def service_records(name: str, places: Iterable[Place], hub_id: str) -> set[Record]:
+def service_records(name: str, places: Iterable[PublishedEndpoint], hub_id: str) -> set[Record]:
     """What a hub writes of a service."""
     owner = service_owner(name)
     records: set[Record] = set()
@@ -220,7 +218,7 @@ class Publication:
         self.doubled = False
         """Whether another hub writes under the same id: the one that began later goes on alone."""
         self._period = period
-        self._wanted: dict[str, tuple[Place, ...]] = {}
+        self._wanted: dict[str, tuple[PublishedEndpoint, ...]] = {}
         self._addresses: frozenset[Record] = frozenset()
         self._standing = _Standing()
         self._run = run
@@ -234,7 +232,9 @@ class Publication:
 
     # What it is told
 
-    def want(self, names: Mapping[str, Iterable[Place]], addresses: Iterable[Record] = ()) -> None:
+    def want(
+        self, names: Mapping[str, Iterable[PublishedEndpoint]], addresses: Iterable[Record] = ()
+    ) -> None:
         """Have these services found at these places from now on.
 
         addresses: A and AAAA records of the hosts that they name; they are added where the host has none,

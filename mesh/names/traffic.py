@@ -12,10 +12,9 @@ from mesh.core.traffic import Faults, Split
 from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
-from mesh.names.model import NAME_RULE, Service, is_service_name, nearest
+from mesh.names.model import MOST_WEIGHT, NAME_RULE, Service, is_service_name, nearest
 from mesh.names.nodes import MappingNode, Node
 
-MOST_WEIGHT: Final = 65535
 MOST_PARTS: Final = 64
 _FAULTS: Final = ("delay", "error", "drop")
 _DELAY: Final = ("percent", "seconds")

@@ -6,7 +6,7 @@ import pytest
 
 from hubs.published_places import Places, only_here
 from hubs.switching.model import Announced
-from mesh.names.publication import BEHIND, DIRECT, Key, Place, Record
+from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
 
 ZONE, BOX = "mesh.test", "box.mesh.test."
 
@@ -38,7 +38,7 @@ def test_what_means_nothing_elsewhere(host: str, here: bool) -> None:
 
 def test_a_wildcard_is_published_as_the_host_of_the_file() -> None:
     published = places().published(["tcp://0.0.0.0:5555"], {"users": Announced(indirect=2)}, None)
-    assert published.names == {"users": (Place(BOX, 5555, True, DIRECT, 2),)}
+    assert published.names == {"users": (PublishedEndpoint(BOX, 5555, True, DIRECT, 2),)}
     assert not published.addresses and not published.problems
 
 
@@ -46,9 +46,9 @@ def test_a_hub_stands_behind_workers_that_are_all_reached_directly() -> None:
     announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"), ("tcp://w2.other.test:4243", "w2")))
     published = places().published(["tcp://*:5555"], {"users": announced}, None)
     assert published.names["users"] == (
-        Place(BOX, 5555, True, BEHIND, 1),
-        Place("w1.mesh.test.", 4242),
-        Place("w2.other.test.", 4243),
+        PublishedEndpoint(BOX, 5555, True, BEHIND, 1),
+        PublishedEndpoint("w1.mesh.test.", 4242),
+        PublishedEndpoint("w2.other.test.", 4243),
     )
 
 

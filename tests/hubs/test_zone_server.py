@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from hubs.zone_server import ZoneServer
-from mesh.names.publication import PERIOD, Key, Place, Publication, Read, Record, Update, ZoneError
+from mesh.names.publication import (
+    PERIOD,
+    Key,
+    Publication,
+    PublishedEndpoint,
+    Read,
+    Record,
+    Update,
+    ZoneError,
+)
 from mesh.names.tsig_key import TsigKey, parse_tsig_key
 from tests.helpers.name_servers import CONFIGS, Bind
 from tests.helpers.peers import nobody
@@ -21,7 +30,10 @@ from tests.helpers.zone import run
 
 ZONE = "mesh.test"
 KEY = (CONFIGS / "mesh.key").read_text()
-HUB, OTHER = Place("box.mesh.test.", 5555, hub=True), Place("other.mesh.test.", 5555, hub=True)
+HUB, OTHER = (
+    PublishedEndpoint("box.mesh.test.", 5555, hub=True),
+    PublishedEndpoint("other.mesh.test.", 5555, hub=True),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +46,9 @@ def server(bind: Bind, key: TsigKey | None = None, zone: str = ZONE) -> ZoneServ
     return ZoneServer(zone, ("127.0.0.1", bind.port), key or parse_tsig_key(KEY, "mesh.key"), 5)
 
 
-def published(bind: Bind, name: str, hub_id: str, place: Place, now: float = 0.0) -> Publication:
+def published(bind: Bind, name: str, hub_id: str, place: PublishedEndpoint, now: float = 0.0) -> Publication:
     publication = Publication(hub_id, f"r{now:g}", now)
-    publication.want({name: [place, Place("w1.mesh.test.", 4242)]})
+    publication.want({name: [place, PublishedEndpoint("w1.mesh.test.", 4242)]})
     run(publication, server(bind), now, now + 1.0)
     return publication
 

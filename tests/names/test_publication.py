@@ -9,8 +9,8 @@ from mesh.names.publication import (
     MAX_ENDPOINTS,
     PERIOD,
     Key,
-    Place,
     Publication,
+    PublishedEndpoint,
     Record,
     hub_record,
     lease_key,
@@ -18,12 +18,14 @@ from mesh.names.publication import (
 )
 from tests.helpers.zone import Zone, run
 
-HUB = Place("box.mesh.test.", 5555, hub=True)
-OTHER = Place("other.mesh.test.", 5555, hub=True)
+HUB = PublishedEndpoint("box.mesh.test.", 5555, hub=True)
+OTHER = PublishedEndpoint("other.mesh.test.", 5555, hub=True)
 USERS_SRV, USERS_TXT = Key("_users._tcp", "SRV"), Key("_users._tcp", "TXT")
 
 
-def published(zone: Zone, hub_id: str = "box-5555", place: Place = HUB, now: float = 0.0) -> Publication:
+def published(
+    zone: Zone, hub_id: str = "box-5555", place: PublishedEndpoint = HUB, now: float = 0.0
+) -> Publication:
     publication = Publication(hub_id, f"r{now:g}", now)
     publication.want({"users": [place]})
     run(publication, zone, now, now + 1.0)
@@ -37,7 +39,7 @@ def lease(zone: Zone, hub_id: str = "box-5555") -> set[tuple[str, ...]]:
 def test_a_hub_and_its_workers_stand_there_with_a_lease() -> None:
     zone = Zone()
     publication = Publication("box-5555", "r0", 0.0)
-    publication.want({"users": [HUB, Place("w1.mesh.test.", 4242)]})
+    publication.want({"users": [HUB, PublishedEndpoint("w1.mesh.test.", 4242)]})
     run(publication, zone, 0.0, 1.0)
     assert zone.sets[USERS_SRV] == {
         ("10", "1", "5555", "box.mesh.test."),
@@ -64,7 +66,7 @@ def test_the_lease_grows_and_nothing_else_is_written() -> None:
 def test_a_worker_that_comes_and_goes_is_written_within_a_second() -> None:
     zone = Zone()
     publication = published(zone)
-    publication.want({"users": [HUB, Place("w1.mesh.test.", 4242)]})
+    publication.want({"users": [HUB, PublishedEndpoint("w1.mesh.test.", 4242)]})
     run(publication, zone, 1.5, 1.5 + INTERVAL)
     assert len(zone.sets[USERS_SRV]) == 2
     publication.want({"users": [HUB]})
@@ -77,7 +79,7 @@ def test_changes_that_never_end_make_one_update_a_second() -> None:
     zone = Zone()
     publication = published(zone)
     for number in range(1_000):
-        publication.want({"users": [HUB, Place("w.mesh.test.", 4000 + number)]})
+        publication.want({"users": [HUB, PublishedEndpoint("w.mesh.test.", 4000 + number)]})
         run(publication, zone, 1.0 + number / 100, 1.0 + (number + 1) / 100)
     assert len(zone.updates) <= 12
 
@@ -100,7 +102,7 @@ def test_withdrawn_it_leaves_only_what_others_wrote() -> None:
 def test_a_restart_takes_its_own_records_over_and_drops_those_that_are_no_more() -> None:
     zone = Zone()
     publication = Publication("box-5555", "r0", 0.0)
-    publication.want({"users": [HUB, Place("w1.mesh.test.", 4242)], "orders": [HUB]})
+    publication.want({"users": [HUB, PublishedEndpoint("w1.mesh.test.", 4242)], "orders": [HUB]})
     run(publication, zone, 0.0, 1.0)
     published(zone, now=100.0)
     assert lease(zone) == {("lease=2", "period=10", "run=r100")}
@@ -206,7 +208,7 @@ def test_a_name_server_that_is_away_is_asked_ever_more_seldom_and_then_all_is_wr
 def test_a_name_with_too_many_endpoints_has_its_hubs_alone() -> None:
     zone = Zone()
     publication = Publication("box-5555", "r0", 0.0)
-    workers = [Place("w.mesh.test.", 4000 + number) for number in range(MAX_ENDPOINTS)]
+    workers = [PublishedEndpoint("w.mesh.test.", 4000 + number) for number in range(MAX_ENDPOINTS)]
     publication.want({"users": [HUB, *workers[1:]]})
     run(publication, zone, 0.0, 3.0)
     assert len(zone.sets[USERS_SRV]) == MAX_ENDPOINTS
@@ -222,7 +224,7 @@ def test_a_name_with_too_many_endpoints_has_its_hubs_alone() -> None:
 
 def test_a_worker_of_two_hubs_stays_until_both_have_taken_it_away() -> None:
     zone = Zone()
-    worker = Place("w1.mesh.test.", 4242)
+    worker = PublishedEndpoint("w1.mesh.test.", 4242)
     first, second = Publication("box-5555", "r0", 0.0), Publication("other-5555", "r1", 0.0)
     first.want({"users": [HUB, worker]})
     second.want({"users": [OTHER, worker]})
