@@ -80,6 +80,18 @@ class IsNoAnswer(Exception):
     """It answers another question, or none: whoever has sent it, the answer may be still to come."""
 
 
+def load() -> None:
+    """Import what questions and the usual answers take, which otherwise the first of each does."""
+    import dns.message
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+    import dns.rrset
+
+    for kind in ("A", "AAAA", "CNAME", "NS", "SOA", "SRV", "TXT"):
+        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(kind))
+
+
 def pack_question(question: Question, number: int, *, edns: bool = True) -> bytes:
     """The message that asks, of this id. edns: it says what size of answer can be taken (RFC 6891).
 

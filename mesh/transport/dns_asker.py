@@ -20,7 +20,7 @@ from typing import Any, Final
 from mesh.names.dns_exchange import Attempt, Exchange, Order
 from mesh.names.dns_messages import Question, Reply, ServerFailed
 from mesh.names.dns_settings import NameServer
-from mesh.transport import native
+from mesh.transport import native, process
 
 AT_ONCE: Final = 64
 """Questions under way; more wait for their turn."""
@@ -98,11 +98,13 @@ class DnsAsker:
         wake_at = min([until, *(exchange.wake_at for exchange in self._exchanges)])
         pause = max(wake_at - monotonic(), 0.0)
         # A millisecond later rather than earlier, and an hour at the most.
-        for fd, _ in self._poll.poll(min(pause, 3600.0) * 1000 + 1):
-            if fd == self._wake_in:
-                os.read(self._wake_in, 4096)
-            elif (wire := self._wires.get(fd)) is not None:
-                self._happened(wire)
+        ready = self._poll.poll(min(pause, 3600.0) * 1000 + 1)
+        with process.importing():  # an unusual record has dnspython import a module
+            for fd, _ in ready:
+                if fd == self._wake_in:
+                    os.read(self._wake_in, 4096)
+                elif (wire := self._wires.get(fd)) is not None:
+                    self._happened(wire)
         self._tell_ended()
 
     def _begin_waiting(self) -> None:

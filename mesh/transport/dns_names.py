@@ -18,7 +18,7 @@ from weakref import ref
 
 from mesh.errors import ServiceNotFound
 from mesh.names.dns_lookup import Lookup, Negative, Unknown
-from mesh.names.dns_messages import Question, Reply, ServerFailed
+from mesh.names.dns_messages import Question, Reply, ServerFailed, load
 from mesh.names.dns_settings import DnsSettings, NameServer, read_settings
 from mesh.names.dns_state import NameState
 from mesh.names.model import Answer, Failed, Found, Missing, Service
@@ -205,6 +205,8 @@ class _Names:
 
     def _run(self, asker: DnsAsker) -> None:
         try:
+            with process.importing():
+                load()
             while (names := self._still_followed(asker)) is not None:
                 now = monotonic()
                 for name in names:

@@ -155,6 +155,8 @@ class HostLookups:
     # In the threads
 
     def _run(self) -> None:
+        with process.importing():
+            import encodings.idna  # noqa: F401 - getaddrinfo would, in the midst of a look
         while True:
             with self._lock:
                 host = self._take()

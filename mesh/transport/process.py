@@ -12,8 +12,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NoReturn, Protocol
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Final, NoReturn, Protocol
 from weakref import WeakSet, ref
 
 import zmq
@@ -25,6 +25,9 @@ from mesh.transport.monitors import Monitors
 _thread_local: Any = native.original("_thread", "_local")()
 
 MAX_SOCKETS = 65_536
+
+MAX_FORK_WAIT: Final = 2.0
+"""Seconds that a fork waits for a thread of mesh's own to come to a point where it may be cut off."""
 
 
 class Forkable(Protocol):
@@ -41,11 +44,23 @@ class _Process:
         self.context: Context | None = None
         self.monitors: Monitors | None = None
         self.lock = native.allocate_lock()
+        self.importing = native.allocate_lock()
+        self._forks = False
+
+    def before_fork(self) -> None:
+        if self.importing.acquire(timeout=MAX_FORK_WAIT):
+            self._forks = True
+
+    def after_fork(self) -> None:
+        if self._forks:
+            self._forks = False
+            self.importing.release()
 
     def forked(self) -> None:
         self.generation += 1
         self.context = self.monitors = None
         self.lock = native.allocate_lock()
+        self.importing = native.allocate_lock()
         for forkable in list(self.forkables):
             try:
                 forkable.forked()
@@ -54,12 +69,24 @@ class _Process:
 
 
 _process = _Process()
-os.register_at_fork(after_in_child=_process.forked)
+os.register_at_fork(
+    before=_process.before_fork, after_in_parent=_process.after_fork, after_in_child=_process.forked
+)
 
 
 def generation() -> int:
     """How many forks lie between this process and the one that imported mesh."""
     return _process.generation
+
+
+def importing() -> AbstractContextManager[object]:
+    """What a thread of mesh's own does in here, a fork waits for; so is to be all that may import a module.
+
+    The child has no such thread. A module that the thread was about to import would stay locked there, and
+    whoever imports it wait for ever.
+    """
+    lock: AbstractContextManager[object] = _process.importing
+    return lock
 
 
 def leave(error: BaseException | None) -> NoReturn:

@@ -83,6 +83,20 @@ def test_forks_of_clients_that_follow_a_name_in_dns(program: Program, endpoint: 
         assert complaints(process) == []
 
 
+@pytest.mark.parametrize("module", ["dns.rdtypes.IN.SRV", "dns.message", "encodings.idna"])
+@pytest.mark.parametrize("way", ["plain", "patched"])
+def test_a_fork_while_a_thread_of_mesh_imports(
+    program: Program, endpoint: str, way: str, module: str
+) -> None:
+    with LyingServer() as dns:
+        dns.service("_desk._tcp.mesh.test", f"127.0.0.1:{port_of(endpoint)}")
+        name = f"tcp://desk.test:{port_of(endpoint)}" if module == "encodings.idna" else "desk"
+        env = {"PYTHONWARNINGS": "ignore::DeprecationWarning", "MESH_DOMAIN": "mesh.test"}
+        process = program("imports", way, module, name, env={**env, "MESH_DNS": dns.address})
+        assert process.wait(timeout=60) == 0, process.describe()
+        assert process.stdout == "fine\n", process.describe()
+
+
 @pytest.mark.parametrize("way", ["plain-threading", "patched-first"])
 def test_threads_of_clients_that_follow_a_name_in_dns(program: Program, endpoint: str, way: str) -> None:
     with LyingServer() as dns:
