@@ -130,25 +130,31 @@ class Dealer(Generic[T]):
 
     def send(self, event: bytes) -> bool:
         """An event after an empty frame, past what waits; False where the connection takes no more."""
+        send = self._send
         try:
-            self._send(b"", MORE)
+            send(b"", MORE)
+            send(
+                event, NOBLOCK
+            )  # fails where the connection has ended since: libzmq took the first frame back
         except zmq.Again:
             return False
-        self._send(event, NOBLOCK)
         return True
 
     def send_frames(self, frames: Sequence[bytes]) -> bool:
         """A message of any frames, past what waits; False where the connection takes no more."""
         send = self._send
+        accepted, last = 0, len(frames) - 1
         try:
-            send(frames[0], NOBLOCK if len(frames) == 1 else MORE)
-        except zmq.Again:
-            return False
-        # Only the first can fail.
-        if len(frames) > 1:
-            for frame in frames[1:-1]:
+            for frame in frames[:-1]:
                 send(frame, MORE)
+                accepted += 1
             send(frames[-1], NOBLOCK)
+        except zmq.Again:
+            if 0 < accepted < last:
+                # The connection ended between two frames: libzmq took back those that it had, and throws
+                # away what follows until the message ends.
+                send(b"", NOBLOCK)
+            return False
         return True
 
     def flush(self, send: Callable[[T], bool]) -> bool:

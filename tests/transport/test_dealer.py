@@ -101,6 +101,34 @@ def test_nothing_goes_before_there_is_a_connection(far: Far) -> None:
     assert near.dealer.closed
 
 
+@pytest.mark.parametrize(("before", "frames"), [(1, 2), (1, 3), (2, 3), (1, 5), (2, 5), (4, 5)])
+def test_a_connection_that_ends_between_two_frames(far: Far, near: Near, before: int, frames: int) -> None:
+    """libzmq takes back what it had of the message, as a signal's handler can have it do in the midst."""
+    near.up()
+    send, count = near.dealer._send, 0
+
+    def send_slowly(frame: bytes, flags: int) -> object:
+        nonlocal count
+        if count == before:
+            far.socket.unbind(far.endpoint)
+            far.socket.close(0)
+            near.until(lambda: near.changes[1:] == [Change.DOWN])
+        count += 1
+        return send(frame, flags)
+
+    near.dealer._send = send_slowly
+    if frames == 2:
+        assert not near.dealer.send(b"event")
+    else:
+        assert not near.dealer.send_frames([b"%d" % n for n in range(frames)])
+    near.dealer._send = send
+    far.socket = far._context.socket(zmq.ROUTER)
+    far.socket.bind(far.endpoint)
+    near.until(lambda: near.changes[2:] == [Change.UP])
+    assert near.dealer.send(b"next")
+    assert far.receive() == [b"", b"next"]
+
+
 def test_events_and_other_messages(far: Far, near: Near) -> None:
     near.up()
     assert near.dealer.progress is not None
