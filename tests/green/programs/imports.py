@@ -1,4 +1,4 @@
-"""A fork in the midst of what a thread of mesh's own imports: `imports.py WAY MODULE ENDPOINT`; prints "fine"."""
+"""A fork in the midst of what a thread of mesh imports: `imports.py WAY MODULE ENDPOINT`; prints "fine"."""
 
 from __future__ import annotations
 
