@@ -83,13 +83,14 @@ class IsNoAnswer(Exception):
 def load() -> None:
     """Import what questions and the usual answers take, which otherwise the first of each does."""
     import dns.message
-    import dns.rdata
-    import dns.rdataclass
-    import dns.rdatatype
-    import dns.rrset
-
-    for kind in ("A", "AAAA", "CNAME", "NS", "SOA", "SRV", "TXT"):
-        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(kind))
+    import dns.rdtypes.ANY.CNAME
+    import dns.rdtypes.ANY.NS
+    import dns.rdtypes.ANY.SOA
+    import dns.rdtypes.ANY.TXT
+    import dns.rdtypes.IN.A
+    import dns.rdtypes.IN.AAAA
+    import dns.rdtypes.IN.SRV
+    import dns.rrset  # noqa: F401
 
 
 def pack_question(question: Question, number: int, *, edns: bool = True) -> bytes:

@@ -103,7 +103,9 @@ def test_nothing_goes_before_there_is_a_connection(far: Far) -> None:
 
 @pytest.mark.parametrize(("before", "frames"), [(1, 2), (1, 3), (2, 3), (1, 5), (2, 5), (4, 5)])
 def test_a_connection_that_ends_between_two_frames(far: Far, near: Near, before: int, frames: int) -> None:
-    """libzmq takes back what it had of the message, as a signal's handler can have it do in the midst."""
+    """As a signal's handler can have it, in the midst of a call. libzmq says that it takes no more, or throws
+    the message away, by how far it has come with the connection's end; none of its frames is left over.
+    """
     near.up()
     send, count = near.dealer._send, 0
 
@@ -118,9 +120,9 @@ def test_a_connection_that_ends_between_two_frames(far: Far, near: Near, before:
 
     near.dealer._send = send_slowly
     if frames == 2:
-        assert not near.dealer.send(b"event")
+        near.dealer.send(b"event")
     else:
-        assert not near.dealer.send_frames([b"%d" % n for n in range(frames)])
+        near.dealer.send_frames([b"%d" % n for n in range(frames)])
     near.dealer._send = send
     far.socket = far._context.socket(zmq.ROUTER)
     far.socket.bind(far.endpoint)
