@@ -9,6 +9,7 @@ from typing import Any, Final
 from hubs.published_places import host_and_port, only_here
 from hubs.spec import Publish, Side
 from mesh.names import document
+from mesh.names.dns_settings import is_domain
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import nearest
@@ -17,8 +18,8 @@ from mesh.names.nodes import MappingNode, Node
 _KEYS: Final = ("zone", "server", "key_file", "ttl", "as")
 _NEEDED: Final = ("zone", "key_file")
 _EXAMPLE: Final = "{zone: mesh.example.com, key_file: mesh.key}"
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+MOST_HOST: Final = 253
+"""Characters of a host's name in DNS."""
 MOST_TTL: Final = 86_400
 PORT: Final = 53
 
@@ -69,11 +70,11 @@ def _value(key: str, node: Node, at: Place) -> Any:
     text = str(node.value)
     match key:
         case "zone":
-            if len(text) > 200 or not _DOMAIN.fullmatch(text):
+            if not is_domain(text.removesuffix(".")):
                 raise at.wrong(node, f"must be {_RIGHT[key]}, not {document.shown(node)}")
             return text.rstrip(".").lower()
         case "as":
-            if len(text) > 253 or not _DOMAIN.fullmatch(text) or not text.strip("0123456789."):
+            if not is_domain(text.removesuffix("."), MOST_HOST) or not text.strip("0123456789."):
                 raise at.wrong(node, f"must be {_RIGHT[key]}, not {document.shown(node)}")
             return text.lower()
         case "server":

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from hubs.switching.model import Announced
+from mesh.names.hosts import zone_host
 from mesh.names.model import MOST_WEIGHT
 from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
 
@@ -165,7 +166,7 @@ class Places:
             found.append((absolute(host, self._zone), port))
             return True
         # An SRV record names a host, and so an address needs one.
-        name = f"ip-{re.sub(r'[.:]+', '-', number.compressed).strip('-')}.{self._zone}."
+        name = f"{zone_host(host)}.{self._zone}."
         addresses |= self._address_of(name, number.compressed)
         found.append((name, port))
         return True

@@ -5,7 +5,6 @@ Over TCP, for an update may be large; each exchange has an end. Blocks, and so i
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,8 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 from dns.rdtypes.IN.SRV import SRV
 
+from mesh.errors import ConfigError
+from mesh.names.dns_settings import NameServer, read_servers
 from mesh.names.publication import Data, Key, Read, Update, ZoneError
 from mesh.names.tsig_key import TsigKey
 
@@ -39,7 +40,6 @@ TIMEOUT: Final = 3.0
 """Seconds for one exchange, and for the connection."""
 AT_ONCE: Final = 50
 """Questions that are asked before the first answer is read (RFC 7766, section 6.2.1.1)."""
-ENV: Final = "MESH_DNS"
 
 Address = tuple[str, int]
 
@@ -49,6 +49,15 @@ class UpdateServer(NamedTuple):
 
     name: str
     address: Address
+
+
+def _resolver(server: NameServer) -> dns.resolver.Resolver:
+    """What asks this server alone. Raises OSError where it is given by a name that has no address."""
+    resolver = dns.resolver.Resolver(configure=False)
+    found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+    resolver.nameservers = [str(found[0][4][0])]
+    resolver.port = server.port
+    return resolver
 
 
 class ZoneServer:
@@ -103,25 +112,22 @@ class ZoneServer:
 
     def _primary(self) -> Address:
         """The server that the zone's SOA record names."""
+        reasons = []
         try:
-            answer = self._resolver().resolve(self._zone, "SOA", lifetime=2 * TIMEOUT)
-        except dns.exception.DNSException as error:
-            raise ZoneError(
-                f"the primary name server of the zone {self._zone} can't be found ({error}): say `server: "
-                "HOST:PORT` under `publish`"
-            ) from None
-        return answer[0].mname.to_text(omit_final_dot=True), PORT
-
-    @staticmethod
-    def _resolver() -> dns.resolver.Resolver:
-        given = os.environ.get(ENV, "").removeprefix("tcp:").split(",")[0].strip()
-        if not given:
-            return dns.resolver.Resolver()
-        resolver = dns.resolver.Resolver(configure=False)
-        host, _, port = given.rpartition(":") if ":" in given else (given, "", "")
-        resolver.nameservers = [socket.gethostbyname(host.strip("[]"))]
-        resolver.port = int(port or PORT)
-        return resolver
+            for server in read_servers():
+                try:
+                    answer = _resolver(server).resolve(
+                        self._zone, "SOA", tcp=server.tcp, lifetime=2 * TIMEOUT
+                    )
+                    return answer[0].mname.to_text(omit_final_dot=True), PORT
+                except (dns.exception.DNSException, OSError, UnicodeError) as error:
+                    reasons.append(f"{server}: {error}")
+        except ConfigError as error:
+            reasons.append(str(error))
+        raise ZoneError(
+            f"the primary name server of the zone {self._zone} can't be found ({'; '.join(reasons)}): say "
+            "`server: HOST:PORT` under `publish`"
+        )
 
     def _read(self, connection: socket.socket, step: Read) -> dict[Key, frozenset[Data]]:
         found: dict[Key, frozenset[Data]] = {}

@@ -1,7 +1,7 @@
 """Where names are looked up in DNS: by MESH_DOMAIN and MESH_DNS, else as resolv.conf says.
 
-Pure but for `read_settings`. DNS is asked only where a domain is known, so that a name which is spelt wrong
-fails at once on a machine without a network.
+Pure but for `read_settings` and `read_servers`. DNS is asked only where a domain is known, so that a name
+which is spelt wrong fails at once on a machine without a network.
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ def read_settings(environ: Mapping[str, str] = os.environ, path: str = RESOLV_CO
     return dns_settings(environ, _text_of(path))
 
 
+def read_servers(environ: Mapping[str, str] = os.environ, path: str = RESOLV_CONF) -> tuple[NameServer, ...]:
+    """The name servers of now, whatever the domain. Raises ConfigError for a wrong variable."""
+    named = tuple(map(_server, _words(environ.get(SERVER, ""))))
+    return named or _read_resolv_conf(_text_of(path))[0]
+
+
 def dns_settings(environ: Mapping[str, str], resolv_conf: str) -> DnsSettings | None:
     """The same, with the text of resolv.conf. MESH_DOMAIN set to nothing means that DNS is not asked."""
     servers, search = _read_resolv_conf(resolv_conf)
@@ -99,9 +105,9 @@ def _words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def is_domain(text: str) -> bool:
-    """Whether services can be in a domain of this name, without the dot at its end."""
-    return len(text) <= MOST_CHARS and _DOMAIN.fullmatch(text) is not None
+def is_domain(text: str, most: int = MOST_CHARS) -> bool:
+    """Whether a domain can have this name, without the dot at its end. most: characters."""
+    return len(text) <= most and _DOMAIN.fullmatch(text) is not None
 
 
 def _domain(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from itertools import chain, zip_longest
 from typing import Any, Final
 
@@ -33,6 +34,13 @@ def numeric(endpoint: str, address: str) -> str:
     """The endpoint with one of its host's addresses in place of the name."""
     port = endpoint.rpartition(":")[2]
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def zone_host(address: str) -> str:
+    """What a host that is known by an address alone is called in a zone; no two addresses share a name."""
+    number = ip_address(address)
+    digits = number.exploded.replace(":", "") if isinstance(number, IPv6Address) else str(number)
+    return f"ip-{digits.replace('.', '-')}"
 
 
 def canonical(endpoint: str) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final
 
+from mesh.names.hosts import zone_host
 from mesh.names.model import Endpoint, Service
 
 MOST_STRING: Final = 255
@@ -113,8 +114,7 @@ class _Writer:
         except ValueError:
             pass
         else:
-            digits = address.exploded.replace(":", "") if isinstance(address, IPv6Address) else str(address)
-            name = f"ip-{digits.replace('.', '-')}"
+            name = zone_host(host)
             self.hosts[name] = (str(address),)
             return name
         if "." in host.rstrip("."):

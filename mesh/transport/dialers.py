@@ -23,6 +23,7 @@ from mesh.transport.dialer import FAILURES, NO_REASON, reason, silence
 from mesh.transport.finder import Finder
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.sockets import Socket
+from mesh.transport.weak_call import weak_call
 
 ASK_AGAIN: Final = 60.0
 """Seconds after which an endpoint that goes on refusing is asked once more what it is."""
@@ -73,9 +74,9 @@ def _in_native_thread(function: Callable[[], None]) -> None:
 
 
 class Dialers:
-    """tell: gets each endpoint that can't be reached, and why, where that is new. wake: called in a native
-    thread when `settle` has something to do. in_thread: begins a function in a native thread. ask: see
-    greeting.py.
+    """tell: gets each endpoint that can't be reached, and why, where that is new. wake: a method, called in a
+    native thread when `settle` has something to do, as long as its object is there. in_thread: begins a
+    function in a native thread. ask: see greeting.py.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Dialers:
         self._socket = socket
         self._kind = int(socket.get(zmq.TYPE))
         self._tell = tell
-        self._wake = wake
+        self._wake = weak_call(wake)
         self._in_thread = in_thread
         self._ask = ask
         self._ends: dict[str, _End] = {}

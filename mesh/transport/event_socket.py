@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
-from weakref import WeakMethod
 
 import zmq
 
@@ -26,6 +25,7 @@ from mesh.transport.listener import Listener
 from mesh.transport.lookup import Obstacles
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.sockets import Socket
+from mesh.transport.weak_call import weak_call
 
 log = logging.getLogger("mesh.events")
 
@@ -108,17 +108,7 @@ class EventSocket:
         self.obstacles = Obstacles(self._in_the_way)
 
     def _new_dialers(self) -> Dialers:
-        return Dialers(self.socket, self._unreachable, self._weak_wake())
-
-    def _weak_wake(self) -> Callable[[], None]:
-        """For whoever waits for a name server: the owner may be dropped meanwhile."""
-        method = WeakMethod(self._wake)
-
-        def wake() -> None:
-            if (owner := method()) is not None:
-                owner()
-
-        return wake
+        return Dialers(self.socket, self._unreachable, self._wake)
 
     def _unreachable(self, endpoint: str, why: str) -> None:
         if not self.awaited:
@@ -241,7 +231,7 @@ class EventSocket:
             )
         if not service.endpoints:
             # DNS is being asked; `follow` sees what it says.
-            self._source, source.on_change = source, self._weak_wake()
+            self._source, source.on_change = source, weak_call(self._wake)
             return
         if self._fits(service, (self.role.own,)) and not _has_key(service):
             self._bind_any(service)

@@ -10,7 +10,6 @@ import logging
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
-from weakref import WeakMethod
 
 import zmq
 
@@ -47,10 +46,7 @@ class Router:
         self.socket = socket = sockets.open_socket(zmq.ROUTER, max_message)
         self._sender = RouterSender(socket, self._gone, session.does_not_read)
         self.monitor = process.monitors().monitor(socket, zmq.EVENT_DISCONNECTED)
-        found = WeakMethod(self._found)  # no socket may wait for a collection
-        self.dialers = Dialers(
-            socket, partial(_unreachable, session), lambda: (call := found()) is not None and call()
-        )
+        self.dialers = Dialers(socket, partial(_unreachable, session), self._found)
         """The endpoints that it connects to; `connect` adds one."""
         self._recv = sockets.receiver(socket)
         self.readable = sockets.readable(socket)

@@ -64,10 +64,10 @@ def test_an_address_in_numbers_gets_a_name() -> None:
     assert {(one.host, one.port) for one in published.names["users"]} == {
         ("ip-10-0-0-7.mesh.test.", 5555),
         ("ip-10-0-0-8.mesh.test.", 4242),
-        ("ip-2001-db8-8.mesh.test.", 4242),
+        ("ip-20010db8000000000000000000000008.mesh.test.", 4242),
     }
     assert Record(Key("ip-10-0-0-7", "A"), ("10.0.0.7",)) in published.addresses
-    assert Record(Key("ip-2001-db8-8", "AAAA"), ("2001:db8::8",)) in published.addresses
+    assert Record(Key("ip-20010db8000000000000000000000008", "AAAA"), ("2001:db8::8",)) in published.addresses
 
 
 def test_a_loopback_address_is_this_machine_for_a_worker_of_this_machine_alone() -> None:

@@ -175,3 +175,17 @@ def test_a_connection_that_ends_is_told(bind: Bind) -> None:
         one = ZoneServer(ZONE, ("127.0.0.1", port), parse_tsig_key(KEY, "mesh.key"), 5)
         assert "has ended the connection" in problem(one)
         thread.join(10)
+
+
+def test_the_primary_is_found_by_the_servers_that_mesh_asks(
+    bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubs.zone_server.TIMEOUT", 0.5)
+    one = ZoneServer(ZONE, None, parse_tsig_key(KEY, "mesh.key"), 5)
+    away = nobody().removeprefix("tcp://")
+    monkeypatch.setenv("MESH_DNS", f"tcp:{away}, tcp:127.0.0.1:{bind.port}")
+    assert one._primary() == ("ns.mesh.test", 53)
+    monkeypatch.setenv("MESH_DNS", f"tcp:{away}")
+    assert f"can't be found (tcp:{away}: " in problem(one)
+    monkeypatch.setenv("MESH_DNS", "127.0.0.1:port")
+    assert "can't be found (MESH_DNS has '127.0.0.1:port': write a name server as HOST:PORT" in problem(one)
