@@ -18,7 +18,7 @@ _SILENT = "forwarders, streamers and anonymous queues can't be asked, see 'prome
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HubAnswer:
     """What one hub has told; or error: why it has not. connected: somebody is there, told or not."""
 
     endpoint: str
@@ -36,7 +36,7 @@ class HubClient:
         self._connections = ClientConnections(service, None, {"service": STATUS}, None)
         self._client = Client(ClientTarget(self._connections, Options(timeout=patience)))
 
-    def ask(self) -> Answer:
+    def ask(self) -> HubAnswer:
         """What the hub tells of itself. Never raises a MeshError."""
         try:
             # No server has a method of that name.
@@ -45,15 +45,15 @@ class HubClient:
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
         except MeshError as error:
             for cause in self._connections.causes:
-                return Answer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {cause}"), False)
+                return HubAnswer(self._endpoint, None, TimeoutExpired(f"{self._endpoint}: {cause}"), False)
             return self._failed(TimeoutExpired("nobody answers; is a hub running there?"), is_silent(error))
         if not _is_status(values):
             return self._failed(ServiceNotFound("what answers is no hub that can be asked"))
-        return Answer(self._endpoint, values)
+        return HubAnswer(self._endpoint, values)
 
-    def _failed(self, error: MeshError, connected: bool = True) -> Answer:
+    def _failed(self, error: MeshError, connected: bool = True) -> HubAnswer:
         told = type(error)(f"{self._endpoint}: {error} ({_SILENT})")
-        return Answer(self._endpoint, None, told, connected)
+        return HubAnswer(self._endpoint, None, told, connected)
 
     def close(self) -> None:
         self._connections.close()

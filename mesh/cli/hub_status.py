@@ -17,7 +17,7 @@ from mesh.cli.screen import folded, show
 from mesh.errors import ConfigError, TimeoutExpired
 
 if TYPE_CHECKING:
-    from mesh.cli.hub_client import Answer, HubClient
+    from mesh.cli.hub_client import HubAnswer, HubClient
     from mesh.names.model import Endpoint
 
 REFRESH = 1.0  # seconds between two looks of --watch
@@ -96,7 +96,7 @@ def hubs_of(target: str, services_file: str | None) -> Sequence[Endpoint]:
     return hubs
 
 
-def _ask(hubs: Sequence[HubClient]) -> list[Answer]:
+def _ask(hubs: Sequence[HubClient]) -> list[HubAnswer]:
     import gevent
 
     asked = [gevent.spawn(hub.ask) for hub in hubs]
@@ -104,7 +104,7 @@ def _ask(hubs: Sequence[HubClient]) -> list[Answer]:
     return [one.get() for one in asked]
 
 
-def _show(printer: Printer, answers: Sequence[Answer], watch: bool) -> None:
+def _show(printer: Printer, answers: Sequence[HubAnswer], watch: bool) -> None:
     if printer.as_json:
         for answer in answers:
             told = {"error": str(answer.error)} if answer.values is None else answer.values
@@ -120,7 +120,7 @@ def _show(printer: Printer, answers: Sequence[Answer], watch: bool) -> None:
     show(printer, lines, watch)
 
 
-def _hub(printer: Printer, answer: Answer) -> Iterator[str]:
+def _hub(printer: Printer, answer: HubAnswer) -> Iterator[str]:
     values = answer.values
     if values is None:
         yield from folded(printer, str(answer.error))

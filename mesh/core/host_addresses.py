@@ -31,7 +31,7 @@ LONGEST_ASK: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HostAnswer:
     """What is known of a host. addresses: in the order in which to try them. problem: why there are none.
 
     whole: those of IPv6 are among them, if there are any; they are asked for where IPv4 does not do.
@@ -93,7 +93,7 @@ class HostAddresses:
         """The host is being asked for: `found` follows."""
         self._asked, self.ask_at = now, NEVER
 
-    def found(self, answer: Answer, now: float) -> None:
+    def found(self, answer: HostAnswer, now: float) -> None:
         """The answer has come."""
         self.answered = True
         if not self._up:

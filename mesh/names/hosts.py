@@ -11,11 +11,11 @@ from ipaddress import IPv6Address, ip_address
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from mesh.core.host_addresses import Answer
+from mesh.core.host_addresses import HostAnswer
 
 MAX_ADDRESSES: Final = 16
 """Addresses of one host that are tried."""
-LOCALHOST: Final = Answer(("127.0.0.1", "::1"))
+LOCALHOST: Final = HostAnswer(("127.0.0.1", "::1"))
 """It needs no look-up (RFC 6761, section 6.3)."""
 
 GetAddrInfo = Callable[..., Any]
@@ -53,18 +53,18 @@ def canonical(endpoint: str) -> str:
     return numeric(endpoint, socket.inet_ntop(socket.AF_INET6, packed) + percent + scope)
 
 
-def look_up(host: str, getaddrinfo: GetAddrInfo = socket.getaddrinfo, *, whole: bool = False) -> Answer:
+def look_up(host: str, getaddrinfo: GetAddrInfo = socket.getaddrinfo, *, whole: bool = False) -> HostAnswer:
     """Where a host is. whole: also by IPv6, which else is asked for where there is nothing by IPv4.
 
     So nobody waits for an answer that a name server never gives. It may take half a minute all the same.
     """
     four, problem = _addresses(host, socket.AF_INET, getaddrinfo)
     if four and not whole:
-        return Answer(four, whole=False)
+        return HostAnswer(four, whole=False)
     six, _ = _addresses(host, socket.AF_INET6, getaddrinfo)
     taken_in_turn = (one for one in chain.from_iterable(zip_longest(four, six)) if one is not None)
     addresses = tuple(taken_in_turn)[:MAX_ADDRESSES]
-    return Answer(addresses, "" if addresses else problem)
+    return HostAnswer(addresses, "" if addresses else problem)
 
 
 def _addresses(host: str, family: int, getaddrinfo: GetAddrInfo) -> tuple[tuple[str, ...], str]:

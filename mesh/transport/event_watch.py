@@ -41,7 +41,7 @@ class Watched(Protocol):
         """The monitor of the socket has told this."""
 
 
-class Peers:
+class EventPeers:
     """The connections of a socket, as its monitor tells of them. up: how many stand."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class EventWatch:
     """Watches the socket of one sender. From `begin` on it is for the loop's own thread."""
 
     def __init__(self, sender: Watched, socket: Socket) -> None:
-        self.peers = Peers()
+        self.peers = EventPeers()
         self._sender = ref(sender)
         self._socket = socket
         self._generation = process.generation()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.core.channel import NEVER
-from mesh.core.host_addresses import Answer, HostAddresses
+from mesh.core.host_addresses import HostAddresses, HostAnswer
 from mesh.names.endpoints import check_endpoint
 from mesh.names.hosts import canonical, host_of, numeric
 from mesh.transport.host_lookup import Question, lookups
@@ -42,7 +42,7 @@ class Finder:
         if hosts != self._given:
             self._given = hosts
             if self.addresses is not None and hosts:
-                self.addresses.found(Answer(hosts), now)
+                self.addresses.found(HostAnswer(hosts), now)
 
     @property
     def at(self) -> str:

@@ -14,7 +14,7 @@ from socket import if_nameindex
 from time import monotonic
 from typing import Any, Final
 
-from mesh.core.host_addresses import Answer
+from mesh.core.host_addresses import HostAnswer
 from mesh.errors import ConfigError
 from mesh.names.hosts import LOCALHOST, host_of, look_up, numeric
 from mesh.transport import descriptors, native, process
@@ -43,7 +43,7 @@ class Question:
     __slots__ = ("_wake", "answer", "whole")
 
     def __init__(self, wake: Callable[[], object], *, whole: bool) -> None:
-        self.answer: Answer | None = None
+        self.answer: HostAnswer | None = None
         self.whole = whole
         self._wake = wake
 
@@ -51,7 +51,7 @@ class Question:
         """Nobody waits any more."""
         self._wake = lambda: None
 
-    def _come(self, answer: Answer) -> None:
+    def _come(self, answer: HostAnswer) -> None:
         self.answer = answer
         self._wake()
 
@@ -64,7 +64,7 @@ class _Host:
     __slots__ = ("answer", "answered", "known", "questions", "queued", "slow")
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
+        self.answer: HostAnswer | None = None
         self.answered = 0.0
         self.known: tuple[str, ...] = ()
         self.questions: list[Question] = []
@@ -150,7 +150,7 @@ class HostLookups:
                     one = self._hosts[host]
                     questions, one.questions, one.queued = one.questions, [], False
                     for question in questions:
-                        question.answer = Answer((), NO_THREAD)
+                        question.answer = HostAnswer((), NO_THREAD)
 
     # In the threads
 
@@ -183,7 +183,7 @@ class HostLookups:
             return self._slow.popleft()
         return None
 
-    def _answer(self, host: str, answer: Answer, seconds: float) -> None:
+    def _answer(self, host: str, answer: HostAnswer, seconds: float) -> None:
         """Give it to all who wait for it, and look again where some want more."""
         with self._lock:
             one = self._hosts[host]
@@ -231,10 +231,10 @@ def _is_fresh(one: _Host) -> bool:
     return monotonic() - one.answered < FRESH
 
 
-def _look(host: str, *, whole: bool) -> Answer:
+def _look(host: str, *, whole: bool) -> HostAnswer:
     answer = look_up(host, getaddrinfo, whole=whole)
     if not answer.addresses and (short := descriptors.problem()):
-        return Answer((), short)  # without them there is no name server, and no hosts file
+        return HostAnswer((), short)  # without them there is no name server, and no hosts file
     return answer
 
 

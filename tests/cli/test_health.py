@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub, _of_server, _Told
-from mesh.cli.hub_client import Answer
+from mesh.cli.hub_client import HubAnswer
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, ServiceNotFound, TimeoutExpired
 from mesh.transport.server_endpoint import MAX_PATIENCE
@@ -155,7 +155,7 @@ def test_calls_that_wait_at_the_worker_behind_a_hub(rows: Any, load: Any, state:
     values = None if rows is None else {"type": "majordomo", "services": rows}
     worker = Told(Pong(HUB, "users", 0.5, load))
     with Checker() as checker:
-        checker._hubs[HUB] = Told(Answer(HUB, values, None if rows else NO_HUB))  # type: ignore[assignment]
+        checker._hubs[HUB] = Told(HubAnswer(HUB, values, None if rows else NO_HUB))  # type: ignore[assignment]
         checker._pingers[HUB, "users"] = worker  # type: ignore[assignment]
         ((health,),) = checker.check([USERS])
     assert (health.state, worker.asked) == (state, asked)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import pytest
 
 from mesh.core.channel import NEVER
-from mesh.core.host_addresses import ASK_AGAIN, LONGEST_ASK, LONGEST_PATIENCE, PATIENCE, Answer, HostAddresses
+from mesh.core.host_addresses import (
+    ASK_AGAIN,
+    LONGEST_ASK,
+    LONGEST_PATIENCE,
+    PATIENCE,
+    HostAddresses,
+    HostAnswer,
+)
 
-FOUR = Answer(("10.0.0.1",), whole=False)
-TWO = Answer(("10.0.0.1", "10.0.0.2"), whole=False)
-BOTH = Answer(("10.0.0.1", "fd00::1"))
-NOTHING = Answer((), "its host 'users' can't be resolved")
+FOUR = HostAnswer(("10.0.0.1",), whole=False)
+TWO = HostAnswer(("10.0.0.1", "10.0.0.2"), whole=False)
+BOTH = HostAnswer(("10.0.0.1", "fd00::1"))
+NOTHING = HostAnswer((), "its host 'users' can't be resolved")
 
 
-def asked(answer: Answer, now: float = 0.0, known: tuple[str, ...] = ()) -> HostAddresses:
+def asked(answer: HostAnswer, now: float = 0.0, known: tuple[str, ...] = ()) -> HostAddresses:
     """A route that has had its first answer at that time."""
     route = HostAddresses("users", 0.0, known)
     assert route.ask_at == 0.0
@@ -49,7 +56,7 @@ def test_the_next_is_tried_after_a_quarter_of_a_second_and_at_once_where_it_is_r
 
 
 def test_each_round_has_more_patience_up_to_some_and_goes_through_all() -> None:
-    route, now, times = asked(Answer(("10.0.0.1", "10.0.0.2"))), 0.0, []
+    route, now, times = asked(HostAnswer(("10.0.0.1", "10.0.0.2"))), 0.0, []
     for _ in range(5_000):
         before, now = now, route.move_at
         at(route, now)
@@ -61,7 +68,7 @@ def test_each_round_has_more_patience_up_to_some_and_goes_through_all() -> None:
 
 
 def test_where_all_refuse_there_is_a_pause_between_the_rounds() -> None:
-    route, now, dialled = asked(Answer(("10.0.0.1", "10.0.0.2"))), 0.0, 0
+    route, now, dialled = asked(HostAnswer(("10.0.0.1", "10.0.0.2"))), 0.0, 0
     while now < 60.0:
         before = route.at
         route.refused(now)
@@ -73,7 +80,7 @@ def test_where_all_refuse_there_is_a_pause_between_the_rounds() -> None:
 
 
 def test_a_lone_address_is_left_to_libzmq() -> None:
-    route = asked(Answer(("10.0.0.1",)))
+    route = asked(HostAnswer(("10.0.0.1",)))
     assert route.move_at == NEVER
     route.refused(0.1)
     assert (route.at, route.move_at) == ("10.0.0.1", NEVER)
@@ -110,7 +117,7 @@ def test_an_address_that_connects_is_left_alone() -> None:
     route.connected()
     assert at(route, 100.0) == "10.0.0.1"
     route.stands()
-    route.found(Answer(("10.0.0.7",)), 100.0)
+    route.found(HostAnswer(("10.0.0.7",)), 100.0)
     assert at(route, 200.0) == "10.0.0.1" and route.move_at == route.ask_at == NEVER
 
 
@@ -130,7 +137,7 @@ def test_after_a_break_it_is_asked_at_once_and_the_new_address_is_dialled() -> N
     route.broke(100.0)
     assert (route.at, route.ask_at) == ("10.0.0.1", 100.0)
     route.asked(100.0)
-    route.found(Answer(("10.0.0.7",), whole=False), 100.1)
+    route.found(HostAnswer(("10.0.0.7",), whole=False), 100.1)
     assert route.at == "10.0.0.7"
 
 
@@ -139,7 +146,7 @@ def test_without_a_connection_it_is_asked_again_and_again_and_not_too_often() ->
     while route.ask_at < 60.0:
         times.append(route.ask_at)
         route.asked(times[-1])
-        route.found(Answer(("10.0.0.1",)) if len(times) % 2 else NOTHING, times[-1])
+        route.found(HostAnswer(("10.0.0.1",)) if len(times) % 2 else NOTHING, times[-1])
         assert route.at == "10.0.0.1", "what is known stays"
     pauses = [b - a for a, b in zip([0.0, *times], times, strict=False)]
     assert pauses[0] == ASK_AGAIN and max(pauses) == LONGEST_ASK and len(times) < 20
@@ -175,7 +182,7 @@ def test_what_was_known_is_dialled_at_once_where_the_answer_is_that_there_is_non
 
 
 def test_after_a_refused_handshake_it_is_another_s_turn_and_the_host_is_asked_for() -> None:
-    route = asked(Answer(("10.0.0.1", "10.0.0.2")))
+    route = asked(HostAnswer(("10.0.0.1", "10.0.0.2")))
     route.asked(1.0)
     for address in ("10.0.0.2", "10.0.0.1", "10.0.0.2"):
         route.connected()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mesh.core.host_addresses import Answer
+from mesh.core.host_addresses import HostAnswer
 from mesh.errors import ConfigError
 from mesh.transport import descriptors, host_lookup, process
 from mesh.transport.host_lookup import NO_THREAD, HostLookups, Question, to_bind
@@ -60,11 +60,11 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> HostLookups:
     return one
 
 
-def answer(question: Question) -> Answer:
+def answer(question: Question) -> HostAnswer:
     return eventually(lambda: question.answer)
 
 
-def ask(lookups: HostLookups, host: str, *, whole: bool = False) -> Answer:
+def ask(lookups: HostLookups, host: str, *, whole: bool = False) -> HostAnswer:
     return answer(lookups.ask(host, lambda: None, whole=whole))
 
 
@@ -72,10 +72,10 @@ def test_ipv4_does_where_there_is_some_and_ipv6_is_asked_for_where_it_is_wanted_
     names: Names, lookups: HostLookups
 ) -> None:
     names.known = {("a", FOUR): ["10.0.0.1", "10.0.0.2"], ("a", SIX): ["fd00::1"], ("b", SIX): ["fe80::1"]}
-    assert ask(lookups, "a") == Answer(("10.0.0.1", "10.0.0.2"), whole=False)
+    assert ask(lookups, "a") == HostAnswer(("10.0.0.1", "10.0.0.2"), whole=False)
     assert names.asked == [("a", FOUR)]
-    assert ask(lookups, "a", whole=True) == Answer(("10.0.0.1", "fd00::1%3", "10.0.0.2"))
-    assert ask(lookups, "b") == Answer(("fe80::1%3",))
+    assert ask(lookups, "a", whole=True) == HostAnswer(("10.0.0.1", "fd00::1%3", "10.0.0.2"))
+    assert ask(lookups, "b") == HostAnswer(("fe80::1%3",))
 
 
 def test_an_answer_is_given_to_others_for_a_moment(
@@ -83,7 +83,7 @@ def test_an_answer_is_given_to_others_for_a_moment(
 ) -> None:
     names.known = {("a", FOUR): ["10.0.0.1"]}
     ask(lookups, "a")
-    assert lookups.ask("a", lambda: None).answer == Answer(("10.0.0.1",), whole=False), "at once"
+    assert lookups.ask("a", lambda: None).answer == HostAnswer(("10.0.0.1",), whole=False), "at once"
     assert len(names.asked) == 1
     monkeypatch.setattr(host_lookup, "FRESH", 0.0)
     names.known = {}
@@ -94,7 +94,7 @@ def test_an_answer_is_given_to_others_for_a_moment(
 
 def test_localhost_needs_no_look_up(names: Names, lookups: HostLookups) -> None:
     for name in ("localhost", "LocalHost", "localhost."):
-        assert lookups.ask(name, lambda: None).answer == Answer(("127.0.0.1", "::1"))
+        assert lookups.ask(name, lambda: None).answer == HostAnswer(("127.0.0.1", "::1"))
     assert not names.asked
 
 
@@ -146,7 +146,7 @@ def test_who_asks_for_the_same_host_meanwhile_has_the_same_answer(names: Names, 
     whole = lookups.ask("a", lambda: woken.append("whole"), whole=True)
     names.go.set()
     assert answer(first) is answer(second)
-    assert answer(whole) == Answer(("10.0.0.1", "fd00::1%3"))
+    assert answer(whole) == HostAnswer(("10.0.0.1", "fd00::1%3"))
     eventually(lambda: len(woken) == 3)
     assert sorted(map(str, woken)) == ["1", "1", "whole"]
     assert names.asked == [("a", FOUR), ("a", FOUR), ("a", SIX)]
@@ -164,7 +164,7 @@ def test_without_descriptors_that_is_the_reason(
     names: Names, lookups: HostLookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(descriptors, "problem", lambda: "this process has no file descriptors left")
-    assert ask(lookups, "a") == Answer((), "this process has no file descriptors left")
+    assert ask(lookups, "a") == HostAnswer((), "this process has no file descriptors left")
 
 
 def test_without_threads_that_is_the_reason(
@@ -176,7 +176,7 @@ def test_without_threads_that_is_the_reason(
     with monkeypatch.context() as patch:
         patch.setattr(process, "start_thread", no_more)
         for _ in range(2):
-            assert lookups.ask("a", lambda: None).answer == Answer((), NO_THREAD)
+            assert lookups.ask("a", lambda: None).answer == HostAnswer((), NO_THREAD)
     assert "Name or service" in ask(lookups, "a").problem
 
 
