@@ -68,9 +68,12 @@ def serve(plan: Plan, processes: int, state: State) -> int:
 
 
 def begin() -> Start:
-    """What is done first. The log goes to standard error, and waits for nobody who reads it."""
-    start = Start()
+    """What is done first. The log goes to standard error, and waits for nobody who reads it.
+
+    Nor does what is said of a signal, which may come as soon as signals are let in.
+    """
     unblock_errors()
+    start = Start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return start
 

@@ -121,3 +121,13 @@ def test_a_sidecar_waits_for_nobody_who_reads_its_log(folder: Path) -> None:
 def _catches(status: str, number: int) -> bool:
     caught = int(status.partition("\nSigCgt:\t")[2].split()[0], 16)
     return bool(caught >> (number - 1) & 1)
+
+
+def test_a_signal_that_came_before_the_start_waits_for_nobody_who_reads_either(folder: Path) -> None:
+    code = (
+        "import os, signal, sys; from mesh.cli import entry; entry.hold();"
+        " os.kill(os.getpid(), signal.SIGTERM); sys.exit(entry.mesh_register())"
+    )
+    command = [sys.executable, "-c", code, "users", "ipc://nobody", "--hub", nobody()]
+    with full(command, folder) as sidecar:
+        assert sidecar.wait(PATIENCE) == 0
