@@ -67,12 +67,14 @@ class Balancer:
     random: a source of floats in [0, 1).
 
     wake_at: when a peer wants to be pinged, which `due` then gives. by_key: whether a call's key says whom it
-    goes to, so that all clients have to know the same peers.
+    goes to, so that all clients have to know the same peers. ejected: called with each peer that is ejected,
+    and the seconds until it is pinged; and with None for them when it gets its calls again.
     """
 
     def __init__(self, random: Callable[[], float], balance: Balance = DEFAULT_BALANCE) -> None:
         self.peers: list[Peer] = []
         self.wake_at = NEVER
+        self.ejected: Callable[[Peer, float | None], object] = lambda peer, seconds: None
         self._random = random
         self._tau = balance.tau
         self.by_key = balance.rule == "key"
@@ -247,6 +249,8 @@ class Balancer:
         if conduct.suspect and conduct.well(now):
             peer.cost = 0.0  # what was known of it is past
             self.changed()
+            if not conduct.trial:
+                self.ejected(peer, None)
 
     def failed(self, peer: Peer, call: bytes, now: float) -> None:
         """It was lost, or has refused the call for it has no room."""
@@ -286,10 +290,12 @@ class Balancer:
     # Ejection
 
     def _suspect(self, peer: Peer, now: float) -> None:
-        if peer.conduct.failed(now) and self._can_spare(peer):
-            peer.conduct.eject(now, self._random())
-            self.wake_at = min(self.wake_at, peer.conduct.probe_at)
+        conduct = peer.conduct
+        if conduct.failed(now) and self._can_spare(peer):
+            conduct.eject(now, self._random())
+            self.wake_at = min(self.wake_at, conduct.probe_at)
             self.changed()
+            self.ejected(peer, conduct.probe_at - now)
 
     def _can_spare(self, peer: Peer) -> bool:
         """Whether at least half of the pool is there without it."""

@@ -11,8 +11,10 @@ the lock, for those who are woken may do anything.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -48,6 +50,9 @@ LOOK: Final = 0.09
 """Seconds between two looks of the watchdog, at the least, at a loop that is blocked, or waits."""
 
 Woken = Callable[["ClientEndpoint", list[Call | Waiting]], object]
+
+
+log = logging.getLogger("mesh.client")
 
 
 class ClientEndpoint:
@@ -90,6 +95,7 @@ class ClientEndpoint:
             balance,
             budget_of(service),
         )
+        self.session.balancer.ejected = partial(_tell_ejected, loop, service)
         self.loop = loop
         self.thread = loop.thread
         self.lock = native.allocate_lock()
@@ -493,3 +499,12 @@ class ClientEndpoint:
 
 def _before_a_fork(call: Call) -> MeshError:
     return LostRemote(f"{call.method!r:.80} was called before a fork, by the parent")
+
+
+def _tell_ejected(loop: Loop, service: str, peer: Peer, seconds: float | None) -> None:
+    """Under the lock, and in any thread: the line is written in the loop's next turn."""
+    if seconds is None:
+        loop.call_soon_threadsafe(log.info, "%s: %s answers, and gets calls again", service, peer.endpoint)
+    else:
+        text = "%s: too many calls to %s have failed: it gets none for %.0f s, and then one on trial"
+        loop.call_soon_threadsafe(log.warning, text, service, peer.endpoint, seconds)

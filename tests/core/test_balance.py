@@ -312,6 +312,18 @@ class TestEjection:
         pool.fail(bad, IN_A_ROW - 1)
         assert not bad.conduct.ejected, "what was before is past"
 
+    def test_it_is_told_who_is_ejected_and_who_is_back(self) -> None:
+        pool = Pool(3)
+        told: list[tuple[str, float | None]] = []
+        pool.balancer.ejected = lambda peer, seconds: told.append((peer.endpoint, seconds))
+        bad = self.ejected(pool)
+        [(endpoint, seconds)] = told
+        assert endpoint == bad.endpoint and seconds is not None and SHORTEST <= seconds <= SHORTEST * 1.25
+        pool.end(bad, pool.open(bad))
+        assert told[1:] == [(bad.endpoint, None)]
+        pool.took(bad, 0.1)
+        assert len(told) == 2
+
     def test_a_failure_on_trial_ejects_for_longer(self) -> None:
         pool = Pool(3)
         self.ejected(pool)

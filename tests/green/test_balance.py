@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 import mesh
+from mesh.core.ejection import IN_A_ROW
 from tests.green.conftest import Connect, Serve
 from tests.helpers.clients import endpoint_of, until_connected
 from tests.helpers.processes import Process, eventually
@@ -359,3 +360,19 @@ def test_a_call_that_no_hub_has_a_worker_for_ends(connect: Connect) -> None:
         with pytest.raises(mesh.ServiceNotFound) as caught:
             waiting.result(timeout=20)
         assert caught.value.refused
+
+
+def test_the_log_tells_who_gets_no_calls_for_his_failures(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoints = [serve(Counting(name)) for name in "ab"]
+    client = connect(endpoints)
+    until_connected(client, 2)
+    endpoint, now = endpoint_of(client), time.monotonic()
+    bad = endpoint.session.peers[0]
+    with endpoint.lock:
+        for _ in range(IN_A_ROW):
+            bad.unanswered[b"a call"] = now
+            endpoint.session.balancer.failed(bad, b"a call", now)
+    line = f"too many calls to {bad.endpoint} have failed: it gets none for "
+    eventually(lambda: (gevent.sleep(0.01), line in caplog.text)[1], what="a line in the log")
