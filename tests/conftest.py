@@ -35,9 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     _terminal = os.dup(2)
     config.pluginmanager.register(Stalls())
-    # A run in the background is begun without Ctrl-C, and so would be all programs that it starts.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A run in the background is begun without Ctrl-C, one by nohup without SIGHUP, and so would be all
+    # programs that it starts.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.hookimpl(wrapper=True)
