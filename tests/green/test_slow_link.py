@@ -96,10 +96,11 @@ def test_a_server_frozen_in_the_midst_is_lost(service: Service, connect: Connect
 def test_a_client_frozen_in_the_midst_is_given_up(
     service: Service, connect: Connect, slow: Slow, program: Program
 ) -> None:
-    endpoint, _ = service("--heartbeat", BEAT)
+    beat = 4 * BEAT  # what a busy machine keeps until the client is frozen
+    endpoint, _ = service("--heartbeat", beat)
     link = slow(endpoint, FAST)
-    other = connect(endpoint, heartbeat=BEAT)
-    client = program("uploads", link.endpoint, BEAT, 20_000_000)
+    other = connect(endpoint, heartbeat=beat)
+    client = program("uploads", link.endpoint, beat, 20_000_000)
     client.wait_for("uploading")
     eventually(lambda: link.passed > FAST // 2)
     assert other.events() == [], "its stream is open, and hears nothing of it"
