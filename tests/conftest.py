@@ -75,3 +75,20 @@ def _hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.fixture(autouse=True)
+def _same_environment(_hang_guard: None) -> Iterator[None]:
+    """What a test leaves in the environment all programs of the tests after it would get."""
+    before = _environment()
+    yield
+    after = _environment()
+    if after != before:
+        os.environ.update(before)
+        for name in after.keys() - before.keys():
+            del os.environ[name]
+    assert after == before
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
