@@ -42,6 +42,11 @@ FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
     zmq.EVENT_HANDSHAKE_FAILED_AUTH,
 )
+ABANDONED: Final = 0.5
+"""Seconds after a break without another connection, from which on libzmq may have given the endpoint up. It
+does so, and tells nobody, where a message was larger than the socket takes; else it has tried some times by
+then.
+"""
 _ANOTHER_MECHANISM: Final = 0x11000002
 """ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, of zmq.h."""
 NO_REASON: Final = (
@@ -86,6 +91,8 @@ class Dialer:
         self._failed = False
         """Whether that has been told of the connection that ends."""
         self._left = False
+        self._renew_at = NEVER
+        """When to dial once more by ourselves, after a connection broke that stood."""
         self._taken_at = 0.0
         """When the far end took the connection that is in its handshake, as far as is known."""
 
@@ -119,6 +126,7 @@ class Dialer:
         if kind == zmq.EVENT_CONNECTED:
             self.progress = Progress(Connection(value).counters)
             self._taken_at = now
+            self._renew_at = NEVER
             self._failed = False
             if addresses is not None:
                 addresses.connected()
@@ -133,6 +141,7 @@ class Dialer:
             self.progress = None
             up, self._up = self._up, False
             if up:
+                self._renew_at = now + ABANDONED
                 if addresses is not None:
                     addresses.broke(now)
                 return Change.DOWN
@@ -149,7 +158,7 @@ class Dialer:
         return None
 
     def _leave(self, now: float) -> None:
-        self._left = True
+        self._left, self._renew_at = True, NEVER
         self._up, self.progress = False, None
         self._redial.failed(now)
         self._socket.disconnect(self._at)
@@ -176,7 +185,7 @@ class Dialer:
     @property
     def wake_at(self) -> float:
         """When `dial_if_due` is to be called."""
-        return min(self._redial.at, self._finder.wake_at)
+        return min(self._redial.at, self._renew_at, self._finder.wake_at)
 
     def wanted(self, now: float) -> None:
         """Somebody waits for this connection: it is tried sooner."""
@@ -190,10 +199,14 @@ class Dialer:
             self._left = False
             if self._finder.addresses is not None:
                 self._finder.addresses.redialled(now)
+        if self._renew_at <= now:
+            self._renew_at = NEVER
+            self._socket.disconnect(self._at)
+            self._at = ""
         self._find(now)
 
     def close(self) -> None:
-        self._redial.at = NEVER
+        self._redial.at = self._renew_at = NEVER
         self._finder.close()
         self.monitor.close()
 

@@ -19,7 +19,7 @@ import zmq
 from mesh.core.channel import NEVER
 from mesh.core.redial import Redial
 from mesh.transport import greeting, handshake, process, sockets
-from mesh.transport.dialer import FAILURES, NO_REASON, reason, silence
+from mesh.transport.dialer import ABANDONED, FAILURES, NO_REASON, reason, silence
 from mesh.transport.finder import Finder
 from mesh.transport.monitors import ConnectionEvent
 from mesh.transport.sockets import Socket
@@ -31,6 +31,9 @@ TELL_AFTER: Final = 0.9
 """Seconds for which a host has to be without an address before that is told: less than until it is asked for
 again.
 """
+
+_RECEIVE: Final = (zmq.SUB, zmq.PULL, zmq.ROUTER, zmq.XSUB)
+"""Sockets that may get a message which is too large, and keep none for an endpoint that is away."""
 
 InThread = Callable[[Callable[[], None]], object]
 Ask = Callable[[str, float], bytes | None]
@@ -58,7 +61,7 @@ class _Refusal:
 class _End:
     """One endpoint. at: where the socket is connected to, in numbers; "" while it is not. began: when the
     connection was made that is in its handshake; None without one. unresolved: why its host has no address,
-    as it was found last. tell_at: when that is to be told.
+    as it was found last. tell_at: when that is to be told. renew_at: when to dial once more after a break.
     """
 
     finder: Finder
@@ -67,6 +70,7 @@ class _End:
     refusal: _Refusal | None = None
     unresolved: str = ""
     tell_at: float = NEVER
+    renew_at: float = NEVER
 
 
 def _in_native_thread(function: Callable[[], None]) -> None:
@@ -170,6 +174,7 @@ class Dialers:
     def _happened(self, endpoint: str, end: _End, event: ConnectionEvent, now: float) -> None:
         kind, value, address = event
         addresses, began = end.finder.addresses, end.began
+        end.renew_at = NEVER
         if kind == zmq.EVENT_CONNECTED:
             end.began = now
             if addresses is not None:
@@ -183,8 +188,11 @@ class Dialers:
             self._refused(endpoint, end, address, reason(kind, value, seconds), now)
         elif kind == zmq.EVENT_DISCONNECTED and began is not None:
             self._refused(endpoint, end, address, NO_REASON, now)
-        elif kind == zmq.EVENT_DISCONNECTED and addresses is not None:
-            addresses.broke(now)
+        elif kind == zmq.EVENT_DISCONNECTED:
+            if self._kind in _RECEIVE:
+                end.renew_at = now + ABANDONED
+            if addresses is not None:
+                addresses.broke(now)
         elif kind == zmq.EVENT_CLOSED and addresses is not None:
             addresses.refused(now)
 
@@ -232,6 +240,9 @@ class Dialers:
         for endpoint, end in self._ends.items():
             end.finder.settle(now)
             self._tell_unresolved(endpoint, end, now)
+            if end.renew_at <= now:
+                end.renew_at = NEVER
+                self._hang_up(end)
             if self._may_dial(end, now):
                 self._dial(end)
 
@@ -266,4 +277,5 @@ class Dialers:
 def _wake_at(end: _End) -> float:
     refusal = end.refusal
     redial = refusal.redial.at if refusal is not None and refusal.left else NEVER
+    redial = min(redial, end.renew_at)
     return min(redial, end.finder.wake_at)

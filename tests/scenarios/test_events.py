@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import mesh
 from tests.helpers.processes import eventually
 from tests.hubs.test_devices import running
 from tests.hubs.wires import spec
@@ -59,3 +60,14 @@ def test_topics(pair: Pair) -> None:
         wanted = pair.near.sender("Publisher", into, topic="orders.de.1")
         wanted("hello", "kept")
         eventually(lambda: audience.calls == [("kept",)], what="the event of the topic")
+
+
+@pytest.mark.parametrize("sends", [mesh.Publisher, mesh.Pusher])
+def test_an_event_that_is_too_large_ends_no_receiver(pair: Pair, sends: type) -> None:
+    receives = "Subscriber" if sends is mesh.Publisher else "Puller"
+    with sends() as sender:
+        endpoint, audience = sender.bind("tcp://127.0.0.1:*"), pair.far.audience()
+        pair.far.receive(receives, endpoint, audience, max_message=500_000)
+        eventually(lambda: (sender.hello(1), audience.calls)[1], what="the first event")
+        sender.hello("x" * 700_000)
+        eventually(lambda: (sender.hello(2), (2,) in audience.calls)[1], what="an event after the large one")

@@ -134,3 +134,12 @@ def test_a_caller_that_dies_closes_its_streams(pair: Pair, killed_caller: Callab
     caller.kill()
     eventually(lambda: shop.notes, what="the generator to be closed")
     assert pair.near.connect(endpoint).call("echo", 1) == 1
+
+
+def test_an_answer_that_is_too_large_ends_no_client(pair: Pair) -> None:
+    endpoint = pair.far.serve({"large": lambda size: b"x" * size, "echo": lambda value: value})
+    client = pair.near.connect(endpoint, max_message=500_000)
+    assert client.call("echo", 1) == 1
+    with pytest.raises(mesh.LostRemote):
+        client.call("large", 700_000)
+    assert client.call("echo", 2) == 2
