@@ -10,7 +10,8 @@ waits for and what its owner keeps with each: so the events of one can be change
 is. Where the system does not tell that, nothing is done.
 
 By ipc it is worse: there libzmq aborts the process at the limit (ipc_listener.cpp, `errno_assert`), which
-this keeps from happening where connections come no faster than somebody looks.
+this keeps from happening where connections come no faster than somebody looks. Of those that have waited
+meanwhile, which would all come at once, it is given one at a time.
 
 The limit is that of the process: of a system that has none left for anybody nothing is known here.
 """
@@ -21,22 +22,32 @@ import ctypes
 import os
 import platform
 import re
+import select
 import struct
 from _socket import SO_ACCEPTCONN, SOL_SOCKET
 from contextlib import closing, suppress
 from typing import Any, Final, NamedTuple
 
-from mesh.transport import descriptors, listener
+from mesh.transport import descriptors, listener, native
 from mesh.transport.connection import copy_of
 
 ROOM: Final = 32
-"""As many must be free before connections are accepted again."""
+"""As many are enough for connections to be accepted again."""
+
+A_LOOK: Final = 16
+"""Connections that have waited, and are accepted one by one at a look, at the most."""
+PAUSE: Final = 0.001
+"""Seconds that libzmq's thread has for one of them."""
 
 _EPOLL_CTL_MOD: Final = 3
 _EPOLLIN: Final = 1
+_EPOLLONESHOT: Final = 1 << 30
 _EVENT: Final = struct.Struct("=IQ" if platform.machine() in ("x86_64", "AMD64") else "@IQ")
 """struct epoll_event, which has no padding on x86-64 alone."""
 _WATCHED: Final = re.compile(rb"^tfd: +(\d+) events: +[0-9a-f]+ data: +([0-9a-f]+)", re.MULTILINE)
+
+
+open_poll: Any = native.original("select", "poll")
 
 
 class _Watched(NamedTuple):
@@ -55,22 +66,66 @@ class Accepting:
 
     def __init__(self) -> None:
         self.stopped = False
+        self._one_by_one = False
+        """Whether connections may still wait that have come while none was accepted."""
+        self._most_free = 0
+        """The most that were free at a look since connections were accepted last, up to ROOM."""
         self._watched: list[_Watched] = []
         self._version = -1
         """That of the sockets that listen of which all that is known."""
 
     def look(self) -> bool:
         """Stop, or go on, where it is time to; whether that has changed. To be called ten times a second."""
-        free = descriptors.free(ROOM if self.stopped else descriptors.MARGIN)
+        free = descriptors.free(ROOM)
         if self._version != listener.version and free:
             self._find()
-        stopped = free < (ROOM if self.stopped else descriptors.MARGIN)
+        if not self.stopped:
+            self._most_free = max(self._most_free, free)
+        # Of those that have waited none is let in that would touch the margin.
+        least = descriptors.MARGIN + self._one_by_one
+        stopped = free < (self._enough if self.stopped else least)
         if not stopped and not self.stopped:
+            if self._one_by_one:
+                self._accept_those_that_waited(free)
             return False
-        changed = self._set_events(0 if stopped else _EPOLLIN) and stopped is not self.stopped
+        changed = self._set_events(0) and stopped is not self.stopped
         if changed:
             self.stopped = stopped
+            if not stopped:
+                self._most_free = free
+                self._one_by_one = True
+                self._accept_those_that_waited(free)
         return changed
+
+    def _accept_those_that_waited(self, free: int) -> None:
+        """One by one, as far as there is room now; as usual again when none waits any more."""
+        for _ in range(min(free - descriptors.MARGIN, A_LOOK)):
+            if not self._some_wait():
+                self._one_by_one = not self._set_events(_EPOLLIN)
+                return
+            self._set_events(_EPOLLIN | _EPOLLONESHOT)
+            native.sleep(PAUSE)
+
+    def _some_wait(self) -> bool:
+        """Whether a connection waits to be accepted."""
+        ready = open_poll()
+        with listener.lock:
+            if self._version != listener.version:
+                return False
+            for one in self._watched:
+                ready.register(one.descriptor, select.POLLIN)
+            return bool(ready.poll(0))
+
+    @property
+    def _enough(self) -> int:
+        """How many must be free before connections are accepted again.
+
+        A process that never has ROOM to spare goes on with half of what it had above the margin: what was
+        enough before is enough again.
+        """
+        if self._most_free >= ROOM:
+            return ROOM
+        return max((descriptors.MARGIN + self._most_free + 1) // 2, descriptors.MARGIN)
 
     def _find(self) -> None:
         """While there are descriptors for it: at the limit it is too late."""

@@ -18,6 +18,7 @@ import zmq
 
 from mesh.core.channel import NEVER
 from mesh.core.redial import Redial
+from mesh.names.endpoints import check_endpoint
 from mesh.transport import greeting, handshake, process, sockets
 from mesh.transport.dialer import ABANDONED, FAILURES, NO_REASON, reason, silence
 from mesh.transport.finder import Finder
@@ -97,6 +98,8 @@ class Dialers:
         self._wake = weak_call(wake)
         self._in_thread = in_thread
         self._ask = ask
+        self.held = False
+        """Whether nothing is dialled for now."""
         self._ends: dict[str, _End] = {}
         self._answers: list[tuple[str, str]] = []
         """Endpoints, with what threads have found out that they are."""
@@ -118,6 +121,8 @@ class Dialers:
         """
         end = self._ends.get(endpoint)
         if end is None:
+            if self.held:
+                check_endpoint(endpoint)  # later there is nobody to be told
             end = _End(Finder(endpoint, self._wake, now, hosts))
             self._dial(end)
             self._ends[endpoint] = end
@@ -148,6 +153,8 @@ class Dialers:
 
     def _dial(self, end: _End) -> None:
         """Be connected to where the endpoint is now. Two at one address have one connection."""
+        if self.held:
+            return
         at = end.finder.at
         if at != end.at:
             self._hang_up(end)

@@ -152,6 +152,8 @@ class EventReceiver:
         self._pulse = loop.timer(self._on_pulse)
         self._pulse.at(monotonic() + PULSE)
         self._loop = loop
+        with self.ends.lock:
+            self.ends.release()
         loop.call_soon(self._settle)
 
     def close(self) -> None:

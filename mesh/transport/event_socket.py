@@ -75,6 +75,8 @@ class EventSocket:
         """Why its name leads to nothing for it, where it has no other endpoint either."""
         self._source: Followed | None = None
         self._version = 0
+        self._held = role is PULLER
+        """Whether it connects to nothing yet: jobs would come to where nobody carries them out."""
         self._options = options
         self._max_message = max_message
         self.socket = self._open()
@@ -108,7 +110,9 @@ class EventSocket:
         self.obstacles = Obstacles(self._in_the_way)
 
     def _new_dialers(self) -> Dialers:
-        return Dialers(self.socket, self._unreachable, self._wake)
+        dialers = Dialers(self.socket, self._unreachable, self._wake)
+        dialers.held = self._held
+        return dialers
 
     def _unreachable(self, endpoint: str, why: str) -> None:
         if not self.awaited:
@@ -132,6 +136,10 @@ class EventSocket:
         hosts = {endpoint.address: endpoint.hosts for endpoint in known}
         for endpoint in endpoints:
             self.connect(endpoint, hosts.get(endpoint, ()))
+
+    def release(self) -> None:
+        """Connect, as soon as `settle` is called."""
+        self._held = self._dialers.held = False
 
     def close(self) -> None:
         """Its owner closes the socket, when what was sent has left."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mesh
-from tests.helpers.processes import eventually
+from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.test_devices import running
 from tests.hubs.wires import spec
 from tests.scenarios.conftest import Pair
@@ -71,3 +71,14 @@ def test_an_event_that_is_too_large_ends_no_receiver(pair: Pair, sends: type) ->
         eventually(lambda: (sender.hello(1), audience.calls)[1], what="the first event")
         sender.hello("x" * 700_000)
         eventually(lambda: (sender.hello(2), (2,) in audience.calls)[1], what="an event after the large one")
+
+
+def test_a_puller_takes_no_job_before_it_runs(pair: Pair) -> None:
+    with mesh.Pusher(timeout=PATIENCE) as pusher:
+        endpoint, audience = pusher.bind("tcp://127.0.0.1:*"), pair.far.audience()
+        never = mesh.Puller(endpoint, print)
+        pair.far.receive("Puller", endpoint, audience)
+        for number in range(10):
+            pusher.hello(number)
+        eventually(lambda: audience.calls == [(number,) for number in range(10)], what="all of them")
+        never.stop()

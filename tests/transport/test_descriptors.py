@@ -16,6 +16,7 @@ import zmq
 import mesh
 from mesh.errors import MeshError
 from mesh.transport import descriptors
+from mesh.transport.accepting import Accepting
 from tests.helpers import peers
 from tests.helpers.processes import Process, eventually
 
@@ -132,9 +133,16 @@ def test_a_server_at_its_limit_accepts_no_more_until_it_can(full_server: tuple[P
             process.wait_for(full)
             # Else libzmq's thread would try to accept again and again.
             eventually(lambda: _events_of_listeners(process.pid) == {0x18}, what="rest")
-            for one in waiting:
+            connected = crowd[: -len(list(waiting))]
+            for one in crowd[len(connected) :]:
                 one.connect(endpoint)
             assert client.double(21) == 42
+            for one in connected:
+                one.close(0)
+            # Those that have waited would all come at once, and be more than there is room for.
+            process.wait_for("connections are accepted")
+            eventually(lambda: process.stderr.count(full) > 1, what=process.describe)
+            assert client.double(22) == 44
             context.destroy(0)
         process.wait_for("connections are accepted")
         eventually(
@@ -194,6 +202,7 @@ def test_only_what_says_so_is_told_as_that() -> None:
 LEFT = """
 import os, resource, sys
 from mesh.transport import descriptors
+from mesh.transport.accepting import Accepting
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
 if sys.argv[2] == "old":
     os.stat = lambda path: os.stat_result([0] * 10)  # as a Linux of before 6.2 has it
@@ -224,6 +233,7 @@ OPENS_NONE = """
 import os, resource, sys, threading
 import mesh
 from mesh.transport import descriptors
+from mesh.transport.accepting import Accepting
 from mesh.transport.accepting import Accepting
 server = mesh.Server({"one": lambda: 1})
 server.bind("tcp://127.0.0.1:*")
@@ -298,3 +308,29 @@ def test_a_client_and_a_registered_worker_need_three_beside_others() -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         hub.close()
     assert ran.stdout.splitlines() == ["client 3", "worker 3"], ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "accepts"),
+    [(21, 20, True), (21, 18, False), (17, 17, True), (500, 31, False), (500, 32, True)],
+)
+def test_what_was_room_enough_before_is_enough_again(
+    monkeypatch: pytest.MonkeyPatch, before: int, after: int, accepts: bool
+) -> None:
+    """Also for a process that never has much to spare, as by `ulimit -n 40`."""
+    free = before
+    monkeypatch.setattr(descriptors, "free", lambda most: min(free, most))
+    accepting = Accepting()
+    monkeypatch.setattr(accepting, "_find", lambda: None)
+    monkeypatch.setattr(accepting, "_set_events", lambda events: True)
+    monkeypatch.setattr(accepting, "_some_wait", lambda: False)
+    for _ in range(2):
+        free = before
+        assert not accepting.look() and not accepting.stopped
+        free = descriptors.MARGIN - 1
+        assert accepting.look() and accepting.stopped
+        free = after
+        assert accepting.look() is accepts
+        free = before
+        accepting.look()
+        assert not accepting.stopped
