@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import ref
 
 from mesh.aio.stream import Stream
 
@@ -21,6 +22,8 @@ class RemoteCall(Coroutine[Any, Any, Any]):
     def __init__(self, coroutine: Coroutine[Any, Any, Any], method: str) -> None:
         self._coroutine = coroutine
         self._method = method
+        self._stream: ref[Stream] | None = None
+        """The one that goes through it; it ends when nobody has it any more."""
         # What Python says of one that is never awaited, which is easily forgotten, names it so.
         coroutine.__qualname__ = method  # type: ignore[attr-defined]
 
@@ -28,15 +31,29 @@ class RemoteCall(Coroutine[Any, Any, Any]):
         return self._coroutine.__await__()
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return Stream.of(self._coroutine, self._method)
+        return self._begun()
+
+    def _begun(self) -> Stream:
+        stream = Stream.of(self._coroutine, self._method)
+        self._stream = ref(stream)
+        return stream
 
     async def __aenter__(self) -> Stream:
-        """The stream that it gives, which is left at the end of `async with`."""
-        self._stream = Stream.of(self._coroutine, self._method)
-        return self._stream
+        """The stream that it gives, which is left at the end of `async with`; TypeError where it is none."""
+        stream = self._begun()
+        await stream.begun()
+        return stream
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stream.aclose()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave the stream that it gives, as contextlib.aclosing does; or never make the call."""
+        stream = None if self._stream is None else self._stream()
+        if stream is None:
+            self.close()
+        else:
+            await stream.aclose()
 
     def send(self, value: Any) -> Any:
         return self._coroutine.send(value)

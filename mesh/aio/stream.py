@@ -78,7 +78,7 @@ class Stream(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         call = self._call
         if call is None:
-            call = await self._await_it()
+            call = await self.begun()
             if call is None:
                 assert self._other is not None
                 return await anext(self._other)
@@ -109,8 +109,10 @@ class Stream(AsyncIterator[Any]):
                 return
             await wait(self._endpoint, call, waiter)
 
-    async def _await_it(self) -> Call | None:
-        """Have it begin, unless it has; None where a middleware gives the items."""
+    async def begun(self) -> Call | None:
+        """Have it begin, unless it has; None where a middleware gives the items. Raises TypeError where the
+        call gives one value.
+        """
         if self._coming is None:
             return None
         coming, method = self._coming
@@ -121,7 +123,10 @@ class Stream(AsyncIterator[Any]):
         elif hasattr(other, "__aiter__"):
             self._other = aiter(other)
         else:
-            raise TypeError(f"{method!r:.80} gives one value, and no stream: await it, without `async for`")
+            raise TypeError(
+                f"{method!r:.80} gives one value, and no stream: await it, without `async for` or "
+                "`async with`"
+            )
         self._coming = None
         return self._call
 
@@ -145,3 +150,7 @@ class Stream(AsyncIterator[Any]):
 
     if not TYPE_CHECKING:  # a checker knows by itself that it is no context of that kind
         __enter__ = __exit__ = misuse.advice("a stream of mesh.aio is left by `async with`, or aclose()")
+        __iter__ = __len__ = __getitem__ = misuse.advice(
+            "a stream of mesh.aio is gone through by `async for`; a list of its items is "
+            "`[item async for item in stream]`"
+        )

@@ -18,7 +18,7 @@ from mesh.core.client_session import Call
 from mesh.core.middleware import CallContext, within_call
 from mesh.core.wire import Header
 from mesh.errors import MeshError
-from mesh.green.loop import GeventLoop, switch_to, wait, wait_for_connection
+from mesh.green.loop import GeventLoop, in_asyncio, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
 from mesh.transport import descriptors, process
@@ -244,7 +244,8 @@ def _future(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str
     from mesh.green.future import Future  # later, as it takes a while and few commands need it
 
     limit = client._target.options.timeout
-    if _endpoint(client._target.connections) is None:
+    # Where a loop of asyncio runs this thread waits in that, and gevent's would not turn.
+    if in_asyncio() or _endpoint(client._target.connections) is None:
         return Future.in_loop_thread(limit, within_call(_call_for_thread), client, method, args, kwargs)
     future = Future.in_greenlet(limit, within_call(_call), client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on

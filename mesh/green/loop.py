@@ -170,3 +170,9 @@ def switch_to(endpoint: ClientEndpoint, woken: list[Call | Waiting]) -> None:
 def in_gevent() -> bool:
     """Whether the program lives in gevent: it has patched the standard library, or this is a greenlet."""
     return bool(monkey.is_module_patched("socket")) or getcurrent().parent is not None
+
+
+def in_asyncio() -> bool:
+    """Whether a loop of asyncio runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

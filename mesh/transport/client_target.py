@@ -89,6 +89,11 @@ class ClientTarget:
             target = self._with({"timeout": call.timeout})
         if call.headers:
             header = {**(header or {}), **request_headers(call.headers, self.connections.encode)}
+        if not isinstance(call.args, (tuple, list)) or type(call.kwargs) is not dict:
+            raise TypeError(
+                f"a middleware has left {call.args!r:.80} as call.args and {call.kwargs!r:.80} as "
+                "call.kwargs: they have to be a tuple and a dict"
+            )
         return target, header, call.method, tuple(call.args), call.kwargs
 
     # Rules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import mesh
 from mesh.transport import native
 from tests.green.conftest import Connect, Program, Serve
-from tests.helpers.processes import Process, eventually
+from tests.helpers.processes import PATIENCE, Process, eventually
 
 
 class Desk:
@@ -183,3 +184,14 @@ def test_they_are_of_concurrent_futures(
     process = program("futures", way, service()[0])
     assert process.wait(timeout=60) == 0, process.describe()
     assert (process.stdout, process.stderr) == ("fine\n", ""), process.describe()
+
+
+def test_one_may_be_awaited_in_a_loop_of_asyncio(client: mesh.Client) -> None:
+    """In the main thread, too, whose loop of gevent does not turn meanwhile."""
+
+    async def main() -> list[Any]:
+        first = await asyncio.wait_for(asyncio.wrap_future(client.add.future(1, 0)), PATIENCE)
+        others = [asyncio.wrap_future(client.add.future(number, 0)) for number in range(3)]
+        return [first, *await asyncio.wait_for(asyncio.gather(*others), PATIENCE), client.add(4, 0)]
+
+    assert asyncio.run(main()) == [1, 0, 1, 2, 4]

@@ -112,3 +112,20 @@ def test_headers_that_may_not_travel_raise_at_the_caller(pair: Pair, served: Sta
     client, *_ = served(middleware=[put_async if isinstance(pair.near, Aio) else put])
     with pytest.raises(ValueError, match="mesh's own"):
         client.call("echo", 1)
+
+
+def test_a_middleware_that_leaves_no_arguments_is_told(pair: Pair) -> None:
+    def spoil(call: Any, proceed: Any) -> Any:
+        call.args = 5
+        return proceed(call)
+
+    async def spoil_async(call: Any, proceed: Any) -> Any:
+        call.args = 5
+        return await proceed(call)
+
+    middleware = [spoil_async if isinstance(pair.near, Aio) else spoil]
+    client = pair.near.connect(pair.far.serve(Tenants()), middleware=middleware)
+    with pytest.raises(
+        TypeError, match=r"a middleware has left 5 as call\.args and \{\} as call\.kwargs: they"
+    ):
+        client.call("whose")

@@ -131,3 +131,15 @@ def test_what_tools_ask_a_coroutine_for(run: Run, endpoint: str) -> None:
             await task
 
     run(main())
+
+
+@pytest.mark.parametrize("use", [list, len, lambda stream: stream[0]])
+def test_a_stream_that_is_taken_for_a_list(run: Run, endpoint: str, use: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        async with mesh.aio.connect(endpoint) as client:
+            stream = await client.count(3)
+            with pytest.raises(TypeError, match="is gone through by `async for`; a list of its items is "):
+                use(stream)
+            assert [item async for item in stream] == [0, 1, 2]
+
+    run(main())

@@ -82,6 +82,31 @@ def test_one_value_is_no_stream(run: Run, endpoint: str) -> None:
     run(main())
 
 
+def test_one_value_is_no_stream_to_enter_either(run: Run, endpoint: str) -> None:
+    async def body() -> None:
+        async with mesh.aio.connect(endpoint) as users:
+            with pytest.raises(TypeError, match="'echo' gives one value, and no stream: await it"):
+                async with users.echo(1):
+                    raise AssertionError("entered")
+
+    run(body())
+
+
+def test_closing_leaves_it(run: Run, desk: Desk, endpoint: str) -> None:
+    async def body() -> None:
+        async with mesh.aio.connect(endpoint) as users:
+            async with aclosing(users.ticks()) as rows:
+                async for row in rows:
+                    if row == 3:
+                        break
+                assert desk.ended == []
+            await until(lambda: desk.ended == ["ticks"])
+            async with aclosing(users.count(5)):
+                pass  # it is never asked for
+
+    run(body())
+
+
 def test_an_item_that_takes_too_long(run: Run, desk: Desk, endpoint: str) -> None:
     async def main() -> None:
         async with mesh.aio.connect(endpoint, timeout=0.3) as client:
