@@ -50,8 +50,10 @@ def expired(
 
 
 def not_told(awaited: str) -> str:
-    """Why it is not known where to go. awaited: who has still to tell that, in words."""
-    return f"{NOT_TOLD}: {awaited} has given no answer" if awaited else NOT_TOLD
+    """Why it is not known where to go. awaited: who has still to tell that, and why that has not come, in
+    words; "" where nobody has.
+    """
+    return f"{NOT_TOLD}: {awaited}" if awaited else NOT_TOLD
 
 
 def nowhere(why: MeshError, method: str) -> MeshError:

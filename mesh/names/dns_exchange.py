@@ -89,7 +89,8 @@ class Exchange:
         self.waited = False
         self._number = number
         self._open: list[Attempt] = []
-        self._reasons: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
+        """What was wrong so far with each server that has failed, by its name."""
         self._ends = now + LIMIT
         self._next = now
 
@@ -105,9 +106,9 @@ class Exchange:
         if self.outcome is not None:
             return None
         if now >= self._ends:
-            silent = not self._reasons
+            silent = not self.reasons
             for attempt in self._open:
-                self._reasons.setdefault(str(attempt.server), "does not answer")
+                self.reasons.setdefault(str(attempt.server), "does not answer")
             failure = self._failure()
             failure.silent = silent
             self._end(failure)
@@ -152,9 +153,9 @@ class Exchange:
         if attempt.over:
             return
         self._leave(attempt)
-        self._reasons[str(attempt.server)] = reason
+        self.reasons[str(attempt.server)] = reason
         # What has failed does so again: the others come first, and it comes once more a second later.
-        self._next = now if any(str(one) not in self._reasons for one in self._servers) else now + NEXT_AFTER
+        self._next = now if any(str(one) not in self.reasons for one in self._servers) else now + NEXT_AFTER
         if not self._open and not self._servers:
             self._end(self._failure())
 
@@ -174,5 +175,5 @@ class Exchange:
             self._leave(attempt)
 
     def _failure(self) -> ServerFailed:
-        reasons = [f"{server} {reason}" for server, reason in self._reasons.items()]
+        reasons = [f"{server} {reason}" for server, reason in self.reasons.items()]
         return ServerFailed(", ".join(reasons) or "no name server was asked")

@@ -23,13 +23,15 @@ log = logging.getLogger("mesh.names")
 
 class Follower(Protocol):
     """One name, as DNS has it. answer: None where no server has answered yet. version: grows with each.
-    looked_in: where it is looked for, in words.
+    looked_in: where it is looked for, in words. trouble: why there is no answer yet, as far as is known.
     """
 
     @property
     def answer(self) -> Answer | None: ...
     @property
     def looked_in(self) -> str: ...
+    @property
+    def trouble(self) -> str: ...
     @property
     def version(self) -> int: ...
     def want(self) -> None: ...
@@ -96,9 +98,11 @@ class Followed:
 
     @property
     def awaited(self) -> str:
-        """Who has still to tell where the service is, in words; "" where nobody has."""
+        """Who has still to tell where the service is, and what is wrong there; "" where nobody has."""
         dns = self._dns
-        return dns.looked_in if dns is not None and dns.answer is None else ""
+        if dns is None or dns.answer is not None:
+            return ""
+        return f"{dns.looked_in}: {dns.trouble}" if dns.trouble else f"{dns.looked_in} has given no answer"
 
     def endpoints(self) -> Sequence[Endpoint]:
         return self._state.service.endpoints

@@ -68,6 +68,14 @@ class DnsAsker:
         """Ask; `told` gets what comes of it, from `run`, in some seconds at the latest."""
         self._waiting.append((question, servers, told))
 
+    def trouble(self, servers: Sequence[NameServer]) -> str:
+        """What is wrong with those of these servers that are asked now, as far as is known, in words."""
+        reasons: dict[str, str] = {}
+        for exchange in self._exchanges:
+            reasons.update(exchange.reasons)
+        names = [str(server) for server in servers]
+        return ", ".join(f"{name} {reasons[name]}" for name in names if name in reasons)
+
     def forget(self) -> None:
         """Leave all questions; nobody is told."""
         self._waiting.clear()

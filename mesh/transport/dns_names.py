@@ -51,6 +51,8 @@ class DnsName:
         self.followers: list[ref[DnsFollower]] = []
         self.servers = settings.servers
         """Those that were asked last."""
+        self.trouble = ""
+        """What has been wrong so far with the look that goes on, in words."""
         # The thread's own.
         self.state = NameState(random.random)
         self.lookup: Lookup | None = None
@@ -96,6 +98,11 @@ class DnsFollower:
     def looked_in(self) -> str:
         """Where it is looked for, in words."""
         return "" if self._name is None else self._name.looked_in
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no answer yet, as far as is known."""
+        return "" if self._name is None else self._name.trouble
 
     @property
     def version(self) -> int:
@@ -212,6 +219,9 @@ class _Names:
                 for name in names:
                     self._tend(name, asker, now)
                 asker.run(min([_wake_at(name) for name in names]))
+                for name in names:
+                    if name.answer is None:
+                        name.trouble = asker.trouble(name.servers)
         except BaseException:
             log.exception("the thread that follows names in DNS has ended")
             with self._lock:

@@ -201,7 +201,7 @@ class EventSocket:
             return ""
         if source.absence is not None:
             return str(source.absence)
-        return f"{source.awaited} has given no answer" if source.awaited else ""
+        return source.awaited
 
     def happened(self, event: ConnectionEvent, now: float) -> None:
         """The socket's monitor has told this."""

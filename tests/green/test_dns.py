@@ -18,6 +18,7 @@ from tests.helpers.clients import endpoint_of
 from tests.helpers.dns_fixtures import NAME, dns, use_dns
 from tests.helpers.dns_users import Users, port_of
 from tests.helpers.lying_dns import LyingServer
+from tests.helpers.peers import nobody
 from tests.helpers.processes import eventually
 
 __all__ = ["dns"]
@@ -87,6 +88,21 @@ def test_a_name_server_that_is_down_is_named_beside_the_file(dns: LyingServer, c
     said = str(caught.value)
     assert "services.yml (no such file)" in said
     assert f"and {where} can't tell: {dns.address} does not answer" in said
+
+
+def test_what_is_wrong_with_it_is_told_before_it_is_given_up(
+    dns: LyingServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    away = nobody().removeprefix("tcp://")
+    use_dns(monkeypatch, tmp_path, away)
+    with pytest.raises(mesh.TimeoutExpired, match=rf"DNS \(.*\): {away} refuses: no name server runs there"):
+        connect("users", timeout=1.0).who()
+    dns.code = "REFUSED"
+    use_dns(monkeypatch, tmp_path, f"{away} {dns.address}")
+    with pytest.raises(
+        mesh.TimeoutExpired, match=rf"refuses: .*, {dns.address} answers REFUSED \(it may not"
+    ):
+        connect("orders", timeout=1.0).who()
 
 
 def test_nothing_waits_for_a_name_server_but_the_call(

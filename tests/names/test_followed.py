@@ -24,6 +24,7 @@ class Dns:
     """What DNS says, which the test decides."""
 
     looked_in = "DNS (mesh.test)"
+    trouble = ""
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
@@ -100,7 +101,7 @@ def test_a_name_that_the_file_lacks_waits_for_dns(registry: Registry, dns: Dns) 
     followed = Followed("users", registry.catalog, dns=dns.follow)
     followed.on_change = lambda: told.append(1)
     assert registry.addresses(followed) == () and followed.absence is None
-    assert followed.awaited == "DNS (mesh.test)"
+    assert followed.awaited == "DNS (mesh.test) has given no answer"
     before = followed.refresh(registry.now)
     dns.say(Found(OF_DNS))
     assert told == [1]
