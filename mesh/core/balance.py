@@ -33,6 +33,8 @@ FIRST_SHARE: Final = 0.1
 UNKNOWN: Final = 1e9
 """Seconds that a call counts as where the first to that peer is still on trial."""
 LEAST_COST: Final = 1e-6
+ALIKE: Final = 4.0
+"""Times the load of another that a peer may have, and is as good where they have weights."""
 
 
 GOOD, NEXT, LAST, DEAD = range(4)
@@ -193,14 +195,25 @@ class Balancer:
 
     def _cheaper_of_two(self, peers: Sequence[Peer], now: float) -> Peer:
         if self._weights_differ:
-            one, other = self._by_weight(peers), self._by_weight(peers)
-        else:
-            # As _two, without the call of it.
-            others = len(peers) - 1
-            first, second = divmod(int(self._random() * (others * others + others)), others)
-            one, other = peers[first], peers[second + 1 if second >= first else second]
+            return self._cheaper_by_weight(self._by_weight(peers), self._by_weight(peers), now)
+        # As _two, without the call of it.
+        others = len(peers) - 1
+        first, second = divmod(int(self._random() * (others * others + others)), others)
+        one, other = peers[first], peers[second + 1 if second >= first else second]
         cost = self._cost
         return one if cost(one, now) <= cost(other, now) else other
+
+    def _cheaper_by_weight(self, one: Peer, other: Peer, now: float) -> Peer:
+        """The cheaper of two that were drawn by their weights, in that order; the first where they are alike.
+
+        Else chance would decide against the weights: whoever has more calls has had more that took long.
+        """
+        if one is other:
+            return one
+        first, second = self._cost(one, now), self._cost(other, now)
+        if first <= ALIKE * second and second <= ALIKE * first:
+            return one
+        return one if first <= second else other
 
     def _emptier_of_two(self, peers: Sequence[Peer], now: float) -> Peer:
         one, other = self._two(peers)

@@ -379,3 +379,30 @@ def test_what_is_wrong_with_a_rule_is_said() -> None:
         Balance("random")
     with pytest.raises(ConfigError, match=r"tau must be from 0\.001 to"):
         Balance(tau=0.0)
+
+
+@pytest.mark.parametrize("weights", [(3, 1), (1, 3), (9, 1)])
+def test_weights_are_kept_where_times_differ_by_chance(weights: tuple[int, int]) -> None:
+    """The heavier one has more of the calls that take long, and the peak of them would count against it."""
+    pool, chance = Pool(2, weight=weights), random.Random(3)
+    counts = [0, 0]
+    for _ in range(4_000):
+        pool.now += 0.001
+        peer = pool.balancer.choose(pool.now)
+        assert peer is not None
+        counts[pool.peers.index(peer)] += 1
+        pool.took(peer, 0.0003 * (3 if chance.random() < 0.05 else 1 + 0.2 * chance.random()))
+    assert abs(counts[0] / 4_000 - weights[0] / sum(weights)) < 0.03, counts
+
+
+def test_a_heavy_one_that_is_slow_gets_no_more_than_it_can() -> None:
+    pool = Pool(2, weight=(3, 1))
+    counts = [0, 0]
+    for _ in range(2_000):
+        pool.now += 0.001
+        peer = pool.balancer.choose(pool.now)
+        assert peer is not None
+        number = pool.peers.index(peer)
+        counts[number] += 1
+        pool.took(peer, (0.1, 0.001)[number])
+    assert counts[0] < 1_300, "only what chance draws twice"
