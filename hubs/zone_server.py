@@ -6,6 +6,7 @@ Over TCP, for an update may be large; each exchange has an end. Blocks, and so i
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic, time
@@ -74,11 +75,9 @@ class ZoneServer:
     def carry_out(self, step: Read | Update) -> Mapping[Key, frozenset[Data]] | bool:
         """As Publication.turn wants it. Raises ZoneError."""
         with self._connected() as (connection, peer), _worded(self._zone, self._key.name, peer):
-            return (
-                self._read(connection, step)
-                if isinstance(step, Read)
-                else self._update(connection, step, peer)
-            )
+            if isinstance(step, Read):
+                return self._read(connection, step)
+            return self._update(connection, step)
 
     def local_address(self) -> str:
         """The address of this machine that the name server sees. Raises ZoneError."""
@@ -161,7 +160,7 @@ class ZoneServer:
                 found[key] = data
         return found
 
-    def _update(self, connection: socket.socket, step: Update, peer: UpdateServer) -> bool:
+    def _update(self, connection: socket.socket, step: Update) -> bool:
         update = dns.update.UpdateMessage(self._zone, keyring=self._keyring)
         for key, data in step.require.items():
             if data:
@@ -172,16 +171,57 @@ class ZoneServer:
             update.delete(self._name(key.owner), _rdata(key.type, one))
         for key, one in step.add:
             update.add(self._name(key.owner), self._ttl, _rdata(key.type, one))
-        answer = dns.query.tcp(update, peer.address[0], TIMEOUT, peer.address[1], sock=connection)
-        code = answer.rcode()
+        code = self._answer_to(update, connection)
         if code in (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN):
             return False
         if code != dns.rcode.NOERROR:
             raise _Refused(code)
         return True
 
+    def _answer_to(self, update: dns.update.UpdateMessage, connection: socket.socket) -> dns.rcode.Rcode:
+        """What the server says of an update. Raises what dnspython does where it is not signed."""
+        until = monotonic() + TIMEOUT
+        dns.query.send_tcp(connection, update, _wall(until))
+        wire = _next_message(connection, until)
+        try:
+            answer = dns.message.from_wire(wire, keyring=self._keyring, request_mac=update.mac)
+        except dns.exception.FormError:
+            # A server that knows no updates knows no signatures either. It may refuse without one, not agree.
+            if code := _refusal(wire, update.id):
+                raise _Refused(code) from None
+            raise
+        if not update.is_response(answer):
+            raise ZoneError("the name server answers another update than was sent")
+        return answer.rcode()
+
     def _name(self, owner: str) -> dns.name.Name:
         return dns.name.from_text(owner, self._zone)
+
+
+def _next_message(connection: socket.socket, until: float) -> bytes:
+    """With its length before it, as it comes by TCP (RFC 1035, section 4.2.2)."""
+    (length,) = struct.unpack("!H", _exactly(connection, 2, until))
+    return _exactly(connection, length, until)
+
+
+def _exactly(connection: socket.socket, size: int, until: float) -> bytes:
+    data = b""
+    while len(data) < size:
+        connection.settimeout(max(until - monotonic(), 0.001))
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError("EOF")
+        data += part
+    return data
+
+
+def _refusal(wire: bytes, id_: int) -> dns.rcode.Rcode | None:
+    """The error that the header of an answer to the message of this id has, None where it has none."""
+    if len(wire) < 4:
+        return None
+    answered, flags = struct.unpack("!HH", wire[:4])
+    code = dns.rcode.from_flags(flags, 0)
+    return code if answered == id_ and flags & dns.flags.QR and code != dns.rcode.NOERROR else None
 
 
 class _Refused(Exception):

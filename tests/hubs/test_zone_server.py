@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from mesh.names.publication import (
     ZoneError,
 )
 from mesh.names.tsig_key import TsigKey, parse_tsig_key
-from tests.helpers.name_servers import CONFIGS, Bind
+from tests.helpers.name_servers import CONFIGS, Bind, Nsd
 from tests.helpers.peers import nobody
 from tests.helpers.zone import run
 
@@ -151,6 +152,49 @@ def test_what_the_key_may_not_is_told(tmp_path: Path) -> None:
 def test_more_records_than_it_takes_are_told(bind: Bind) -> None:
     records = [Record(Key("_full._tcp", "TXT"), (f"at=b:{number}",)) for number in range(120)]
     assert "says SERVFAIL: it could not carry it out" in problem(server(bind), *records)
+
+
+def test_a_server_that_knows_no_updates_is_told(tmp_path: Path) -> None:
+    with Nsd(tmp_path) as nsd:
+        one = ZoneServer(ZONE, ("127.0.0.1", nsd.port), parse_tsig_key(KEY, "mesh.key"), 5)
+        assert "says NOTIMP: it knows no dynamic updates (RFC 2136): name a server that does" in problem(one)
+
+
+@contextmanager
+def unsigned(code: int, id_shift: int = 0) -> Iterator[ZoneServer]:
+    """A name server whose answer is a header with that code, without a signature."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                id_ = struct.unpack("!HH", connection.recv(4, socket.MSG_WAITALL))[1]
+                flags = 0x8000 | 5 << 11 | code
+                header = struct.pack("!6H", (id_ + id_shift) & 0xFFFF, flags, 0, 0, 0, 0)
+                connection.sendall(struct.pack("!H", len(header)) + header)
+                while connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listener.getsockname()[1]
+        yield ZoneServer(ZONE, ("127.0.0.1", port), parse_tsig_key(KEY, "mesh.key"), 5)
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(4, "NOTIMP: it knows"), (5, "REFUSED: either"), (8, "NXRRSET: its log")]
+)
+def test_an_error_that_is_not_signed_is_told_as_what_it_is(code: int, says: str) -> None:
+    with unsigned(code) as one:
+        assert f"says {says}" in problem(one)
+
+
+@pytest.mark.parametrize(("code", "id_shift"), [(0, 0), (4, 1)])
+def test_what_is_not_signed_is_no_consent_and_what_answers_another_update_no_answer(
+    code: int, id_shift: int
+) -> None:
+    with unsigned(code, id_shift) as one:
+        assert "requires a TSIG" in problem(one)
 
 
 def test_a_name_server_that_is_away_is_told() -> None:
