@@ -92,7 +92,8 @@ class ZonePublisher:
         """What was said of single services and workers."""
         self._resolved: dict[str, tuple[float, str | None]] = {}
         """The addresses of hosts that workers announce, and until when they count."""
-        self._wrote = False
+        self._told = False
+        """Whether the log says that it is published."""
         self._stop = threading.Event()
         self._withdraw = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"publish {spec.name}", daemon=True)
@@ -116,7 +117,7 @@ class ZonePublisher:
         self._withdraw.set()
         self._thread.join(min(drain, WITHDRAW_WITHIN) if drain else LOOK_EVERY)
         self._stop.set()
-        if self._publication.withdrawn and self._wrote:
+        if self._publication.withdrawn and self._publication.written:
             time.sleep(min(drain, self._publish.ttl))
         elif not self._publication.withdrawn:
             log.warning(
@@ -204,11 +205,17 @@ class ZonePublisher:
                 "it: give each an 'as' of its own"
             )
             return
-        if not self._wrote or self._problem:
+        if not publication.written:
+            return
+        if self._withdraw.is_set():
+            if publication.withdrawn:
+                log.info("hub %s is withdrawn from the zone %s", self._name, self._publish.zone)
+            return
+        if not self._told or self._problem:
             log.info(
                 "hub %s is published in the zone %s as %s", self._name, self._publish.zone, publication.hub_id
             )
-        self._wrote, self._problem = True, ""
+        self._told, self._problem = True, ""
 
     def _tell(self, problem: str) -> None:
         if problem != self._problem:

@@ -213,6 +213,8 @@ class Publication:
         self.hub_id = hub_id
         self.withdrawn = False
         """Whether nothing of the hub is left in the zone, after `withdraw`."""
+        self.written = False
+        """Whether the zone has taken an update of it."""
         self.swept: list[str] = []
         """The hubs whose records it has taken away, until somebody reads this."""
         self.doubled = False
@@ -344,6 +346,7 @@ class Publication:
         if not done:
             self._audit_at = now
             return
+        self.written = True
         standing.lease = lease
         standing.records = (standing.records | set(add)) - set(gone)
         self._changed, self.withdrawn = more, last

@@ -15,7 +15,7 @@ import pytest
 
 import mesh
 from tests.helpers.dns_fixtures import use_dns
-from tests.helpers.name_servers import CONFIGS, Bind
+from tests.helpers.name_servers import CONFIGS, Bind, Nsd
 from tests.helpers.processes import eventually
 from tests.hubs.cluster import Hub, connected, worker
 from tests.hubs.commands import mesh_hub
@@ -62,6 +62,7 @@ def test_a_hub_stands_in_the_zone_while_it_runs(
     assert hub.process.wait() == 0
     assert time.monotonic() - began >= 1.0
     assert not bind.records(f"box-{port(hub)}._mesh", "TXT")
+    assert hub.process.stderr.count("hub front is withdrawn from the zone mesh.test") == 1
 
 
 def test_clients_find_it_by_its_name_alone(
@@ -112,6 +113,18 @@ def test_a_name_server_that_is_away_holds_up_nothing(bind: Bind, stack: ExitStac
     assert hub.process.wait() == 0
     assert time.monotonic() - began < 10
     assert "could not be taken out of the zone mesh.test in time" in hub.process.stderr
+
+
+def test_a_hub_that_was_never_published_does_not_end_as_one_that_is(
+    bind: Bind, stack: ExitStack, tmp_path: Path
+) -> None:
+    (tmp_path / "nsd").mkdir()
+    nsd = stack.enter_context(Nsd(tmp_path / "nsd"))
+    hub = Hub(tmp_path, "front", "queue", stack, publish=publish(bind, nsd.address), service=SERVICE)
+    eventually(lambda: "hub front is not published: the name server" in hub.process.stderr)
+    hub.process.signal(signal.SIGTERM)
+    assert hub.process.wait() == 0
+    assert "is published" not in hub.process.stderr and "is withdrawn" not in hub.process.stderr
 
 
 def test_a_key_file_that_is_not_there_is_told_before_it_starts(tmp_path: Path) -> None:

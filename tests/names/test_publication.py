@@ -99,6 +99,19 @@ def test_withdrawn_it_leaves_only_what_others_wrote() -> None:
     }
 
 
+def test_what_the_zone_never_took_was_not_written_when_it_is_withdrawn() -> None:
+    zone = Zone()
+    publication = Publication("box-5555", "r0", 0.0)
+    publication.want({"users": [HUB]})
+    zone.down = True
+    run(publication, zone, 0.0, 2.0)
+    zone.down = False
+    publication.withdraw(3.0)
+    run(publication, zone, 3.0, 5.0)
+    assert publication.withdrawn and not publication.written and not zone.updates
+    assert published(zone).written
+
+
 def test_a_restart_takes_its_own_records_over_and_drops_those_that_are_no_more() -> None:
     zone = Zone()
     publication = Publication("box-5555", "r0", 0.0)
