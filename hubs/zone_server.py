@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic, time
 from typing import Final, NamedTuple
 
@@ -41,6 +41,7 @@ TIMEOUT: Final = 3.0
 """Seconds for one exchange, and for the connection."""
 AT_ONCE: Final = 50
 """Questions that are asked before the first answer is read (RFC 7766, section 6.2.1.1)."""
+_SAY: Final = "say `server: HOST:PORT` under `publish`"
 
 Address = tuple[str, int]
 
@@ -59,6 +60,25 @@ def _resolver(server: NameServer) -> dns.resolver.Resolver:
     resolver.nameservers = [str(found[0][4][0])]
     resolver.port = server.port
     return resolver
+
+
+def _look_up(server: NameServer, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
+    """Raises DNSException, OSError and UnicodeError."""
+    return _resolver(server).resolve(name, kind, tcp=server.tcp, lifetime=2 * TIMEOUT)
+
+
+def _address_by(servers: Iterable[NameServer], host: dns.name.Name) -> str | None:
+    """An address of the host, as the first of these servers has it that has one."""
+    for server in servers:
+        for kind in ("A", "AAAA"):
+            with suppress(dns.exception.DNSException, OSError, UnicodeError):
+                return str(_look_up(server, host, kind)[0].address)
+    return None
+
+
+def _system_address(host: str) -> str:
+    """Raises OSError and UnicodeError."""
+    return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
 
 
 class ZoneServer:
@@ -88,45 +108,64 @@ class ZoneServer:
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[socket.socket, UpdateServer]]:
-        host, port = self._server or self._primary()
-        what = f"the name server {host}:{port}"
+        if self._server is None:
+            peer, advice = self._primary(), f"; the zone's SOA record names it; for another one {_SAY}"
+        else:
+            peer, advice = self._given(*self._server), ", and look at `server` under `publish`"
+        what = f"the name server {peer.name}"
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise ZoneError(
-                f"{what} has no address: {getattr(error, 'strerror', error)}; look at `server` under "
-                "`publish`. It is tried again"
-            ) from None
-        address = found[0][4]
-        try:
-            connection = socket.create_connection((str(address[0]), port), TIMEOUT)
+            connection = socket.create_connection(peer.address, TIMEOUT)
         except OSError as error:
             reason = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
             raise ZoneError(
-                f"{what} can't be reached by TCP: {reason}; see whether it runs there, and look at `server` "
-                "under `publish`. It is tried again"
+                f"{what} can't be reached by TCP: {reason}; see whether it runs there{advice}. It is tried "
+                "again"
             ) from None
         with connection:
-            yield connection, UpdateServer(f"{host}:{port}", (str(address[0]), port))
+            yield connection, peer
 
-    def _primary(self) -> Address:
+    def _given(self, host: str, port: int) -> UpdateServer:
+        """The server that the file names."""
+        try:
+            return UpdateServer(f"{host}:{port}", (_system_address(host), port))
+        except (OSError, UnicodeError) as error:
+            raise ZoneError(
+                f"the name server {host}:{port} has no address: {getattr(error, 'strerror', error)}; look at "
+                "`server` under `publish`. It is tried again"
+            ) from None
+
+    def _primary(self) -> UpdateServer:
         """The server that the zone's SOA record names."""
         reasons = []
         try:
-            for server in read_servers():
+            servers = read_servers()
+            for number, server in enumerate(servers):
                 try:
-                    answer = _resolver(server).resolve(
-                        self._zone, "SOA", tcp=server.tcp, lifetime=2 * TIMEOUT
-                    )
-                    return answer[0].mname.to_text(omit_final_dot=True), PORT
+                    host = _look_up(server, self._zone, "SOA")[0].mname
                 except (dns.exception.DNSException, OSError, UnicodeError) as error:
                     reasons.append(f"{server}: {error}")
+                else:
+                    # Those before it have just failed.
+                    return self._at_address(host, servers[number:])
         except ConfigError as error:
             reasons.append(str(error))
         raise ZoneError(
-            f"the primary name server of the zone {self._zone} can't be found ({'; '.join(reasons)}): say "
-            "`server: HOST:PORT` under `publish`"
+            f"the primary name server of the zone {self._zone} can't be found ({'; '.join(reasons)}): {_SAY}"
         )
+
+    def _at_address(self, host: dns.name.Name, servers: Sequence[NameServer]) -> UpdateServer:
+        """The primary of this name, by the address that these servers have of it, else the system."""
+        name = host.to_text(omit_final_dot=True)
+        address = _address_by(servers, host)
+        try:
+            return UpdateServer(f"{name}:{PORT}", (address or _system_address(name), PORT))
+        except (OSError, UnicodeError) as error:
+            asked = ", ".join(map(str, servers))
+            raise ZoneError(
+                f"the name server {name}, which the SOA record of the zone {self._zone} names as its "
+                f"primary, has no address ({asked} and this machine know none: "
+                f"{getattr(error, 'strerror', error)}): {_SAY}"
+            ) from None
 
     def _read(self, connection: socket.socket, step: Read) -> dict[Key, frozenset[Data]]:
         found: dict[Key, frozenset[Data]] = {}

@@ -25,9 +25,13 @@ from mesh.names.publication import (
     ZoneError,
 )
 from mesh.names.tsig_key import TsigKey, parse_tsig_key
+from tests.helpers.dns_fixtures import dns
+from tests.helpers.lying_dns import LyingServer
 from tests.helpers.name_servers import CONFIGS, Bind, Nsd
 from tests.helpers.peers import nobody
 from tests.helpers.zone import run
+
+__all__ = ["dns"]
 
 ZONE = "mesh.test"
 KEY = (CONFIGS / "mesh.key").read_text()
@@ -221,15 +225,59 @@ def test_a_connection_that_ends_is_told(bind: Bind) -> None:
         thread.join(10)
 
 
-def test_the_primary_is_found_by_the_servers_that_mesh_asks(
-    bind: Bind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def of_primary(monkeypatch: pytest.MonkeyPatch) -> ZoneServer:
+    """What writes to the zone's primary, whichever that is."""
     monkeypatch.setattr("hubs.zone_server.TIMEOUT", 0.5)
-    one = ZoneServer(ZONE, None, parse_tsig_key(KEY, "mesh.key"), 5)
+    return ZoneServer(ZONE, None, parse_tsig_key(KEY, "mesh.key"), 5)
+
+
+def test_the_primary_is_found_by_the_servers_that_mesh_asks(
+    bind: Bind, of_primary: ZoneServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubs.zone_server.PORT", bind.port)
     away = nobody().removeprefix("tcp://")
     monkeypatch.setenv("MESH_DNS", f"tcp:{away}, tcp:127.0.0.1:{bind.port}")
-    assert one._primary() == ("ns.mesh.test", 53)
+    # Its name, ns.mesh.test, is known to them alone.
+    record = Record(Key("primary", "TXT"), ("found",))
+    assert of_primary.carry_out(Update({}, add=(record,))) is True
+    assert of_primary.carry_out(Read((record.key,))) == {record.key: frozenset({record.data})}
     monkeypatch.setenv("MESH_DNS", f"tcp:{away}")
-    assert f"can't be found (tcp:{away}: " in problem(one)
+    assert f"can't be found (tcp:{away}: " in problem(of_primary)
     monkeypatch.setenv("MESH_DNS", "127.0.0.1:port")
-    assert "can't be found (MESH_DNS has '127.0.0.1:port': write a name server as HOST:PORT" in problem(one)
+    assert "can't be found (MESH_DNS has '127.0.0.1:port': write a name server as HOST:PORT" in problem(
+        of_primary
+    )
+
+
+def primary_of(dns: LyingServer, name: str) -> None:
+    dns.put(ZONE, "SOA", f"{name}. hostmaster.mesh.test. 1 60 30 600 1")
+
+
+def test_the_primary_is_looked_for_by_ipv4_then_ipv6_then_by_the_system(
+    dns: LyingServer, of_primary: ZoneServer
+) -> None:
+    primary_of(dns, "localhost")
+    assert of_primary._primary().address in (("127.0.0.1", 53), ("::1", 53))
+    primary_of(dns, "ns.mesh.test")
+    dns.put("ns.mesh.test", "AAAA", "2001:db8::7")
+    assert of_primary._primary().address == ("2001:db8::7", 53)
+    dns.put("ns.mesh.test", "A", "10.0.0.7")
+    assert of_primary._primary() == ("ns.mesh.test:53", ("10.0.0.7", 53))
+
+
+def test_a_primary_that_is_nowhere_is_told_with_what_names_it(
+    dns: LyingServer, of_primary: ZoneServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary_of(dns, "ns.invalid")
+    said = problem(of_primary)
+    assert said.startswith("the name server ns.invalid, which the SOA record of the zone mesh.test. names as")
+    assert f"has no address ({dns.address} and this machine know none: " in said
+    assert said.endswith("): say `server: HOST:PORT` under `publish`")
+    primary_of(dns, "a.mesh.test")
+    port = int(nobody().rpartition(":")[2])
+    monkeypatch.setattr("hubs.zone_server.PORT", port)
+    assert (
+        f"a.mesh.test:{port} can't be reached by TCP: Connection refused; see whether it runs there; "
+        "the zone's SOA record names it; for another one say `server: HOST:PORT`"
+    ) in problem(of_primary)
