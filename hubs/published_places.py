@@ -19,6 +19,7 @@ from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Recor
 
 MAX_LABEL: Final = 63
 _HERE: Final = ("localhost", "localhost.localdomain")
+_EVERYWHERE: Final = ("*", "0.0.0.0", "::")
 
 
 class Published(NamedTuple):
@@ -57,6 +58,32 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") in _HERE
 
 
+def address_here(endpoints: Iterable[str]) -> str | None:
+    """The loopback or link-local address of a hub that listens at such ones alone, None of any other hub.
+
+    One that listens elsewhere as well is not to be called by the address at which others find themselves.
+    """
+    hosts = [parts[0].partition("%")[0] for endpoint in endpoints if (parts := host_and_port(endpoint))]
+    if not hosts or not all(host not in _EVERYWHERE and only_here(host) for host in hosts):
+        return None
+    found = next((host for host in hosts if not is_loopback(host)), hosts[0])
+    return "127.0.0.1" if found.lower().rstrip(".") in _HERE else found
+
+
+def astray(host: str, own: str, there: Iterable[str]) -> str:
+    """What to say of a host that has these addresses in the zone, and not the one that a hub would write."""
+    has = f"{host} has the address {' and '.join(sorted(there))} in the zone, and clients go there"
+    if is_loopback(own):
+        return (
+            f"{has}, while this hub listens at {own} alone: have it bind an address that others "
+            "reach, or give it an 'as' of its own"
+        )
+    return (
+        f"{has}, while this hub would write {own}: where that is another machine, take the record out of the "
+        "zone, and the hub writes its own"
+    )
+
+
 def absolute(host: str, zone: str) -> str:
     """The host's name with the dot at its end; one without a dot is in the zone."""
     return f"{host.lower().rstrip('.')}." if "." in host else f"{host.lower()}.{zone.strip('.')}."
@@ -76,6 +103,11 @@ class Places:
         self._as = None if as_ is None else absolute(as_, zone)
         self._machine = machine
         self._resolve = resolve
+
+    @property
+    def needs_address(self) -> bool:
+        """Whether the host of `as` is in the zone, and so has its address from there."""
+        return self._as is not None and self._as.endswith(f".{self._zone}.")
 
     def hub_id(self, endpoints: Iterable[str]) -> str:
         """What the hub is called in the zone, from what it binds; "" where it binds nothing for others."""

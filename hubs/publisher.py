@@ -12,14 +12,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from hubs.hub import Hub
-from hubs.published_places import Places, host_and_port, only_here
+from hubs.published_places import Places, address_here, astray, is_loopback
 from hubs.spec import HubSpec, Publish
 from mesh.errors import ConfigError
 from mesh.names.publication import Publication, ZoneError
 from mesh.names.tsig_key import TsigKey, read_tsig_key
+
+if TYPE_CHECKING:
+    from hubs.zone_server import ZoneServer
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the services of the hub."""
@@ -58,19 +62,39 @@ def _bound(spec: HubSpec, hub: Hub) -> tuple[str, ...]:
     return tuple(one for one in hub.endpoints.in_ if one not in spec.in_.connect)
 
 
-def _own_address(endpoints: Iterable[str]) -> str:
-    """That of this machine, as others see it. Where a hub binds a loopback address, that is it: others are
-    not to reach it."""
-    for endpoint in endpoints:
-        parts = host_and_port(endpoint)
-        if parts and parts[0] not in ("*", "0.0.0.0", "::", "localhost") and only_here(parts[0]):
-            return parts[0]
+def _address_outside() -> str | None:
+    """That by which this machine reaches others, as far as its routes tell."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
             towards.connect(TOWARDS)
             return str(towards.getsockname()[0])
     except OSError:
-        return "127.0.0.1"
+        return None
+
+
+def own_address(endpoints: Iterable[str], server: ZoneServer) -> str | None:
+    """That of this machine for those who are to reach a hub that binds these endpoints.
+
+    Without a route to others it is that by which the name server is reached, and may be reached by others.
+    """
+    own = address_here(endpoints) or _address_outside()
+    if own is None:
+        with suppress(ZoneError):
+            own = server.local_address()
+        if own is not None and is_loopback(own):
+            own = None
+    return own
+
+
+def _is_mine(address: str) -> bool:
+    """Whether it is an address of this machine: nothing can be bound to others."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            one.bind((address, 0))
+            return True
+    except OSError:
+        return False
 
 
 class ZonePublisher:
@@ -86,7 +110,8 @@ class ZonePublisher:
         self._places = Places(publish.zone, publish.as_, socket.gethostname(), self._resolve)
         hub_id = self._places.hub_id(_bound(spec, hub))
         self._publication = Publication(hub_id, secrets.token_hex(4), time.monotonic())
-        self._here: str | None = None
+        self._here: tuple[tuple[str, ...], str | None] = ((), None)
+        """What the hub binds, and the address of this machine for that."""
         self._problem = ""
         self._problems: set[str] = set()
         """What was said of single services and workers."""
@@ -151,11 +176,28 @@ class ZonePublisher:
         if services is None:
             return  # it has much to do, and they stay as they are
         endpoints = _bound(spec, hub)
-        if self._here is None:
-            self._here = _own_address(endpoints)
-        published = self._places.published(endpoints, services, self._here)
+        bound, here = self._here
+        if self._places.needs_address and (here is None or bound != endpoints):
+            here = self._own_address(endpoints)
+            self._here = endpoints, here
+        published = self._places.published(endpoints, services, here)
         self._publication.want(published.names, published.addresses)
-        for problem in sorted(published.problems - self._problems)[:MAX_PROBLEMS]:
+        self._warn(published.problems)
+
+    def _own_address(self, endpoints: Iterable[str]) -> str | None:
+        """The address of the host of `as`; None where this machine has none yet."""
+        own = own_address(endpoints, self._server)
+        if own is None:
+            problem = (
+                f"this machine has no address by which others reach it, and so {self._publish.as_} gets none "
+                "in the zone: give the machine a route to them, or write the record yourself"
+            )
+            self._warn([problem])
+        return own
+
+    def _warn(self, problems: Iterable[str]) -> None:
+        """Say each of them once."""
+        for problem in sorted(set(problems) - self._problems)[:MAX_PROBLEMS]:
             self._problems.add(problem)
             log.warning("hub %s: %s", self._name, problem)
         if len(self._problems) > 10 * MAX_PROBLEMS:
@@ -216,6 +258,25 @@ class ZonePublisher:
                 "hub %s is published in the zone %s as %s", self._name, self._publish.zone, publication.hub_id
             )
         self._told, self._problem = True, ""
+        self._tell_addresses()
+
+    def _tell_addresses(self) -> None:
+        """Say which hosts lead, or led, others to elsewhere."""
+        publication, zone = self._publication, self._publish.zone
+        for key, data in publication.replaced:
+            log.info(
+                "hub %s: the address %s of %s.%s is taken out of the zone: it led others to themselves",
+                self._name,
+                data[0],
+                key.owner,
+                zone,
+            )
+        publication.replaced.clear()
+        self._warn(
+            astray(f"{key.owner}.{zone}", data[0], there)
+            for (key, data), there in publication.elsewhere.items()
+            if is_loopback(data[0]) or not any(map(_is_mine, there))
+        )
 
     def _tell(self, problem: str) -> None:
         if problem != self._problem:

@@ -15,6 +15,10 @@ Each update (RFC 2136) requires that the hub's lease stands there as it was writ
 are called the same find each other out. Who has seen another hub's lease unchanged for three of its periods,
 by a clock of its own, takes that one's records away, and requires that the lease is the same still.
 
+A host that has no address gets its own. What it has stays, for others may need it or have set it on purpose,
+but for a loopback address, which leads everybody to themselves: a hub that others reach takes that away.
+Each such update requires that the host has the addresses that were seen.
+
 A `turn` is a generator: it yields what is to be done in the zone, is sent what came of it, and is left to be
 collected where that failed, which `failed` is told. Each has one update at the most.
 """
@@ -23,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -185,6 +190,19 @@ def _records_by(hub_id: str, names: Iterable[str], found: Found) -> set[Record]:
     return records
 
 
+def _host_keys(owner: str) -> tuple[Key, Key]:
+    """Where the addresses of a host are."""
+    return Key(owner, "A"), Key(owner, "AAAA")
+
+
+def _is_address(record: Record) -> bool:
+    return record.key.type in ("A", "AAAA")
+
+
+def _is_loopback(address: Record) -> bool:
+    return ip_address(address.data[0]).is_loopback
+
+
 @dataclass(slots=True)
 class _Lease:
     """The lease of another hub. since: when it was first seen as it is. period: seconds."""
@@ -196,11 +214,34 @@ class _Lease:
 
 @dataclass(slots=True)
 class _Standing:
-    """What stands in the zone of this hub, as far as it knows. claims: all TXT records of its services."""
+    """What stands in the zone of this hub, as far as it knows.
+
+    claims: all TXT records of its services. hosts: all addresses of the hosts that it writes addresses of.
+    """
 
     lease: frozenset[Data] = frozenset()
     records: set[Record] = field(default_factory=set)
     claims: dict[str, frozenset[Data]] = field(default_factory=dict)
+    hosts: dict[Key, frozenset[Data]] = field(default_factory=dict)
+
+    def addresses(self, owner: str) -> set[Record]:
+        return {Record(key, data) for key in _host_keys(owner) for data in self.hosts.get(key, ())}
+
+    def saw(self, hosts: Iterable[Key], found: Found) -> None:
+        self.hosts |= {key: found.get(key, frozenset()) for key in hosts}
+
+    def changed(self, add: Iterable[Record], gone: Iterable[Record]) -> None:
+        """The zone has taken an update with these."""
+        for one in add:
+            if _is_address(one):
+                self.hosts[one.key] |= {one.data}
+            else:
+                self.records.add(one)
+        for one in gone:
+            if _is_address(one):
+                self.hosts[one.key] -= {one.data}
+            else:
+                self.records.discard(one)
 
 
 class Publication:
@@ -217,6 +258,8 @@ class Publication:
         """Whether the zone has taken an update of it."""
         self.swept: list[str] = []
         """The hubs whose records it has taken away, until somebody reads this."""
+        self.replaced: list[Record] = []
+        """The loopback addresses that it has taken away, until somebody reads this."""
         self.doubled = False
         """Whether another hub writes under the same id: the one that began later goes on alone."""
         self._period = period
@@ -239,8 +282,8 @@ class Publication:
     ) -> None:
         """Have these services found at these places from now on.
 
-        addresses: A and AAAA records of the hosts that they name; they are added where the host has none,
-        and stay.
+        addresses: A and AAAA records of the hosts that they name, one of each host; they are added where the
+        host has none, or loopback addresses in place of one that others reach, and stay.
         """
         wanted = {name: tuple(places) for name, places in sorted(names.items())[:MAX_NAMES]}
         if not self._withdrawing and (wanted, frozenset(addresses)) != (self._wanted, self._addresses):
@@ -256,6 +299,18 @@ class Publication:
         self._turn_at = now + self._pause
         self._pause = min(self._pause * 2, LAST_PAUSE)
         self._audit_at = now  # an update may have arrived whose answer was lost
+
+    @property
+    def elsewhere(self) -> dict[Record, frozenset[str]]:
+        """Of its address records: those whose hosts have others in the zone, with these addresses."""
+        there = {
+            one: self._standing.addresses(one.key.owner) - self._misleading(one) for one in self._addresses
+        }
+        return {
+            one: frozenset(other.data[0] for other in others)
+            for one, others in there.items()
+            if others and one not in others
+        }
 
     @property
     def wake_at(self) -> float:
@@ -284,8 +339,10 @@ class Publication:
     def _audit(self, now: float) -> Turn:
         """Learn what stands in the zone: of this hub, also from before a restart, and of its services."""
         lease, names, index = lease_key(self.hub_id), names_key(self.hub_id), hub_record(self.hub_id).key
-        addresses = {Key(one.key.owner, kind) for one in self._addresses for kind in ("A", "AAAA")}
-        found: Found = yield Read((lease, names, index, *addresses))
+        self._standing.hosts = {}
+        hosts = self._unseen()
+        found: Found = yield Read((lease, names, index, *hosts))
+        self._standing.saw(hosts, found)
         before, self._standing.lease = self._standing.lease, found.get(lease, frozenset())
         others = {_told(data, "run") for data in self._standing.lease} - {self._run}
         self.doubled = self._began and bool(others) and self._standing.lease != before
@@ -295,12 +352,6 @@ class Publication:
         records = _records_by(self.hub_id, ours, services)
         records |= {Record(names, data) for data in found.get(names, ())}
         records |= {Record(index, data) for data in found.get(index, ()) if data == (self.hub_id,)}
-        # A host that has an address keeps it, whatever it is.
-        records |= {
-            one
-            for one in self._addresses
-            if any(found.get(Key(one.key.owner, kind)) for kind in ("A", "AAAA"))
-        }
         self._standing.records = records
         self._standing.claims = {
             name: services.get(Key(service_owner(name), "TXT"), frozenset()) for name in ours
@@ -309,10 +360,10 @@ class Publication:
         self._changed = True
 
     def _desired(self) -> set[Record]:
-        """All that is to stand there of this hub, without its lease."""
+        """All that is to stand there of this hub, without its lease and the addresses of hosts."""
         if self._withdrawing:
             return set()
-        records: set[Record] = {hub_record(self.hub_id), *self._addresses}
+        records: set[Record] = {hub_record(self.hub_id)}
         records |= _name_records(self._wanted, self.hub_id)
         for name, places in self._wanted.items():
             claims = self._standing.claims.get(name, frozenset())
@@ -322,11 +373,39 @@ class Publication:
             records |= service_records(name, places, self.hub_id)
         return records
 
+    def _unseen(self) -> tuple[Key, ...]:
+        """Of the hosts that it writes addresses of: those whose own addresses it does not know."""
+        keys = {key for one in self._addresses for key in _host_keys(one.key.owner)}
+        return tuple(sorted(keys - self._standing.hosts.keys()))
+
+    def _misleading(self, address: Record) -> set[Record]:
+        """The addresses of the same host that lead others to themselves, where this one does not."""
+        there = self._standing.addresses(address.key.owner)
+        return set() if _is_loopback(address) else {one for one in there if _is_loopback(one)}
+
+    def _changes(self) -> tuple[list[Record], list[Record]]:
+        """What the next update adds and takes away, beside the lease."""
+        standing, desired = self._standing, self._desired()
+        new, misleading = set(), set()
+        for one in self._addresses:
+            misleading |= self._misleading(one)
+            if not standing.addresses(one.key.owner) - misleading:
+                new.add(one)
+        add = sorted((desired - standing.records) | new)[:MAX_CHANGES]
+        gone = sorted((standing.records - desired) | misleading)[: MAX_CHANGES - len(add)]
+        return add, gone
+
+    def _as_seen(self, changes: Iterable[Record]) -> dict[Key, frozenset[Data]]:
+        """What an update requires that changes the addresses of hosts: that they are still those."""
+        owners = {one.key.owner for one in changes if _is_address(one)}
+        return {key: self._standing.hosts[key] for owner in owners for key in _host_keys(owner)}
+
     def _write(self, now: float) -> Turn:
         """Make it as it should be, and renew the lease."""
-        standing, desired = self._standing, self._desired()
-        add = sorted(desired - standing.records)[:MAX_CHANGES]
-        gone = sorted(standing.records - desired - self._kept())[: MAX_CHANGES - len(add)]
+        standing = self._standing
+        if unseen := self._unseen():
+            standing.saw(unseen, (yield Read(unseen)))
+        add, gone = self._changes()
         if not add and not gone and now < self._renew_at and not self._withdrawing:
             self._changed = False
             return
@@ -342,13 +421,15 @@ class Publication:
             self._changed = False
             return
         self._began = True
-        done = yield Update({key: standing.lease}, (*add, *swap_in), (*delete, *swap_out))
+        require = {key: standing.lease} | self._as_seen((*add, *gone))
+        done = yield Update(require, (*add, *swap_in), (*delete, *swap_out))
         if not done:
             self._audit_at = now
             return
         self.written = True
         standing.lease = lease
-        standing.records = (standing.records | set(add)) - set(gone)
+        standing.changed(add, gone)
+        self.replaced += filter(_is_address, gone)
         self._changed, self.withdrawn = more, last
         self._renew_at = now + self._period
 
@@ -365,10 +446,6 @@ class Publication:
             if _told(txt, "by") != self.hub_id
         }
         return [one for one in gone if one.key.type != "SRV" or (one.key.owner, _at(one.data)) not in theirs]
-
-    def _kept(self) -> set[Record]:
-        """Of the records that stand there: those that others may need, which stay."""
-        return {one for one in self._standing.records if one.key.type in ("A", "AAAA")}
 
     def _next_lease(self) -> frozenset[Data]:
         number = max((_number(_told(data, "lease")) for data in self._standing.lease), default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubs.published_places import Places, only_here
+from hubs.published_places import Places, address_here, astray, only_here
 from hubs.switching.model import Announced
 from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
 
@@ -34,6 +34,40 @@ def places(as_: str | None = "box") -> Places:
 )
 def test_what_means_nothing_elsewhere(host: str, here: bool) -> None:
     assert only_here(host) is here
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "address"),
+    [
+        (["tcp://127.0.0.1:1"], "127.0.0.1"),
+        (["tcp://127.0.0.2:1", "ipc:///run/h"], "127.0.0.2"),
+        (["tcp://localhost:1"], "127.0.0.1"),
+        (["tcp://[::1]:1"], "::1"),
+        (["tcp://127.0.0.1:1", "tcp://169.254.7.1:1"], "169.254.7.1"),
+        (["tcp://[fe80::1%eth0]:1"], "fe80::1"),
+        (["tcp://127.0.0.1:1", "tcp://*:2"], None),
+        (["tcp://127.0.0.1:1", "tcp://10.0.0.7:2"], None),
+        (["tcp://0.0.0.0:1"], None),
+        (["tcp://[::]:1"], None),
+        (["ipc:///run/h"], None),
+    ],
+)
+def test_a_hub_has_a_loopback_address_only_where_it_listens_nowhere_else(
+    endpoints: list[str], address: str | None
+) -> None:
+    assert address_here(endpoints) == address
+
+
+def test_what_is_said_of_a_host_that_leads_elsewhere_is_what_to_do() -> None:
+    said = astray("box.mesh.test", "10.0.0.7", ["10.0.0.9", "10.0.0.8"])
+    assert said.startswith("box.mesh.test has the address 10.0.0.8 and 10.0.0.9 in the zone, and clients go")
+    assert "would write 10.0.0.7: where that is another machine, take the record out of the zone" in said
+    assert "listens at 127.0.0.1 alone: have it bind an address" in astray("b.a", "127.0.0.1", ["10.0.0.8"])
+
+
+def test_a_host_outside_of_the_zone_needs_no_address() -> None:
+    assert places().needs_address
+    assert not places("box.other.test").needs_address and not places(None).needs_address
 
 
 def test_a_wildcard_is_published_as_the_host_of_the_file() -> None:

@@ -16,6 +16,7 @@ import pytest
 import mesh
 from tests.helpers.dns_fixtures import use_dns
 from tests.helpers.name_servers import CONFIGS, Bind, Nsd
+from tests.helpers.peers import free_port
 from tests.helpers.processes import eventually
 from tests.hubs.cluster import Hub, connected, worker
 from tests.hubs.commands import mesh_hub
@@ -125,6 +126,48 @@ def test_a_hub_that_was_never_published_does_not_end_as_one_that_is(
     hub.process.signal(signal.SIGTERM)
     assert hub.process.wait() == 0
     assert "is published" not in hub.process.stderr and "is withdrawn" not in hub.process.stderr
+
+
+def machine_address() -> str:
+    """That by which this machine reaches others."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+            towards.connect(("192.0.2.1", 53))
+            return str(towards.getsockname()[0])
+    except OSError:
+        pytest.skip("this machine has no route to others")
+
+
+def test_a_loopback_address_that_one_hub_left_does_not_stick(
+    bind: Bind, stack: ExitStack, tmp_path: Path
+) -> None:
+    named = publish(bind).replace("as: box", "as: stuck.mesh.test")
+    first = Hub(tmp_path, "first", "queue", stack, publish=named, service="stuck")
+    eventually(lambda: bind.records("stuck", "A") == {"127.0.0.1"})
+    first.process.signal(signal.SIGTERM)
+    assert first.process.wait() == 0
+    assert bind.records("stuck", "A") == {"127.0.0.1"}
+    everywhere = {"in": f'"tcp://*:{free_port()}"'}
+    second = Hub(tmp_path, "second", "queue", stack, publish=named, service="stuck", **everywhere)
+    eventually(lambda: bind.records("stuck", "A") == {machine_address()})
+    second.process.wait_for("the address 127.0.0.1 of stuck.mesh.test is taken out of the zone")
+    # And a hub that nobody else reaches leaves it, and says so.
+    third = Hub(tmp_path, "third", "queue", stack, publish=named, service="stuck")
+    third.process.wait_for(f"stuck.mesh.test has the address {machine_address()} in the zone, and clients go")
+    assert bind.records("stuck", "A") == {machine_address()}
+
+
+def test_an_address_that_somebody_has_set_stays_and_is_told(
+    bind: Bind, stack: ExitStack, tmp_path: Path
+) -> None:
+    bind.put("chosen", "A", "198.51.100.9")
+    named = publish(bind).replace("as: box", "as: chosen")
+    everywhere = {"in": f'"tcp://*:{free_port()}"'}
+    hub = Hub(tmp_path, "front", "queue", stack, publish=named, service="chosen", **everywhere)
+    hub.process.wait_for(
+        f"chosen.mesh.test has the address 198.51.100.9 .* would write {machine_address()}: "
+    )
+    assert bind.records("chosen", "A") == {"198.51.100.9"}
 
 
 def test_a_key_file_that_is_not_there_is_told_before_it_starts(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hubs.publisher import own_address
 from hubs.zone_server import ZoneServer
 from mesh.names.publication import (
     PERIOD,
@@ -223,6 +224,20 @@ def test_a_connection_that_ends_is_told(bind: Bind) -> None:
         one = ZoneServer(ZONE, ("127.0.0.1", port), parse_tsig_key(KEY, "mesh.key"), 5)
         assert "has ended the connection" in problem(one)
         thread.join(10)
+
+
+def test_without_a_route_to_others_a_hub_has_the_address_that_the_name_server_sees(
+    bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubs.publisher._address_outside", lambda: None)
+    one = server(bind)
+    assert own_address(["tcp://127.0.0.1:1"], one) == "127.0.0.1"
+    # It listens everywhere, and others would find themselves by a loopback address.
+    assert own_address(["tcp://*:1"], one) is None
+    monkeypatch.setattr(one, "local_address", lambda: "10.0.0.7")
+    assert own_address(["tcp://*:1"], one) == "10.0.0.7"
+    away = ZoneServer(ZONE, ("127.0.0.1", int(nobody().rpartition(":")[2])), parse_tsig_key(KEY, "k"), 5)
+    assert own_address(["tcp://*:1"], away) is None
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mesh.names.publication import (
     AUDIT,
     INTERVAL,
@@ -11,6 +13,7 @@ from mesh.names.publication import (
     Key,
     Publication,
     PublishedEndpoint,
+    Read,
     Record,
     hub_record,
     lease_key,
@@ -262,6 +265,96 @@ def test_many_names_go_in_updates_of_a_bounded_size() -> None:
     publication.withdraw(20.0)
     run(publication, zone, 20.0, 40.0)
     assert not zone.records()
+
+
+BOX_A, BOX_AAAA = Key("box", "A"), Key("box", "AAAA")
+OWN, LOOPBACK = Record(BOX_A, ("10.0.0.7",)), Record(BOX_A, ("127.0.0.1",))
+
+
+def addressed(zone: Zone, own: Record = OWN) -> Publication:
+    """It has written itself and the address of its host, as far as it is to."""
+    publication = Publication("box-5555", "r0", 0.0)
+    publication.want({"users": [HUB]}, [own])
+    run(publication, zone, 0.0, 3.0)
+    return publication
+
+
+@pytest.mark.parametrize("own", [OWN, LOOPBACK])
+def test_a_host_without_an_address_gets_its_own_which_stays(own: Record) -> None:
+    zone = Zone()
+    publication = addressed(zone, own)
+    assert zone.sets[BOX_A] == {own.data} and not publication.elsewhere
+    assert zone.updates[0].require[BOX_A] == zone.updates[0].require[BOX_AAAA] == frozenset()
+    run(publication, zone, 3.0, 2 * AUDIT)
+    publication.withdraw(2 * AUDIT)
+    run(publication, zone, 2 * AUDIT, 2 * AUDIT + 2.0)
+    assert publication.withdrawn and zone.records() == {own}
+
+
+def test_a_loopback_address_gives_way_to_one_that_others_reach() -> None:
+    zone = Zone()
+    zone.put(LOOPBACK)
+    zone.put(Record(BOX_AAAA, ("::1",)))
+    publication = addressed(zone)
+    assert zone.sets[BOX_A] == {OWN.data} and not zone.sets[BOX_AAAA]
+    assert publication.replaced == [LOOPBACK, Record(BOX_AAAA, ("::1",))] and not publication.elsewhere
+    (update,) = zone.updates
+    assert (update.require[BOX_A], update.require[BOX_AAAA]) == ({LOOPBACK.data}, {("::1",)})
+
+
+def test_a_loopback_address_beside_one_that_others_reach_is_taken_away() -> None:
+    zone = Zone()
+    zone.put(LOOPBACK)
+    zone.put(Record(BOX_A, ("10.0.0.9",)))
+    publication = addressed(zone)
+    assert zone.sets[BOX_A] == {("10.0.0.9",)} and publication.elsewhere == {OWN: {"10.0.0.9"}}
+
+
+@pytest.mark.parametrize("own", [OWN, LOOPBACK])
+@pytest.mark.parametrize("there", [Record(BOX_A, ("10.0.0.9",)), Record(BOX_AAAA, ("2001:db8::9",))])
+def test_an_address_that_others_reach_stays_whatever_it_is_and_is_told(own: Record, there: Record) -> None:
+    zone = Zone()
+    zone.put(there)
+    publication = addressed(zone, own)
+    assert zone.sets[BOX_A] | zone.sets[BOX_AAAA] == {there.data}
+    assert publication.elsewhere == {own: {there.data[0]}} and not publication.replaced
+
+
+def test_an_address_that_comes_as_it_writes_its_own_is_seen() -> None:
+    zone = Zone()
+    publication = Publication("box-5555", "r0", 0.0)
+    publication.want({"users": [HUB]}, [OWN])
+    turn = publication.turn(0.0)
+    step = next(turn)
+    while isinstance(step, Read):
+        step = turn.send(zone.carry_out(step))
+    zone.put(Record(BOX_A, ("10.0.0.9",)))
+    with pytest.raises(StopIteration):
+        turn.send(zone.carry_out(step))
+    run(publication, zone, 0.5, 3.0)
+    assert zone.sets[BOX_A] == {("10.0.0.9",)} and zone.sets[USERS_SRV] and not publication.doubled
+
+
+def test_a_host_that_is_wanted_later_is_looked_at_first() -> None:
+    zone = Zone()
+    zone.put(LOOPBACK)
+    publication = published(zone)
+    publication.want({"users": [HUB]}, [OWN])
+    run(publication, zone, 2.0, 3.5)
+    assert zone.sets[BOX_A] == {OWN.data} and len(zone.updates) == 2
+
+
+def test_of_a_hub_that_others_reach_and_one_that_they_do_not_the_first_has_the_address() -> None:
+    """Whichever began first, and they do not take turns."""
+    zone = Zone()
+    loopback = addressed(zone, LOOPBACK)
+    other = Publication("box-5556", "r1", 3.0)
+    other.want({"users": [PublishedEndpoint("box.mesh.test.", 5556, hub=True)]}, [OWN])
+    for now in range(3, 200):
+        run(other, zone, now, now + 0.5)
+        run(loopback, zone, now + 0.5, now + 0.9)
+    assert zone.sets[BOX_A] == {OWN.data} and len(other.replaced) == 1
+    assert loopback.elsewhere == {LOOPBACK: {"10.0.0.7"}} and not other.elsewhere
 
 
 def test_rubbish_in_the_zone_harms_nobody() -> None:
