@@ -5,6 +5,7 @@ See docs/ for more; `connect` and `Server` are where to begin.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from mesh.core.balance_rule import Balance
     from mesh.core.methods import expected, idempotent, stream
     from mesh.core.middleware import current_call
+    from mesh.core.span import fork
     from mesh.green.client import Client, connect
     from mesh.green.events import Publisher, Pusher
     from mesh.green.receivers import Puller, Subscriber
     from mesh.green.server import Server
+    from mesh.transport.tracing import log_trace_ids, trace
 
 __all__ = [
     "Balance",
@@ -51,8 +54,11 @@ __all__ = [
     "connect",
     "current_call",
     "expected",
+    "fork",
     "idempotent",
+    "log_trace_ids",
     "stream",
+    "trace",
 ]
 
 # Loaded when first asked for, so that importing mesh, and a command's help, cost little.
@@ -67,8 +73,11 @@ _LAZY = {
     "Balance": "mesh.core.balance_rule",
     "current_call": "mesh.core.middleware",
     "expected": "mesh.core.methods",
+    "fork": "mesh.core.span",
     "idempotent": "mesh.core.methods",
+    "log_trace_ids": "mesh.transport.tracing",
     "stream": "mesh.core.methods",
+    "trace": "mesh.transport.tracing",
 }
 
 
@@ -79,6 +88,8 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
             raise AttributeError(f"module 'mesh' has no attribute {name!r}")
         try:
             value = getattr(import_module(_LAZY[name]), name)
+            if name == "trace" and "gevent" in sys.modules:
+                import_module("mesh.green.spawned")
         except OSError as exc:  # no file descriptor was left to read the module's file
             raise MeshError(f"mesh.{name} can't be loaded: {exc}; see `ulimit -n`") from exc
         globals()[name] = value

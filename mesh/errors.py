@@ -17,12 +17,15 @@ class MeshError(Exception):
 
     `refused` is True where it is certain that no handler has seen the call, so that it may be
     sent again. It is set on the instance, and is never carried over a hop.
+
+    `trace_id` is that of the trace to which the call belongs; None where it belongs to none.
     """
 
     fault: ClassVar[Fault] = "remote"
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
     refused: bool = False
+    trace_id: str | None = None
 
 
 class RemoteError(MeshError):

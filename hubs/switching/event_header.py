@@ -42,8 +42,9 @@ _UNKNOWN: Final = 2**63
 
 # What most events begin with, byte by byte as zeromesh and zerorpc-python write it.
 _USUAL: Final = re.compile(
-    rb"\x93([\x82-\x85])\xaamessage_id\xc4\x20(.{32})\xa1v\x03(?:\xabresponse_to\xc4\x20(.{32}))?"
-    rb"(?:\xa8deadline(?:([\x00-\x7f])|\xcd(..)|\xce(....)))?(?:\xa7service([\xa1-\xbf]))?",
+    rb"\x93([\x82-\x87])\xaamessage_id\xc4\x20(.{32})\xa1v\x03(?:\xabresponse_to\xc4\x20(.{32}))?"
+    rb"(?:\xa8deadline(?:([\x00-\x7f])|\xcd(..)|\xce(....)))?"
+    rb"(\xa8trace_id\xd9\x20.{32}\xa7span_id\xb0.{16})?(?:\xa7service([\xa1-\xbf]))?",
     re.DOTALL,
 ).match
 
@@ -108,13 +109,15 @@ def _read(payload: bytes) -> tuple[EventHeader | None, int]:
     match = _USUAL(payload)
     if match is None:
         return _read_header(payload)
-    fields, message_id, channel, tiny, small, large, length = match.groups()
+    fields, message_id, channel, tiny, small, large, trace, length = match.groups()
     count = 0x82 if channel is None else 0x83
     deadline = service = None
     number = large or small or tiny
     if number is not None:
         deadline = int.from_bytes(number, "big")
         count += 1
+    if trace is not None:
+        count += 2
     end = match.end()
     if length is not None:
         begin, end = end, end + length[0] - 0xA0

@@ -100,7 +100,7 @@ class _Receiver(Receiving, Runnable):
 
     def _handle(self, delivery: Delivery) -> None:
         """Carry it out: in a task of its own, with a context of its own, where it waits for something."""
-        context = Context()
+        context = delivery.context()
         try:
             result = context.run(self._receiver.call, delivery)
         except BaseException as exc:  # noqa: BLE001 - nothing that a handler raises ends this

@@ -5,6 +5,8 @@ Owns how a stream is printed and ended.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
@@ -15,6 +17,7 @@ from mesh.cli.describe import describe
 from mesh.cli.inspection import list_methods
 from mesh.cli.options import debug_option, seconds_option, service_argument, services_option, whole
 from mesh.cli.output import Printer
+from mesh.cli.reporting import remark
 from mesh.errors import RemoteError
 
 
@@ -32,6 +35,7 @@ from mesh.errors import RemoteError
 @seconds_option("--heartbeat", "Seconds between heartbeats; else 5.")
 @click.option("--retries", type=whole(0), metavar="N", help="Further attempts, if surely nothing was done.")
 @click.option("--idempotent", is_flag=True, help="The call may be sent twice; so it is after a lost server.")
+@click.option("--trace", is_flag=True, help="Begin a trace; standard error says its id.")
 @click.option("--key", metavar="KEY", help="Through a sharded hub: calls of one KEY go to one worker.")
 @services_option
 @debug_option
@@ -47,6 +51,7 @@ def call(
     heartbeat: float | None,
     retries: int | None,
     idempotent: bool,
+    trace: bool,
     key: str | None,
     services_file: str | None,
 ) -> None:
@@ -73,7 +78,18 @@ def call(
         if key is not None:
             options["key"] = key
         ctx.obj.subject = f"{service}: {method} raised"
-        _call(printer, client.with_options(**options) if options else client, method, values, named)
+        target = client.with_options(**options) if options else client
+        with _traced() if trace else nullcontext():
+            _call(printer, target, method, values, named)
+
+
+@contextmanager
+def _traced() -> Iterator[None]:
+    from mesh import trace
+
+    with trace() as span:
+        remark(f"TraceID: {span.trace_id}")
+        yield
 
 
 def _call(printer: Printer, client: Any, method: str, args: list[Any], keywords: dict[str, Any]) -> None:

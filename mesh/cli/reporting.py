@@ -74,6 +74,11 @@ def complain(prog: str, text: str) -> None:
     _write_error(f"{prefix} {one_line(text)}\n")
 
 
+def remark(text: str) -> None:
+    """Write a line on standard error that tells of no error."""
+    _write_error(f"{one_line(text)}\n")
+
+
 def tell_draining(number: int) -> None:
     """Say that a server finishes its calls. Safe in a signal handler, which interrupts anything.
 

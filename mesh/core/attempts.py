@@ -86,6 +86,8 @@ class Attempts:
         self._question: Header = {**(header or {}), "mesh": 1}
         key = None if options.key is None else key_bytes(options.key)
         self._route = Route(key, options.labels, hedge=options.hedge, keywords=bool(kwargs))
+        if first is not None:
+            self._route.span = first.span
         self._session = session
         self._options = options
         self._method = method

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.peer import Peer
 from mesh.core.route import Route
+from mesh.core.span import Span
 
 FIRST_WINDOW: Final = 100
 """Items that a server may send ahead when its stream begins."""
@@ -19,7 +20,8 @@ class Call(Channel):
     value or error is set once state is DONE; items holds what a stream has delivered and nobody
     has taken yet. low: with fewer of them than that the server is to be let send more. pinned: it may
     go to no other peer than the one it was opened for. route: which peers it may go to, None for any.
-    copy, original: see RoutedCall and Copy.
+    copy, original: see RoutedCall and Copy. span: of the trace that it belongs to; None where it belongs to
+    none.
     """
 
     route: Route | None = None
@@ -36,6 +38,7 @@ class Call(Channel):
         "method",
         "payload",
         "peer",
+        "span",
         "value",
         "window",
     )
@@ -55,6 +58,7 @@ class Call(Channel):
         self.value: Any = None
         self.error: Exception | None = None
         self.items: deque[Any] | None = None
+        self.span: Span | None = None
 
     @property
     def pinned(self) -> bool:

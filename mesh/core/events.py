@@ -17,6 +17,7 @@ from mesh.core.channel import Ids
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
 from mesh.core.methods import MethodTable, is_async, is_generator
+from mesh.core.span import Span, current_span, span_in
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import WireError
@@ -64,6 +65,9 @@ class Packer:
     def pack(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
         """One event. Raises TypeError for what can't travel, WireError for what is too large."""
         header: Header = {"message_id": self._ids.next(), "v": wire.VERSION}
+        span = current_span()
+        if span is not None:
+            header["trace_id"], header["span_id"] = span.trace_id, span.span_id
         if kwargs:
             header["kwargs"] = kwargs
         try:
@@ -82,15 +86,18 @@ class Packer:
         return payload
 
 
-def unpack(frame: bytes, max_elements: int = MAX_ELEMENTS) -> tuple[str, list[Any], dict[str, Any]]:
-    """The name, arguments and keyword arguments of an event. Raises WireError."""
+def unpack(
+    frame: bytes, max_elements: int = MAX_ELEMENTS
+) -> tuple[str, list[Any], dict[str, Any], Span | None]:
+    """The name, arguments and keyword arguments of an event, and the span that it was sent in. Raises
+    WireError."""
     header, name, args = wire.unpack(frame, max_elements)
     if type(args) is not list:
         raise WireError(f"the arguments of {name!r:.80} must be an array, not {type(args).__name__}")
     kwargs = header.get("kwargs") or {}
     if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
         raise WireError(f"the keyword arguments of {name!r:.80} must be a map of names")
-    return name, args, kwargs
+    return name, args, kwargs, span_in(header)
 
 
 class Handlers:

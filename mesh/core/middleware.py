@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Context, ContextVar, copy_context
-from functools import partial
-from typing import Any, Final, TypeVar
+from contextvars import Context, ContextVar
+from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.channel import NEVER
@@ -61,7 +60,6 @@ RESERVED: Final = frozenset(
 )
 """Keys of a header that are zerorpc's and mesh's own; see docs/wire.md."""
 
-T = TypeVar("T")
 Proceed = Callable[["CallContext"], Any]
 Middleware = Callable[["CallContext", Proceed], Any]
 
@@ -257,12 +255,6 @@ def carried_out() -> ServerCall | None:
     """The same as its server has it."""
     call = _current.get()
     return call if call is None or type(call) is ServerCall else getattr(call, "_call", None)
-
-
-def within_call(function: Callable[..., T]) -> Callable[..., T]:
-    """The same function, to be called in another greenlet or thread for the handler that runs here, if one
-    does: there it is the handler's, too."""
-    return function if _current.get() is None else partial(copy_context().run, function)
 
 
 def current_call() -> CallContext | None:

@@ -11,6 +11,7 @@ from mesh.core import wire
 from mesh.core.client_call import Call
 from mesh.core.peer import Peer
 from mesh.core.route import Route
+from mesh.core.span import Span
 from mesh.core.wire import Header, as_text
 from mesh.errors import (
     LostRemote,
@@ -100,6 +101,13 @@ def _refused(text: str) -> Overloaded:
     error = Overloaded(text)
     error.refused = True
     return error
+
+
+def tell_trace(error: Exception, span: Span) -> None:
+    """Have the error of a call say to which trace it belongs."""
+    if isinstance(error, MeshError) and error.trace_id is None:
+        error.trace_id = span.trace_id
+        error.add_note(f"TraceID: {span.trace_id}")
 
 
 def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:

@@ -15,9 +15,11 @@ from mesh.core import misuse
 from mesh.core.attempts import Attempts, Step, may_go_on
 from mesh.core.call import check_method, remote_name
 from mesh.core.client_session import Call
-from mesh.core.middleware import CallContext, within_call
+from mesh.core.middleware import CallContext
+from mesh.core.span import in_this_context
 from mesh.core.wire import Header
 from mesh.errors import MeshError
+from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of programs that call, inherit
 from mesh.green.loop import GeventLoop, in_asyncio, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
 from mesh.green.threads import loop_thread
@@ -169,7 +171,7 @@ def _request(
     connections = target.connections
     endpoint = connections.of(get_hub_if_exists()) or _endpoint(connections)
     if endpoint is None:
-        return loop_thread.call(within_call(_request_for_thread), target, header, method, args, kwargs)
+        return loop_thread.call(in_this_context(_request_for_thread), target, header, method, args, kwargs)
     if connections.rules is not None:
         target = _ruled(target, method)
         if target.connections is not connections:
@@ -246,7 +248,7 @@ def _future(client: Client, method: str, args: tuple[Any, ...], kwargs: dict[str
     limit = client._target.options.timeout
     # Where a loop of asyncio runs this thread waits in that, and gevent's would not turn.
     if in_asyncio() or _endpoint(client._target.connections) is None:
-        return Future.in_loop_thread(limit, within_call(_call_for_thread), client, method, args, kwargs)
-    future = Future.in_greenlet(limit, within_call(_call), client, method, args, kwargs)
+        return Future.in_loop_thread(limit, in_this_context(_call_for_thread), client, method, args, kwargs)
+    future = Future.in_greenlet(limit, in_this_context(_call), client, method, args, kwargs)
     gevent.sleep(0)  # lets it send before the program computes on
     return future

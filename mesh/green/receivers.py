@@ -5,7 +5,6 @@ The socket is mesh/transport's (event_receiver.py); here is how handlers are run
 
 from __future__ import annotations
 
-import contextvars
 from time import monotonic
 from typing import Any, Final
 
@@ -95,7 +94,7 @@ class _Receiver(Receiving, Runnable):
 
     def _handle(self, delivery: Delivery) -> None:
         try:
-            contextvars.Context().run(self._receiver.call, delivery)
+            delivery.context().run(self._receiver.call, delivery)
         except BaseException as exc:
             if process.generation() != self._generation:
                 handler_ended(exc, self._in_main)

@@ -24,6 +24,7 @@ from mesh.core.middleware import CallContext, begin_handler
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
+from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of programs that call, inherit
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
 from mesh.green.thread_pool import GreenletPool

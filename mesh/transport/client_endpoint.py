@@ -28,8 +28,9 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.middleware import carried_out
 from mesh.core.peer import Peer
 from mesh.core.route import Route
+from mesh.core.span import Span, bound, span_in
 from mesh.core.values import Encode
-from mesh.core.wire import Header
+from mesh.core.wire import PING, Header
 from mesh.errors import LostRemote, MeshError
 from mesh.names.model import Endpoint
 from mesh.transport import native, process
@@ -38,6 +39,7 @@ from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
 from mesh.transport.loop import Loop
 from mesh.transport.pump import Pump
+from mesh.transport.tracing import new_span_id
 from mesh.transport.watchdog import watchdog
 
 STILL: Final = 0.03
@@ -187,14 +189,18 @@ class ClientEndpoint:
         session, now = self.session, monotonic()
         if session.absence is not None:
             self.want()
-        served = carried_out()
+        served, span = carried_out(), bound.get()
         if served is not None:
             timeout = nested.time_left(served, method, timeout, now)
+            if span is None:
+                span = span_in(served.header)
+        if span is not None:
+            span = _span_of(to, method, span)
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)
             before = session.wake_at
-            call = session.open(method, args, extra, now, timeout, to, waiter)
+            call = session.open(method, args, extra, now, timeout, to, waiter, span)
             peer = call.peer
             if peer is not None:
                 try:
@@ -495,6 +501,17 @@ class ClientEndpoint:
         self.cork.forget()
         self._dropped.clear()
         self.session.forget_all(_before_a_fork)
+
+
+def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
+    """That of a call within another, the same for all its attempts; None for mesh's own questions."""
+    if method == PING:
+        return None
+    if not isinstance(to, Route):
+        return Span(parent.trace_id, new_span_id())
+    if to.span is None:
+        to.span = Span(parent.trace_id, new_span_id())
+    return to.span
 
 
 def _before_a_fork(call: Call) -> MeshError:

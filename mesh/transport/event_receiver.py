@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from time import monotonic
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from mesh.core.dropped import Dropped
 from mesh.core.events import Handlers
 from mesh.core.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.core.methods import expected_of
+from mesh.core.span import Span, within
 from mesh.core.unfinished import Running
 from mesh.errors import ConfigError, WireError
 from mesh.names.resolver import Target
@@ -38,18 +40,31 @@ log = logging.getLogger("mesh.events")
 
 
 class Delivery:
-    """An event and the function that handles it. began: when it was given to the driver."""
+    """An event and the function that handles it. began: when it was given to the driver. span: the one in
+    which it was sent; None for none.
+    """
 
-    __slots__ = ("args", "began", "function", "kwargs", "name")
+    __slots__ = ("args", "began", "function", "kwargs", "name", "span")
 
     def __init__(
-        self, name: str, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], began: float
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        began: float,
+        span: Span | None,
     ) -> None:
         self.name = name
         self.function = function
         self.args = args
         self.kwargs = kwargs
         self.began = began
+        self.span = span
+
+    def context(self) -> Context:
+        """A new one for its handler."""
+        return within(self.span)
 
 
 class EventReceiver:
@@ -264,7 +279,7 @@ class EventReceiver:
     def begin(self, frame: bytes) -> Delivery | None:
         """Who is to handle it, and what; None where it was dropped, and counted. `end` it afterwards."""
         try:
-            name, args, kwargs = events.unpack(frame, self._max_elements)
+            name, args, kwargs, span = events.unpack(frame, self._max_elements)
         except WireError as exc:
             self._drop("malformed", str(exc))
             return None
@@ -272,7 +287,7 @@ class EventReceiver:
         if function is None:
             self._drop("that nobody handles", self._handlers.unknown(name))
             return None
-        delivery = Delivery(name, function, args, kwargs, monotonic())
+        delivery = Delivery(name, function, args, kwargs, monotonic(), span)
         self._handling.add(delivery)
         return delivery
 

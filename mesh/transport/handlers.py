@@ -26,6 +26,7 @@ from mesh.core.middleware import (
     handler_context,
 )
 from mesh.core.server_call import ServerCall
+from mesh.core.span import span_in
 from mesh.errors import LostRemote, MethodNotFound, name_of
 from mesh.transport import process
 from mesh.transport.server_endpoint import ServerEndpoint
@@ -145,7 +146,9 @@ class Handlers:
         more = self._limiter.passes((call.method, name_of(exc)), monotonic())
         if more is not None:
             level, short = self._level(call.method, exc), in_short(trace, exc)
-            log.log(level, "%s.%s raised %s%s", self.methods.name, call.method[:80], short, more)
+            span = span_in(call.header)
+            trace_id = f" [TraceID: {span.trace_id}]" if span is not None else ""
+            log.log(level, "%s.%s%s raised %s%s", self.methods.name, call.method[:80], trace_id, short, more)
 
     def _level(self, method: str, exc: BaseException) -> int:
         """ERROR, but INFO for what the program expects, and for the caller's own mistakes.

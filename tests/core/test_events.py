@@ -24,7 +24,12 @@ def test_an_event_is_what_zerorpc_sends() -> None:
 
 
 def test_it_comes_back_as_it_went() -> None:
-    assert unpack(packed("happened", 1, (2,), colour="red")) == ("happened", [1, [2]], {"colour": "red"})
+    assert unpack(packed("happened", 1, (2,), colour="red")) == (
+        "happened",
+        [1, [2]],
+        {"colour": "red"},
+        None,
+    )
 
 
 def test_what_cannot_travel_is_named() -> None:
@@ -54,7 +59,7 @@ def test_what_is_no_event_is_told_apart(event: bytes, reason: str) -> None:
 
 
 def test_a_header_that_is_none_counts_as_empty() -> None:
-    assert unpack(msgpack.packb([None, "a", [1]])) == ("a", [1], {})
+    assert unpack(msgpack.packb([None, "a", [1]])) == ("a", [1], {}, None)
 
 
 class Log:

@@ -131,15 +131,15 @@ class NativeClient(GreenClient):
     _threads: Final = ThreadPoolExecutor(16)
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        return self._threads.submit(self._client, method, *args, **kwargs).result(PATIENCE)
+        return self._threads.submit(mesh.fork(self._client), method, *args, **kwargs).result(PATIENCE)
 
     def begin(self, method: str, /, *args: Any, **kwargs: Any) -> Begun:
         begin = getattr(self._client, method).future
-        return self._threads.submit(begin, *args, **kwargs).result(PATIENCE)  # type: ignore[no-any-return]
+        return self._threads.submit(mesh.fork(begin), *args, **kwargs).result(PATIENCE)  # type: ignore[no-any-return]
 
     def stream(self, method: str, /, *args: Any) -> Iterator[Any]:
         with ThreadPoolExecutor(1) as thread:
-            items = thread.submit(self._client, method, *args).result(PATIENCE)
+            items = thread.submit(mesh.fork(self._client), method, *args).result(PATIENCE)
             end = object()
             try:
                 while (item := thread.submit(next, items, end).result(PATIENCE)) is not end:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hubs.switching import event_header
 from hubs.switching.event_header import HeaderReader, header_of
 from mesh.core import wire
+from mesh.core.client_session import ClientSession
+from mesh.core.span import Span
 
 IDS = st.one_of(st.binary(max_size=40), st.binary(min_size=32, max_size=32), st.text(max_size=40))
 HEADERS = st.fixed_dictionaries(
@@ -27,7 +29,8 @@ HEADERS = st.fixed_dictionaries(
         "batch": st.integers(0, 2),
         "key": st.one_of(st.text(max_size=300), st.binary(max_size=300), st.integers(-(2**63), 2**64 - 1)),
         "kwargs": st.dictionaries(st.text(max_size=5), st.binary(max_size=9_000), max_size=2),
-        "trace_id": st.text(max_size=32),
+        "trace_id": st.one_of(st.text(max_size=32), st.just("4bf92f3577b34da6a3ce929d0e0e4736")),
+        "span_id": st.one_of(st.text(max_size=16), st.just("00f067aa0ba902b7"), st.integers()),
     },
 )
 WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch", "key")
@@ -41,6 +44,22 @@ def test_it_is_what_the_whole_event_says(header: dict[str, Any], random: Any) ->
     payload = wire.pack(dict(items), "echo", ["x"])
     expected = wire.unpack(payload)[0]
     assert header_of(payload) == tuple(expected.get(key) for key in WANTED)
+
+
+@pytest.mark.parametrize("service", [None, "users"])
+@pytest.mark.parametrize("timeout", [None, 0.05, 5.0, 3600.0])
+def test_a_traced_call_costs_little_more_than_another(
+    monkeypatch: pytest.MonkeyPatch, service: str | None, timeout: float | None
+) -> None:
+    """It is read at one look, and not key by key."""
+    session = ClientSession(b"0" * 24, lambda: 0.5, service=service)
+    span = Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+    call = session.open("echo", ("x",), None, 0.0, timeout, None, None, span)
+    monkeypatch.setattr(event_header, "_read_header", None)
+    header = header_of(call.payload)
+    assert header is not None
+    assert (header.message_id, header.service) == (call.id, service)
+    assert wire.unpack(call.payload)[0]["span_id"] == span.span_id
 
 
 @given(HEADERS, HEADERS, st.lists(st.tuples(st.booleans(), st.binary(min_size=32, max_size=32)), max_size=6))

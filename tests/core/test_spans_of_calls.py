@@ -1,0 +1,62 @@
+"""The spans of calls, as sessions and attempts have them."""
+
+from __future__ import annotations
+
+from mesh.core import wire
+from mesh.core.attempts import Attempts, Step
+from mesh.core.call import Options
+from mesh.core.client_session import ClientSession
+from mesh.core.peer import Peer
+from mesh.core.route import Route
+from mesh.core.span import Span
+from mesh.errors import LostRemote
+
+SPAN = Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+
+
+def session() -> tuple[ClientSession, Peer]:
+    one, peer = ClientSession(b"0" * 24, lambda: 0.5), Peer("tcp://a:1")
+    one.add(peer)
+    one.peer_up(peer, 0.0)
+    return one, peer
+
+
+def test_a_request_carries_it_and_its_error_tells_of_it() -> None:
+    one, peer = session()
+    call = one.open("echo", (1,), None, 0.0, 5.0, None, None, SPAN)
+    header = wire.unpack(call.payload)[0]
+    assert (header["trace_id"], header["span_id"]) == (SPAN.trace_id, SPAN.span_id)
+    one.peer_down(peer, "killed", 1.0)
+    assert isinstance(call.error, LostRemote) and call.error.trace_id == SPAN.trace_id
+    assert call.error.__notes__ == [f"TraceID: {SPAN.trace_id}"]
+
+
+def test_without_one_nothing_of_it_travels() -> None:
+    one, peer = session()
+    call = one.open("echo", (1,), None, 0.0, 5.0)
+    assert not {"trace_id", "span_id"} & set(wire.unpack(call.payload)[0])
+    one.peer_down(peer, "killed", 1.0)
+    assert isinstance(call.error, LostRemote) and call.error.trace_id is None
+    assert not hasattr(call.error, "__notes__")
+
+
+def test_attempts_after_a_first_call_have_its_span() -> None:
+    one, peer = session()
+    first = one.open("echo", (1,), None, 0.0, None, None, None, SPAN)
+    one.peer_down(peer, "killed", 1.0)
+    attempts = Attempts(
+        one,
+        Options(timeout=None, retries=3, idempotent=True),
+        None,
+        "echo",
+        (1,),
+        {},
+        lambda: 0.5,
+        1.0,
+        first,
+    )
+    assert attempts.begin(1.0) is Step.PAUSE
+    one.peer_up(peer, 2.0)
+    assert attempts.waited(attempts.until) is Step.REQUEST
+    route = attempts.request[-1]
+    assert isinstance(route, Route) and route.span is SPAN
