@@ -177,6 +177,7 @@ class Followed:
             raise answer.error
         service, problems = answer.service, []
         if service.split is not None:
+            self._warned = ""
             return service
         endpoints: list[Endpoint] = []
         for endpoint in service.endpoints:
@@ -189,10 +190,12 @@ class Followed:
             raise problems[0]
         if problems:
             self._warn(f"{problems[0]}; its other endpoints are used")
+        else:
+            self._warned = ""
         return replace(service, endpoints=tuple(endpoints))
 
     def _warn(self, text: str) -> None:
-        """Once, as long as nothing else is wrong."""
+        """Once, as long as nothing else is wrong and nothing is well again in between."""
         if text != self._warned:
             self._warned = text
             log.warning("%s", text)

@@ -179,6 +179,20 @@ def test_what_the_file_had_stays_where_dns_has_nothing(
     assert caplog.text.count("its last endpoints are kept") == 1
 
 
+def test_a_second_incident_is_told_as_the_first_was(
+    registry: Registry, dns: Dns, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = Followed("users", registry.catalog, refuse_keys, dns.follow)
+    keyed = Found(named("users", ("tcp://dns:1",), key=KEY, source="DNS"))
+    for incident in (1, 2):
+        dns.say(Found(OF_DNS))
+        registry.addresses(followed)
+        for _ in range(3):
+            dns.say(keyed)
+            assert registry.addresses(followed) == ("tcp://dns:1",)
+        assert caplog.text.count("users has a key (DNS); its last endpoints are kept") == incident
+
+
 def test_an_endpoint_of_no_use_drops_itself_alone(
     registry: Registry, dns: Dns, caplog: pytest.LogCaptureFixture
 ) -> None:
