@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from mesh.names.dns_described import Described, read_texts
-from mesh.names.dns_messages import Question, Reply, ServerFailed, SrvRecord
+from mesh.names.dns_messages import ENDLESS, Question, Reply, ServerFailed, SrvRecord
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import Endpoint
 from mesh.names.subset import subset
@@ -155,6 +155,9 @@ class Lookup:
         elif reply.alias and self._aliases < MOST_ALIASES:
             self._aliases += 1
             self.questions.append(Question(reply.alias, "SRV"))
+        elif reply.alias:
+            self._failures.append(f"{self._at} says of {self._name} that {ENDLESS}")
+            self._next_name()
         elif not reply.records:
             ttls = [ttl for ttl in (self._missing_ttl, reply.ttl) if ttl is not None]
             self._missing_ttl = min(ttls, default=None)

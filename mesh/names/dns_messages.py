@@ -20,6 +20,11 @@ MOST_BYTES: Final = 65_535
 MOST_TTL: Final = 2**31 - 1
 """Seconds; what is more counts as 0 (RFC 2181, section 8)."""
 
+ENDLESS: Final = (
+    "its aliases (CNAME) lead round in a circle, or are too many: "
+    "correct them in the zone so that they lead to its records"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -127,6 +132,8 @@ def read_reply(payload: bytes, question: Question, number: int) -> Reply:
     assert isinstance(message, dns.message.QueryMessage)
     try:
         return _reply(message, question)
+    except dns.message.ChainTooLong:
+        raise ServerFailed(f"says of {question.name} that {ENDLESS}") from None
     except dns.exception.DNSException as exc:
         raise ServerFailed(f"sent what makes no sense ({type(exc).__name__})") from None
 

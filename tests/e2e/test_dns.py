@@ -22,11 +22,16 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def env(served: str) -> Iterator[dict[str, str]]:
+def zone(served: str) -> Iterator[LyingServer]:
     with LyingServer() as dns:
         dns.put("a.mesh.test", "A", "127.0.0.1")
         dns.service(NAME, f"a.mesh.test:{port_of(served)}")
-        yield {"MESH_DOMAIN": "mesh.test", "MESH_DNS": dns.address}
+        yield dns
+
+
+@pytest.fixture
+def env(zone: LyingServer) -> dict[str, str]:
+    return {"MESH_DOMAIN": "mesh.test", "MESH_DNS": zone.address}
 
 
 def at(served: str) -> str:
@@ -53,6 +58,21 @@ def test_a_name_that_nobody_has(folder: Path, env: dict[str, str], command: tupl
     result = mesh(*command, cwd=folder, **env)
     assert (result.returncode, result.stdout) == (3, "")
     assert "no service 'nobody' in" in result.stderr and "DNS (_nobody._tcp.mesh.test at" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("call", "people", "get", "42"), ("services", "check", "people")])
+def test_aliases_in_a_circle_are_told_as_such(
+    folder: Path, env: dict[str, str], zone: LyingServer, command: tuple[str, ...]
+) -> None:
+    zone.take_out(NAME, "SRV")
+    zone.put(NAME, "CNAME", "b.mesh.test.")
+    zone.put("b.mesh.test", "CNAME", f"{NAME}.")
+    result = mesh(*command, cwd=folder, **env)
+    assert result.returncode == (3 if command[0] == "call" else 2), result
+    told = (
+        f"{env['MESH_DNS']} says of {NAME} that its aliases (CNAME) lead round in a circle, or are too many"
+    )
+    assert told in result.stdout + result.stderr
 
 
 def test_wrong_settings_are_told(folder: Path) -> None:
