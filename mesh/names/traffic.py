@@ -72,6 +72,12 @@ def read_faults(node: Node, place: Place) -> Faults:
             values["failed" if key == "error" else "dropped"] = document.percent(value, at)
         else:
             raise _unknown(key, key_node, at, _FAULTS)
+    ended = round(values.get("failed", 0.0) + values.get("dropped", 0.0), 9)
+    if ended > 100:
+        problem = (
+            f"'error' and 'drop' may have 100 percent together, for a call ends once, and have {ended:g}"
+        )
+        raise place.wrong(node, problem)
     return Faults(**values)
 
 

@@ -48,7 +48,7 @@ def rules_of(
     """The rules of a service as it is now; None where it has none. before: those until now, whose connections
     are kept. Raises the error of a service that it is split to and that can't be found.
     """
-    faults = service.faults if os.environ.get(SWITCH) == "1" else None
+    faults = service.faults if _switched_on() else None
     if faults is not None and (before is None or before.faults != faults):
         _tell(service, faults)
     if service.split is None or make_part is None:
@@ -65,7 +65,16 @@ def _made(name: str, service: Service, make_part: MakePart) -> ClientConnections
         raise type(exc)(f"{service.name} is split to {name!r} ({service.source}): {exc}") from None
 
 
-_told: Final[set[tuple[str, Faults]]] = set()
+_told: Final[set[tuple[str, Faults] | str]] = set()
+"""What the log has already: the faults of services, and values of SWITCH that mean nothing."""
+
+
+def _switched_on() -> bool:
+    value = os.environ.get(SWITCH, "")
+    if value not in ("", "0", "1") and value not in _told:
+        _told.add(value)
+        log.warning("%s is %.80r and puts no faults in: it takes 1, as in %s=1", SWITCH, value, SWITCH)
+    return value == "1"
 
 
 def _tell(service: Service, faults: Faults) -> None:

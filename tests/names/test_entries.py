@@ -65,6 +65,10 @@ RIGHT = [
         "t: {address: tcp://a:1, faults: {delay: {percent: 10, seconds: 0.5}, error: 1, drop: 0.5}}",
         Service("t", (Endpoint("tcp://a:1"),), faults=Faults(10.0, 0.5, 1.0, 0.5)),
     ),
+    (
+        "t: {address: tcp://a:1, faults: {delay: {percent: 100, seconds: 1}, error: 60, drop: 40}}",
+        Service("t", (Endpoint("tcp://a:1"),), faults=Faults(100.0, 1.0, 60.0, 40.0)),
+    ),
     ("on: tcp://a:1", named("on", ("tcp://a:1",))),
     ("404: tcp://a:1", named("404", ("tcp://a:1",))),
     ("1.5: tcp://a:1", named("1.5", ("tcp://a:1",))),
@@ -161,6 +165,12 @@ WRONG = [
         1,
         "a.faults.drop",
         "must be a number of percent from 0 to 1",
+    ),
+    (
+        "a:\n  address: tcp://x:1\n  faults: {error: 60, drop: 60}",
+        3,
+        "a.faults",
+        "'error' and 'drop' may have 100 percent together, for a call ends once, and have 120",
     ),
     (
         "a: {address: tcp://x:1, faults: {delay: 1}}",

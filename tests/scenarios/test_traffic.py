@@ -93,6 +93,20 @@ def test_a_split_to_a_service_that_nobody_has(pair: Pair, registry: Path) -> Non
         pair.near.connect("shop", services=str(registry))
 
 
+def test_a_switch_that_is_no_switch_is_told_once(
+    pair: Pair, registry: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "mesh.names")
+    monkeypatch.setattr("mesh.transport.client_traffic._told", set())
+    write(registry, f"shop: {{address: {pair.far.serve(pair.far.shop())}, faults: {{error: 100}}}}\n")
+    for value, times in (("", 0), ("0", 0), ("yes", 1), ("yes", 1), ("true", 2)):
+        monkeypatch.setenv("MESH_FAULTS", value)
+        assert pair.near.connect("shop", services=str(registry)).call("add", 1) == 11
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == times, value
+    assert said[0] == "MESH_FAULTS is 'yes' and puts no faults in: it takes 1, as in MESH_FAULTS=1"
+
+
 def test_faults_are_put_in_only_where_they_are_switched_on(
     pair: Pair, registry: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
