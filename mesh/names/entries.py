@@ -44,7 +44,14 @@ _BALANCE_KEYS = ("rule", "tau")
 KEY_CHARS = 40  # 32 bytes in Z85
 _Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]+")
 _ITEM = "an endpoint such as tcp://10.0.0.5:4242"
-_FORMS = "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address' or 'hub'"
+_FORMS = (
+    "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address', 'hub' or 'split'"
+)
+_BOTH = "has both 'address' and 'hub': give exactly one, 'address' for its servers or 'hub' for its hubs"
+_NONE = (
+    "has none of 'address', 'hub' and 'split': give exactly one, 'address' for its servers, 'hub' for its "
+    "hubs, or 'split' for the services that its calls are split between"
+)
 
 
 def parse_services(text: str, path: str, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
@@ -109,10 +116,7 @@ def _values(node: MappingNode, place: Place) -> dict[str, Any]:
             )
             raise place.wrong(node, problem)
     elif ("address" in values) == ("hub" in values):
-        has = "both 'address' and 'hub'" if "hub" in values else "neither 'address' nor 'hub'"
-        raise place.wrong(
-            node, f"has {has}: give exactly one, 'address' for its servers or 'hub' for its hubs"
-        )
+        raise place.wrong(node, _BOTH if "hub" in values else _NONE)
     return values
 
 

@@ -104,10 +104,10 @@ WRONG = [
         "a",
         "must be an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping",
     ),
-    ("a: ~", 1, "a", "or a mapping with 'address' or 'hub', not nothing"),
+    ("a: ~", 1, "a", "or a mapping with 'address', 'hub' or 'split', not nothing"),
     ("a: 42", 1, "a", "not 42"),
     ("a: true", 1, "a", "not true"),
-    ("a: !!python/name:os.system x", 1, "a", "or a mapping with 'address' or 'hub', not x"),
+    ("a: !!python/name:os.system x", 1, "a", "or a mapping with 'address', 'hub' or 'split', not x"),
     (
         "a: []",
         1,
@@ -236,8 +236,13 @@ WRONG = [
     ("a: {balance: {tau: 1000000}}", 1, "a.balance.tau", "must be from 0.001 to 3600 seconds, not 1e+06"),
     ("a: {balance: {taus: 1}}", 1, "a.balance.taus", "unknown key; did you mean 'tau'?"),
     ("a: {weight: 0}", 1, "a.weight", "must be a whole number from 1 to 65535, not 0"),
-    ("a: {}", 1, "a", "has neither 'address' nor 'hub': give exactly one"),
-    ("a: {timeout: 5}", 1, "a", "has neither 'address' nor 'hub'"),
+    (
+        "a: {}",
+        1,
+        "a",
+        "has none of 'address', 'hub' and 'split': give exactly one, 'address' for its servers, 'hub'",
+    ),
+    ("a: {timeout: 5}", 1, "a", "has none of 'address', 'hub' and 'split'"),
     ("a: {address: tcp://x:1, hub: tcp://y:1}", 1, "a", "has both 'address' and 'hub': give exactly one"),
     ("a:\n  adress: tcp://x:1", 2, "a.adress", "unknown key; did you mean 'address'?"),
     (
