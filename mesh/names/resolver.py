@@ -105,4 +105,7 @@ def not_found(
 
 def _rule_or_guess(text: str) -> str:
     guess = f"tcp://{text}"
-    return f": {NAME_RULE}" if endpoint_problem(guess) else f"; did you mean {guess!r}?"
+    if endpoint_problem(guess) is None:
+        return f"; did you mean {guess!r}?"
+    # As a name that is complete ends in DNS.
+    return f": {NAME_RULE}{': leave the last dot out' if is_service_name(text.removesuffix('.')) else ''}"

@@ -75,6 +75,12 @@ def test_aliases_in_a_circle_are_told_as_such(
     assert told in result.stdout + result.stderr
 
 
+def test_a_name_with_the_dot_of_dns_at_its_end(folder: Path, env: dict[str, str]) -> None:
+    result = mesh("call", "people.mesh.test.", "get", "42", cwd=folder, **env)
+    assert result.returncode == 2 and result.stderr.endswith(": leave the last dot out\n")
+    assert mesh("call", "people.mesh.test", "get", "42", cwd=folder, **env).returncode == 0
+
+
 def test_wrong_settings_are_told(folder: Path) -> None:
     result = mesh("call", "nobody", "get", cwd=folder, MESH_DOMAIN="a..b")
     assert result.returncode == 2

@@ -98,6 +98,7 @@ def test_a_wrong_file_is_told_as_it_is(tmp_path: Path) -> None:
     ("target", "says"),
     [
         ("", "'' is neither a service name nor an endpoint: a name is 1 to 62 letters, digits"),
+        ("users.mesh.test.", "has each '.' between two others of these: leave the last dot out"),
         ("a b", "'a b' is neither a service name nor an endpoint: a name is"),
         ("localhost:4242", "neither a service name nor an endpoint; did you mean 'tcp://localhost:4242'?"),
         ("[::1]:4242", "did you mean 'tcp://[::1]:4242'?"),
