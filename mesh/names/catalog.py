@@ -19,6 +19,7 @@ from mesh.names.textfile import decoded, open_at_once, problem_of
 
 FILE_NAME = "services.yml"
 ENV = "MESH_SERVICES"
+NO_FILE = "no such file"
 CHECK_EVERY = 0.4  # seconds between two looks at the file, so that two of them are within a second
 
 log = logging.getLogger("mesh.names")
@@ -58,7 +59,7 @@ class Catalog:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._candidates, self._absent = _search_order(path)
+        self._candidates, self._needed = _search_order(path)
         self._state: _State | None = None
         self._next_check = float("-inf")
         self._lock = threading.Lock()
@@ -90,7 +91,7 @@ class Catalog:
             return Failed(ConfigError(state.problem))
         if state.path:
             return Missing((state.path,), tuple(state.services))
-        return Missing(tuple(f"{path} (no such file)" for path in self._candidates))
+        return Missing(tuple(f"{path} ({_absence(path, NO_FILE)})" for path in self._candidates))
 
     def refresh(self, now: float) -> bool:
         """Read the file again if it has changed; True if that changed the services.
@@ -131,7 +132,10 @@ class Catalog:
         for path in self._candidates:
             if os.path.exists(path):
                 return _take(_State(), path)
-        return _State(problem=self._absent)
+        if self._needed is None:
+            return _State()
+        path = self._candidates[0]
+        return _State(problem=self._needed.format(f"{path}: {_absence(path, NO_FILE)}"))
 
     def _next(self, last: _State) -> _State:
         signature = _signature(last.path) if last.path else None
@@ -143,7 +147,7 @@ class Catalog:
         if not (signature and signature.size) and last.services and not last.gone:
             return replace(last, gone=True)
         if signature is None:
-            return replace(last, problem=f"{last.path}: the file is gone")
+            return replace(last, problem=f"{last.path}: {_absence(last.path, 'the file is gone')}")
         return _take(last, last.path)
 
 
@@ -183,6 +187,14 @@ def _signature(path: str) -> _Signature | None:
         return None
 
 
+def _absence(path: str, without_link: str) -> str:
+    """Why there is no file at this path, where a link may be that leads nowhere."""
+    try:
+        return f"is a link to {os.readlink(path)}, which is not there"
+    except OSError:
+        return without_link
+
+
 def _sign(status: os.stat_result) -> _Signature:
     return _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
 
@@ -192,13 +204,11 @@ def _complaint(state: _State) -> tuple[str | None, _Signature | None]:
 
 
 def _search_order(path: str | os.PathLike[str] | None) -> tuple[list[str], str | None]:
-    """The files to try, absolute, and what is wrong if none exists, None where that is fine."""
+    """The files to try, absolute, and what is said if none exists, None where that is fine; {} is for why."""
     if path is not None:
-        file = _absolute(_given(path))
-        return [file], f"{file}: no such file: give the path of a {FILE_NAME}"
+        return [_absolute(_given(path))], f"{{}}: give the path of a {FILE_NAME}"
     if named := os.environ.get(ENV):
-        file = _absolute(named)
-        return [file], f"{ENV} names {file}: no such file: correct the variable, or unset it"
+        return [_absolute(named)], f"{ENV} names {{}}: correct the variable, or unset it"
     home = _folder(os.environ.get("XDG_CONFIG_HOME", "")) or os.path.expanduser("~/.config")
     dirs = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
     folders = [home, *filter(None, map(_folder, dirs.split(os.pathsep))), "/etc"]

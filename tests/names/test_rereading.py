@@ -204,6 +204,33 @@ def test_a_link_that_is_pointed_elsewhere(tmp_path: Path) -> None:
     assert endpoint(catalog) == "tcp://10.0.0.9:4242"
 
 
+def test_a_link_whose_file_is_gone(
+    tmp_path: Path, ticks: Iterator[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "one", USERS)
+    link = tmp_path / "services.yml"
+    link.symlink_to("one")
+    catalog = Catalog(link)
+    assert endpoint(catalog) == "tcp://10.0.0.5:4242"
+    (tmp_path / "one").unlink()
+    for _ in range(3):
+        assert not catalog.refresh(next(ticks))
+    why = f"{link}: is a link to one, which is not there"
+    assert warnings(caplog) == [f"{why}; going on with the services that were read before"]
+    with pytest.raises(ConfigError, match=f"^{why}: give the path of a services.yml$"):
+        Catalog(link).services()
+
+
+def test_a_link_in_a_usual_place_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MESH_SERVICES", raising=False)
+    (tmp_path / "services.yml").symlink_to("/nowhere/services.yml")
+    answer = Catalog().lookup("users")
+    assert isinstance(answer, Missing)
+    where = f"{tmp_path}/services.yml (is a link to /nowhere/services.yml, which is not there)"
+    assert answer.looked_in[0] == where
+
+
 def test_a_file_that_was_wrong_from_the_start(
     tmp_path: Path, ticks: Iterator[float], caplog: pytest.LogCaptureFixture
 ) -> None:
