@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mesh.names.curve_key import KEY_RULE, key_problem
+from mesh.names.dns_described import HUB, values_of
 from mesh.names.dns_messages import UDP_BYTES, Question, Reply, ServerFailed, SrvRecord, answer_bytes
+from mesh.names.model import SOCKET_TYPES, nearest
 
 Replies = Mapping[Question, Reply | ServerFailed]
 
@@ -45,7 +48,7 @@ def check_records(name: str, replies: Replies) -> Iterator[Finding]:
         return
     records = [one for one in reply.records if isinstance(one, SrvRecord)]
     yield from _check_set(f"{name} SRV", reply, records)
-    for record in records:
+    for record in records if targets_of(reply) else ():
         yield from _check_one(f"{name} SRV", record, len(records))
     for target in targets_of(reply):
         yield from _check_target(f"{name} SRV", target, replies)
@@ -60,6 +63,13 @@ def _check_set(where: str, reply: Reply, records: Sequence[SrvRecord]) -> Iterat
         return
     if not reply.ttl:
         yield Finding(where, f"its TTL is 0, so that each look asks the name server: {SUGGESTED}")
+    if not targets_of(reply):
+        problem = (
+            "its only target is '.', by which the zone says that the service is decidedly not available "
+            "(RFC 2782): no call finds it"
+        )
+        yield Finding(where, problem, wrong=False)
+        return
     size = answer_bytes(where.partition(" ")[0], records)
     if size > UDP_BYTES:
         yield Finding(
@@ -101,13 +111,37 @@ def _check_target(where: str, target: str, replies: Replies) -> Iterator[Finding
 def _check_texts(where: str, reply: Reply, records: Iterable[SrvRecord]) -> Iterator[Finding]:
     there = {f"{one.target}:{one.port}" for one in records}
     for record in reply.records:
-        for string in record if isinstance(record, tuple) else ():
-            key, _, value = string.decode("utf-8", "replace").partition("=")
-            key, place = key.strip().lower(), value.lower().replace(".:", ":")
-            if key == "at" and place not in there:
-                yield Finding(where, f"at={value} is of no SRV record, and nobody reads it")
-            elif key == "key":
-                problem = (
-                    "it has a key, which counts only as far as the zone can be trusted; this release has "
-                )
-                yield Finding(where, f"{problem}no encryption, and calls no endpoint with a key", wrong=False)
+        values = values_of(record) if isinstance(record, tuple) else {}
+        at = values.get("at")
+        if at is not None and at.lower().replace(".:", ":") not in there:
+            yield Finding(where, f"at={at} is of no SRV record, and nobody reads it")
+        of = "" if at is None else f" of {at}"
+        yield from _check_type(where, of, values.get("type"))
+        yield from _check_hub(where, of, values.get("hub"))
+        yield from _check_key(where, of, values.get("key"))
+
+
+def _check_type(where: str, of: str, value: str | None) -> Iterator[Finding]:
+    if value is not None and value not in SOCKET_TYPES:
+        right = nearest(value.lower(), SOCKET_TYPES) or f"; it takes {', '.join(SOCKET_TYPES)}"
+        yield Finding(where, f"type={value:.60}{of} is no type that mesh knows, and nobody can use it{right}")
+
+
+def _check_hub(where: str, of: str, value: str | None) -> Iterator[Finding]:
+    if value is not None and value not in HUB:
+        yield Finding(
+            where, f"hub={value:.60}{of} counts for nothing: write hub=1 where a hub is, else leave it out"
+        )
+
+
+def _check_key(where: str, of: str, value: str | None) -> Iterator[Finding]:
+    if value is None:
+        return
+    if problem := key_problem(value):
+        yield Finding(where, f"its key{of} {KEY_RULE}, and {problem}")
+        return
+    problem = (
+        f"it has a key{of}, which counts only as far as the zone can be trusted; this release has no "
+        "encryption, and calls no endpoint with a key"
+    )
+    yield Finding(where, problem, wrong=False)

@@ -14,7 +14,8 @@ from typing import Final
 
 MOST_LABELS: Final = 16
 MOST_RECORDS: Final = 4_096
-_YES: Final = ("1", "true", "yes")
+HUB: Final = ("0", "1")
+"""What `hub` takes; the latter says that hubs are there."""
 _OWN: Final = ("at", "type", "hub", "key", "by", "txtvers")
 """Keys that are no labels."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -37,7 +38,7 @@ def read_texts(records: Iterable[tuple[bytes, ...]]) -> Callable[[str, int], Des
     for number, record in enumerate(records):
         if number == MOST_RECORDS:
             break
-        values = _values(record)
+        values = values_of(record)
         place = values.get("at", "").lower().replace(".:", ":")
         of_place = single.setdefault(place, {}) if "at" in values else common
         for key, value in values.items():
@@ -47,7 +48,7 @@ def read_texts(records: Iterable[tuple[bytes, ...]]) -> Callable[[str, int], Des
         values = {**common, **single.get(f"{host}:{port}", {})}
         return Described(
             type=values.get("type", "router"),
-            hub=values.get("hub", "").lower() in _YES,
+            hub=values.get("hub") == HUB[1],
             key=values.get("key"),
             labels=_labels(values),
         )
@@ -55,8 +56,11 @@ def read_texts(records: Iterable[tuple[bytes, ...]]) -> Callable[[str, int], Des
     return described
 
 
-def _values(record: Iterable[bytes]) -> dict[str, str]:
-    """Without strings that are no text: other programs have records of that name, too."""
+def values_of(record: Iterable[bytes]) -> dict[str, str]:
+    """The strings of a record, by key.
+
+    Without those that are no text: other programs have records of that name, too.
+    """
     values: dict[str, str] = {}
     for string in record:
         try:

@@ -43,9 +43,12 @@ class Positive:
 
 @dataclass(frozen=True, slots=True)
 class Negative:
-    """There is no such name, or it has no such records. ttl: seconds for which that holds, if it tells."""
+    """There is no such name, or it has no such records. ttl: seconds for which that holds, if it tells.
+    decided: the domain says so by the target ".".
+    """
 
     ttl: float | None
+    decided: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,6 @@ def _reason(result: Result) -> Negative | Unknown:
     if not isinstance(result, Positive):
         return result
     if result.none:
-        return Negative(result.ttl)
+        return Negative(result.ttl, decided=True)
     targets = ", ".join(one.address for one in result.endpoints[:3])
     return Unknown(f"its records lead to {targets}, of which no host has an address")

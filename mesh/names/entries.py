@@ -6,7 +6,6 @@ Pure: opens no file and asks for no time.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from mesh.core.balance_rule import LEAST_TAU, MOST_TAU, RULES, Balance
 from mesh.errors import ConfigError
 from mesh.names import document, traffic
+from mesh.names.curve_key import KEY_RULE, key_problem
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.model import MOST_WEIGHT, NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
@@ -41,8 +41,6 @@ _LABELS = ("version", "zone")
 MOST_PRIORITY = 65535
 MOST_LABEL_CHARS = 200  # so that one fits a string of a TXT record
 _BALANCE_KEYS = ("rule", "tau")
-KEY_CHARS = 40  # 32 bytes in Z85
-_Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]+")
 _ITEM = "an endpoint such as tcp://10.0.0.5:4242"
 _FORMS = (
     "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address', 'hub' or 'split'"
@@ -240,12 +238,9 @@ def _label(node: Node, place: Place) -> str:
 
 
 def _curve_key(node: Node, place: Place) -> str:
-    # Never shown: what stands here by mistake may be the secret one.
-    right = "must be a CURVE public key, 40 characters of Z85 in quotes"
+    right = f"{KEY_RULE} in quotes"
     if not document.is_text(node):
         raise place.wrong(node, right)
-    if len(node.value) != KEY_CHARS:
-        raise place.wrong(node, f"{right}, and has {len(node.value)} characters")
-    if not _Z85.fullmatch(node.value):
-        raise place.wrong(node, f"{right}, and has a character that Z85 lacks")
+    if problem := key_problem(node.value):
+        raise place.wrong(node, f"{right}, and {problem}")
     return str(node.value)

@@ -118,7 +118,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The source can't tell whether it has the name."""
+    """The source can't tell whether it has the name, or why it has none is to be said as well."""
 
     error: MeshError
 

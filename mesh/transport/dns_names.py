@@ -27,6 +27,10 @@ from mesh.transport.dns_asker import DnsAsker
 
 LIMIT: Final = 12.0
 """Seconds within which there is an answer of some kind."""
+_NOT_AVAILABLE: Final = (
+    "says by the target '.' that it is decidedly not available (RFC 2782): ask whoever keeps the zone, add "
+    "it to a services.yml, or give an endpoint such as tcp://HOST:PORT"
+)
 
 log = logging.getLogger("mesh.names")
 
@@ -78,6 +82,8 @@ class DnsName:
             self.answer = Found(Service(self.service, state.endpoints, source=source))
         elif isinstance(state.missing, Unknown):
             self.answer = Failed(ServiceNotFound(f"{self.looked_in} can't tell: {state.missing.reason}"))
+        elif isinstance(state.missing, Negative) and state.missing.decided:
+            self.answer = Failed(ServiceNotFound(f"{self.looked_in} {_NOT_AVAILABLE}"))
         elif isinstance(state.missing, Negative):
             self.answer = Missing((self.looked_in,))
         self.version = state.version

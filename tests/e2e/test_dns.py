@@ -75,6 +75,26 @@ def test_aliases_in_a_circle_are_told_as_such(
     assert told in result.stdout + result.stderr
 
 
+def test_a_name_that_is_decidedly_not_available(folder: Path, env: dict[str, str], zone: LyingServer) -> None:
+    zone.put(NAME, "SRV", "0 0 0 .")
+    result = mesh("call", "people", "get", "42", cwd=folder, **env)
+    assert result.returncode == 3, result
+    at_server = f"DNS ({NAME} at {env['MESH_DNS']})"
+    said = (
+        f", and {at_server} says by the target '.' that it is decidedly not available (RFC 2782): ask whoever"
+    )
+    assert said in result.stderr and "no service 'people' in" in result.stderr
+    result = mesh("services", "check", "people", cwd=folder, **env)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"note: {NAME} SRV: its only target is '.', by which the zone says")
+
+
+def test_a_type_that_nobody_knows(folder: Path, env: dict[str, str], zone: LyingServer) -> None:
+    zone.put(NAME, "TXT", '"type=rooter"')
+    result = mesh("services", "check", "people", cwd=folder, **env)
+    assert result.returncode == 2 and "did you mean 'router'?" in result.stdout
+
+
 def test_a_name_with_the_dot_of_dns_at_its_end(folder: Path, env: dict[str, str]) -> None:
     result = mesh("call", "people.mesh.test.", "get", "42", cwd=folder, **env)
     assert result.returncode == 2 and result.stderr.endswith(": leave the last dot out\n")

@@ -12,6 +12,8 @@ from mesh.names.dns_messages import Question, Reply, ServerFailed, SrvRecord
 
 NAME = "_users._tcp.mesh.test"
 GOOD = SrvRecord(10, 60, 4242, "a.mesh.test")
+NONE = SrvRecord(0, 0, 0, "")
+KEY = b"key=rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 
 
 def said(
@@ -33,7 +35,8 @@ def said(
 
 def test_what_is_right() -> None:
     assert said(GOOD, texts=[(b"version=2",), (b"at=A.mesh.test:4242", b"zone=x")]) == []
-    assert said(SrvRecord(0, 0, 0, "")) == [], "that there is no such service may be said"
+    assert said(GOOD, texts=[(b"hub=1", b"type=router"), (b"at=a.mesh.test:4242", b"hub=0")]) == []
+    assert said(GOOD, texts=[(b"type=pub",)]) == [], "an event's publisher takes no calls, and is meant so"
     assert said(SrvRecord(0, 0, 1, "a.mesh.test")) == [], "one weight counts against nothing"
 
 
@@ -57,7 +60,31 @@ def test_what_is_right() -> None:
             False,
         ),
         (said(GOOD, texts=[(b"at=x.mesh.test:1",)]), "TXT: at=x.mesh.test:1 is of no SRV record", True),
-        (said(GOOD, texts=[(b"key=abc",)]), "TXT: it has a key, which counts only as far as the zone", False),
+        (said(GOOD, texts=[(KEY,)]), "TXT: it has a key, which counts only as far as the zone", False),
+        (
+            said(GOOD, texts=[(b"key=abc",)]),
+            "TXT: its key must be a CURVE public key, 40 characters of Z85, and has 3 characters",
+            True,
+        ),
+        (said(GOOD, texts=[(KEY[:-1] + b"~",)]), "and has a character that Z85 lacks", True),
+        (
+            said(GOOD, texts=[(b"at=a.mesh.test:4242", b"type=rooter")]),
+            "TXT: type=rooter of a.mesh.test:4242 is no type that mesh knows, and nobody can use it; did you "
+            "mean 'router'?",
+            True,
+        ),
+        (said(GOOD, texts=[(b"type=xyz",)]), "it takes router, pub, sub, push, pull, xpub, xsub", True),
+        (
+            said(GOOD, texts=[(b"hub=yes",)]),
+            "TXT: hub=yes counts for nothing: write hub=1 where a hub is, else leave it out",
+            True,
+        ),
+        (
+            said(NONE),
+            "SRV: its only target is '.', by which the zone says that the service is decidedly",
+            False,
+        ),
+        (said(NONE, SrvRecord(1, 0, 0, "")), "its only target is '.'", False),
     ],
 )
 def test_what_is_said(found: list[tuple[str, bool]], part: str, wrong: bool) -> None:

@@ -20,6 +20,7 @@ def described(*records: tuple[bytes, ...], host: str = "a.mesh.test", port: int 
         (((b"type=pub",),), Described(type="pub")),
         (((b"HUB=1", b"hub=0"),), Described(hub=True)),
         (((b"hub",),), Described(hub=True)),
+        (((b"hub=yes",),), Described(hub=False)),
         (((b"hub=0",), (b"hub=1",)), Described(hub=False)),
         (((f"key={KEY}".encode(),),), Described(key=KEY)),
         (((b"version=2", b"Zone=a"),), Described(labels=(("version", "2"), ("zone", "a")))),

@@ -117,7 +117,7 @@ def test_the_target_that_means_none_takes_all_away() -> None:
     bench.look(found(A, B))
     bench.look(found(none=True), after=5)
     assert bench.addresses == [] and bench.last_resorts == ["tcp://a:1", "tcp://b:1"]
-    assert bench.state.missing == Negative(5.0)
+    assert bench.state.missing == Negative(5.0, decided=True)
 
 
 def test_one_denial_takes_nothing_away() -> None:
