@@ -12,11 +12,13 @@ from mesh.cli.options import debug_option, json_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import EXIT_USAGE
 from mesh.cli.screen import folded
+from mesh.errors import ConfigError
 
 if TYPE_CHECKING:
     from mesh.names.catalog import Catalog
     from mesh.names.dns_check import Finding
-    from mesh.names.model import Service
+    from mesh.names.examined import Examined
+    from mesh.names.model import Service, Source
 
 
 @click.command("check")
@@ -32,16 +34,7 @@ def check(ctx: click.Context, targets: tuple[str, ...], as_json: bool, services_
     code is 2 where something is wrong in the configuration, and 0 where nothing is; lines that begin with
     "note:" are of what may be meant, such as a port that does not answer now.
     """
-    from mesh.names.catalog import Catalog
-
-    files = [one for one in targets if _is_file(one)]
-    names = [one for one in dict.fromkeys(targets) if one not in files]
-    found: list[Finding] = []
-    catalog = Catalog(services_file)
-    for checked in [Catalog(file) for file in files] or ([] if names else [catalog]):
-        found += _check_file(checked)
-    for name in names:
-        found += _check_name(name, catalog)
+    found = list(dict.fromkeys(_findings(targets, services_file)))
     printer = Printer(as_json)
     if as_json:
         printer.value([asdict(one) for one in found])
@@ -53,40 +46,77 @@ def check(ctx: click.Context, targets: tuple[str, ...], as_json: bool, services_
     ctx.exit(EXIT_USAGE if any(one.wrong for one in found) else 0)
 
 
+def _findings(targets: Sequence[str], services_file: str | None) -> Iterator[Finding]:
+    """All that is wrong with these; a file or name that is given twice is looked at once."""
+    from mesh.names.catalog import Catalog, absolute
+    from mesh.names.resolver import check_name
+
+    files = list(dict.fromkeys(absolute(one) for one in targets if _is_file(one)))
+    names = list(dict.fromkeys(one for one in targets if not _is_file(one)))
+    for name in names:
+        check_name(name)
+    catalog = Catalog(services_file)
+    for checked in [Catalog(file) for file in files] or ([] if names else [catalog]):
+        yield from _as_far_as_set_up(checked.path or "services.yml", _check_file(checked))
+    for name in names:
+        yield from _as_far_as_set_up(name, _check_name(name, catalog))
+
+
+def _as_far_as_set_up(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings, up to a setting of the environment that is wrong, which is one more."""
+    from mesh.names.dns_check import Finding
+
+    try:
+        yield from findings
+    except ConfigError as exc:
+        yield Finding(where, str(exc))
+
+
 def _is_file(target: str) -> bool:
     return "/" in target or target.endswith((".yml", ".yaml"))
 
 
 def _check_file(catalog: Catalog) -> Iterator[Finding]:
-    """All of a file. One that can't be read is a ConfigError, as everywhere."""
+    """All of a file. What is right in one with mistakes is looked at as well."""
     from mesh.names.dns_check import Finding
     from mesh.names.dns_settings import read_settings
+    from mesh.names.examined import examine
 
-    services = catalog.services()
-    if catalog.path is None:
-        yield Finding("services.yml", "there is none in this folder or the configuration folders")
+    file = examine(catalog)
+    yield from _mistakes(file)
+    if file.path is None:
+        if not file.mistakes:
+            yield Finding("services.yml", "there is none in this folder or the configuration folders")
         return
+    services = list(file.services.values())
     yield from _check_services(services)
     settings = read_settings()
     for service in services if settings is not None else ():
         yield from _check_both(service)
     for service in services:
-        yield from _check_split(service, catalog)
+        yield from _check_split(service, file)
+
+
+def _mistakes(file: Examined) -> Iterator[Finding]:
+    from mesh.names.dns_check import Finding
+
+    for one in file.mistakes:
+        yield Finding(one.where, one.problem)
 
 
 def _check_name(name: str, catalog: Catalog) -> Iterator[Finding]:
     """One name, as its file has it and as DNS has it."""
     from mesh.names.dns_check import Finding, check_records
     from mesh.names.dns_settings import read_settings
+    from mesh.names.examined import examine
     from mesh.names.model import Failed, Found
-    from mesh.names.resolver import check_name
     from mesh.transport.dns_names import DnsSource
     from mesh.transport.dns_records import records_of
 
-    check_name(name)
     answer = catalog.lookup(name)
     if isinstance(answer, Failed):
-        raise answer.error
+        yield from _mistakes(examine(catalog))
+        return
     settings = read_settings()
     if isinstance(answer, Found):
         yield from _check_services([answer.service])
@@ -165,7 +195,7 @@ def _check_both(service: Service) -> Iterator[Finding]:
         yield Finding(f"{service.source}: {service.name}", problem, wrong=False)
 
 
-def _check_split(service: Service, catalog: Catalog) -> Iterator[Finding]:
+def _check_split(service: Service, registry: Source) -> Iterator[Finding]:
     """Whether the services that its calls go to are known."""
     from mesh.errors import ServiceNotFound
     from mesh.names.dns_check import Finding
@@ -173,6 +203,6 @@ def _check_split(service: Service, catalog: Catalog) -> Iterator[Finding]:
     from mesh.transport.dns_names import DnsSource
 
     try:
-        parts_of(service, catalog, DnsSource())
+        parts_of(service, registry, DnsSource())
     except ServiceNotFound as exc:
         yield Finding(f"{service.source}: {service.name}.split", str(exc))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mesh.errors import ConfigError
+from mesh.names.mistakes import Mistake
 from mesh.names.model import Answer, Failed, Found, Missing, Service
 from mesh.names.textfile import decoded, open_at_once, problem_of
 
@@ -164,20 +165,28 @@ def _read(path: str) -> tuple[_Signature | None, dict[str, Service] | str]:
     """The file's services, or what is wrong with it."""
     from mesh.names.entries import parse_services
 
+    signature, data = read_data(path)
+    if isinstance(data, Mistake):
+        return signature, str(data)
+    try:
+        return signature, parse_services(decoded(data, path), path)
+    except ConfigError as error:
+        return signature, str(error)
+
+
+def read_data(path: str) -> tuple[_Signature | None, bytes | Mistake]:
+    """What stands in the file, or why it can't be read."""
     try:
         with open_at_once(path) as file:
             # Taken before the content: what is written meanwhile differs at the next look.
             status = os.fstat(file.fileno())
             signature = _sign(status)
             if problem := problem_of(status, path, FILE_NAME):
-                return signature, problem
-            data = file.read()
+                return signature, Mistake(problem.removeprefix(f"{path}: "), path)
+            return signature, file.read()
     except OSError as error:
-        return None, f"{path}: cannot be read: {error.strerror}. It must be a file that this user may read"
-    try:
-        return signature, parse_services(decoded(data, path), path)
-    except ConfigError as error:
-        return signature, str(error)
+        problem = f"cannot be read: {error.strerror}. It must be a file that this user may read"
+        return None, Mistake(problem, path)
 
 
 def _signature(path: str) -> _Signature | None:
@@ -206,13 +215,13 @@ def _complaint(state: _State) -> tuple[str | None, _Signature | None]:
 def _search_order(path: str | os.PathLike[str] | None) -> tuple[list[str], str | None]:
     """The files to try, absolute, and what is said if none exists, None where that is fine; {} is for why."""
     if path is not None:
-        return [_absolute(_given(path))], f"{{}}: give the path of a {FILE_NAME}"
+        return [absolute(_given(path))], f"{{}}: give the path of a {FILE_NAME}"
     if named := os.environ.get(ENV):
-        return [_absolute(named)], f"{ENV} names {{}}: correct the variable, or unset it"
+        return [absolute(named)], f"{ENV} names {{}}: correct the variable, or unset it"
     home = _folder(os.environ.get("XDG_CONFIG_HOME", "")) or os.path.expanduser("~/.config")
     dirs = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
     folders = [home, *filter(None, map(_folder, dirs.split(os.pathsep))), "/etc"]
-    return [_absolute(FILE_NAME), *(os.path.join(folder, "mesh", FILE_NAME) for folder in folders)], None
+    return [absolute(FILE_NAME), *(os.path.join(folder, "mesh", FILE_NAME) for folder in folders)], None
 
 
 def _given(path: str | os.PathLike[str]) -> str:
@@ -227,7 +236,8 @@ def _folder(text: str) -> str | None:
     return text if os.path.isabs(text) else None
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """The file that a user means by this path, whatever the working folder will be."""
     path = os.path.expanduser(path)
     try:
         return os.path.abspath(path)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeGuard
 
 import yaml
 from yaml import YAMLError
 
-from mesh.errors import ConfigError
 from mesh.names import nodes
+from mesh.names.mistakes import RAISED, Mistake, Mistakes, Told
 from mesh.names.model import EXTENSION, nearest
 from mesh.names.nodes import TAG, MappingNode, Node, ScalarNode, SequenceNode, StructureError, plain_tag
 from mesh.names.variables import BEGIN, expand
@@ -31,14 +31,17 @@ _LONGEST_SHOWN = 60
 
 
 class Place(NamedTuple):
-    """A key in a file. name: the key itself, "" for the file as a whole; above: what it stands under."""
+    """A key in a file. name: the key itself, "" for the file as a whole; above: what it stands under.
+    mistakes: what becomes of those in the file.
+    """
 
     path: str
     name: str = ""
     above: Place | None = None
+    mistakes: Mistakes = RAISED
 
     def under(self, name: str) -> Place:
-        return Place(self.path, name, self)
+        return Place(self.path, name, self, self.mistakes)
 
     @property
     def key(self) -> str:
@@ -50,24 +53,28 @@ class Place(NamedTuple):
     def source(self, node: Node) -> str:
         return f"{self.path}:{node.line}"
 
-    def wrong(self, node: Node, problem: str) -> ConfigError:
+    def wrong(self, node: Node, problem: str) -> Mistake:
+        if isinstance(node, ScalarNode) and node.told:
+            return Told()
         if isinstance(node, ScalarNode) and node.variables:
             problem = f"{problem} (with {', '.join(dict.fromkeys(node.variables))} from the environment)"
         return self.wrong_at(node.line, problem)
 
-    def wrong_at(self, line: int, problem: str) -> ConfigError:
-        return ConfigError(f"{self.path}:{line}: {self.key + ': ' if self.key else ''}{problem}")
+    def wrong_at(self, line: int, problem: str) -> Mistake:
+        return Mistake(problem, f"{self.path}:{line}{': ' + self.key if self.key else ''}", line)
 
 
-def compose(text: str, path: str, variables: Mapping[str, str] = os.environ) -> Node | None:
-    """The root of the only document in `text`, None where there is nothing; ConfigError if it is no YAML.
+def compose(
+    text: str, path: str, variables: Mapping[str, str] = os.environ, mistakes: Mistakes = RAISED
+) -> Node | None:
+    """The root of the only document in `text`, None where there is nothing; Mistake if it is no YAML.
 
     Names that begin with EXTENSION are taken out of it, and variables put into the values that are left.
     """
     root = _nodes(text, path)
     if root is None or is_nothing(root):
         return None
-    place = Place(path)
+    place = Place(path, mistakes=mistakes)
     if isinstance(root, MappingNode):
         _take_out_extensions(root, place)
     if BEGIN in text:
@@ -80,13 +87,13 @@ def _nodes(text: str, path: str) -> Node | None:
         return _by_any_loader(text)
     except YAMLError as error:
         line, problem = _syntax_problem(error, text)
-        raise ConfigError(f"{path}:{line}: not valid YAML: {problem}") from error
+        raise Place(path).wrong_at(line, f"not valid YAML: {problem}") from error
     except StructureError as error:
         place = Place(path).under(error.key) if error.key else Place(path)
         raise place.wrong_at(error.line, error.problem) from None
     except (ValueError, OverflowError) as error:
         # An escape such as "\UFFFFFFFF" ends here; the scanner does not say where it stood.
-        raise ConfigError(f"{path}: not valid YAML: {error}: look for a wrong number or escape") from error
+        raise Mistake(f"not valid YAML: {error}: look for a wrong number or escape", path) from error
 
 
 def _by_any_loader(text: str) -> Node | None:
@@ -104,7 +111,8 @@ def _take_out_extensions(root: MappingNode, place: Place) -> None:
     for key, value in root.value:
         if not (isinstance(key, ScalarNode) and key.value.startswith(EXTENSION)):
             kept.append((key, value))
-        else:
+            continue
+        with place.mistakes:
             _note_line(lines, key, place)
     root.value = kept
 
@@ -123,7 +131,8 @@ def _put_in(node: Node, place: Place, variables: Mapping[str, str], seen: set[in
         if not isinstance(part, ScalarNode):
             _put_in(part, at, variables, seen)
         elif BEGIN in part.value:
-            _put_into_one(part, at, variables)
+            with place.mistakes:
+                _put_into_one(part, at, variables)
 
 
 def _under(place: Place, key: Node) -> Place:
@@ -134,7 +143,9 @@ def _put_into_one(node: ScalarNode, place: Place, variables: Mapping[str, str]) 
     try:
         node.value, node.variables = expand(node.value, variables)
     except ValueError as error:
-        raise place.wrong(node, str(error)) from None
+        wrong = place.wrong(node, str(error))
+        node.told = True
+        raise wrong from None
     if node.plain:
         # As if the value stood in the file, but for one thing: it stays this one scalar.
         node.tag = plain_tag(node.value)
@@ -187,13 +198,32 @@ def _short(text: str) -> str:
 
 
 def pairs(node: MappingNode, place: Place) -> Iterator[tuple[str, ScalarNode, Node]]:
-    """Key as text, its node and the value's, in the file's order; ConfigError where a key stands twice."""
+    """Key as text, its node and the value's, in the file's order; Mistake where a key stands twice, or, where
+    mistakes are kept, without that key.
+    """
     lines: dict[str, int] = {}
     for key, value in node.value:
-        if not isinstance(key, ScalarNode):
-            raise place.wrong(key, f"{shown(key)} where a key should stand: write 'KEY: VALUE'")
-        _note_line(lines, key, place)
-        yield key.value, key, value
+        with place.mistakes:
+            if not isinstance(key, ScalarNode):
+                raise place.wrong(key, f"{shown(key)} where a key should stand: write 'KEY: VALUE'")
+            _note_line(lines, key, place)
+            yield key.value, key, value
+
+
+def read_pairs(
+    node: MappingNode, place: Place, read: Callable[[Place, ScalarNode, Node], Any]
+) -> dict[str, Any]:
+    """What each key holds. read: gets the place of a key, its node and the value's.
+
+    Raises Mistake where one is wrong; where mistakes are kept, all of them are told before.
+    """
+    values: dict[str, Any] = {}
+    before = place.mistakes.count
+    for name, key, value in pairs(node, place):
+        with place.mistakes:
+            values[name] = read(place.under(name), key, value)
+    place.mistakes.end_part(before)
+    return values
 
 
 def _note_line(lines: dict[str, int], key: ScalarNode, place: Place) -> None:

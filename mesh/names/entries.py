@@ -6,8 +6,7 @@ Pure: opens no file and asks for no time.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.core.balance_rule import LEAST_TAU, MOST_TAU, RULES, Balance
@@ -16,6 +15,7 @@ from mesh.names import document, traffic
 from mesh.names.curve_key import KEY_RULE, key_problem
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
+from mesh.names.mistakes import RAISED, Mistakes
 from mesh.names.model import MOST_WEIGHT, NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
 from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode, collector_paused
 
@@ -36,12 +36,15 @@ _KEYS = (
     "faults",
 )
 _OF_SERVICE = ("timeout", "retries", "faults", "balance")
+_BESIDE_SPLIT = ("split", "timeout", "retries", "faults")
 _ITEM_KEYS = ("address", "hub", "weight", "priority", "version", "zone", "key")
+_KINDS = ("address", "hub")
 _LABELS = ("version", "zone")
 MOST_PRIORITY = 65535
 MOST_LABEL_CHARS = 200  # so that one fits a string of a TXT record
 _BALANCE_KEYS = ("rule", "tau")
 _ITEM = "an endpoint such as tcp://10.0.0.5:4242"
+_ITEMS = f"{_ITEM}, or a list of them"
 _FORMS = (
     "an endpoint such as tcp://10.0.0.5:4242, a list of them, or a mapping with 'address', 'hub' or 'split'"
 )
@@ -52,17 +55,22 @@ _NONE = (
 )
 
 
-def parse_services(text: str, path: str, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
-    """The services in the file's order; {} for an empty text. path: for the errors, all ConfigError."""
+def parse_services(
+    text: str, path: str, variables: Mapping[str, str] = os.environ, mistakes: Mistakes = RAISED
+) -> dict[str, Service]:
+    """The services in the file's order; {} for an empty text. path: for the errors, all ConfigError.
+
+    Where mistakes are kept, an entry with one is there all the same, without endpoints.
+    """
     with collector_paused():
-        return _services(text, path, variables)
+        return _services(text, path, variables, mistakes)
 
 
-def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, Service]:
-    root = document.compose(text, path, variables)
+def _services(text: str, path: str, variables: Mapping[str, str], mistakes: Mistakes) -> dict[str, Service]:
+    root = document.compose(text, path, variables, mistakes)
     if root is None:
         return {}
-    place = Place(path)
+    place = Place(path, mistakes=mistakes)
     if not isinstance(root, MappingNode):
         raise place.wrong(
             root,
@@ -71,10 +79,14 @@ def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, S
     services: dict[str, Service] = {}
     checks: list[traffic.Check] = []
     for name, key, value in document.pairs(root, place):
-        if not is_service_name(name):
-            raise place.wrong(key, f"{name[:80]!r} cannot name a service: {NAME_RULE}")
-        at = place.under(name)
-        services[name] = _service(name, at.source(key), value, at, checks)
+        with mistakes:
+            if not is_service_name(name):
+                raise place.wrong(key, f"{name[:80]!r} cannot name a service: {NAME_RULE}")
+            at = place.under(name)
+            source = at.source(key)
+            if mistakes.keep:
+                services[name] = Service(name, (), source=source)
+            services[name] = _service(name, source, value, at, checks)
     for check in checks:
         check(services)
     return services
@@ -83,46 +95,43 @@ def _services(text: str, path: str, variables: Mapping[str, str]) -> dict[str, S
 def _service(name: str, source: str, node: Node, place: Place, checks: list[traffic.Check]) -> Service:
     """checks: gets what is to be looked at when all services are known."""
     if not isinstance(node, MappingNode):
-        return Service(name, _endpoints(node, place, _FORMS, Endpoint("", source=source)), source=source)
+        return Service(name, _endpoints(_listed(node, place, _FORMS), {"source": source}), source=source)
     values = _values(node, place)
     of_service = {key: values.pop(key) for key in _OF_SERVICE if key in values}
     if "split" in values:
         split, check = values["split"]
         checks.append(check)
         return Service(name, (), split=split, source=source, **of_service)
-    hub = "hub" in values
-    listed: Node = values.pop("hub" if hub else "address")
-    at = place.under("hub" if hub else "address")
-    pattern = Endpoint("", hub=hub, source=source, **_described(values))
-    endpoints = _endpoints(listed, at, "an endpoint such as tcp://10.0.0.5:4242, or a list of them", pattern)
+    listed = values.pop("hub" if "hub" in values else "address")
+    endpoints = _endpoints(listed, {**values, "source": source})
     if values.get("type", "router") != "router" and any(one.hub for one in endpoints):
         raise _hub_of_other_type(node, place)
     return Service(name=name, endpoints=endpoints, source=source, **of_service)
 
 
 def _values(node: MappingNode, place: Place) -> dict[str, Any]:
-    """What each key holds; those of `address` and `hub` are nodes still."""
-    values = {
-        key: _value(key, key_node, value, place, _KEYS)
-        for key, key_node, value in document.pairs(node, place)
-    }
-    if "split" in values:
-        others = [key for key in values if key not in ("split", "timeout", "retries", "faults")]
+    """What each key holds."""
+    before = place.mistakes.count
+    with place.mistakes:
+        _check_together([key.value for key, _ in node.value if isinstance(key, ScalarNode)], node, place)
+    values = document.read_pairs(node, place, _value)
+    place.mistakes.end_part(before)
+    if not any(key in values for key in ("address", "hub", "split")):
+        raise place.wrong(node, _NONE)
+    return values
+
+
+def _check_together(keys: list[str], node: Node, place: Place) -> None:
+    """Raise where keys stand beside each other that can't."""
+    if "split" in keys:
+        others = [key for key in keys if key in _KEYS and key not in _BESIDE_SPLIT]
         if others:
             problem = (
                 f"has {others[0]!r} beside 'split': it belongs to the services that calls are split between"
             )
             raise place.wrong(node, problem)
-    elif ("address" in values) == ("hub" in values):
-        raise place.wrong(node, _BOTH if "hub" in values else _NONE)
-    return values
-
-
-def _described(values: dict[str, Any]) -> dict[str, Any]:
-    """The same as the fields of an Endpoint."""
-    labels = tuple((key, values[key]) for key in _LABELS if key in values)
-    fields = {key: value for key, value in values.items() if key not in _LABELS}
-    return {**fields, "labels": labels} if labels else fields
+    elif "address" in keys and "hub" in keys:
+        raise place.wrong(node, _BOTH)
 
 
 def _hub_of_other_type(node: MappingNode, place: Place) -> ConfigError:
@@ -131,14 +140,11 @@ def _hub_of_other_type(node: MappingNode, place: Place) -> ConfigError:
     return place.under("type").wrong(given, problem)
 
 
-def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, ...]) -> Any:
-    at = place.under(key)
-    if key not in keys:
-        hint = nearest(key, keys) or f"; the keys are {', '.join(keys)}"
-        raise at.wrong(key_node, f"unknown key{hint}")
-    if document.is_nothing(node):
-        raise at.wrong(key_node, "has no value: write one, or take the key out")
-    match key:
+def _value(at: Place, key: Node, node: Node) -> Any:
+    _check_key(at, key, node, _KEYS)
+    match at.name:
+        case "address" | "hub":
+            return _listed(node, at, _ITEMS, hub=at.name == "hub")
         case "type":
             return document.choice(node, at, SOCKET_TYPES)
         case "timeout":
@@ -147,34 +153,49 @@ def _value(key: str, key_node: Node, node: Node, place: Place, keys: tuple[str, 
             return document.integer(node, at, 0, MOST_RETRIES)
         case "balance":
             return _balance(node, at)
-        case "weight":
-            return document.integer(node, at, 1, MOST_WEIGHT)
-        case "priority":
-            return document.integer(node, at, 0, MOST_PRIORITY)
-        case "version" | "zone":
-            return _label(node, at)
         case "split":
             return traffic.read_split(node, at)
         case "faults":
             return traffic.read_faults(node, at)
+    return _detail(at, node)
+
+
+def _value_of_item(at: Place, key: Node, node: Node) -> Any:
+    _check_key(at, key, node, _ITEM_KEYS)
+    return _address(node, at, _ITEM) if at.name in _KINDS else _detail(at, node)
+
+
+def _check_key(at: Place, key: Node, node: Node, keys: tuple[str, ...]) -> None:
+    if at.name not in keys:
+        hint = nearest(at.name, keys) or f"; the keys are {', '.join(keys)}"
+        raise at.wrong(key, f"unknown key{hint}")
+    if document.is_nothing(node):
+        raise at.wrong(key, "has no value: write one, or take the key out")
+
+
+def _detail(at: Place, node: Node) -> Any:
+    """What may be said of a single endpoint, and of all of them."""
+    match at.name:
+        case "weight":
+            return document.integer(node, at, 1, MOST_WEIGHT)
+        case "priority":
+            return document.integer(node, at, 0, MOST_PRIORITY)
         case "key":
             return _curve_key(node, at)
-    return node
+    return _label(node, at)
 
 
 def _balance(node: Node, place: Place) -> Balance:
     """A rule's name, or a mapping with more."""
     if not isinstance(node, MappingNode):
         return Balance(document.choice(node, place, RULES))
-    values: dict[str, Any] = {}
-    for key, key_node, value in document.pairs(node, place):
-        at = place.under(key)
-        if key not in _BALANCE_KEYS:
-            raise at.wrong(
-                key_node, f"unknown key{nearest(key, _BALANCE_KEYS) or '; the keys are rule, tau'}"
-            )
-        values[key] = document.choice(value, at, RULES) if key == "rule" else _tau(value, at)
-    return Balance(**values)
+    return Balance(**document.read_pairs(node, place, _part_of_balance))
+
+
+def _part_of_balance(at: Place, key: Node, node: Node) -> Any:
+    if at.name not in _BALANCE_KEYS:
+        raise at.wrong(key, f"unknown key{nearest(at.name, _BALANCE_KEYS) or '; the keys are rule, tau'}")
+    return document.choice(node, at, RULES) if at.name == "rule" else _tau(node, at)
 
 
 def _tau(node: Node, place: Place) -> float:
@@ -184,39 +205,45 @@ def _tau(node: Node, place: Place) -> float:
     return seconds
 
 
-def _endpoints(node: Node, place: Place, right: str, pattern: Endpoint) -> tuple[Endpoint, ...]:
-    """pattern: what holds for each of them that does not say otherwise."""
+def _listed(node: Node, place: Place, right: str, hub: bool = False) -> list[dict[str, Any]]:
+    """What is said of each endpoint of a list, or of the only one, by the names of an entry's keys."""
     if not isinstance(node, SequenceNode):
-        return (replace(pattern, address=_address(node, place, right)),)
+        return [{"address": _address(node, place, right), "hub": hub}]
     if not node.value:
         raise place.wrong(node, f"is an empty list: write {right}")
-    endpoints: dict[str, Endpoint] = {}
-    for item in node.value:
-        endpoint = _item(item, place, pattern)
-        if endpoint.address in endpoints:
-            raise place.wrong(item, f"{endpoint.address!r} stands twice in the list: keep one of the two")
-        endpoints[endpoint.address] = endpoint
-    return tuple(endpoints.values())
+    listed: dict[str, dict[str, Any]] = {}
+    before = place.mistakes.count
+    for one in node.value:
+        with place.mistakes:
+            item = _item(one, place, hub)
+            if item["address"] in listed:
+                raise place.wrong(one, f"{item['address']!r} stands twice in the list: keep one of the two")
+            listed[item["address"]] = item
+    place.mistakes.end_part(before)
+    return list(listed.values())
 
 
-def _item(node: Node, place: Place, pattern: Endpoint) -> Endpoint:
+def _item(node: Node, place: Place, hub: bool) -> dict[str, Any]:
     """One of a list: an endpoint, or a mapping that says more, such as {hub: tcp://h:1, priority: 1}."""
     if not isinstance(node, MappingNode):
-        return replace(pattern, address=_address(node, place, _ITEM))
-    values = {
-        key: _value(key, key_node, value, place, _ITEM_KEYS)
-        for key, key_node, value in document.pairs(node, place)
-    }
-    kinds = [key for key in ("address", "hub") if key in values]
+        return {"address": _address(node, place, _ITEM), "hub": hub}
+    values = document.read_pairs(node, place, _value_of_item)
+    kinds = [key for key in _KINDS if key in values]
     if len(kinds) != 1:
         has = "both 'address' and 'hub'" if kinds else "neither 'address' nor 'hub'"
         raise place.wrong(node, f"an item of the list has {has}: give exactly one, with one endpoint")
     kind = kinds[0]
-    address = _address(values.pop(kind), place.under(kind), _ITEM)
-    labels = dict(pattern.labels) | {key: values.pop(key) for key in _LABELS if key in values}
-    source = place.source(node)
-    ordered = tuple(sorted(labels.items()))
-    return replace(pattern, address=address, hub=kind == "hub", source=source, labels=ordered, **values)
+    return {**values, "address": values[kind], "hub": kind == "hub", "source": place.source(node)}
+
+
+def _endpoints(listed: Iterable[dict[str, Any]], common: dict[str, Any]) -> tuple[Endpoint, ...]:
+    """common: what holds for each of them that does not say otherwise."""
+    return tuple(_endpoint({**common, **item}) for item in listed)
+
+
+def _endpoint(values: dict[str, Any]) -> Endpoint:
+    labels = tuple((key, values.pop(key)) for key in _LABELS if key in values)
+    return Endpoint(labels=labels, **values)
 
 
 def _address(node: Node, place: Place, right: str) -> str:

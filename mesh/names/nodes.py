@@ -32,10 +32,10 @@ class ScalarNode:
     """A text in the file. tag: what YAML takes it for.
 
     plain: it has neither quotes nor a tag, so that YAML's rules for such texts say what it is. variables: the
-    names of those that were put into its value.
+    names of those that were put into its value. told: it was told already that a variable in it is wrong.
     """
 
-    __slots__ = ("line", "plain", "tag", "value", "variables")
+    __slots__ = ("line", "plain", "tag", "told", "value", "variables")
 
     def __init__(self, line: int, value: str, tag: str, plain: bool) -> None:
         self.line = line
@@ -43,6 +43,7 @@ class ScalarNode:
         self.tag = tag
         self.plain = plain
         self.variables: tuple[str, ...] = ()
+        self.told = False
 
 
 class MappingNode:

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import BinaryIO, Final
 
-from mesh.errors import ConfigError
+from mesh.names.mistakes import Mistake
 
 MOST_BYTES: Final = 16 * 2**20
 
@@ -26,11 +26,11 @@ def problem_of(status: os.stat_result, path: str, name: str) -> str:
 
 
 def decoded(data: bytes, path: str) -> str:
-    """The text, without a byte order mark at its beginning. Raises ConfigError where it is no UTF-8."""
+    """The text, without a byte order mark at its beginning. Raises Mistake where it is no UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = data[error.start]
         problem = f"the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-        raise ConfigError(f"{path}:{line}: {problem}") from None
+        raise Mistake(problem, f"{path}:{line}", line) from None

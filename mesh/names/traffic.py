@@ -6,7 +6,7 @@ Pure, as entries.py, of which this is a part.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from mesh.core.traffic import Faults, Split
 from mesh.errors import ConfigError
@@ -30,23 +30,25 @@ def read_split(node: Node, place: Place) -> tuple[Split, Check]:
         raise place.wrong(node, f"{right}, and is {document.shown(node)}")
     if not 1 <= len(node.value) <= MOST_PARTS:
         raise place.wrong(node, f"{right}, of 1 to {MOST_PARTS} services, and has {len(node.value)}")
-    parts: list[tuple[str, int]] = []
     where: dict[str, Node] = {}
-    for name, key, value in document.pairs(node, place):
-        if not is_service_name(name):
-            raise place.wrong(key, f"{name[:80]!r} cannot name a service: {NAME_RULE}")
-        parts.append((name, document.integer(value, place.under(name), 0, MOST_WEIGHT)))
-        where[name] = key
-    if not any(weight for _, weight in parts):
+
+    def weight(at: Place, key: Node, value: Node) -> int:
+        if not is_service_name(at.name):
+            raise place.wrong(key, f"{at.name[:80]!r} cannot name a service: {NAME_RULE}")
+        where[at.name] = key
+        return document.integer(value, at, 0, MOST_WEIGHT)
+
+    parts = document.read_pairs(node, place, weight)
+    if not any(parts.values()):
         raise place.wrong(node, "gives no service any calls: a weight above 0 is needed")
 
     def check(services: Mapping[str, Service]) -> None:
         for name, key in where.items():
-            problem = _problem_of_part(services.get(name))
-            if problem:
-                raise place.under(name).wrong(key, problem)
+            with place.mistakes:
+                if problem := _problem_of_part(services.get(name)):
+                    raise place.under(name).wrong(key, problem)
 
-    return Split(tuple(parts)), check
+    return Split(tuple(parts.items())), check
 
 
 def _problem_of_part(service: Service | None) -> str:
@@ -63,39 +65,40 @@ def read_faults(node: Node, place: Place) -> Faults:
     if not isinstance(node, MappingNode):
         right = "must be a mapping, as in {delay: {percent: 10, seconds: 0.5}, error: 1, drop: 1}"
         raise place.wrong(node, f"{right}, not {document.shown(node)}")
-    values: dict[str, float] = {}
-    for key, key_node, value in document.pairs(node, place):
-        at = place.under(key)
-        if key == "delay":
-            values["delayed"], values["delay"] = _delay(value, at)
-        elif key in _FAULTS:
-            values["failed" if key == "error" else "dropped"] = document.percent(value, at)
-        else:
-            raise _unknown(key, key_node, at, _FAULTS)
-    ended = round(values.get("failed", 0.0) + values.get("dropped", 0.0), 9)
+    values = document.read_pairs(node, place, _fault)
+    delayed, delay = values.get("delay", (0.0, 0.0))
+    faults = Faults(delayed, delay, values.get("error", 0.0), values.get("drop", 0.0))
+    ended = round(faults.failed + faults.dropped, 9)
     if ended > 100:
         problem = (
             f"'error' and 'drop' may have 100 percent together, for a call ends once, and have {ended:g}"
         )
         raise place.wrong(node, problem)
-    return Faults(**values)
+    return faults
+
+
+def _fault(at: Place, key: Node, node: Node) -> float | tuple[float, float]:
+    if at.name not in _FAULTS:
+        raise _unknown(key, at, _FAULTS)
+    return _delay(node, at) if at.name == "delay" else document.percent(node, at)
 
 
 def _delay(node: Node, place: Place) -> tuple[float, float]:
     right = "must be a mapping with both, as in {percent: 10, seconds: 0.5}"
     if not isinstance(node, MappingNode):
         raise place.wrong(node, f"{right}, not {document.shown(node)}")
-    values: dict[str, Any] = {}
-    for key, key_node, value in document.pairs(node, place):
-        at = place.under(key)
-        if key not in _DELAY:
-            raise _unknown(key, key_node, at, _DELAY)
-        values[key] = document.percent(value, at) if key == "percent" else document.seconds(value, at)
+    values = document.read_pairs(node, place, _part_of_delay)
     if len(values) < len(_DELAY):
         raise place.wrong(node, right)
     return values["percent"], values["seconds"]
 
 
-def _unknown(key: str, node: Node, place: Place, keys: tuple[str, ...]) -> ConfigError:
-    hint = nearest(key, keys) or f"; the keys are {', '.join(keys)}"
-    return place.wrong(node, f"unknown key{hint}")
+def _part_of_delay(at: Place, key: Node, node: Node) -> float:
+    if at.name not in _DELAY:
+        raise _unknown(key, at, _DELAY)
+    return document.percent(node, at) if at.name == "percent" else document.seconds(node, at)
+
+
+def _unknown(key: Node, at: Place, keys: tuple[str, ...]) -> ConfigError:
+    hint = nearest(at.name, keys) or f"; the keys are {', '.join(keys)}"
+    return at.wrong(key, f"unknown key{hint}")

@@ -34,10 +34,59 @@ def test_a_file_with_mistakes(folder: Path, served: Served) -> None:
     with Terminal([*MESH, "services", "check", "./odd.yml"], columns=60, cwd=folder) as terminal:
         assert terminal.wait() == 2
         assert max(map(len, terminal.shown.splitlines())) <= 60
-    file.write_text("users: nowhere\n")
-    assert f"{file}:1: users: 'nowhere' is no endpoint" in failed(
-        mesh("services", "check", str(file), cwd=folder), 2
-    )
+
+
+THREE = (
+    "users: localhost:4242\n"
+    "bar: {adress: tcp://127.0.0.1:1}\n"
+    "baz: {address: tcp://h:1, timeout: 5s}\n"
+)  # fmt: skip
+
+
+def test_all_mistakes_of_a_file_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "services.yml"
+    file.write_text(THREE)
+    result = mesh("services", "check", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (2, "")
+    assert result.stdout.splitlines() == [
+        f"{file}:1: users: 'localhost:4242' is no endpoint; did you mean 'tcp://localhost:4242'?",
+        f"{file}:2: bar.adress: unknown key; did you mean 'address'?",
+        f"{file}:3: baz.timeout: must be a number of seconds above 0, such as 5 or 0.5, not the text '5s'",
+    ]
+    as_json = mesh("services", "check", "-j", cwd=tmp_path)
+    assert (as_json.returncode, as_json.stderr) == (2, "")
+    lines = [f"{one['where']}: {one['problem']}" for one in json.loads(as_json.stdout)]
+    assert lines == result.stdout.splitlines()
+    of_name = mesh("services", "check", "users", "-j", cwd=tmp_path)
+    assert (of_name.returncode, of_name.stdout) == (2, as_json.stdout)
+    assert "users: 'localhost:4242' is no" in failed(mesh("call", "baz", "get", cwd=tmp_path), 2)
+
+
+def test_files_after_one_with_mistakes_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text(THREE)
+    (tmp_path / "two.yml").write_text("far: tcp://no-such-host.invalid:4242\nnear: nowhere\n")
+    (tmp_path / "three.yml").write_text("a: [\nb: [\n")
+    files = ("one.yml", "./one.yml", "absent.yml", "two.yml", "three.yml", "one.yml")
+    result = mesh("services", "check", *files, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (2, "")
+    places = [line.removeprefix(f"{tmp_path}/").split(": ")[0] for line in result.stdout.splitlines()]
+    assert places == [
+        "one.yml:1",
+        "one.yml:2",
+        "one.yml:3",
+        "absent.yml",
+        "two.yml:2",
+        "two.yml:1",
+        "three.yml:2",
+    ]
+
+
+def test_a_setting_that_is_wrong_hides_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "services.yml").write_text(THREE)
+    result = mesh("services", "check", "-j", cwd=tmp_path, MESH_DOMAIN="a..b")
+    found = json.loads(result.stdout)
+    assert (result.returncode, len(found)) == (2, 4)
+    assert found[-1]["problem"].startswith("MESH_DOMAIN has 'a..b', which is no domain")
 
 
 def test_a_file_that_is_right(folder: Path, served: Served) -> None:

@@ -8,6 +8,7 @@ from mesh.core.balance_rule import Balance
 from mesh.core.traffic import Faults, Split
 from mesh.errors import ConfigError
 from mesh.names.entries import parse_services
+from mesh.names.mistakes import Mistakes
 from mesh.names.model import SOCKET_TYPES, Endpoint, Service
 from tests.helpers.named import named
 
@@ -430,6 +431,19 @@ words = st.sampled_from(
         "@",
     ]
 )
+
+
+@given(st.text() | st.lists(words, max_size=30).map("".join))
+def test_whoever_wants_all_mistakes_gets_the_first_among_them(text: str) -> None:
+    mistakes = Mistakes(keep=True)
+    with mistakes:
+        kept = parse_services(text, PATH, mistakes=mistakes)
+    try:
+        services = parse_services(text, PATH)
+    except ConfigError as error:
+        assert str(error) in map(str, mistakes.found)
+    else:
+        assert not mistakes.found and kept == services
 
 
 @given(st.text() | st.lists(words, max_size=30).map("".join))
