@@ -59,7 +59,8 @@ class Faults:
         pause = self.delay if random() * 100.0 < self.delayed else 0.0
         if timeout is not None and pause >= timeout:
             return Strike(timeout, _expired(method, timeout))
-        if random() * 100.0 < self.failed:
+        # Of all calls, and so of more of those that are left.
+        if random() * (100.0 - self.dropped) < self.failed:
             return Strike(pause, RemoteError("FaultForTests", f"{method!r:.80} fails, as {_AS_TOLD}"))
         return Strike(pause) if pause else None
 

@@ -47,7 +47,7 @@ FAULTS = Faults(delayed=10.0, delay=0.5, failed=1.0, dropped=2.0)
 
 
 def test_nothing_befalls_most_calls() -> None:
-    assert FAULTS.strike(chances(0.02, 0.1, 0.01), "get", 1.0) is None
+    assert FAULTS.strike(chances(0.02, 0.1, 0.0103), "get", 1.0) is None
     assert Faults().strike(lambda: 0.0, "get", 1.0) is None
 
 
@@ -57,6 +57,13 @@ def test_a_call_is_delayed_and_may_fail_after_that() -> None:
     strike = FAULTS.strike(chances(0.5, 0.09, 0.0), "get", 1.0)
     assert strike and strike.pause == 0.5 and isinstance(strike.error, RemoteError)
     assert str(strike.error) == "FaultForTests: 'get' fails, as `faults` in services.yml wants it"
+
+
+def test_percents_are_of_all_calls() -> None:
+    random = Random(1).random
+    strikes = [Faults(failed=60.0, dropped=40.0).strike(random, "get", None) for _ in range(10_000)]
+    counts = Counter(type(strike.error) if strike else None for strike in strikes)
+    assert set(counts) == {RemoteError, LostRemote} and 5_800 < counts[RemoteError] < 6_200
 
 
 def test_a_delay_is_no_longer_than_the_caller_waits() -> None:
