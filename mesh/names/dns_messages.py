@@ -133,7 +133,7 @@ def read_reply(payload: bytes, question: Question, number: int) -> Reply:
     try:
         return _reply(message, question)
     except dns.message.ChainTooLong:
-        raise ServerFailed(f"says of {question.name} that {ENDLESS}") from None
+        raise ServerFailed(_endless(question)) from None
     except dns.exception.DNSException as exc:
         raise ServerFailed(f"sent what makes no sense ({type(exc).__name__})") from None
 
@@ -186,9 +186,28 @@ def _check(message: Any, question: Question) -> None:
     if asked.rdtype != kind or asked.rdclass != dns.rdataclass.IN or _text(asked.name) != question.name:
         raise IsNoAnswer
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        raise ServerFailed(_says(dns.rcode.to_text(code)))
+        raise ServerFailed(_failure(message, question))
     if message.flags & dns.flags.TC:
         raise IsTruncated
+
+
+def _failure(message: QueryMessage, question: Question) -> str:
+    """What a server answers with. BIND fails for aliases in a circle, which it sends along."""
+    import dns.exception
+    import dns.message
+    import dns.rcode
+
+    try:
+        message.resolve_chaining()
+    except dns.message.ChainTooLong:
+        return _endless(question)
+    except dns.exception.DNSException:
+        pass  # it failed: what else it sends counts for nothing
+    return _says(dns.rcode.to_text(message.rcode()))
+
+
+def _endless(question: Question) -> str:
+    return f"says of {question.name} that {ENDLESS}"
 
 
 def _reply(message: QueryMessage, question: Question) -> Reply:

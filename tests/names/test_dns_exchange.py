@@ -153,11 +153,23 @@ def test_an_alias_whose_end_the_server_does_not_know() -> None:
     assert (found.records, found.alias, found.ttl) == ((), "b.test", 40)
 
 
-def test_a_chain_of_aliases_that_has_no_end() -> None:
-    said = reason(answered(change=aliases("b.test.", NAME + ".", "b.test.")))
+@pytest.mark.parametrize("code", ["NOERROR", "SERVFAIL"])
+def test_a_chain_of_aliases_that_has_no_end(code: str) -> None:
+    def change(message: Any) -> None:
+        aliases("b.test.", NAME + ".")(message)
+        message.set_rcode(dns.rcode.from_text(code))
+
     assert (
-        f"10.0.0.1:53 says of {NAME} that its aliases (CNAME) lead round in a circle, or are too many" in said
-    )
+        f"10.0.0.1:53 says of {NAME} that its aliases (CNAME) lead round in a circle, or are too many"
+    ) in reason(answered(change=change))
+
+
+def test_a_server_that_fails_at_an_alias() -> None:
+    def change(message: Any) -> None:
+        aliases("b.test.")(message)
+        message.set_rcode(dns.rcode.SERVFAIL)
+
+    assert reason(answered(change=change)) == "10.0.0.1:53 answers SERVFAIL"
 
 
 def negative(code: str, *, soa: bool) -> Callable[[Any], None]:
