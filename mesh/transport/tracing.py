@@ -35,6 +35,8 @@ class trace(ContextDecorator):
     Raises ValueError for an id that can't travel.
     """
 
+    __mesh_unexposed__ = "what binds a trace"
+
     def __init__(self, trace_id: str | None = None, *, traceparent: str | None = None) -> None:
         if trace_id is not None and (type(trace_id) is not str or not as_id(trace_id)):
             raise ValueError(

