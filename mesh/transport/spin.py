@@ -12,9 +12,9 @@ from typing import Final
 
 from mesh.transport.loop import Loop
 
-SPIN: Final = 0.0002
-"""Seconds for which to keep it awake."""
-WAKING: Final = 0.0001
+SPIN: Final = 0.0005
+"""Seconds for which to keep it awake: what a server's answer takes on a slow virtual machine."""
+WAKING: Final = 0.0002
 """Seconds that an answer may take longer where the loop slept, for that it would be there in time."""
 
 
