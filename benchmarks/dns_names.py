@@ -48,7 +48,6 @@ def measure(records: int, seconds: float) -> Cost:
         (endpoint,) = server.hear(START_SECONDS)["endpoints"]
         port = endpoint.rpartition(":")[2]
         with child("benchmarks.dns_server", str(records), port) as name_server:
-
             idle = _longest_gap(seconds / 5)
             where = {"MESH_DOMAIN": "mesh.test", "MESH_DNS": name_server.hear(START_SECONDS)["address"]}
             with (
