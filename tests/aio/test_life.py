@@ -199,8 +199,9 @@ def test_without_a_loop() -> None:
     server.stop()
 
 
-def test_another_loop(loop: LoopThread, serve: Serve) -> None:
-    served = serve(Service())
+def test_another_loop(loop: LoopThread, serve: Serve, connect: Connect) -> None:
+    service = Service()
+    served = serve(service)
 
     async def elsewhere() -> None:
         with pytest.raises(mesh.MeshError, match="runs in another event loop"):
@@ -208,7 +209,10 @@ def test_another_loop(loop: LoopThread, serve: Serve) -> None:
         with pytest.raises(mesh.MeshError, match="runs in another event loop"):
             await served.server.stop()
 
+    call = connect(served.endpoint).nap.future(1.0)
+    eventually(service.begun.is_set)  # while it runs the server has not ended
     asyncio.run(elsewhere())
+    assert call.result() == "rested"
 
 
 def test_a_settings_error_of_serve_comes_before_anything_begins(loop: LoopThread) -> None:
