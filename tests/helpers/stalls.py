@@ -15,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 PAUSE = 0.05
-STALL = 0.25
+STALL = 0.15
 """Seconds by which a timer of a busy machine is not late; more is not the tests' fault."""
 TRIES = 4
 AGAIN = "run again"
