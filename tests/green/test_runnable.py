@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -452,3 +454,32 @@ def test_wrong_endpoints_are_said_so(endpoint: Any) -> None:
     with pytest.raises(mesh.ConfigError):
         server.connect(endpoint)
     server.stop()
+
+
+RESTS = """
+import atexit, threading, time
+import mesh
+
+ended = []
+atexit.register(lambda: print("rests", *sorted(rest._hubs.values()), time.monotonic() - ended[0] < 0.4))
+server = mesh.Server({"one": lambda: 1})
+endpoint = server.bind("tcp://127.0.0.1:*")
+server.start()
+from mesh.green.rest import rest
+thread = threading.Thread(target=lambda: mesh.connect(endpoint, timeout=10).one())
+thread.start()
+thread.join()
+stopped = mesh.Server({"two": lambda: 2})
+stopped.bind("tcp://127.0.0.1:*")
+stopped.start()
+stopped.stop()
+atexit.register(lambda: ended.append(time.monotonic()))
+"""
+
+
+def test_loops_of_native_threads_rest_when_the_program_ends() -> None:
+    """As the interpreter ends they would be cut off in the midst of whatever they are in, and crash."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RESTS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "rests True True True\n", "")
