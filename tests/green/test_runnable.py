@@ -457,11 +457,10 @@ def test_wrong_endpoints_are_said_so(endpoint: Any) -> None:
 
 
 RESTS = """
-import atexit, threading, time
+import atexit, threading
 import mesh
 
-ended = []
-atexit.register(lambda: print("rests", *sorted(rest._hubs.values()), time.monotonic() - ended[0] < 0.4))
+atexit.register(lambda: print("rests", *rest._hubs.values()))
 server = mesh.Server({"one": lambda: 1})
 endpoint = server.bind("tcp://127.0.0.1:*")
 server.start()
@@ -473,7 +472,6 @@ stopped = mesh.Server({"two": lambda: 2})
 stopped.bind("tcp://127.0.0.1:*")
 stopped.start()
 stopped.stop()
-atexit.register(lambda: ended.append(time.monotonic()))
 """
 
 
@@ -482,4 +480,4 @@ def test_loops_of_native_threads_rest_when_the_program_ends() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", RESTS], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "rests True True True\n", "")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "rests True True\n", "")
