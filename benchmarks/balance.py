@@ -140,7 +140,7 @@ def measure(rule: str, times: Times) -> Run:
     """One run, with servers and a client of its own."""
     with servers() as endpoints, child("benchmarks.balance", "--client", rule) as client:
         client.tell(endpoints=endpoints, slowed=times.slowed, healed=times.healed, end=times.end)
-        return Run(rule, [(*one,) for one in client.hear(times.end + 60.0)["calls"]])  # type: ignore[misc]
+        return Run(rule, [(*one,) for one in client.hear(times.end + 60.0)["calls"]])  # type: ignore[misc]  # a tuple of what JSON has
 
 
 def table(runs: list[Run], times: Times) -> str:

@@ -12,7 +12,6 @@ from mesh.names import document
 from mesh.names.dns_settings import is_domain
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
-from mesh.names.model import nearest
 from mesh.names.nodes import MappingNode, Node
 
 _KEYS: Final = ("zone", "server", "key_file", "ttl", "as")
@@ -32,8 +31,7 @@ def read_publish(node: Node, place: Place) -> Publish:
     for key, key_node, value in document.pairs(node, place):
         at = place.under(key)
         if key not in _KEYS:
-            hint = nearest(key, _KEYS) or f"; the keys are {', '.join(_KEYS)}"
-            raise at.wrong(key_node, f"unknown key{hint}")
+            raise document.unknown_key(key_node, at, _KEYS)
         if document.is_nothing(value):
             raise at.wrong(key_node, "has no value: write one, or take the key out")
         values["as_" if key == "as" else key] = _value(key, value, at)

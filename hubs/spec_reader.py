@@ -84,8 +84,7 @@ def _kind(entries: Entries, place: Place) -> str:
 
 def _check_key(key: str, key_node: Node, value: Node, kind: str, at: Place) -> None:
     if key not in _ALL_KEYS:
-        hint = nearest(key, HUB_TYPES[kind].keys) or f"; the keys are {', '.join(HUB_TYPES[kind].keys)}"
-        raise at.wrong(key_node, f"unknown key{hint}")
+        raise document.unknown_key(key_node, at, HUB_TYPES[kind].keys)
     if key not in HUB_TYPES[kind].keys:
         having = ", ".join(name for name, one in HUB_TYPES.items() if key in one.keys)
         raise at.wrong(key_node, f"is a key of {having} hubs, and this is a {kind}: take it out")

@@ -17,7 +17,7 @@ from rpyc.utils.server import ThreadedServer
 from benchmarks.peers.loops import repeat
 
 
-class Service(rpyc.Service):  # type: ignore[misc]
+class Service(rpyc.Service):  # type: ignore[misc]  # rpyc has no types
     def exposed_echo(self, value: bytes) -> bytes:
         return value
 

@@ -14,7 +14,7 @@ class Service:
     def echo(self, value: bytes) -> bytes:
         return value
 
-    @zerorpc.stream  # type: ignore[untyped-decorator]
+    @zerorpc.stream  # type: ignore[untyped-decorator]  # zerorpc has no types
     def numbers(self, count: int) -> Iterator[int]:
         yield from range(count)
 

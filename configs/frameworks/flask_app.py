@@ -22,7 +22,7 @@ users = mesh.connect("users", timeout=5)
 @app.get("/users/<int:number>")
 def user(number: int) -> dict[str, Any]:
     try:
-        return users.get(number)  # type: ignore[no-any-return]
+        return users.get(number)  # type: ignore[no-any-return]  # what a remote method gives
     except KeyError:
         abort(404, f"there is no user {number}")
     except (mesh.TimeoutExpired, mesh.LostRemote, mesh.Overloaded) as exc:

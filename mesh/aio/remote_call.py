@@ -25,7 +25,7 @@ class RemoteCall(Coroutine[Any, Any, Any]):
         self._stream: ref[Stream] | None = None
         """The one that goes through it; it ends when nobody has it any more."""
         # What Python says of one that is never awaited, which is easily forgotten, names it so.
-        coroutine.__qualname__ = method  # type: ignore[attr-defined]
+        coroutine.__qualname__ = method  # type: ignore[attr-defined]  # coroutines of Python have it
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._coroutine.__await__()

@@ -142,6 +142,9 @@ class Stream(AsyncIterator[Any]):
             self._drop.detach()
             self._endpoint.leave(self._call)
 
+    def __bool__(self) -> bool:
+        return True  # and not by its length, which it has not
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mesh.cli.health import UP, Health
+from mesh.cli.health import UP, EndpointHealth
 from mesh.core.balance import Balancer, best
 from mesh.core.client_session import WORKERLESS
 from mesh.core.peer import Peer
@@ -34,7 +34,7 @@ class ClientView:
         self._random = random
         self._balancers: dict[str, Balancer] = {}
 
-    def look(self, service: Service, healths: Sequence[Health], now: float) -> list[Outlook]:
+    def look(self, service: Service, healths: Sequence[EndpointHealth], now: float) -> list[Outlook]:
         """Take in what was found of a service's endpoints, and say what becomes of them, in their order."""
         balancer = self._balancers.get(service.name)
         if balancer is None:
@@ -60,7 +60,7 @@ class ClientView:
         return _outlooks(balancer, peers, now)
 
 
-def _take_in(balancer: Balancer, peer: Peer, health: Health, now: float) -> None:
+def _take_in(balancer: Balancer, peer: Peer, health: EndpointHealth, now: float) -> None:
     """One ping, as a client takes in a call."""
     if health.state == "down":
         if peer.live:

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
-import gevent
-from gevent.pool import Pool
-
-from mesh.cli.hub_client import HubClient, is_silent
+from mesh.cli.hub_client import HubControl, is_silent
 from mesh.cli.pinger import Pinger, Pong
 from mesh.errors import Overloaded, ServiceNotFound
 from mesh.names.model import Endpoint, Service
@@ -38,7 +35,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class EndpointHealth:
     """What a look at one endpoint found. ms: the round trip. workers: that a hub has of the service.
 
     state: `full` of one that is up, but whose handlers or workers are all busy while calls wait, be it at the
@@ -58,7 +55,7 @@ class Health:
 class _Told:
     """A look at one hub. services: what it has of each; None where it does not tell."""
 
-    health: Health
+    health: EndpointHealth
     type: str = ""
     services: Sequence[dict[str, Any]] | None = None
 
@@ -69,10 +66,12 @@ class Checker:
     def __init__(self) -> None:
         # By endpoint, and the service behind a hub; None for a server's own endpoint.
         self._pingers: dict[tuple[str, str | None], Pinger] = {}
-        self._hubs: dict[str, HubClient] = {}
+        self._hubs: dict[str, HubControl] = {}
+        from gevent.pool import Pool
+
         self._pool = Pool(AT_ONCE)
 
-    def check(self, services: Iterable[Service]) -> Sequence[Sequence[Health]]:
+    def check(self, services: Iterable[Service]) -> Sequence[Sequence[EndpointHealth]]:
         """The health of each service's endpoints, in their order."""
         services = list(services)
         asked = [(one, end) for one in services for end in one.endpoints if _answers_calls(end)]
@@ -85,12 +84,12 @@ class Checker:
             if end.hub
         }
 
-        def health(service: Service, endpoint: Endpoint) -> Health:
+        def health(service: Service, endpoint: Endpoint) -> EndpointHealth:
             address = endpoint.address
             if not _answers_calls(endpoint):
-                return Health(address, "-")
+                return EndpointHealth(address, "-")
             look = behind[address, service.name] if endpoint.hub else servers[address]
-            found: Health = look.get()
+            found: EndpointHealth = look.get()
             return found
 
         found = [[health(service, endpoint) for endpoint in service.endpoints] for service in services]
@@ -105,14 +104,16 @@ class Checker:
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the connections live on meanwhile."""
+        import gevent
+
         gevent.sleep(seconds)
 
-    def _ping(self, endpoint: Endpoint) -> Health:
+    def _ping(self, endpoint: Endpoint) -> EndpointHealth:
         pinger = self._pinger(endpoint, None)
         pong = pinger.ask(PATIENCE)
         if pong.error is not None and is_silent(pong.error):
             pong = pinger.ask(SILENT_PATIENCE)
-        return Health(endpoint.address, _of_server(pong), pong.ms)
+        return EndpointHealth(endpoint.address, _of_server(pong), pong.ms)
 
     def _pinger(self, endpoint: Endpoint, service: str | None) -> Pinger:
         key = endpoint.address, service
@@ -121,7 +122,7 @@ class Checker:
             pinger = self._pingers[key] = Pinger(endpoint, service)
         return pinger
 
-    def _look_behind(self, service: Service, endpoint: Endpoint, hub: Any) -> Health:
+    def _look_behind(self, service: Service, endpoint: Endpoint, hub: Any) -> EndpointHealth:
         """The health of a service at a hub, and of the worker that would get the next call.
 
         Calls wait there that the hub knows nothing of, as it is called directly, or by another hub, or stands
@@ -138,17 +139,17 @@ class Checker:
         address = endpoint.address
         client = self._hubs.get(address)
         if client is None:
-            client = self._hubs[address] = HubClient(endpoint, HUB_PATIENCE)
+            client = self._hubs[address] = HubControl(endpoint, HUB_PATIENCE)
         client.ask()
         began = perf_counter()
         answer = client.ask()
         if answer.values is not None:
-            up = Health(address, "up", _ms_since(began))
+            up = EndpointHealth(address, "up", _ms_since(began))
             return _Told(up, str(answer.values.get("type")), answer.values["services"])
         if isinstance(answer.error, ServiceNotFound):
             # Something has answered that can't tell, as a worker behind an anonymous queue.
-            return _Told(Health(address, "up", _ms_since(began)))
-        return _Told(Health(address, "silent" if answer.connected else "down"))
+            return _Told(EndpointHealth(address, "up", _ms_since(began)))
+        return _Told(EndpointHealth(address, "silent" if answer.connected else "down"))
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +174,7 @@ def _answers_calls(endpoint: Endpoint) -> bool:
     return endpoint.type == "router" and endpoint.key is None
 
 
-def _of_hub(service: Service, told: _Told) -> Health:
+def _of_hub(service: Service, told: _Told) -> EndpointHealth:
     if told.services is None:
         return told.health
     row = _row_of(service, told)

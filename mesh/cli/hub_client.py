@@ -27,7 +27,7 @@ class HubAnswer:
     connected: bool = True
 
 
-class HubClient:
+class HubControl:
     """One hub, by the endpoint of its in side."""
 
     def __init__(self, endpoint: Endpoint, patience: float = PATIENCE) -> None:

@@ -17,7 +17,7 @@ from mesh.cli.screen import folded, show
 from mesh.errors import ConfigError, TimeoutExpired
 
 if TYPE_CHECKING:
-    from mesh.cli.hub_client import HubAnswer, HubClient
+    from mesh.cli.hub_client import HubAnswer, HubControl
     from mesh.names.model import Endpoint
 
 REFRESH = 1.0  # seconds between two looks of --watch
@@ -53,11 +53,11 @@ def hub_status(
     import gevent
 
     from mesh.cli.client import quiet_interrupt
-    from mesh.cli.hub_client import PATIENCE, HubClient
+    from mesh.cli.hub_client import PATIENCE, HubControl
 
     quiet_interrupt()
     printer = Printer(as_json)
-    hubs = [HubClient(endpoint, timeout or PATIENCE) for endpoint in hubs_of(service, services_file)]
+    hubs = [HubControl(endpoint, timeout or PATIENCE) for endpoint in hubs_of(service, services_file)]
     try:
         answers = _ask(hubs)
         errors = [answer.error for answer in answers if answer.error is not None]
@@ -96,7 +96,7 @@ def hubs_of(target: str, services_file: str | None) -> Sequence[Endpoint]:
     return hubs
 
 
-def _ask(hubs: Sequence[HubClient]) -> list[HubAnswer]:
+def _ask(hubs: Sequence[HubControl]) -> list[HubAnswer]:
     import gevent
 
     asked = [gevent.spawn(hub.ask) for hub in hubs]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.cli.client_view import Outlook
-from mesh.cli.health import UP, Health
+from mesh.cli.health import UP, EndpointHealth
 from mesh.cli.output import Printer
 from mesh.cli.screen import show
 from mesh.names.model import Endpoint, Service
@@ -76,7 +76,7 @@ class Shown:
         return ", ".join(dict.fromkeys(states))
 
 
-def place_of(service: Service, endpoint: Endpoint, health: Health, outlook: Outlook) -> ShownEndpoint:
+def place_of(service: Service, endpoint: Endpoint, health: EndpointHealth, outlook: Outlook) -> ShownEndpoint:
     return ShownEndpoint(
         health.endpoint,
         "hub" if endpoint.hub else endpoint.type,

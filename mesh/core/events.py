@@ -100,7 +100,7 @@ def unpack(
     return name, args, kwargs, span_in(header)
 
 
-class Handlers:
+class EventHandlers:
     """Who handles the events of a receiver, by their name.
 
     target: something callable, which gets (name, *args) of every event; or a module, object,

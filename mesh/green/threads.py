@@ -15,7 +15,7 @@ from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
 from mesh.green.loop import GeventLoop
-from mesh.green.rest import rest
+from mesh.green.native_loops import native_loops
 from mesh.transport import descriptors, native, process
 
 T = TypeVar("T")
@@ -108,12 +108,12 @@ def in_own_loop(body: list[Callable[[], object]], ended: Box) -> None:
     The frames in which gevent destroys a loop are never collected: the body is taken out of its
     list, so that they hold nothing that matters.
     """
-    rest.enter()
+    native_loops.enter()
     try:
         body.pop()()
     finally:
         gevent.sleep(0)  # lets what has ended leave the loop
-        rest.leave()
+        native_loops.leave()
         get_hub().destroy(destroy_loop=True)
         ended.release()
 
@@ -166,7 +166,7 @@ class LoopThread:
     def _main(self, started: Box) -> None:
         started.fill(self._kept_hub, ())
         if started.error is None:
-            rest.enter()
+            native_loops.enter()
             get_hub().switch()
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeGuard
 
 import yaml
@@ -208,6 +208,11 @@ def pairs(node: MappingNode, place: Place) -> Iterator[tuple[str, ScalarNode, No
                 raise place.wrong(key, f"{shown(key)} where a key should stand: write 'KEY: VALUE'")
             _note_line(lines, key, place)
             yield key.value, key, value
+
+
+def unknown_key(key: Node, at: Place, keys: Sequence[str]) -> Mistake:
+    """The error for a key that is none of these. at: its own place."""
+    return at.wrong(key, f"unknown key{nearest(at.name, keys) or '; the keys are ' + ', '.join(keys)}")
 
 
 def read_pairs(

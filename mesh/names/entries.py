@@ -16,7 +16,7 @@ from mesh.names.curve_key import KEY_RULE, key_problem
 from mesh.names.document import Place
 from mesh.names.endpoints import endpoint_problem
 from mesh.names.mistakes import RAISED, Mistakes
-from mesh.names.model import MOST_WEIGHT, NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name, nearest
+from mesh.names.model import MOST_WEIGHT, NAME_RULE, SOCKET_TYPES, Endpoint, Service, is_service_name
 from mesh.names.nodes import MappingNode, Node, ScalarNode, SequenceNode, collector_paused
 
 MOST_RETRIES = 100
@@ -167,8 +167,7 @@ def _value_of_item(at: Place, key: Node, node: Node) -> Any:
 
 def _check_key(at: Place, key: Node, node: Node, keys: tuple[str, ...]) -> None:
     if at.name not in keys:
-        hint = nearest(at.name, keys) or f"; the keys are {', '.join(keys)}"
-        raise at.wrong(key, f"unknown key{hint}")
+        raise document.unknown_key(key, at, keys)
     if document.is_nothing(node):
         raise at.wrong(key, "has no value: write one, or take the key out")
 
@@ -194,7 +193,7 @@ def _balance(node: Node, place: Place) -> Balance:
 
 def _part_of_balance(at: Place, key: Node, node: Node) -> Any:
     if at.name not in _BALANCE_KEYS:
-        raise at.wrong(key, f"unknown key{nearest(at.name, _BALANCE_KEYS) or '; the keys are rule, tau'}")
+        raise document.unknown_key(key, at, _BALANCE_KEYS)
     return document.choice(node, at, RULES) if at.name == "rule" else _tau(node, at)
 
 

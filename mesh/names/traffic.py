@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mesh.core.traffic import Faults, Split
-from mesh.errors import ConfigError
 from mesh.names import document
 from mesh.names.document import Place
-from mesh.names.model import MOST_WEIGHT, NAME_RULE, Service, is_service_name, nearest
+from mesh.names.model import MOST_WEIGHT, NAME_RULE, Service, is_service_name
 from mesh.names.nodes import MappingNode, Node
 
 MOST_PARTS: Final = 64
@@ -79,7 +78,7 @@ def read_faults(node: Node, place: Place) -> Faults:
 
 def _fault(at: Place, key: Node, node: Node) -> float | tuple[float, float]:
     if at.name not in _FAULTS:
-        raise _unknown(key, at, _FAULTS)
+        raise document.unknown_key(key, at, _FAULTS)
     return _delay(node, at) if at.name == "delay" else document.percent(node, at)
 
 
@@ -95,10 +94,5 @@ def _delay(node: Node, place: Place) -> tuple[float, float]:
 
 def _part_of_delay(at: Place, key: Node, node: Node) -> float:
     if at.name not in _DELAY:
-        raise _unknown(key, at, _DELAY)
+        raise document.unknown_key(key, at, _DELAY)
     return document.percent(node, at) if at.name == "percent" else document.seconds(node, at)
-
-
-def _unknown(key: Node, at: Place, keys: tuple[str, ...]) -> ConfigError:
-    hint = nearest(at.name, keys) or f"; the keys are {', '.join(keys)}"
-    return at.wrong(key, f"unknown key{hint}")

@@ -17,7 +17,7 @@ import zmq
 
 from mesh.core import events, settings
 from mesh.core.dropped import Dropped
-from mesh.core.events import Handlers
+from mesh.core.events import EventHandlers
 from mesh.core.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.core.methods import expected_of
 from mesh.core.span import Span, within
@@ -68,9 +68,9 @@ class Delivery:
 
 
 class EventReceiver:
-    """handler, coroutines: as Handlers has them. prefixes: of the topics that are wanted, where the role has
-    topics. queue_size: events that wait for the handlers. max_message, max_elements: bytes of one event, and
-    values in it.
+    """handler, coroutines: as EventHandlers has them. prefixes: of the topics that are wanted, where the role
+    has topics. queue_size: events that wait for the handlers. max_message, max_elements: bytes of one event,
+    and values in it.
 
     Raises ConfigError, ServiceNotFound and MeshError. From `start` on it is for the loop's own thread, where
     nothing else is said.
@@ -95,7 +95,7 @@ class EventReceiver:
         self._max_elements = max_elements
         self._coroutines = coroutines
         try:
-            self._handlers = Handlers(handler, coroutines=coroutines)
+            self._handlers = EventHandlers(handler, coroutines=coroutines)
         except ValueError as exc:
             raise ConfigError(str(exc)) from None
         for hidden, why in self._handlers.hidden.items():

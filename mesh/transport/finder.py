@@ -11,7 +11,7 @@ from mesh.core.channel import NEVER
 from mesh.core.host_addresses import HostAddresses, HostAnswer
 from mesh.names.endpoints import check_endpoint
 from mesh.names.hosts import canonical, host_of, numeric
-from mesh.transport.host_lookup import Question, lookups
+from mesh.transport.host_lookup import HostQuestion, lookups
 
 
 class Finder:
@@ -31,7 +31,7 @@ class Finder:
         if host:
             check_endpoint(endpoint)
         self._number = "" if host else canonical(endpoint)
-        self._question: Question | None = None
+        self._question: HostQuestion | None = None
         self.addresses = HostAddresses(host, now, lookups.known(host)) if host else None
         self._given: tuple[str, ...] = ()
         self.give(hosts, now)

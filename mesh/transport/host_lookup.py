@@ -37,7 +37,7 @@ NO_THREAD: Final = "there is no thread to be had to look up its host"
 getaddrinfo: Any = native.getaddrinfo
 
 
-class Question:
+class HostQuestion:
     """Whoever waits for where a host is. answer: None until it has come; wake: called then, in any thread."""
 
     __slots__ = ("_wake", "answer", "whole")
@@ -67,7 +67,7 @@ class _Host:
         self.answer: HostAnswer | None = None
         self.answered = 0.0
         self.known: tuple[str, ...] = ()
-        self.questions: list[Question] = []
+        self.questions: list[HostQuestion] = []
         self.queued = False
         self.slow = False
 
@@ -99,12 +99,12 @@ class HostLookups:
             one = self._hosts.get(host)
             return one.known if one is not None else ()
 
-    def ask(self, host: str, wake: Callable[[], object], *, whole: bool = False) -> Question:
+    def ask(self, host: str, wake: Callable[[], object], *, whole: bool = False) -> HostQuestion:
         """Where a host is; the answer may be there at once, and `wake` is not called then.
 
         whole: also its addresses of IPv6, where it has some of IPv4.
         """
-        question = Question(wake, whole=whole)
+        question = HostQuestion(wake, whole=whole)
         if host.lower().rstrip(".") == "localhost":
             question.answer = LOCALHOST
             return question

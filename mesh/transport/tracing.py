@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import ContextDecorator, suppress
 from contextvars import Token
+from functools import wraps
 from random import getrandbits
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar, cast
 
+from mesh.core.methods import is_async, is_generator
 from mesh.core.span import MOST_CHARS, Span, as_id, bound, current_span
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def new_span_id() -> str:
@@ -32,7 +37,8 @@ class trace(ContextDecorator):
     Context, which goes before; one that makes no sense is passed over. Without either it is the trace that
     there is already, or a new one. Gives the span, which has trace_id, span_id and traceparent.
 
-    Raises ValueError for an id that can't travel.
+    Raises ValueError for an id that can't travel, and TypeError around a function with `yield`, whose caller
+    decides when it runs.
     """
 
     __mesh_unexposed__ = "what binds a trace"
@@ -49,6 +55,20 @@ class trace(ContextDecorator):
 
     def _recreate_cm(self) -> Self:
         return type(self)(self._trace_id, traceparent=self._traceparent)
+
+    def __call__(self, func: F) -> F:
+        """The same function, each of whose calls is within a trace."""
+        if is_generator(func):
+            raise TypeError(f"{func!r:.80} has `yield`: write `with mesh.trace():` within it")
+        if not is_async(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        async def traced(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await func(*args, **kwargs)
+
+        return cast(F, traced)
 
     def __enter__(self) -> Span:
         span = _told_by(self._traceparent)

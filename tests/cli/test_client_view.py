@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.cli.client_view import ClientView
-from mesh.cli.health import Health, State
+from mesh.cli.health import EndpointHealth, State
 from mesh.cli.output import Printer
 from mesh.cli.services_table import HEAD, Shown, place_of, place_of_part, show_all
 from mesh.names.model import Endpoint, Service
@@ -20,9 +20,9 @@ def shares(view: ClientView, now: float, *states: State, service: Service = USER
     return [one.share for one in view.look(service, healths(*states, service=service), now)]
 
 
-def healths(*states: State, service: Service = USERS) -> list[Health]:
+def healths(*states: State, service: Service = USERS) -> list[EndpointHealth]:
     ends = zip(service.endpoints, states, strict=True)
-    return [Health(end.address, state, 1.0 if state == "up" else None) for end, state in ends]
+    return [EndpointHealth(end.address, state, 1.0 if state == "up" else None) for end, state in ends]
 
 
 def test_shares_by_weight_within_the_lowest_priority_that_is_there() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, Health, _of_hub, _of_server, _Told
+from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, EndpointHealth, _of_hub, _of_server, _Told
 from mesh.cli.hub_client import HubAnswer
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, ServiceNotFound, TimeoutExpired
@@ -42,12 +42,12 @@ def row(name: str, workers: int, capacity: int, busy: int = 0, waiting: int = 0)
 def test_the_state_of_a_service_at_a_hub(
     kind: str, rows: list[dict[str, Any]], state: Any, workers: int
 ) -> None:
-    told = _Told(Health(HUB, "up", 1.5), kind, rows)
-    assert _of_hub(USERS, told) == Health(HUB, state, 1.5, workers)
+    told = _Told(EndpointHealth(HUB, "up", 1.5), kind, rows)
+    assert _of_hub(USERS, told) == EndpointHealth(HUB, state, 1.5, workers)
 
 
-@pytest.mark.parametrize("health", [Health(HUB, "up", 1.5), Health(HUB, "down")])
-def test_a_hub_that_does_not_tell(health: Health) -> None:
+@pytest.mark.parametrize("health", [EndpointHealth(HUB, "up", 1.5), EndpointHealth(HUB, "down")])
+def test_a_hub_that_does_not_tell(health: EndpointHealth) -> None:
     assert _of_hub(USERS, _Told(health)) == health
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mesh.core.events import MAX_TOPIC, Handlers, Packer, Subscribed, prefixes_of, topic_bytes, unpack
+from mesh.core.events import MAX_TOPIC, EventHandlers, Packer, Subscribed, prefixes_of, topic_bytes, unpack
 from mesh.errors import WireError
 
 BASE = b"0123456789abcdef01234567"
@@ -72,7 +72,7 @@ class Log:
 
 
 def found(target: Any, event: str, *args: Any) -> Any:
-    function = Handlers(target, coroutines=False).find(event)
+    function = EventHandlers(target, coroutines=False).find(event)
     return None if function is None else function(*args)
 
 
@@ -97,13 +97,13 @@ def test_something_callable_gets_every_event_with_its_name() -> None:
 
 
 def test_an_unknown_event_is_told_with_a_suggestion() -> None:
-    assert "no method 'sad'; did you mean 'said'?" in Handlers(Log(), coroutines=False).unknown("sad")
+    assert "no method 'sad'; did you mean 'said'?" in EventHandlers(Log(), coroutines=False).unknown("sad")
 
 
 @pytest.mark.parametrize("target", [object(), {}, {"a": 1}, None])
 def test_what_handles_nothing_is_refused(target: Any) -> None:
     with pytest.raises(ValueError, match=r"method|callable|value"):
-        Handlers(target, coroutines=False)
+        EventHandlers(target, coroutines=False)
 
 
 def test_topics() -> None:

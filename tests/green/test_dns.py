@@ -312,6 +312,7 @@ def test_a_name_with_a_thousand_records_keeps_no_loop(
         client = connect("users")
         links = endpoint_of(client).links  # the name server is in this process, and takes its time for them
         eventually(lambda links=links: len(links.current) == MOST, what="all that it uses")
+        assert client.who() == "a"
         slowest.append(max(steps))
         steps.clear()
         client.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mesh
-from mesh.cli.hub_client import HubClient
+from mesh.cli.hub_client import HubControl
 from mesh.green.sidecar import Sidecar
 from mesh.names.model import Endpoint
 from mesh.transport import ipc, lookup
@@ -140,7 +140,7 @@ def test_whoever_pushes_is_told(refused: Path) -> None:
 
 
 def test_a_hub_s_status_tells_it(refused: Path) -> None:
-    with closing(HubClient(Endpoint(f"ipc://{refused}"), 0.6)) as hub:
+    with closing(HubControl(Endpoint(f"ipc://{refused}"), 0.6)) as hub:
         answer = hub.ask()
     assert str(answer.error).startswith(f"ipc://{refused}: permission denied")
 

@@ -15,7 +15,7 @@ import pytest
 import mesh
 from hubs.hub_types import make_hub
 from hubs.spec import Side
-from mesh.cli.hub_client import HubClient
+from mesh.cli.hub_client import HubControl
 from mesh.core import host_addresses
 from mesh.green.sidecar import Sidecar
 from mesh.names import hosts
@@ -158,7 +158,7 @@ def test_the_log_of_a_sidecar_names_the_host_of_its_server(
 
 
 def test_a_hub_s_status_names_the_host(names: Names) -> None:
-    with closing(HubClient(Endpoint(f"tcp://{HOST}:1"), 0.5)) as hub:
+    with closing(HubControl(Endpoint(f"tcp://{HOST}:1"), 0.5)) as hub:
         answer = hub.ask()
     assert (
         str(answer.error)

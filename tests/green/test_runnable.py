@@ -460,11 +460,11 @@ RESTS = """
 import atexit, threading
 import mesh
 
-atexit.register(lambda: print("rests", *rest._hubs.values()))
+atexit.register(lambda: print("rests", *native_loops._hubs.values()))
 server = mesh.Server({"one": lambda: 1})
 endpoint = server.bind("tcp://127.0.0.1:*")
 server.start()
-from mesh.green.rest import rest
+from mesh.green.native_loops import native_loops
 thread = threading.Thread(target=lambda: mesh.connect(endpoint, timeout=10).one())
 thread.start()
 thread.join()

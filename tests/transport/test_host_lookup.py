@@ -13,7 +13,7 @@ import pytest
 from mesh.core.host_addresses import HostAnswer
 from mesh.errors import ConfigError
 from mesh.transport import descriptors, host_lookup, process
-from mesh.transport.host_lookup import NO_THREAD, HostLookups, Question, to_bind
+from mesh.transport.host_lookup import NO_THREAD, HostLookups, HostQuestion, to_bind
 from tests.helpers.processes import eventually
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -60,7 +60,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> HostLookups:
     return one
 
 
-def answer(question: Question) -> HostAnswer:
+def answer(question: HostQuestion) -> HostAnswer:
     return eventually(lambda: question.answer)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
@@ -48,6 +49,33 @@ def test_a_function_may_be_traced() -> None:
 
     first, second = work(2), work(0)
     assert len(set(first)) == 1 and first[0] != second[0]
+
+
+def test_a_coroutine_is_traced_until_its_end() -> None:
+    @mesh.trace()
+    async def work() -> list[str]:
+        first = here()
+        await asyncio.sleep(0)
+        return [first, here()]
+
+    async def main() -> list[list[str]]:
+        return await asyncio.gather(work(), work())
+
+    (one, other), (another, last) = asyncio.run(main())
+    assert one == other != another == last and one and another
+    assert current_span() is None
+
+
+def test_what_yields_is_refused() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(TypeError, match=r"has `yield`: write `with mesh.trace\(\):` within it"):
+            mesh.trace()(function)
 
 
 @pytest.mark.parametrize("wrong", ["", "a\nb", "\x1b[31m", "x" * (MOST_CHARS + 1), b"bytes", 5])

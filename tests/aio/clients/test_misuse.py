@@ -138,6 +138,7 @@ def test_a_stream_that_is_taken_for_a_list(run: Run, endpoint: str, use: Callabl
     async def main() -> None:
         async with mesh.aio.connect(endpoint) as client:
             stream = await client.count(3)
+            assert stream
             with pytest.raises(TypeError, match="is gone through by `async for`; a list of its items is "):
                 use(stream)
             assert [item async for item in stream] == [0, 1, 2]

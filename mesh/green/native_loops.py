@@ -23,7 +23,7 @@ PATIENCE: Final = 0.5
 LOOK: Final = 0.002
 
 
-class Rest:
+class NativeLoops:
     """The native threads that turn a loop of gevent for mesh."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Rest:
         self._threads: dict[threading.Thread, int] = {}
         """Those that `threading` knows, with the ids of their hubs."""
         process.remember(self)
-        atexit.register(self.begin)
+        atexit.register(self.bring_to_rest)
 
     def forked(self) -> None:
         """In the child of a fork, which has none of them."""
@@ -52,7 +52,7 @@ class Rest:
         """Its loop is about to be destroyed."""
         self._hubs.pop(get_hub(), None)
 
-    def begin(self) -> None:
+    def bring_to_rest(self) -> None:
         """Have all of them rest. In the main thread, as the program ends."""
         give_up = monotonic() + PATIENCE
         for hub in list(self._hubs):
@@ -73,4 +73,4 @@ class Rest:
         never.acquire()
 
 
-rest: Final = Rest()
+native_loops: Final = NativeLoops()
