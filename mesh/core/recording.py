@@ -240,6 +240,42 @@ class Recorder:
             )
         )
 
+    # Events
+
+    def event_span(self, within: Span | None, name: str) -> Span | None:
+        """That of an event which is sent within another, or begins a trace; None where it is not recorded."""
+        if within is None:
+            within = self.sampler.root(name)
+        return None if within is None else self.sampler.child(within)
+
+    def event(
+        self, kind: Kind, end: str, name: str, span: Span, began: float, started: float, outcome: str
+    ) -> None:
+        """An event was given to its sender, or its handler has ended. end: the sender's or receiver's name.
+        began: when it came; started: when its handler began.
+        """
+        ids = (span.trace_id, span.span_id, span.parent_id)
+        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", None))
+
+    # A hub's
+
+    def hub_ended(
+        self,
+        service: str,
+        trace: tuple[Any, Any],
+        began: float,
+        given: float,
+        outcome: str,
+        worker: str,
+    ) -> None:
+        """A call has gone through a hub. trace: its ids as they came. given: when a worker got it. worker:
+        which one, "" for none.
+        """
+        trace_id, span_id = map(as_id, trace)
+        if trace_id and span_id:
+            times = (began, given, self.clock())
+            self.add((Kind.HUB, trace_id, span_id, "", service, "", *times, outcome, worker, None))
+
     def _add_traceback(self, detail: Detail, traceback: str) -> None:
         """Whole the first time, its fingerprint alone from then on."""
         if not traceback:
