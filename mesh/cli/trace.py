@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, services_option
-from mesh.cli.output import Printer
+from mesh.cli.output import to_json
 from mesh.cli.reporting import one_line, remark
 from mesh.errors import ConfigError, ServiceNotFound
 
@@ -60,7 +61,12 @@ def trace(
     if as_json:
         from mesh.tracing.views import jsonable
 
-        Printer(as_json).value(jsonable(tree, raw))
+        # Not by Printer, which looks at each value of what may be a million.
+        try:
+            text = json.dumps(jsonable(tree, raw), ensure_ascii=False, allow_nan=False)
+        except ValueError:  # a tag is no finite number
+            text = to_json(jsonable(tree, raw))
+        sys.stdout.write(text + "\n")
         return
     _write(_lines(tree, as_tree, critical, raw))
     if tree.cut:
@@ -86,7 +92,7 @@ def _fetch(trace_id: str, where: str | None, services_file: str | None) -> Any:
                 answer = client.trace(found[0])
         if not answer["pieces"]:
             raise ServiceNotFound(
-                f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or is still to come"
+                f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or still to come"
             )
     whole = read(answer["id"], answer["pieces"])
     return whole._replace(cut=whole.cut + answer["cut"])

@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
 
 class Counts:
-    """Calls of one row in some time. slowest: seconds of the slowest that was recorded, and its trace's id."""
+    """Calls of one row in some time. slowest: seconds of the slowest that was recorded, and its trace."""
 
     __slots__ = ("errors", "sketch", "slowest", "trace_id")
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import inf
+from typing import Final
 
-from mesh.core.trace_record import GOOD, PENDING, Kind
+from mesh.core.trace_record import PENDING, Kind
 from mesh.tracing.clocks import SAME, UNKNOWN, Bound, Clocks, Offset, clock_ids
-from mesh.tracing.pieces import Read, Side
+from mesh.tracing.pieces import Read, Side, later
 
+MOST_OTHERS: Final = 1_000
+"""Subscribers of an event, or attempts of a call, that are kept."""
 _MADE = (Kind.CLIENT, Kind.SENT, Kind.LOCAL)
 _DONE = (Kind.SERVER, Kind.RECEIVED)
 
@@ -23,8 +26,12 @@ class Span:
     seen. callee: the side that carried it out. hubs: between the two. others: further callees, of an event
     with several subscribers, or of attempts before the last. began, ended: seconds since 1970 on the
     clock of the trace's root. parent: None at a root. lost_parent: it names one that nobody has told of.
-    offset: how far the callee's clock is ahead of the caller's.
+    offset: how far the callee's clock is ahead of the caller's. side, is_open, outcome: see `settle`.
     """
+
+    side: Side
+    is_open: bool
+    outcome: str
 
     __slots__ = (
         "began",
@@ -33,10 +40,13 @@ class Span:
         "children",
         "ended",
         "hubs",
+        "is_open",
         "lost_parent",
         "offset",
         "others",
+        "outcome",
         "parent",
+        "side",
         "span_id",
     )
 
@@ -53,10 +63,11 @@ class Span:
         self.began = 0.0
         self.ended = 0.0
 
-    @property
-    def side(self) -> Side:
-        """The one that tells most: the caller's, else the callee's, else a hub's."""
-        return self.caller or self.callee or self.hubs[0]
+    def settle(self) -> None:
+        """Once all sides are there: which tells most, the caller's, else the callee's, else a hub's."""
+        side = self.side = self.caller or self.callee or self.hubs[0]
+        self.is_open = side.is_open
+        self.outcome = PENDING if self.is_open else side.outcome
 
     @property
     def service(self) -> str:
@@ -65,18 +76,6 @@ class Span:
     @property
     def method(self) -> str:
         return self.side.method
-
-    @property
-    def is_open(self) -> bool:
-        return self.side.is_open
-
-    @property
-    def outcome(self) -> str:
-        return PENDING if self.is_open else self.side.outcome
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome not in (GOOD, PENDING)
 
     @property
     def took(self) -> float:
@@ -97,6 +96,8 @@ class Tree:
         self.labels = labels(read)
         self._clock_of = clock_ids(read.processes)
         spans = _joined(read.sides)
+        for span in spans.values():
+            span.settle()
         self.clocks = Clocks(self._bounds(spans.values()))
         self.roots = _linked(spans)
         self._place(spans.values(), raw)
@@ -143,24 +144,39 @@ class Tree:
 def _joined(sides: Iterable[Side]) -> dict[str, Span]:
     spans: dict[str, Span] = {}
     for side in sides:
-        span = spans.get(side.span_id)
+        kind, span_id = side[1], side[2]
+        span = spans.get(span_id)
         if span is None:
-            span = spans[side.span_id] = Span(side.span_id)
-        kind = side.kind
+            span = spans[span_id] = Span(span_id)
         if kind in _MADE:
-            if span.caller is None or side.ended > span.caller.ended:
-                span.caller = side
-        elif kind in _DONE:
-            before = span.callee
-            if before is None:
-                span.callee = side
-            elif side.ended > before.ended:
-                span.callee, span.others = side, (*span.others[-100:], before)
-            else:
-                span.others = (*span.others[-100:], side)
+            span.caller = side if span.caller is None else later(span.caller, side)
+        elif kind not in _DONE:
+            span.hubs = _with(span.hubs, side)
+        elif span.callee is None:
+            span.callee = side
         else:
-            span.hubs = (*span.hubs[-10:], side)
+            _carried_out_again(span, side)
     return spans
+
+
+def _carried_out_again(span: Span, side: Side) -> None:
+    """Whoever ended last is the callee: its answer counts, where a call was sent more than once."""
+    before = span.callee
+    assert before is not None
+    if before.process == side.process and before.began == side.began:
+        span.callee = later(before, side)
+    elif side.ended > before.ended:
+        span.callee, span.others = side, _with(span.others, before)
+    else:
+        span.others = _with(span.others, side)
+
+
+def _with(sides: tuple[Side, ...], side: Side) -> tuple[Side, ...]:
+    """With one more, of each process and time the one that counts."""
+    for number, one in enumerate(sides):
+        if one.process == side.process and one.began == side.began:
+            return (*sides[:number], later(one, side), *sides[number + 1 :])
+    return (*sides, side) if len(sides) < MOST_OTHERS else sides
 
 
 def _linked(spans: dict[str, Span]) -> list[Span]:
