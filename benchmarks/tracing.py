@@ -1,14 +1,14 @@
-"""`python -m benchmarks.tracing`: how many records a second a collector takes in, stores, and with what memory.
+"""`python -m benchmarks.tracing`: how many records a second a collector takes in and stores, with what
+memory.
 
-Several processes send batches of 1,000 records, each as soon as the one before is acknowledged, and send again
-what is refused. A trace has ten records of three processes. A store counts as done when nothing waits to be
+Several processes send batches of 1,000 records, each as soon as the one before is acknowledged, and send
+again what is refused. A trace has ten records of three processes. A store has all when nothing waits to be
 written any more; what is lost is told. Redis is one of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ HEADINGS = (
     "sent again",
     "peak MiB",
     "CPU µs/record",
-    "store B/record",
+    "B/record",
 )
 
 
@@ -129,23 +129,13 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def collector(store: str, folder: Path) -> Iterator[tuple[int, str]]:
+def collector(store: str) -> Iterator[tuple[int, str]]:
     """A running `mesh collect`: its process id and endpoint."""
-    command = [
-        sys.executable,
-        "-m",
-        "mesh.cli.main",
-        "collect",
-        "--bind",
-        "tcp://127.0.0.1:*",
-        "--store",
-        store,
-    ]
+    program = [sys.executable, "-m", "mesh.cli.main", "collect"]
+    command = [*program, "--bind", "tcp://127.0.0.1:*", "--store", store]
     with (
         tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=said, env={**os.environ, "TMPDIR": str(folder)}
-        ) as process,
+        subprocess.Popen(command, cwd=ROOT, stdout=said) as process,
     ):
         try:
             yield process.pid, _endpoint(process, said)
@@ -170,17 +160,17 @@ def measure(store: str, records: int) -> Intake:
         folder = Path(name)
         if store == "redis":
             with redis_server(folder) as url:
-                return _measure(url, folder, records)
-        return _measure(str(folder / "traces.db") if store == "sqlite" else store, folder, records)
+                return _measure(url, records)
+        return _measure(str(folder / "traces.db") if store == "sqlite" else store, records)
 
 
-def _measure(store: str, folder: Path, records: int) -> Intake:
+def _measure(store: str, records: int) -> Intake:
     import mesh
 
     processes = get_context("spawn")
     ready, go, told = processes.Semaphore(0), processes.Event(), processes.Queue()
     number = max(records // 1_000 // SENDERS, 3)
-    with collector(store, folder) as (pid, endpoint), mesh.connect(endpoint, timeout=60) as client:
+    with collector(store) as (pid, endpoint), mesh.connect(endpoint, timeout=60) as client:
         senders = [
             processes.Process(target=send, args=(endpoint, number, seed, ready, go, told), daemon=True)
             for seed in range(SENDERS)
@@ -229,8 +219,8 @@ def as_markdown(taken: Mapping[str, Intake]) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     wanted = ", ".join(f"{number:,} with {store}" for store, number in TARGETS.items())
     return (
-        f"## A collector of traces\n\n{table}\n\n{SENDERS} processes send batches of 1,000 records on the same "
-        f"machine, ten records a trace. Wanted are {wanted}, below {MOST_MIB} MiB."
+        f"## A collector of traces\n\n{table}\n\n{SENDERS} processes send batches of 1,000 records on the "
+        f"same machine, ten records a trace. Wanted are {wanted}, below {MOST_MIB} MiB."
     )
 
 

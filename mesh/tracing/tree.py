@@ -84,7 +84,8 @@ class Span:
 
 
 class Tree:
-    """A trace. spans: by when they began. roots: those without a parent. labels: of processes, by number.
+    """A trace. spans: by when they began, of those of one moment the longest first. roots: those without a
+    parent. labels: of processes, by number.
     clocks: as far as is known.
     """
 
@@ -101,7 +102,7 @@ class Tree:
         self.clocks = Clocks(self._bounds(spans.values()))
         self.roots = _linked(spans)
         self._place(spans.values(), raw)
-        self.spans = sorted(spans.values(), key=lambda span: span.began)
+        self.spans = sorted(spans.values(), key=lambda span: (span.began, -span.ended))
         self.roots.sort(key=lambda span: span.began)
         for span in self.spans:
             if len(span.children) > 1:
