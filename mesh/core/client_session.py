@@ -21,6 +21,7 @@ from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import GOOD, Balancer, standing
 from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.budget import RetryBudget
+from mesh.core.callers import FROM_PROCESS
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
@@ -126,6 +127,8 @@ class ClientSession:
         """Why there is no peer, and no call waits for one; None where one may come."""
         self.awaited: Callable[[], str] = lambda: ""
         """Who has still to tell where the peers are, in words; "" where nobody has."""
+        self.process: tuple[str, int, str] | None = None
+        """Host, id and program of this process, which servers and hubs are told; None for nothing."""
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
@@ -264,9 +267,17 @@ class ClientSession:
             peer = self._choose(to, method, now)
         if self.idempotent and method in self.idempotent:
             header["idempotent"] = True
-        if peer is not None and peer.batch is None and self._batches:
+        if peer is None:
+            if self.process is not None:
+                # Whoever it goes to is not asked, but told who asks.
+                header["batch"] = 0
+                header[FROM_PROCESS] = self.process
+            payload = self._packed(header, method, args)
+        elif peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
+            if self.process is not None:
+                header[FROM_PROCESS] = self.process
             payload = self._packed(header, method, args)
             peer.batch = False
         else:

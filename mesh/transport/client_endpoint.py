@@ -33,7 +33,7 @@ from mesh.core.values import Encode
 from mesh.core.wire import PING, Header
 from mesh.errors import LostRemote, MeshError
 from mesh.names.model import Endpoint
-from mesh.transport import native, process
+from mesh.transport import identity, native, process
 from mesh.transport.budgets import budget_of
 from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
@@ -97,8 +97,10 @@ class ClientEndpoint:
             balance,
             budget_of(service),
         )
+        self.session.process = identity.program()
         self.session.balancer.ejected = partial(_tell_ejected, loop, service)
         self.loop = loop
+        self.service = service
         self.thread = loop.thread
         self.lock = native.allocate_lock()
         self.closed = False
