@@ -21,6 +21,7 @@ from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import GOOD, Balancer, standing
 from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.budget import RetryBudget
+from mesh.core.callers import FROM_PROCESS
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
@@ -132,6 +133,8 @@ class ClientSession:
         """Why there is no peer, and no call waits for one; None where one may come."""
         self.awaited: Callable[[], str] = lambda: ""
         """Who has still to tell where the peers are, in words; "" where nobody has."""
+        self.process: tuple[str, int, str] | None = None
+        """Host, id and program of this process, which servers and hubs are told; None for nothing."""
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
@@ -274,9 +277,17 @@ class ClientSession:
             peer = self._choose(to, method, now)
         if self.idempotent and method in self.idempotent:
             header["idempotent"] = True
-        if peer is not None and peer.batch is None and self._batches:
+        if peer is None:
+            if self.process is not None:
+                # Whoever it goes to is not asked, but told who asks.
+                header["batch"] = 0
+                header[FROM_PROCESS] = self.process
+            payload = self._packed(header, method, args)
+        elif peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
+            if self.process is not None:
+                header[FROM_PROCESS] = self.process
             payload = self._packed(header, method, args)
             peer.batch = False
         else:
@@ -649,7 +660,7 @@ class ClientSession:
         """Have the open calls counted."""
         service = self._service or ""
         for call in self.calls.values():
-            if call.method != wire.PING:
+            if call.method not in wire.OWN_QUESTIONS:
                 began = call.opened if call.items is None else call.began
                 peer = "" if call.peer is None else call.peer.endpoint
                 sent = call.sent_at if peer else 0.0

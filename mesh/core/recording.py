@@ -21,7 +21,7 @@ from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
 from mesh.core.trace_record import GOOD, Detail, Kind
-from mesh.core.wire import PING
+from mesh.core.wire import OWN_QUESTIONS
 from mesh.errors import RemoteError, name_of
 
 MAX_RECORDS: Final = 20_000
@@ -149,7 +149,7 @@ class Recorder:
     def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
         """A client's call has ended, in the midst or with its last answer."""
         method = call.method
-        if method == PING:
+        if method in OWN_QUESTIONS:
             return
         now = self.clock()
         stream = call.items is not None

@@ -19,10 +19,12 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.batch import read_events
+from mesh.core.callers import FROM_PROCESS
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Sign
 from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.open_calls import OpenCalls
 from mesh.core.progress import Progress
 from mesh.core.recording import CANCELLED, SLOW, Recorder
 from mesh.core.server_answers import AnswerWriter
@@ -31,14 +33,14 @@ from mesh.core.span import span_in
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import GOOD, Kind
 from mesh.core.values import Encode
-from mesh.core.wire import BEAT, MORE, OK, PING, STREAM_DONE, Header, clip
+from mesh.core.wire import BEAT, MORE, OK, OPEN_CALLS, PING, STREAM_DONE, Header, clip
 from mesh.errors import WireError, name_of, text_of
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
 _NONE: Final[dict[Any, Any]] = {}
 """The channels of a peer that has none; never filled."""
-_WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, PING))
+_WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, OPEN_CALLS, PING))
 MAX_CHANNEL_ID: Final = 256
 UNWEIGHED: Final = 1024 * 1024
 """Bytes of requests that wait before each further one counts with what it takes in memory."""
@@ -88,6 +90,8 @@ class ServerSession:
         self.dropped = Dropped()
         self.draining = False
         self.name = clip(name)
+        self.open_calls_told = OpenCalls(self.name, base.decode(), self.running, limits.max_message)
+        """What is told of them to whoever asks."""
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._methods: Container[str] | None = None
         """None: whoever carries the calls out looks for their handlers."""
@@ -229,6 +233,9 @@ class ServerSession:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
             return False
         if name in _WITHOUT_HANDLER:
+            if name == OPEN_CALLS:
+                told = self.open_calls_told.told(now, self._load(), self._queued)
+                return self._answer_at_once(peer, header, name, told)
             if name != PING:
                 self._drop(peer, "stray", f"{name} on no channel")
                 return False
@@ -269,11 +276,14 @@ class ServerSession:
         return True
 
     def _agree_on_batches(self, peer: Peer, header: Header) -> None:
-        """Leave `batch` in the header of a request where the answer is to say yes to it.
+        """Leave `batch` in the header of a request where the answer is to say yes to it. It comes with the
+        first on a connection, which also says whose that is.
 
         Only to a client that has come by itself: a device would give several calls to one of many servers,
         and a hub agrees with its clients for itself.
         """
+        if type(peer) is not HubCall:
+            self.open_calls_told.callers.note(peer, header.get(FROM_PROCESS))
         if type(peer) is not bytes or header["batch"] != 1 or not self._takes_batches:
             del header["batch"]
 
@@ -283,14 +293,18 @@ class ServerSession:
         It is answered before the limits are looked at, for it asks whether the server is there, not whether
         it has room. One with arguments is as wrong as any call with too many, and is a call.
         """
-        if len(self.out) >= MAX_OUT:
-            self._drop(peer, "not answered", PING)
-            return False
         value: list[Any] = ["pong", self.name]
         if "load" in header:
             running, most = self._load()
             value.append({"running": running, "most": most, "waiting": self._queued})
-        self.out.append((peer, self._answers.pong(header, value)))
+        return self._answer_at_once(peer, header, PING, value)
+
+    def _answer_at_once(self, peer: Peer, header: Header, name: str, value: Any) -> bool:
+        """Answer what no handler does, before the limits are looked at; whether there was room for that."""
+        if len(self.out) >= MAX_OUT:
+            self._drop(peer, "not answered", name)
+            return False
+        self.out.append((peer, self._answers.at_once(header, value)))
         return True
 
     def _refuse_unknown(self, peer: Peer, header: Header, name: str) -> bool:
@@ -500,6 +514,7 @@ class ServerSession:
     def lost(self, peers: Iterable[Peer]) -> None:
         """These peers can't be reached any more."""
         for peer in peers:
+            self.open_calls_told.callers.forget(peer)
             for call in list(self.channels.get(peer, _NONE).values()):
                 self.give_up(call)
 

@@ -31,10 +31,10 @@ from mesh.core.route import Route
 from mesh.core.span import Span, bound, span_in
 from mesh.core.trace_counting import Counting
 from mesh.core.values import Encode
-from mesh.core.wire import PING, Header
+from mesh.core.wire import OWN_QUESTIONS, Header
 from mesh.errors import LostRemote, MeshError
 from mesh.names.model import Endpoint
-from mesh.transport import native, process
+from mesh.transport import identity, native, process
 from mesh.transport.budgets import budget_of
 from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
@@ -103,8 +103,10 @@ class ClientEndpoint:
             recorder,
         )
         self._recorder = recorder
+        self.session.process = identity.program()
         self.session.balancer.ejected = partial(_tell_ejected, loop, service)
         self.loop = loop
+        self.service = service
         self.thread = loop.thread
         self.lock = native.allocate_lock()
         self.closed = False
@@ -202,8 +204,9 @@ class ClientEndpoint:
             timeout = nested.time_left(served, method, timeout, now)
             if span is None:
                 span = span_in(served.header)
-        if span is None and self._recorder is not None and served is None:
-            span = self._recorder.sampler.root(method)
+        recorder = self._recorder
+        if span is None and recorder is not None and served is None and method not in OWN_QUESTIONS:
+            span = recorder.sampler.root(method)
         if span is not None:
             span = _span_of(to, method, span)
         with self.lock:
@@ -524,7 +527,7 @@ class ClientEndpoint:
 
 def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
     """That of a call within another, the same for all its attempts; None for mesh's own questions."""
-    if method == PING:
+    if method in OWN_QUESTIONS:
         return None
     if not isinstance(to, Route):
         return Span(parent.trace_id, new_span_id(), parent.span_id)

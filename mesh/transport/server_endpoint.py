@@ -31,7 +31,7 @@ from mesh.core.trace_counting import Counting
 from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
-from mesh.transport import host_lookup, native, process, sockets
+from mesh.transport import host_lookup, identity, native, process, sockets
 from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.ipc import Access
 from mesh.transport.loop import Loop, Timer, Watcher
@@ -69,6 +69,8 @@ class ServerEndpoint:
             recording.serve_as(name)
             recording.watch(self)
         self.session.take_progress_from(self._progress_of)
+        self.session.open_calls_told.origin = self._origin
+        self.session.open_calls_told.process = identity.host_and_pid
         self.lock = native.allocate_lock()
         self.thread = 0
         self.closed = False
@@ -396,13 +398,18 @@ class ServerEndpoint:
 
     def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""
+        address, hub = self._origin(call)
+        return f"through {hub}" if hub else f"from {address}" if address else ""
+
+    def _origin(self, call: ServerCall) -> tuple[str, str]:
+        """The host that a call came from, and the endpoint of the hub that gave it; "" for what is not
+        known."""
         peer = call.peer
         if isinstance(peer, HubCall):
-            return f"through {self.hubs.endpoint(peer)}"
+            return "", self.hubs.endpoint(peer)
         if self.router is None:
-            return ""
-        address = self.router.peers.address(peer if isinstance(peer, bytes) else peer[0])
-        return f"from {address}" if address else ""
+            return "", ""
+        return self.router.peers.address(peer if isinstance(peer, bytes) else peer[0]), ""
 
     @property
     def read_by(self) -> float:

@@ -1,0 +1,93 @@
+"""Asks servers and hubs for the calls that are open there, all at once, each within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from mesh.cli.open_calls_told import Told, Values, count, rows_of, text
+from mesh.core.call import Options
+from mesh.core.majordomo import CALLS
+from mesh.core.wire import OPEN_CALLS
+from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
+from mesh.green.client import Client
+from mesh.names.model import Endpoint, Service
+from mesh.transport.client_connections import ClientConnections
+from mesh.transport.client_target import ClientTarget
+
+PATIENCE: Final = 1.0
+"""Seconds that each has for its answer, and once more where it is a worker that a hub asks for us."""
+AT_ONCE: Final = 200
+"""Endpoints that are asked at the same time: each takes a few descriptors."""
+
+
+def ask_all(endpoints: Mapping[Endpoint, str], patience: float, *, workers: bool) -> list[Told]:
+    """Ask each endpoint, known by the name beside it. workers: have hubs ask theirs, too. patience: seconds,
+    see PATIENCE. Never raises a MeshError.
+    """
+    from gevent.pool import Pool
+
+    pool = Pool(AT_ONCE)
+    asked = [
+        pool.spawn(_ask, endpoint, service, patience, workers) for endpoint, service in endpoints.items()
+    ]
+    return [told for one in asked for told in one.get()]
+
+
+def _ask(endpoint: Endpoint, service: str, patience: float, workers: bool) -> list[Told]:
+    """What an endpoint tells, and behind a hub its workers."""
+    address = endpoint.address
+    known = Service(address, (Endpoint(address, hosts=endpoint.hosts),))
+    connections = ClientConnections(known, None, {"service": CALLS}, None)
+    try:
+        client = Client(ClientTarget(connections, Options(timeout=patience, retries=0)))
+        told = _answer(client, Told(address, service))
+        if told.error is not None and (causes := connections.causes):
+            told = _without(told, f"nobody answers: {causes[0].removeprefix(f'{address}: ')}")
+        return [told, *_ask_workers(client, told)] if workers and told.is_hub else [told]
+    finally:
+        connections.close()
+
+
+def _ask_workers(client: Client, hub: Told) -> list[Told]:
+    """What the workers of a hub tell, asked by the hub's own connections to them."""
+    import gevent
+
+    values = hub.values or {}
+    rows = [row for row in rows_of(values, "workers") if type(row.get("number")) is int]
+    asked = [gevent.spawn(_ask_worker, client, row, str(values.get("hub", ""))) for row in rows]
+    gevent.joinall(asked)
+    return [one.get() for one in asked]
+
+
+def _ask_worker(client: Client, row: Values, hub: str) -> Told:
+    service, host, heard = text(row, "service"), text(row, "host"), row.get("last_heard")
+    at = f"{service}@{host}:{count(row, 'pid')}" if host else f"a worker of {service}"
+    heard = heard if type(heard) is float else None
+    about = Told(f"{at} at hub {hub}", service, hub=hub, number=row["number"], heard=heard)
+    if row.get("mesh") is not True:
+        return _without(about, "it is not of mesh, and does not tell what is open there")
+    return _answer(client, about, row["number"])
+
+
+def _answer(client: Client, about: Told, *args: int) -> Told:
+    try:
+        values = client(OPEN_CALLS, *args)
+    except (RemoteError, ServiceNotFound) as error:
+        what = "it is older, or not of mesh, and does not tell what is open there"
+        return _without(about, str(error) if args and isinstance(error, ServiceNotFound) else what)
+    except TimeoutExpired as error:
+        if error.refused:
+            return _without(about, "nobody answers; is a server running there?")
+        heard = "" if about.heard is None else f", was last heard {about.heard:.1f} s ago"
+        return _without(about, f"it is silent{heard}", silent=True)
+    except MeshError as error:
+        return _without(about, str(error))
+    if not isinstance(values, dict) or not isinstance(values.get("calls"), list):
+        return _without(about, "what answers does not tell what is open there")
+    return replace(about, values=values)
+
+
+def _without(about: Told, why: str, *, silent: bool = False) -> Told:
+    return replace(about, error=TimeoutExpired(f"{about.place}: {why}"), silent=silent)
