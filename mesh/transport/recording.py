@@ -76,6 +76,7 @@ class Recording:
         self._number = 0
         self._running = False
         self._ended = False
+        self._about: About | None = None
         self.answers: dict[str, Callable[..., Any]] = {}
 
     def forked(self) -> None:
@@ -102,7 +103,7 @@ class Recording:
 
     def serve_as(self, name: str) -> None:
         """The process has a server of this name, by which it is called from now on."""
-        self._name = self._name or name
+        self._name = self._name or name[:MAX_TEXT]
 
     def watch(self, end: HasCalls) -> None:
         """Look at the open calls of this end once a second, as long as it is there."""
@@ -112,9 +113,12 @@ class Recording:
     @property
     def about(self) -> About:
         """What the process says of itself."""
-        name = self._name or os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".py") or "python"
-        host, release = socket.gethostname(), os.environ.get(ENV_RELEASE, "")
-        return About(name[:MAX_TEXT], host[:MAX_TEXT], os.getpid(), _boot(), release[:MAX_TEXT])
+        if self._about is None or (self._name and self._about.name != self._name):
+            program = os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".py")
+            name, host = self._name or program or "python", socket.gethostname()
+            release = os.environ.get(ENV_RELEASE, "")
+            self._about = About(name[:MAX_TEXT], host[:MAX_TEXT], os.getpid(), _boot(), release[:MAX_TEXT])
+        return self._about
 
     # The thread
 
