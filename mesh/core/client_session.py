@@ -558,8 +558,16 @@ class ClientSession:
         del self.calls[call.id]
         call.state = DONE
         call.error = error
-        if self._recorder is not None:
-            self._recorder.client_ended(self._times, call, error, cancelled=cancelled)
+        recorder = self._recorder
+        if recorder is not None:
+            if (
+                call.span is error is call.items is None
+                and not cancelled
+                and (take := self._times.take.get(call.method))
+            ):
+                take(recorder.clock() - call.opened)
+            else:
+                recorder.client_ended(self._times, call, error, cancelled=cancelled)
         if error is not None and call.span is not None:
             outcomes.tell_trace(error, call.span)
         call.payload = b""

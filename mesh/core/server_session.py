@@ -406,7 +406,7 @@ class ServerSession:
             self._drop(call.peer, "refused", f"{call.method!r:.80}: {waited}")
             # Whatever waits there: what was accepted has an answer.
             self.out.append((call.peer, self._answers.refusal(call.header, "TimeoutExpired", waited)))
-            self._forget(call, "TimeoutExpired", waited)
+            self._forget(call, "TimeoutExpired", now, waited)
             return False
         call.state = OPEN
         call.begun = now
@@ -414,11 +414,13 @@ class ServerSession:
 
     def answer(self, call: ServerCall, value: Any) -> bytes:
         """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
-        recorder = self._recorder
-        if recorder is not None and "trace_id" not in call.header and recorder.is_slow(call):
-            recorder.keep(call, SLOW)
+        recorder, now = self._recorder, 0.0
+        if recorder is not None:
+            now = recorder.clock()
+            if now - call.opened > recorder.slow and "trace_id" not in call.header:
+                recorder.keep(call, SLOW)
         payload = self._answers.packed(call, OK, [value])
-        self._forget(call)
+        self._forget(call, GOOD, now)
         return payload
 
     def item(self, call: ServerCall, value: Any) -> bytes:
@@ -464,7 +466,7 @@ class ServerSession:
         if self._recorder is None:
             self._forget(call)
         else:
-            self._forget(call, name_of(exc), text_of(exc), traceback)
+            self._forget(call, name_of(exc), 0.0, text_of(exc), traceback)
         return self._answers.failure(call, exc, traceback)
 
     def keep(self, call: ServerCall, exc: BaseException) -> None:
@@ -596,13 +598,28 @@ class ServerSession:
             sign = call.reconsider(self._progress_of(call.peer), now, call.interval)
         return sign
 
-    def _forget(self, call: ServerCall, outcome: str = GOOD, message: str = "", traceback: str = "") -> None:
-        """It is over with this call. outcome: what it has come to, as Record.outcome."""
+    def _forget(
+        self,
+        call: ServerCall,
+        outcome: str = GOOD,
+        now: float = 0.0,
+        message: str = "",
+        traceback: str = "",
+    ) -> None:
+        """It is over with this call. outcome: what it has come to, as Record.outcome. now: 0.0 where nobody
+        has looked at the clock yet.
+        """
         if call.state is DONE:
             return
         call.state = DONE
-        if self._recorder is not None:
-            self._recorder.server_ended(self._times, call, outcome, message, traceback)
+        recorder = self._recorder
+        if recorder is not None:
+            now = now or recorder.clock()
+            take = self._times.take.get(call.method)
+            if take is not None and outcome is GOOD and "trace_id" not in call.header:
+                take(now - call.opened)
+            else:
+                recorder.server_ended(self._times, call, now, outcome, message, traceback)
         theirs = self.channels[call.peer]
         if len(theirs) == 1:
             del self.channels[call.peer]

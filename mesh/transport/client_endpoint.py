@@ -204,11 +204,12 @@ class ClientEndpoint:
             timeout = nested.time_left(served, method, timeout, now)
             if span is None:
                 span = span_in(served.header)
-        recorder = self._recorder
-        if span is None and recorder is not None and served is None and method not in OWN_QUESTIONS:
-            span = recorder.sampler.root(method)
         if span is not None:
             span = _span_of(to, method, span)
+        elif self._recorder is not None and served is None:
+            span = self._recorder.sampler.root(method)
+            if span is not None or to is not None:
+                span = _root_of(to, method, span)
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)
@@ -533,6 +534,17 @@ def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
         return Span(parent.trace_id, new_span_id(), parent.span_id)
     if to.span is None:
         to.span = Span(parent.trace_id, new_span_id(), parent.span_id)
+    return to.span
+
+
+def _root_of(to: Peer | Route | None, method: str, span: Span | None) -> Span | None:
+    """That of a call which belongs to no trace, the same for all its attempts; None as for _span_of."""
+    if method in OWN_QUESTIONS:
+        return None
+    if not isinstance(to, Route):
+        return span
+    if to.span is None:
+        to.span = span
     return to.span
 
 

@@ -95,7 +95,7 @@ class Recording:
             if not self._looked:
                 self._looked = True
                 if _wanted():
-                    self._recorder = Recorder(monotonic, Sampler(random, _digits, _rate()))
+                    self._recorder = Recorder(monotonic, Sampler(random, getrandbits, _rate()))
             if self._recorder is not None and not (self._running or self._ended):
                 self._running = True
                 process.start_thread(self._run, (self._identity,), "mesh recorder")
@@ -198,10 +198,6 @@ class Recording:
             recorder.sampler.set_rate(rate)
         if isinstance(slow, (int, float)) and slow > 0:
             recorder.slow = slow
-
-
-def _digits(bits: int) -> str:
-    return f"{getrandbits(bits) or 1:0{bits // 4}x}"
 
 
 def _rate() -> float:
