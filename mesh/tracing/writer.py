@@ -135,6 +135,11 @@ class Writer:
             if error.lasting:
                 self.lost += number
             return error.lasting
+        except Exception as error:  # the thread has to go on, whatever a store raises
+            log.exception("traces can't be written")
+            self._tell(f"{type(error).__name__}: {error}")
+            self.lost += number
+            return True
         self.written += number
         if self.trouble:
             log.warning("traces are written again; %d records are lost in all", self.lost)
