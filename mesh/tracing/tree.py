@@ -118,7 +118,8 @@ class Tree:
             if first != second:
                 whole = caller.kind == Kind.CLIENT and not caller.is_open and not callee.is_open
                 low = callee.ended - caller.ended if whole else -inf
-                offset = Offset(low, callee.began - caller.started)
+                in_hubs = sum(side.started - side.began for side in span.hubs)
+                offset = Offset(low, callee.began - caller.started - in_hubs)
                 if offset.low <= offset.high:
                     yield Bound(caller.began, first, second, offset)
 
