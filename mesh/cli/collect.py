@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -74,6 +75,8 @@ def collect(ctx: click.Context, bind: str, store: str | None, ttl: float, most: 
     from mesh.tracing.stores import memory
     from mesh.tracing.stores.opening import DEFAULT, open_store
 
+    # What its methods refuse is counted, and told by the collector itself, not with a traceback for each.
+    logging.getLogger("mesh.server").setLevel(logging.WARNING)
     check_endpoint(bind, bind=True)
     kind = store or DEFAULT
     bytes_ = most or (memory.MEMORY if kind == "memory" else Bounds().bytes)

@@ -47,7 +47,7 @@ class Writer:
         self._queue: list[tuple[Part, int]] = []
         self._queued = 0
         self._closing: float | None = None
-        self._told = -REMIND
+        self._told = self._told_full = -REMIND
         self.written = 0
         self.lost = 0
         self.trouble = ""
@@ -62,7 +62,14 @@ class Writer:
         return self._queued
 
     def has_room(self) -> bool:
-        return self._queued < self._most
+        """Whether more may be put; the log has where not, once a minute."""
+        if self._queued < self._most:
+            return True
+        if monotonic() - self._told_full >= REMIND:
+            self._told_full = monotonic()
+            why = self.trouble or "more comes in than can be written"
+            log.warning("the queue is full, and programs have to wait with their records: %s", why)
+        return False
 
     def put(self, part: Part) -> None:
         """Have it written. Whoever calls has asked whether there is room."""
