@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,9 +16,9 @@ import pytest
 
 import mesh as library
 from mesh.core.wire import OPEN_CALLS
-from tests.e2e.commands import ANY_PORT, MESH, Terminal, failed, mesh, serving, start
+from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, serving, start
 from tests.helpers.peers import nobody, old_server
-from tests.helpers.processes import eventually
+from tests.helpers.processes import Process, eventually
 from tests.helpers.raw import RawClient
 from tests.hubs import commands
 
@@ -32,16 +35,18 @@ class Pay:
         gevent.sleep(60)
 
 
-class Orders:
+class Rows:
+    def export(self):
+        while True:
+            yield 1
+
+
+class Orders(Rows):
     def __init__(self):
         self.pay = mesh.connect("pay", timeout=60)
 
     def place(self, amount):
         return self.pay.charge(amount)
-
-    def export(self):
-        while True:
-            yield 1
 
 
 class Thumbs:
@@ -243,3 +248,62 @@ def test_an_old_client_may_ask_as_well(shop: Path) -> None:
         client.send({"message_id": "q", "v": 3}, OPEN_CALLS, [])
         _, name, args = client.receive()
         assert name == "OK" and args[0]["server"] == "orders"
+
+
+@pytest.fixture(scope="module")
+def majordomo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Process]]]:
+    """A folder whose services all are behind one hub, and their workers by name; `side` is a server of mesh
+    with a sidecar beside it."""
+    folder = tmp_path_factory.mktemp("majordomo")
+    (folder / "shop.py").write_text(SHOP)
+    hub = f"in: {ANY_PORT}\nout: {ANY_PORT}\ntype: majordomo\nheartbeat: 10\n"
+    with ExitStack() as stack:
+        _, shown = stack.enter_context(commands.hub(hub, folder))
+        server, endpoint = stack.enter_context(
+            serving("shop:Rows", "--bind", ANY_PORT, "--service", "side", cwd=folder)
+        )
+        workers = {"server": server}
+        for name, target in [("waits", "shop:Waits"), ("thumbs", "shop:Thumbs"), ("side", endpoint)]:
+            command = [sys.executable, "-m", "mesh.cli.register", name, target, "--hub", shown.out]
+            workers[name] = stack.enter_context(Process(command, cwd=folder, env=environment()))
+            workers[name].wait_for(f"^serving {name}")
+        for worker in workers.values():
+            stack.callback(worker.kill)
+        lines = [f"{name}: {{hub: {shown.in_}}}\n" for name in ("waits", "thumbs", "side")]
+        (folder / "services.yml").write_text("".join(lines))
+        yield folder, workers
+
+
+def test_workers_of_each_kind_by_one_hub(majordomo: tuple[Path, dict[str, Process]]) -> None:
+    """One that waits, one that blocks its loop, and one behind a sidecar."""
+    folder, workers = majordomo
+    with (
+        calls(folder, ("waits", "one", 60), ("thumbs", "make", 15)),
+        library.connect("side", services=str(folder / "services.yml")) as side,
+    ):
+        stream = side.export()
+        assert next(stream) == 1
+        seen = found(folder, {"waits.one": 1, "thumbs.make": 1, "side.export": 1})
+        told = {row["method"]: row for row in seen}
+        assert len({row["caller"] for row in seen}) == 1 and seen[0]["caller"].endswith(f":{os.getpid()}")
+        assert told["waits.one"]["waits"].endswith("in deeper")
+        assert told["thumbs.make"]["waits"].startswith("blocks its loop, shop.py:")
+        assert told["side.export"]["kind"] == "credit"
+        assert told["side.export"]["to"].endswith(f":{workers['server'].pid}"), "not the sidecar"
+        stream.close()
+
+
+def test_a_worker_that_does_not_answer_is_told_to_be_silent(
+    majordomo: tuple[Path, dict[str, Process]],
+) -> None:
+    folder, workers = majordomo
+    with calls(folder, ("waits", "one", 61)):
+        found(folder, {"waits.one": 1})
+        workers["waits"].signal(signal.SIGSTOP)
+        try:
+            result = mesh("ps", "--timeout", "1.5", "--stuck", cwd=folder)
+        finally:
+            workers["waits"].signal(signal.SIGCONT)
+        assert result.returncode == 0, result
+        assert re.search(r"waits\.one .* → waits@.* its worker is silent, last heard \S+s ago", result.stdout)
+        assert re.search(r"mesh: waits@\S+ at hub hub: it is silent, was last heard \S+ s ago", result.stderr)
