@@ -59,8 +59,9 @@ def ps(
     tell_unheard(printer, answers)
 
 
-def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoint, str]:
-    """Where these services are, or all of the registry, each with the name by which it is known.
+def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoint, list[str]]:
+    """Where these services are, or all of the registry, each with those that are asked for there: nothing for
+    all of a hub's.
 
     Raises ServiceNotFound and ConfigError.
     """
@@ -79,28 +80,29 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
             check_takes_calls(part)
     else:
         parts = list(catalog.services()) if catalog is not None else []
-    endpoints = _of_parts(parts)
+    endpoints = _of_parts(parts, all_of_hubs=not names)
     if not endpoints:
         raise ServiceNotFound("the registry has no service that takes calls: name one, or an endpoint")
     return endpoints
 
 
-def _of_parts(parts: Sequence[Service]) -> dict[Endpoint, str]:
+def _of_parts(parts: Sequence[Service], *, all_of_hubs: bool) -> dict[Endpoint, list[str]]:
     """Each address once: that of a hub may serve many."""
     from mesh.names.endpoints import is_endpoint
 
-    by_address: dict[str, tuple[Endpoint, str]] = {}
+    by_address: dict[str, tuple[Endpoint, list[str]]] = {}
     for part in parts:
         for endpoint in part.endpoints:
             if endpoint.type == "router" and endpoint.key is None:
-                name = "" if endpoint.hub or is_endpoint(part.name) else part.name
-                by_address.setdefault(endpoint.address, (endpoint, name))
+                _, asked_for = by_address.setdefault(endpoint.address, (endpoint, []))
+                if not is_endpoint(part.name) and not (endpoint.hub and all_of_hubs):
+                    asked_for.append(part.name)
     return dict(by_address.values())
 
 
 def tell_unheard(printer: Printer, answers: Sequence[Told]) -> None:
     """Name those that have not told, and what was left out. Raises TimeoutExpired where nobody has."""
-    from mesh.cli.open_calls_told import count, rows_of, text
+    from mesh.cli.open_calls_told import count, rows_of
 
     unheard = [told for told in answers if told.error is not None]
     if printer.as_json:
@@ -117,7 +119,7 @@ def tell_unheard(printer: Printer, answers: Sequence[Told]) -> None:
         values = told.values or {}
         rows = len(rows_of(values, "calls"))
         # What a hub leaves out its workers may have told.
-        more = count(values, "total") - (max(rows, listed[text(values, "hub")]) if told.is_hub else rows)
+        more = count(values, "total") - (max(rows, listed[told.place]) if told.is_hub else rows)
         if more > 0:
             complain("mesh", one_line(f"{told.place}: {more} more calls are open there, which are younger"))
 
