@@ -36,9 +36,13 @@ class Waits:
         yield 2
 
 
-async def test_coroutines_generators_and_native_threads() -> None:
+def test_coroutines_generators_and_native_threads() -> None:
+    asyncio.run(_all_stand_somewhere())
+
+
+async def _all_stand_somewhere() -> None:
     target = Waits()
-    server = mesh.aio.Server(target, name="waits", threads=2)
+    server = mesh.aio.Server(target, name="waits", threads=4)
     async with server, mesh.aio.connect(server.bind("tcp://127.0.0.1:*"), timeout=30) as client:
         tasks = [asyncio.ensure_future(client(name)) for name in ("plain", "threaded")]
         streams = [aiter(client(name)) for name in ("items", "threaded_items")]
