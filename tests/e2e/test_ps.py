@@ -313,7 +313,7 @@ def test_a_worker_that_does_not_answer_is_told_to_be_silent(
         found(folder, {"waits.one": 1})
         workers["waits"].signal(signal.SIGSTOP)
         try:
-            result = mesh("ps", "--timeout", "1.5", "--stuck", cwd=folder)
+            result = mesh("ps", "--timeout", "1.5", cwd=folder)
         finally:
             workers["waits"].signal(signal.SIGCONT)
         assert result.returncode == 0, result
