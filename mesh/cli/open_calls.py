@@ -187,7 +187,7 @@ def _of_hub(hub: Told, workers: Mapping[tuple[str, int], Told]) -> Iterator[Open
         call.hub = name
         number = count(row, "worker")
         if number:
-            _say_given(call, row, listed.get(number, {}), workers.get((name, number)))
+            _say_given(call, row, listed.get(number, {}), workers.get((hub.place, number)))
         else:
             call.to = f"hub {name}"
             _say_queued(call, map_of(row, "waits_for"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,32 +22,45 @@ AT_ONCE: Final = 200
 """Endpoints that are asked at the same time: each takes a few descriptors."""
 
 
-def ask_all(endpoints: Mapping[Endpoint, str], patience: float, *, workers: bool) -> list[Told]:
-    """Ask each endpoint, known by the name beside it. workers: have hubs ask theirs, too. patience: seconds,
-    see PATIENCE. Never raises a MeshError.
+def ask_all(endpoints: Mapping[Endpoint, Sequence[str]], patience: float, *, workers: bool) -> list[Told]:
+    """Ask each endpoint. Beside it stand the services that are asked for there, nothing for all that a hub
+    has. workers: have hubs ask theirs, too. patience: seconds, see PATIENCE. Never raises a MeshError.
     """
     from gevent.pool import Pool
 
     pool = Pool(AT_ONCE)
-    asked = [
-        pool.spawn(_ask, endpoint, service, patience, workers) for endpoint, service in endpoints.items()
-    ]
+    asked = [pool.spawn(_ask, endpoint, names, patience, workers) for endpoint, names in endpoints.items()]
     return [told for one in asked for told in one.get()]
 
 
-def _ask(endpoint: Endpoint, service: str, patience: float, workers: bool) -> list[Told]:
+def _ask(endpoint: Endpoint, names: Sequence[str], patience: float, workers: bool) -> list[Told]:
     """What an endpoint tells, and behind a hub its workers."""
     address = endpoint.address
     known = Service(address, (Endpoint(address, hosts=endpoint.hosts),))
     connections = ClientConnections(known, None, {"service": CALLS}, None)
     try:
         client = Client(ClientTarget(connections, Options(timeout=patience, retries=0)))
-        told = _answer(client, Told(address, service))
+        service = names[0] if names and not endpoint.hub else ""
+        told = _only(_answer(client, Told(address, service)), names)
         if told.error is not None and (causes := connections.causes):
             told = _without(told, f"nobody answers: {causes[0].removeprefix(f'{address}: ')}")
         return [told, *_ask_workers(client, told)] if workers and told.is_hub else [told]
     finally:
         connections.close()
+
+
+def _only(told: Told, names: Sequence[str]) -> Told:
+    """Of a hub of many services what it tells of these; nothing for all. Others have one, whatever its
+    name."""
+    values = told.values
+    if values is None or not (told.is_hub and names and text(values, "type") == "majordomo"):
+        return told
+    rows = {
+        key: [one for one in rows_of(values, key) if one.get("service") in names]
+        for key in ("calls", "workers")
+    }
+    left_out = len(rows_of(values, "calls")) - len(rows["calls"])
+    return replace(told, values={**values, **rows, "total": count(values, "total") - left_out})
 
 
 def _ask_workers(client: Client, hub: Told) -> list[Told]:
@@ -56,16 +69,17 @@ def _ask_workers(client: Client, hub: Told) -> list[Told]:
 
     values = hub.values or {}
     rows = [row for row in rows_of(values, "workers") if type(row.get("number")) is int]
-    asked = [gevent.spawn(_ask_worker, client, row, str(values.get("hub", ""))) for row in rows]
+    asked = [gevent.spawn(_ask_worker, client, row, hub) for row in rows]
     gevent.joinall(asked)
     return [one.get() for one in asked]
 
 
-def _ask_worker(client: Client, row: Values, hub: str) -> Told:
+def _ask_worker(client: Client, row: Values, hub: Told) -> Told:
     service, host, heard = text(row, "service"), text(row, "host"), row.get("last_heard")
     at = f"{service}@{host}:{count(row, 'pid')}" if host else f"a worker of {service}"
     heard = heard if type(heard) is float else None
-    about = Told(f"{at} at hub {hub}", service, hub=hub, number=row["number"], heard=heard)
+    place = f"{at} at hub {text(hub.values or {}, 'hub')}"
+    about = Told(place, service, hub=hub.place, number=row["number"], heard=heard)
     if row.get("mesh") is not True:
         return _without(about, "it is not of mesh, and does not tell what is open there")
     return _answer(client, about, row["number"])

@@ -7,7 +7,7 @@ from typing import Final
 
 from mesh.cli.hub_status import age
 from mesh.cli.open_calls import OpenCall, each, jsonable
-from mesh.cli.output import Printer, columns_of, cut, padded
+from mesh.cli.output import Printer, columns_of, cut, padded, to_json
 from mesh.cli.reporting import one_line
 
 SHORT: Final = 4
@@ -18,17 +18,19 @@ WIDEST: Final = 32
 """Columns of a method in a terminal."""
 OPTIONAL: Final = (2, 3, 4)
 """What a narrow terminal can do without, the first to go first: the trace, the caller, who has it."""
+BEFORE: Final = {4: "→ "}
+"""What stands before a cell."""
 
 
 def show_calls(printer: Printer, calls: Sequence[OpenCall]) -> None:
     """All of these, and what they make."""
     if printer.as_json:
-        for call, parent in _with_parents(calls, ""):
-            printer.value(jsonable(call, parent))
-        return
-    rows = [_row(printer, call, depth) for call, depth in each(calls)]
-    for line in aligned(rows, printer.width if printer.tty else None):
-        printer.line(line)
+        lines = [to_json(jsonable(call, parent)) for call, parent in _with_parents(calls, "")]
+    else:
+        rows = [_row(printer, call, depth) for call, depth in each(calls)]
+        lines = aligned(rows, printer.width if printer.tty else None)
+    if lines:
+        printer.line("\n".join(lines))
 
 
 def _with_parents(calls: Sequence[OpenCall], parent: str) -> Iterator[tuple[OpenCall, str]]:
@@ -42,10 +44,15 @@ def _row(printer: Printer, call: OpenCall, depth: int) -> list[str]:
     if printer.tty and len(trace) > SHORT + 1:
         trace = f"{trace[:SHORT]}…"
     tree = "  " * (depth - 1) + "└ " if depth else ""
-    method = cut(one_line(call.method), WIDEST) if printer.tty else one_line(call.method)
-    caller = "" if depth else call.caller or "-"
-    to = f"→ {one_line(call.to or '-')}"
-    return [age_of(call), tree + method, one_line(trace), one_line(caller), to, one_line(call.waits)]
+    method = cut(_harmless(call.method), WIDEST) if printer.tty else _harmless(call.method)
+    caller = "" if depth else _harmless(call.caller) or "-"
+    to = _harmless(call.to) or "-"
+    return [age_of(call), tree + method, _harmless(trace), caller, to, _harmless(call.waits)]
+
+
+def _harmless(text: str) -> str:
+    """As one_line, which takes longer."""
+    return text if text.isascii() and text.isprintable() else one_line(text)
 
 
 def age_of(call: OpenCall) -> str:
@@ -57,20 +64,19 @@ def aligned(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """The lines of a table without a head, the last column cut to what is left of the width; None for any."""
     if not rows:
         return []
-    widths = [max(columns_of(row[i]) for row in rows) for i in range(len(rows[0]))]
-    kept = [i for i in range(len(widths) - 1) if widths[i]]
+    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    kept = [i for i in range(1, len(widths) - 1) if widths[i]]
     spare = list(OPTIONAL)
     while width is not None and spare and _taken(widths, kept) + LEAST > width:
         number = spare.pop(0)
         kept = [i for i in kept if i != number]
     lines = []
     for row in rows:
-        first = row[0].rjust(widths[0])
-        cells = [first, *(padded(row[i], widths[i]) for i in kept if i)]
-        line = "  ".join(cells).rstrip() if not row[-1] else "  ".join([*cells, row[-1]])
+        cells = [row[0].rjust(widths[0]), *(BEFORE.get(i, "") + padded(row[i], widths[i]) for i in kept)]
+        line = "  ".join((*cells, row[-1])).rstrip()
         lines.append(line if width is None else cut(line, width))
     return lines
 
 
 def _taken(widths: Sequence[int], kept: Sequence[int]) -> int:
-    return sum(widths[i] + 2 for i in kept)
+    return widths[0] + sum(2 + len(BEFORE.get(i, "")) + widths[i] for i in kept) + 2

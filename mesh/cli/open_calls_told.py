@@ -17,8 +17,8 @@ class Told:
     """What one server or hub has told; or why it has not.
 
     place: where it is: its endpoint, or as "users@box:77 at hub pay". service: by which name it is known, ""
-    for none. hub, number: of a worker, the hub's name and by which number that knows it. heard: seconds since
-    that hub has heard of it. silent: no answer came in time.
+    for none. hub, number: of a worker, where its hub is, and by which number that knows it. heard: seconds
+    since that hub has heard of it. silent: no answer came in time.
     """
 
     place: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ def ps(
     tell_unheard(printer, answers)
 
 
-def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoint, str]:
-    """Where these services are, or all of the registry, each with the name by which it is known.
+def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoint, list[str]]:
+    """Where these services are, or all of the registry, each with those that are asked for there: nothing for
+    all of a hub's.
 
     Raises ServiceNotFound and ConfigError.
     """
@@ -78,22 +80,23 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
             check_takes_calls(part)
     else:
         parts = list(catalog.services()) if catalog is not None else []
-    endpoints = _of_parts(parts)
+    endpoints = _of_parts(parts, all_of_hubs=not names)
     if not endpoints:
         raise ServiceNotFound("the registry has no service that takes calls: name one, or an endpoint")
     return endpoints
 
 
-def _of_parts(parts: Sequence[Service]) -> dict[Endpoint, str]:
+def _of_parts(parts: Sequence[Service], *, all_of_hubs: bool) -> dict[Endpoint, list[str]]:
     """Each address once: that of a hub may serve many."""
     from mesh.names.endpoints import is_endpoint
 
-    by_address: dict[str, tuple[Endpoint, str]] = {}
+    by_address: dict[str, tuple[Endpoint, list[str]]] = {}
     for part in parts:
         for endpoint in part.endpoints:
             if endpoint.type == "router" and endpoint.key is None:
-                name = "" if endpoint.hub or is_endpoint(part.name) else part.name
-                by_address.setdefault(endpoint.address, (endpoint, name))
+                _, asked_for = by_address.setdefault(endpoint.address, (endpoint, []))
+                if not is_endpoint(part.name) and not (endpoint.hub and all_of_hubs):
+                    asked_for.append(part.name)
     return dict(by_address.values())
 
 
@@ -109,9 +112,14 @@ def tell_unheard(printer: Printer, answers: Sequence[Told]) -> None:
         raise _nobody([told.error for told in unheard if told.error is not None])
     for told in unheard:
         complain("mesh", str(told.error))
+    listed = Counter[str]()
+    for told in answers:
+        listed[told.hub] += len(rows_of(told.values or {}, "calls"))
     for told in answers:
         values = told.values or {}
-        more = count(values, "total") - len(rows_of(values, "calls"))
+        rows = len(rows_of(values, "calls"))
+        # What a hub leaves out its workers may have told.
+        more = count(values, "total") - (max(rows, listed[told.place]) if told.is_hub else rows)
         if more > 0:
             complain("mesh", one_line(f"{told.place}: {more} more calls are open there, which are younger"))
 

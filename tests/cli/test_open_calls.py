@@ -107,7 +107,9 @@ def test_a_call_that_hub_and_worker_tell_is_one() -> None:
             row("1", "charge", 3.0, service="payments", worker=4, given=1.0, caller="web:1"),
             workers=[worker(4, 9)],
         ),
-        server("Pay", 9, row("1", "charge", 1.0, hub="ipc://out"), service="payments", hub="pay", number=4),
+        server(
+            "Pay", 9, row("1", "charge", 1.0, hub="ipc://out"), service="payments", hub="ipc://hub", number=4
+        ),
     ]
     (call,) = gathered(answers)
     assert (call.method, call.caller, call.age, call.to) == ("payments.charge", "web:1", 3.0, "Pay@box:9")
@@ -122,9 +124,10 @@ def test_one_that_two_hubs_lead_to_is_told_once() -> None:
 @pytest.mark.parametrize(
     ("told", "waits", "kind"),
     [
-        (Told("w", error=TimeoutExpired(""), hub="pay", number=4, heard=4.25, silent=True),
+        (Told("w", error=TimeoutExpired(""), hub="ipc://hub", number=4, heard=4.25, silent=True),
          "its worker is silent, last heard 4.2s ago", "silent"),
-        (Told("w", error=TimeoutExpired(""), hub="pay", number=4), "its worker does not tell", "unknown"),
+        (Told("w", error=TimeoutExpired(""), hub="ipc://hub", number=4),
+         "its worker does not tell", "unknown"),
     ],
 )  # fmt: skip
 def test_what_a_worker_has_that_does_not_tell(told: Told, waits: str, kind: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from hubs.switching.calls import MAX_BEYOND_ROOM
 from hubs.switching.open_calls import read_head
+from hubs.switching.queue import QueueScheduler
+from hubs.switching.sharded import ShardedScheduler
 from mesh.core import majordomo as mdp
 from mesh.core import wire
 from mesh.core.callers import FROM_PROCESS
@@ -31,8 +33,9 @@ def told(bench: Bench) -> dict[str, Any]:
     return value
 
 
-def test_a_call_that_waits_and_one_that_a_worker_has() -> None:
-    bench = Bench(hub="pay")
+@pytest.mark.parametrize("scheduler", [QueueScheduler, ShardedScheduler])
+def test_a_call_that_waits_and_one_that_a_worker_has(scheduler: Any) -> None:
+    bench = Bench(hub="pay", new_scheduler=scheduler)
     bench.register(b"w", capacity=1, host="box-7", pid=77)
     trace = {"trace_id": "4b" * 16, "span_id": "f" * 16}
     header = {
