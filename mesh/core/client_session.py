@@ -560,11 +560,8 @@ class ClientSession:
         call.error = error
         recorder = self._recorder
         if recorder is not None:
-            if (
-                call.span is error is call.items is None
-                and not cancelled
-                and (take := self._times.take.get(call.method))
-            ):
+            plain = call.span is None and error is None and call.items is None and not cancelled
+            if plain and (take := self._times.take.get(call.method)):
                 take(recorder.clock() - call.opened)
             else:
                 recorder.client_ended(self._times, call, error, cancelled=cancelled)

@@ -31,6 +31,8 @@ MAX_TIMES: Final = 100_000
 MAX_METHODS: Final = 2_000
 """Methods of one side of a service that are counted apart; what comes over it goes together."""
 OTHER: Final = "(other)"
+_CLIENT: Final = int(Kind.CLIENT)
+_SERVER: Final = int(Kind.SERVER)
 MAX_SERVICES: Final = 500
 """Sides of services of which times are taken in one process."""
 MAX_TRACEBACKS: Final = 200
@@ -106,6 +108,7 @@ class Recorder:
         self.records.clear()
         self.dropped = 0
         self._tracebacks = set()
+        self.sampler.renew()
         for times in self.times.values():
             for _ in times.drain():
                 pass  # the parent counts them
@@ -189,7 +192,7 @@ class Recorder:
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
         self.add(
             (
-                Kind.CLIENT,
+                _CLIENT,
                 span.trace_id,
                 span.span_id,
                 span.parent_id,
@@ -240,7 +243,7 @@ class Recorder:
                 self._add_traceback(detail, traceback)
         self.add(
             (
-                Kind.SERVER,
+                _SERVER,
                 trace_id,
                 call.header.get("span_id", ""),
                 "",

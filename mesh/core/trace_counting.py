@@ -57,8 +57,8 @@ class Counting:
         """A second has passed: count the calls that have ended in it."""
         self._recorder.sampler.next_second()
         for times in list(self._recorder.times.values()):
-            for method, seconds in times.drain():
-                self._row(times.side, times.service, method).sketch.add(seconds)
+            for method, taken in times.drain():
+                self._row(times.side, times.service, method).sketch.add(taken)
             for method, failed in list(times.failed.items()):
                 before = self._failed.get((times.side, times.service, method), 0)
                 if failed > before:

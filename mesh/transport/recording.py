@@ -101,6 +101,11 @@ class Recording:
                 process.start_thread(self._run, (self._identity,), "mesh recorder")
             return self._recorder
 
+    def keep_out(self) -> None:
+        """This program looks at what others tell: nothing of its own is recorded. Before it has any ends."""
+        with self._lock:
+            self._looked = True
+
     def serve_as(self, name: str) -> None:
         """The process has a server of this name, by which it is called from now on."""
         self._name = self._name or name[:MAX_TEXT]
