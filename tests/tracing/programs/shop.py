@@ -79,6 +79,12 @@ def waits() -> None:
         time.sleep(0.05)
 
 
+def lonely() -> None:
+    """A program that serves nothing, and calls what is not there."""
+    print("calls", flush=True)
+    mesh.connect(sys.argv[2], timeout=60).send("a letter")
+
+
 def handlers() -> None:
     """With handlers of the log that raise, and print."""
 
