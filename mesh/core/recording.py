@@ -36,7 +36,9 @@ _SERVER: Final = int(Kind.SERVER)
 MAX_SERVICES: Final = 500
 """Sides of services of which times are taken in one process."""
 MAX_TRACEBACKS: Final = 200
-"""Tracebacks that are told whole once, and by their fingerprint from then on."""
+"""Tracebacks that are told whole once, and by their fingerprint from then on; and, of a second, that are told
+whole, as each may be another."""
+MAX_WHOLE: Final = 20
 MAX_MESSAGE: Final = 1_000
 MAX_TRACEBACK: Final = 16 * 1024
 """Characters of an error that are recorded."""
@@ -102,6 +104,8 @@ class Recorder:
         self.times: dict[tuple[Kind, str], Times] = {}
         self._tracebacks: set[str] = set()
         """Fingerprints of those that were told."""
+        self._whole = 0
+        """How many were told whole in this second."""
 
     def forget(self) -> None:
         """In the child of a fork: what is kept the parent sends."""
@@ -112,7 +116,7 @@ class Recorder:
         for times in self.times.values():
             for _ in times.drain():
                 pass  # the parent counts them
-        self.sampler.next_second()
+        self.next_second()
 
     def stop(self) -> None:
         """Nobody takes what is kept any more, so nothing is."""
@@ -120,6 +124,11 @@ class Recorder:
         self.records.clear()
         for times in list(self.times.values()):
             times.stop()
+
+    def next_second(self) -> None:
+        """A second has passed. From any thread."""
+        self._whole = 0
+        self.sampler.next_second()
 
     def times_of(self, side: Kind, service: str) -> Times:
         """Where a session keeps the times of its calls; the same for all of one side and service."""
@@ -294,13 +303,15 @@ class Recorder:
         """Whole the first time, its fingerprint alone from then on."""
         if not traceback:
             return
-        fingerprint = blake2b(traceback.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        whole = traceback[-MAX_TRACEBACK:]
+        fingerprint = blake2b(whole.encode("utf-8", "replace"), digest_size=8).hexdigest()
         detail["fingerprint"] = fingerprint
-        if fingerprint not in self._tracebacks:
+        if fingerprint not in self._tracebacks and self._whole < MAX_WHOLE:
+            self._whole += 1
             if len(self._tracebacks) >= MAX_TRACEBACKS:
                 self._tracebacks = set()
             self._tracebacks.add(fingerprint)
-            detail["traceback"] = traceback[-MAX_TRACEBACK:]
+            detail["traceback"] = whole
 
 
 def _detail_of(span: Span) -> Detail:

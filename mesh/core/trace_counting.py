@@ -55,7 +55,7 @@ class Counting:
 
     def second(self, now: float) -> None:
         """A second has passed: count the calls that have ended in it."""
-        self._recorder.sampler.next_second()
+        self._recorder.next_second()
         for times in list(self._recorder.times.values()):
             for method, taken in times.drain():
                 self._row(times.side, times.service, method).sketch.add(taken)

@@ -28,7 +28,7 @@ from weakref import WeakSet
 from mesh.core.open_calls import MOST_ROWS, Row
 from mesh.core.recording import Recorder
 from mesh.core.sampling import Sampler
-from mesh.core.trace_batch import MAX_TEXT, About, pack
+from mesh.core.trace_batch import MAX_BYTES, MAX_TEXT, About, Rate, pack
 from mesh.core.trace_counting import Counting
 from mesh.errors import MeshError
 from mesh.names.catalog import Catalog
@@ -176,14 +176,27 @@ class Recording:
         link.close()
 
     def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
-        records = recorder.take(SLICE)
+        records, rates = recorder.take(SLICE), counting.take(SLICE)
+        self._give(link, recorder, records, rates)
+        tell_log(self.about, records, time() - monotonic())
+
+    def _give(
+        self, link: CollectorLink, recorder: Recorder, records: list[tuple[Any, ...]], rates: list[Rate]
+    ) -> None:
+        """Send what may be too large for one batch, as errors and tags have texts."""
         self._number += 1
-        about, dropped = self.about, recorder.take_dropped()
-        batch = pack(
-            self._identity, self._number, time(), monotonic(), about, records, counting.take(SLICE), dropped
-        )
-        link.give(batch)
-        tell_log(about, records, time() - monotonic())
+        clocks, dropped = (time(), monotonic()), recorder.take_dropped()
+        batch = pack(self._identity, self._number, *clocks, self.about, records, rates, dropped)
+        if len(batch) <= MAX_BYTES:
+            link.give(batch)
+            return
+        recorder.dropped += dropped
+        half = len(records) // 2
+        if not half:
+            recorder.dropped += len(records)
+            return
+        self._give(link, recorder, records[:half], rates)
+        self._give(link, recorder, records[half:], [])
 
     def _leave(self) -> None:
         """The program ends: what is kept goes out, if that takes no time."""
