@@ -20,7 +20,18 @@ from mesh.core.client_call import Call
 from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
-from mesh.core.trace_record import GOOD, Detail, Kind
+from mesh.core.trace_record import (
+    CREDIT,
+    FINGERPRINT,
+    FIRST,
+    GOOD,
+    ITEMS,
+    LATE,
+    MESSAGE,
+    TRACEBACK,
+    Detail,
+    Kind,
+)
 from mesh.core.wire import OWN_QUESTIONS
 from mesh.errors import RemoteError, name_of
 
@@ -193,10 +204,10 @@ class Recorder:
         if stream or error is not None or span.late:
             detail = _detail_of(span)
             if stream:
-                detail["items"], detail["first"] = call.received, call.first_at - began
+                detail[ITEMS], detail[FIRST] = call.received, call.first_at - began
             if error is not None:
                 outcome = error.name if isinstance(error, RemoteError) else name_of(error)
-                detail["message"] = str(error)[:MAX_MESSAGE]
+                detail[MESSAGE] = str(error)[:MAX_MESSAGE]
         peer = call.peer
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
         self.add(
@@ -244,11 +255,11 @@ class Recorder:
             return
         detail: Detail | None = None
         if call.late or call.items or message:
-            detail = {"late": True} if call.late else {}
+            detail = {LATE: True} if call.late else {}
             if call.items:
-                detail["items"], detail["credit"] = call.items, call.starved
+                detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message:
-                detail["message"] = message[:MAX_MESSAGE]
+                detail[MESSAGE] = message[:MAX_MESSAGE]
                 self._add_traceback(detail, traceback)
         self.add(
             (
@@ -305,14 +316,14 @@ class Recorder:
             return
         whole = traceback[-MAX_TRACEBACK:]
         fingerprint = blake2b(whole.encode("utf-8", "replace"), digest_size=8).hexdigest()
-        detail["fingerprint"] = fingerprint
+        detail[FINGERPRINT] = fingerprint
         if fingerprint not in self._tracebacks and self._whole < MAX_WHOLE:
             self._whole += 1
             if len(self._tracebacks) >= MAX_TRACEBACKS:
                 self._tracebacks = set()
             self._tracebacks.add(fingerprint)
-            detail["traceback"] = whole
+            detail[TRACEBACK] = whole
 
 
 def _detail_of(span: Span) -> Detail:
-    return {"late": True} if span.late else {}
+    return {LATE: True} if span.late else {}
