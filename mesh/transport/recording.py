@@ -132,7 +132,9 @@ class Recording:
 
     def _run(self, identity: bytes) -> None:
         """Until the program ends, or for good in vain where there is no collector to be found."""
-        atexit.register(self._leave)
+        atexit.register(self.flush)
+        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+            multiprocessing.Finalize(None, self.flush, exitpriority=0)  # its children know no atexit
         try:
             with process.importing():
                 link = self._link(identity)
@@ -198,8 +200,10 @@ class Recording:
         self._give(link, recorder, records[:half], rates)
         self._give(link, recorder, records[half:], [])
 
-    def _leave(self) -> None:
-        """The program ends: what is kept goes out, if that takes no time."""
+    def flush(self) -> None:
+        """The program ends: what is kept goes out, if that takes no time. Once; Python calls it by itself,
+        and so does whoever ends a process without Python's knowing.
+        """
         self._leaving = True
         until = monotonic() + LEAVE
         while self._running and not self._ended and monotonic() < until:

@@ -15,7 +15,7 @@ import mesh
 from mesh.core.trace_batch import Batch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import Overloaded
-from tests.e2e.commands import environment
+from tests.e2e.commands import environment, start
 from tests.helpers.peers import free_port
 from tests.helpers.processes import Process, eventually, python
 from tests.hubs.commands import hub
@@ -233,3 +233,24 @@ def test_a_call_through_a_hub(collector: tuple[Collector, str], tmp_path: Path) 
     assert (through.service, through.outcome) == ("stock", "OK")
     assert through.peer.endswith(f":{worker.pid}")
     assert through.began <= through.started <= through.ended
+
+
+def test_processes_of_one_command_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    bind = f"tcp://127.0.0.1:{free_port()}"
+    serve = ("serve", "operator", "--processes", "2", "--bind", bind)
+    with start(*serve, cwd=SHOP.parent, MESH_TRACE=endpoint) as process:
+        process.wait_for("serving operator")
+        with mesh.trace() as span, mesh.connect(bind) as client:
+            client.add(1, 2)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert [(one.kind, one.method) for one in taker.of(span.trace_id)] == [(SERVER, "add")]
+
+
+def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "children") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert len(taker.of(trace_id)) == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -156,6 +157,18 @@ def calls_of() -> None:
     with mesh.trace() as span:
         client.take("tea")
     print(span.trace_id, flush=True)
+
+
+def _one_call() -> None:
+    with mesh.trace() as span:
+        shop().place("tea")
+    print(span.trace_id, flush=True)
+
+
+def children() -> None:
+    child = multiprocessing.get_context("fork").Process(target=_one_call)
+    child.start()
+    child.join()
 
 
 def coroutines() -> None:
