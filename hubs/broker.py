@@ -38,6 +38,7 @@ from mesh.core.progress import Progress
 from mesh.errors import ConfigError
 from mesh.transport.context import Context, new_context
 from mesh.transport.monitors import Monitors
+from mesh.transport.recording import recording
 
 BATCH: Final = 128
 """Events that are taken in from one side before the other has its turn, and what came with the last."""
@@ -102,7 +103,7 @@ class Broker:
         self._settings_of = partial(settings_of, new_scheduler=new_scheduler, one_service=one_service)
         self._began = time.monotonic()
         base = secrets.token_hex(12).encode()
-        self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began)
+        self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began, recording.recorder())
         self._context: Context = new_context()
         self._monitors = Monitors(self._context, threading.Lock)
         self._in = self._router(0, "in")

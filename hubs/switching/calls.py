@@ -36,7 +36,9 @@ from mesh.core import wire
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import Command, FromClient, Style
 from mesh.core.progress import BACKLOG
+from mesh.core.recording import CANCELLED
 from mesh.core.server_session import MAX_CHANNEL_ID
+from mesh.core.trace_record import GOOD
 
 MAX_EARLY: Final = 16
 """Events of a call that are kept while it waits for a worker."""
@@ -97,7 +99,7 @@ class Calls:
         self, client: HubClient, header: EventHeader, payload: bytes, now: float, batched: bool
     ) -> None:
         """The event that begins a call."""
-        channel, _, left, name, _, idempotent, batch, key = header
+        channel, _, left, name, _, idempotent, batch, key, trace_id, span_id = header
         kind = type(channel)
         if (
             (kind is not bytes and kind is not str)
@@ -117,6 +119,8 @@ class Calls:
         call = RoutedCall(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
         call.batched = batched
         call.key = key
+        if trace_id is not None:
+            call.trace = (trace_id, span_id)
         if idempotent is True:
             call.idempotent = True
         if batch == 1:
@@ -197,6 +201,7 @@ class Calls:
             worker.abandoned[call.token] = call
             env.wake(call.deadline)
         self._forget(call)
+        self._record(call, CANCELLED)
 
     # To a worker
 
@@ -355,9 +360,12 @@ class Calls:
         worker.ended += 1
         if not call.abandoned:
             self._forget(call)
-            if not usual and is_error(body[0]):
+            failed = not usual and is_error(body[0])
+            if failed:
                 stats.errors += 1
                 worker.errors += 1
+            if call.trace is not None:
+                self._record(call, wire.ERR if failed else GOOD)
         if token in worker.beyond_room:
             worker.beyond_room.remove(token)
         elif given := service.scheduler.freed(worker):
@@ -399,6 +407,7 @@ class Calls:
         if final:
             call.abandoned = True
             self._forget(call)
+            self._record(call, "WireError")
         else:
             self._give_up(call)
 
@@ -478,6 +487,7 @@ class Calls:
             self._count_refused(service, name)
         elif service is not None:
             service.stats.lost(self._env.now)
+        self._record(call, name)
         text = f"{call.requested_as or self._services.display_name(call.service) or 'a call'}: {why}"
         self._outgoing.error(call, name, text, refused=not seen)
 
@@ -506,6 +516,15 @@ class Calls:
         advice = f"mesh-register {quote(self._services.display_name(only))} TARGET --hub {quote(at)}"
         mark = "`" if "'" in advice else "'"
         return f"hub {hub!r} has no worker: start one with {mark}{advice}{mark}"
+
+    def _record(self, call: RoutedCall, outcome: str) -> None:
+        """A call has ended; where it belongs to a trace, that is kept for the collector."""
+        if call.trace is None or self._env.recorder is None:
+            return
+        given = call.given if call.tries else self._env.now
+        worker = "" if call.worker is None else call.worker.stable_name
+        service = self._services.display_name(call.service)
+        self._env.recorder.hub_ended(service, call.trace, call.opened, given, outcome, worker)
 
     def _forget(self, call: RoutedCall) -> None:
         client = call.client

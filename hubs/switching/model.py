@@ -125,6 +125,7 @@ class RoutedCall:
         "size",
         "style",
         "token",
+        "trace",
         "tries",
         "worker",
     )
@@ -172,6 +173,8 @@ class RoutedCall:
         """Workers that had it."""
         self.items = 0
         """Those of a stream to a Majordomo client so far."""
+        self.trace: tuple[Any, Any] | None = None
+        """The ids of its trace and span, not looked at so far; None where it belongs to none."""
         self.given = NEVER
         """When the last worker got it."""
         self.next_beat = NEVER

@@ -27,6 +27,7 @@ from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import STANDARD, Command, FromClient, FromWorker
+from mesh.core.recording import Recorder
 from mesh.errors import WireError
 
 _HEAD: Final = b"MDPW02"
@@ -43,10 +44,18 @@ class Switch:
     """The state of one hub.
 
     base: 24 hex digits that no other hub has. driver: whom it may ask. began: when the hub was started.
+    recorder: keeps what is to be told of its calls; None where nothing is.
     """
 
-    def __init__(self, settings: Settings, base: bytes, driver: Driver, began: float = -NEVER) -> None:
-        env = self._env = Environment(settings, driver, began)
+    def __init__(
+        self,
+        settings: Settings,
+        base: bytes,
+        driver: Driver,
+        began: float = -NEVER,
+        recorder: Recorder | None = None,
+    ) -> None:
+        env = self._env = Environment(settings, driver, began, recorder)
         self._outgoing = Outgoing(base)
         self._services = Services(settings)
         self._majordomo_clients = MajordomoClients(env, self._outgoing)

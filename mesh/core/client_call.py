@@ -8,6 +8,7 @@ from typing import Any, Final
 from mesh.core.channel import FIRST_CREDIT, NEVER, QUEUED, Channel
 from mesh.core.peer import Peer
 from mesh.core.route import Route
+from mesh.core.server_call import ServerCall
 from mesh.core.span import Span
 
 FIRST_WINDOW: Final = 100
@@ -21,7 +22,9 @@ class Call(Channel):
     has taken yet. low: with fewer of them than that the server is to be let send more. pinned: it may
     go to no other peer than the one it was opened for. route: which peers it may go to, None for any.
     copy, original: see RoutedCall and Copy. span: of the trace that it belongs to; None where it belongs to
-    none.
+    none. caller: the call whose handler has made it, where one has. sent_at: when it was given to a
+    connection. Of a stream: began, when it was opened; first_at, when its first item came; received, how many
+    have come.
     """
 
     route: Route | None = None
@@ -29,15 +32,20 @@ class Call(Channel):
     copy: Copy | None = None
     original: RoutedCall | None = None
     __slots__ = (
+        "began",
+        "caller",
         "credit",
         "deadline",
         "error",
+        "first_at",
         "item_size",
         "items",
         "low",
         "method",
         "payload",
         "peer",
+        "received",
+        "sent_at",
         "span",
         "value",
         "window",
@@ -59,6 +67,8 @@ class Call(Channel):
         self.error: Exception | None = None
         self.items: deque[Any] | None = None
         self.span: Span | None = None
+        self.caller: ServerCall | None = None
+        self.sent_at = now
 
     @property
     def pinned(self) -> bool:
@@ -76,8 +86,11 @@ class Call(Channel):
         error, self.error = self.error, None
         return error
 
-    def begin_stream(self) -> None:
+    def begin_stream(self, now: float) -> None:
         self.items = deque()
+        self.began = self.opened
+        self.first_at = now
+        self.received = 0
         self.credit = FIRST_CREDIT
         self.window = FIRST_WINDOW // 2
         self.item_size = 0

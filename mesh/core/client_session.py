@@ -39,9 +39,13 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.hedging import Hedging
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.peer import Peer
+from mesh.core.recording import Recorder
 from mesh.core.refusal import Refusal
 from mesh.core.route import Route
+from mesh.core.server_call import ServerCall
 from mesh.core.span import Span
+from mesh.core.trace_counting import Counting
+from mesh.core.trace_record import Kind
 from mesh.core.values import Encode
 from mesh.core.wire import BEAT, ERR, MORE, OK, STREAM, Header
 from mesh.errors import LostRemote, MeshError, Overloaded, ServiceNotFound, TimeoutExpired, WireError
@@ -90,6 +94,7 @@ class ClientSession:
     None for none. max_message: bytes of one request. max_elements: values in one answer. encode: for values
     that can't travel. service: what hubs know the service by; None where it has no name.
     balance: how calls are spread over its peers. budget: how many may be tried again, with others.
+    recorder: keeps what is to be told of its calls; None where nothing is.
 
     Raises as check_settings does.
     """
@@ -105,6 +110,7 @@ class ClientSession:
         service: str | None = None,
         balance: Balance = DEFAULT_BALANCE,
         budget: RetryBudget | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         check_settings(heartbeat, max_message, max_elements)
         self.balancer = Balancer(random, balance)
@@ -132,6 +138,9 @@ class ClientSession:
         self._ids = Ids(base)
         self._refusal = Refusal(self._ids, "it was dealt to a client, which is connected there by mistake")
         self._interval = NEVER if heartbeat is None else heartbeat
+        self._recorder = recorder
+        if recorder is not None:
+            self._times = recorder.times_of(Kind.CLIENT, service or "")
         self._hedging = Hedging(self.calls, self.balancer, self.budget, self._ids, self._interval)
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
@@ -235,14 +244,15 @@ class ClientSession:
         to: Peer | Route | None = None,
         waiter: Any = None,
         span: Span | None = None,
+        caller: ServerCall | None = None,
     ) -> Call:
         """A new call; its `payload` is to be sent to its `peer`, unless that is None.
 
         extra: what the header carries besides the ids and the deadline. timeout: seconds, or
         None for no limit. to: the one it must go to, or those that it may; None for any. waiter: whom
-        to wake. span: of the trace that it belongs to, None for none. Raises TypeError for a value that can't
-        travel, WireError over the size limit, Overloaded, LostRemote where the one is not live, and
-        ServiceNotFound where none has the labels.
+        to wake. span: of the trace that it belongs to, None for none. caller: the call whose handler makes
+        it. Raises TypeError for a value that can't travel, WireError over the size limit, Overloaded,
+        LostRemote where the one is not live, and ServiceNotFound where none has the labels.
         """
         channel_id = self._ids.next()
         header: Header = {"message_id": channel_id, "v": 3}
@@ -283,6 +293,7 @@ class ClientSession:
         call.payload = payload
         call.waiter = waiter
         call.span = span
+        call.caller = caller
         if peer is None:
             self._park(call)
         else:
@@ -359,6 +370,7 @@ class ClientSession:
         for call in taken:
             del self.unsent[call.id]
             self._bind(call, peer, now)
+            call.sent_at = now
             # Not before wake_at, for on_timer looks at what is unsent once an interval too.
             call.next_beat = now + self._interval
         return taken
@@ -373,6 +385,7 @@ class ClientSession:
                 continue
             del self.unsent[call.id]
             self._bind(call, peer, now)
+            call.sent_at = now
             call.next_beat = now + self._interval
             taken.append(call)
         return taken
@@ -443,6 +456,8 @@ class ClientSession:
             peer.mesh = True
         if peer.batch is False and header.get("batch") == 1:
             peer.batch = True
+        if self._recorder is not None and call.span is None and "trace_id" in header:
+            self._recorder.joins(call, header["trace_id"], header.get("span_id"))
         if header.get("idempotent") is True and len(self.idempotent) < MAX_IDEMPOTENT:
             self.idempotent.add(call.method)
 
@@ -472,7 +487,7 @@ class ClientSession:
         size //= number
         if call.state is OPEN:
             call.state = STREAMING
-            call.begin_stream()
+            call.begin_stream(now)
             if call.route is not None:
                 self._hedging.is_stream(call)
                 self.wake_at = now if call.route.hedge else self.wake_at
@@ -489,6 +504,7 @@ class ClientSession:
         # Whoever waits for an item has got one; whoever works on one is not hurried.
         call.deadline = NEVER
         items.extend(values)
+        call.received += number
         if call.waiter is not None:
             self.woken.append(call)
 
@@ -497,7 +513,7 @@ class ClientSession:
             self._violated(call, peer, f"sent {name[:40]!r} to a call that is {call.state.value}")
             return
         if call.items is None and name != ERR:
-            call.begin_stream()
+            call.begin_stream(now)
         error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
         self._judge(call, peer, error, now)
         self._end(call, error)
@@ -523,7 +539,7 @@ class ClientSession:
         self.dropped["protocol"] += 1
         self._end(call, WireError(f"{peer.endpoint} {what} (method {call.method!r:.80})"))
 
-    def _end(self, call: Call, error: Exception | None) -> None:
+    def _end(self, call: Call, error: Exception | None, *, cancelled: bool = False) -> None:
         if call.copy is not None and self._goes_on(call, error):
             return
         if call.original is not None:
@@ -531,6 +547,8 @@ class ClientSession:
         del self.calls[call.id]
         call.state = DONE
         call.error = error
+        if self._recorder is not None:
+            self._recorder.client_ended(self._times, call, error, cancelled=cancelled)
         if error is not None and call.span is not None:
             outcomes.tell_trace(error, call.span)
         call.payload = b""
@@ -600,7 +618,7 @@ class ClientSession:
             self.wake_at = now
         if peer is not None and peer.unanswered:
             self.balancer.given_up(peer, call.id, now, expired=False)
-        self._end(call, error)
+        self._end(call, error, cancelled=error is None)
         if sent and peer is not None and peer.live:
             return peer, control(self._ids, call.id, BEAT, 0, cancel=True)
         return None
@@ -626,6 +644,16 @@ class ClientSession:
         self.balancer.down(peer, now)
         for call in [call for call in self.calls.values() if call.peer is peer]:
             self._end(call, LostRemote(f"{peer.endpoint} is gone ({why}) while {call.method!r:.80} was open"))
+
+    def tell_open(self, counting: Counting, now: float) -> None:
+        """Have the open calls counted."""
+        service = self._service or ""
+        for call in self.calls.values():
+            if call.method != wire.PING:
+                began = call.opened if call.items is None else call.began
+                peer = "" if call.peer is None else call.peer.endpoint
+                sent = call.sent_at if peer else 0.0
+                counting.open_call(Kind.CLIENT, service, call.method, began, sent, call.span, peer, now)
 
     def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
         """End every call, as the client closes."""

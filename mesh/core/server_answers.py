@@ -72,6 +72,8 @@ class AnswerWriter:
         name, builtin = name_of(exc), builtin_name(exc)
         if builtin and builtin != name:
             extra["builtin"] = builtin
+        if call.late:
+            self._tell_trace(call, extra)
         return self.error(call.header, name, text_of(exc), traceback, extra)
 
     def pong(self, request: Header, value: Any) -> bytes:
@@ -109,6 +111,8 @@ class AnswerWriter:
         if "batch" in call.header:
             # Once: what its client has asked with its first call.
             header["batch"] = call.header.pop("batch")
+        if call.late:
+            self._tell_trace(call, header)
         try:
             payload = self._pack([header, name, args])
             if self._arrays:
@@ -119,6 +123,10 @@ class AnswerWriter:
             raise wire.cannot_travel(value, place, self._plain) or wire.not_packed(place, exc) from None
         self._check_size(call, len(payload))
         return payload
+
+    def _tell_trace(self, call: ServerCall, header: Header) -> None:
+        """Have an answer say which trace its call belongs to, as its client knows of none."""
+        header["trace_id"], header["span_id"] = call.header["trace_id"], call.header["span_id"]
 
     def _check_size(self, call: ServerCall, size: int) -> None:
         if size > self._max_message:

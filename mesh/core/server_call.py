@@ -61,25 +61,31 @@ class ServerCall(Channel):
     with others in one frame, and so may its answer go. group: items of its stream, packed, that are to go in
     one event; None where its caller takes one in each. group_size: their bytes. item_at: when the last came.
     given_up: the sender is gone or has cancelled. nested: the calls that its handler makes, as nested.py
-    keeps them. patience: seconds between the beats expected.
+    keeps them. patience: seconds between the beats expected. begun: when its handler began, 0.0 before. late:
+    its answer tells the ids of its trace, which it was given after it came. granted: credit that it had in
+    all; starved: seconds that it waited for some.
     """
 
     __slots__ = (
         "args",
         "batched",
+        "begun",
         "credit",
         "deadline",
         "given_up",
+        "granted",
         "group",
         "group_size",
         "header",
         "interval",
         "item_at",
+        "late",
         "method",
         "nested",
         "patience",
         "peer",
         "size",
+        "starved",
         "version",
     )
 
@@ -106,6 +112,15 @@ class ServerCall(Channel):
         self.group_size = 0
         self.item_at = 0.0
         self.given_up = False
+        self.begun = 0.0
+        self.late = False
+        self.granted = FIRST_CREDIT
+        self.starved = 0.0
         self.nested: dict[Any, Any] | None = None
         version = header.get("v", 1)
         self.version = version if type(version) is int else 1
+
+    @property
+    def items(self) -> int:
+        """How many items of its stream have gone out."""
+        return self.granted - self.credit

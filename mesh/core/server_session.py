@@ -24,11 +24,15 @@ from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.progress import Progress
+from mesh.core.recording import CANCELLED, SLOW, Recorder
 from mesh.core.server_answers import AnswerWriter
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
+from mesh.core.span import span_in
+from mesh.core.trace_counting import Counting
+from mesh.core.trace_record import GOOD, Kind
 from mesh.core.values import Encode
 from mesh.core.wire import BEAT, MORE, OK, PING, STREAM_DONE, Header, clip
-from mesh.errors import WireError
+from mesh.errors import WireError, name_of, text_of
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
@@ -54,7 +58,8 @@ class ServerSession:
 
     base: 24 hex digits that begin no other session's message ids. heartbeat: seconds between
     heartbeats, or None for none: then each of a peer's is answered. name: what a ping is answered with.
-    encode: gives what is to travel in place of a value that can't.
+    encode: gives what is to travel in place of a value that can't. recorder: keeps what is to be told of its
+    calls; None where nothing is.
 
     wake_at: when on_timer wants to be called next. fastest: seconds, the shortest interval between
     heartbeats of an open call. What it can't know by itself it asks the functions that `expose`,
@@ -68,6 +73,7 @@ class ServerSession:
         limits: Limits = DEFAULT_LIMITS,
         name: str = "",
         encode: Encode | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.limits = limits
         self.channels: dict[Peer, dict[Any, ServerCall]] = {}
@@ -96,6 +102,9 @@ class ServerSession:
         self._queued = 0
         self._queued_bytes = 0
         self._interval = NEVER if heartbeat is None else heartbeat
+        self._recorder = recorder
+        if recorder is not None:
+            self._times = recorder.times_of(Kind.SERVER, self.name)
 
     def expose(
         self,
@@ -346,26 +355,28 @@ class ServerSession:
                 self.give_up(call)
                 return
             if call.version < 3:
-                self._more(call, args)
+                self._more(call, args, now)
             if self._interval is NEVER and len(self.out) < MAX_OUT:
                 # It gives none of its own, but nobody is to lose a call for that.
                 self.out.append((call.peer, self._answers.beat(call)))
         elif name == MORE:
             if call.group is None and header.get("items") == 1:
                 call.group = []
-            self._more(call, args)
+            self._more(call, args, now)
         else:
             self._drop(call.peer, "unknown", f"{name!r:.80} on a call of {call.method!r:.80}")
 
-    def _more(self, call: ServerCall, args: Any) -> None:
+    def _more(self, call: ServerCall, args: Any, now: float) -> None:
         number = args[0] if type(args) is list and args else None
         if type(number) is not int or not 0 <= number < 2**32:
             self._drop(call.peer, "malformed", f"credit for {call.method!r:.80} that is no number")
             return
         before = call.credit
         call.credit = min(before + number, MAX_CREDIT)
+        call.granted += call.credit - before
         # Once only: a peer may grant and grant while the one that waits can't run.
         if before <= 0 < call.credit and call.waiter is not None:
+            call.starved += now - call.item_at
             self.woken.append(call)
 
     # Carrying out
@@ -381,13 +392,17 @@ class ServerSession:
             self._drop(call.peer, "refused", f"{call.method!r:.80}: {waited}")
             # Whatever waits there: what was accepted has an answer.
             self.out.append((call.peer, self._answers.refusal(call.header, "TimeoutExpired", waited)))
-            self._forget(call)
+            self._forget(call, "TimeoutExpired", waited)
             return False
         call.state = OPEN
+        call.begun = now
         return True
 
     def answer(self, call: ServerCall, value: Any) -> bytes:
         """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
+        recorder = self._recorder
+        if recorder is not None and "trace_id" not in call.header and recorder.is_slow(call):
+            recorder.keep(call, SLOW)
         payload = self._answers.packed(call, OK, [value])
         self._forget(call)
         return payload
@@ -431,8 +446,18 @@ class ServerSession:
 
     def failure(self, call: ServerCall, exc: BaseException, traceback: str) -> bytes:
         """The ERR of a call whose handler raised. Never raises itself, whatever `exc` does."""
-        self._forget(call)
+        self.keep(call, exc)
+        if self._recorder is None:
+            self._forget(call)
+        else:
+            self._forget(call, name_of(exc), text_of(exc), traceback)
         return self._answers.failure(call, exc, traceback)
+
+    def keep(self, call: ServerCall, exc: BaseException) -> None:
+        """The handler of a call has raised: give it the ids of a trace where it has none, so that whoever
+        reads of it here and there finds the two together."""
+        if self._recorder is not None and "trace_id" not in call.header:
+            self._recorder.keep(call, name_of(exc))
 
     def handler_ended(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended, so that its hub may give another."""
@@ -451,14 +476,15 @@ class ServerSession:
         if call.given_up:
             return
         call.given_up = True
-        if call.state is QUEUED:
+        queued = call.state is QUEUED
+        self._forget(call, CANCELLED)
+        if queued:
             if type(call.peer) is HubCall:
                 self.out.append((call.peer, self._answers.cancelled(call)))
             self._unqueue(call)
         else:
             self.abandoned.add(call)
             self.woken.append(call)
-        self._forget(call)
 
     def _unqueue(self, call: ServerCall) -> None:
         """Free what a call holds that was not begun."""
@@ -499,6 +525,12 @@ class ServerSession:
         """The calls that wait, run or stream, and those that run for nobody any more; with which they are."""
         calls = [(call, True) for call in self.open_calls()]
         return calls + [(call, False) for call in list(self.abandoned)]
+
+    def tell_open(self, counting: Counting, now: float) -> None:
+        """Have the open calls counted."""
+        for call in self.open_calls():
+            span, name = span_in(call.header), self.name
+            counting.open_call(Kind.SERVER, name, call.method, call.opened, call.begun, span, "", now)
 
     def probes(self) -> list[Out]:
         """A heartbeat for each peer with an open call, to see which ones can be reached."""
@@ -549,10 +581,13 @@ class ServerSession:
             sign = call.reconsider(self._progress_of(call.peer), now, call.interval)
         return sign
 
-    def _forget(self, call: ServerCall) -> None:
+    def _forget(self, call: ServerCall, outcome: str = GOOD, message: str = "", traceback: str = "") -> None:
+        """It is over with this call. outcome: what it has come to, as Record.outcome."""
         if call.state is DONE:
             return
         call.state = DONE
+        if self._recorder is not None:
+            self._recorder.server_ended(self._times, call, outcome, message, traceback)
         theirs = self.channels[call.peer]
         if len(theirs) == 1:
             del self.channels[call.peer]

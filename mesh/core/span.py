@@ -27,15 +27,19 @@ T = TypeVar("T")
 class Span:
     """One call of a trace, or the place at which one begins. trace_id: of the whole: 32 hexadecimal digits,
     or what another program has. span_id: its own, 16 digits, the parent of what is called within it; "" where
-    nobody has told.
+    nobody has told. parent_id: of the span that it is within; "" where there is none, or only its caller
+    knows. late: its ids were made when it came to a bad end, so that nobody knows of what was called within
+    it.
     """
 
-    __slots__ = ("span_id", "trace_id")
+    __slots__ = ("late", "parent_id", "span_id", "trace_id")
     __mesh_unexposed__ = "a span of a trace"
 
-    def __init__(self, trace_id: str, span_id: str) -> None:
+    def __init__(self, trace_id: str, span_id: str, parent_id: str = "", late: bool = False) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
+        self.parent_id = parent_id
+        self.late = late
 
     @property
     def traceparent(self) -> str:

@@ -29,6 +29,7 @@ from mesh.core.middleware import carried_out
 from mesh.core.peer import Peer
 from mesh.core.route import Route
 from mesh.core.span import Span, bound, span_in
+from mesh.core.trace_counting import Counting
 from mesh.core.values import Encode
 from mesh.core.wire import PING, Header
 from mesh.errors import LostRemote, MeshError
@@ -39,6 +40,7 @@ from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
 from mesh.transport.loop import Loop
 from mesh.transport.pump import Pump
+from mesh.transport.recording import recording
 from mesh.transport.tracing import new_span_id
 from mesh.transport.watchdog import watchdog
 
@@ -48,6 +50,8 @@ it takes to connect again."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
+LOCKED: Final = 0.1
+"""Seconds for which the recorder waits for whoever has the lock."""
 LOOK: Final = 0.09
 """Seconds between two looks of the watchdog, at the least, at a loop that is blocked, or waits."""
 
@@ -85,7 +89,7 @@ class ClientEndpoint:
         encode: Encode | None = None,
         balance: Balance = DEFAULT_BALANCE,
     ) -> None:
-        base = process.new_base()
+        base, recorder = process.new_base(), recording.recorder(service)
         self.session = ClientSession(
             base,
             random.random,
@@ -96,7 +100,9 @@ class ClientEndpoint:
             service,
             balance,
             budget_of(service),
+            recorder,
         )
+        self._recorder = recorder
         self.session.balancer.ejected = partial(_tell_ejected, loop, service)
         self.loop = loop
         self.thread = loop.thread
@@ -123,6 +129,8 @@ class ClientEndpoint:
         )
         self._pump.start(loop)
         process.remember(self)
+        if recorder is not None:
+            recording.watch(self)
         if heartbeat is not None:
             watchdog.watch(self)
         try:
@@ -194,13 +202,15 @@ class ClientEndpoint:
             timeout = nested.time_left(served, method, timeout, now)
             if span is None:
                 span = span_in(served.header)
+        if span is None and self._recorder is not None and served is None:
+            span = self._recorder.sampler.root(method)
         if span is not None:
             span = _span_of(to, method, span)
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)
             before = session.wake_at
-            call = session.open(method, args, extra, now, timeout, to, waiter, span)
+            call = session.open(method, args, extra, now, timeout, to, waiter, span, served)
             peer = call.peer
             if peer is not None:
                 try:
@@ -324,6 +334,15 @@ class ClientEndpoint:
         """Under the lock, from the loop or from the watchdog."""
         while self._dropped:
             self._cancel(self._dropped.pop())
+
+    def tell_open(self, counting: Counting, now: float) -> None:
+        """Have the open calls counted, from the recorder's thread."""
+        if not self.lock.acquire(True, LOCKED):
+            return
+        try:
+            self.session.tell_open(counting, now)
+        finally:
+            self.lock.release()
 
     # Connections
 
@@ -508,9 +527,9 @@ def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
     if method == PING:
         return None
     if not isinstance(to, Route):
-        return Span(parent.trace_id, new_span_id())
+        return Span(parent.trace_id, new_span_id(), parent.span_id)
     if to.span is None:
-        to.span = Span(parent.trace_id, new_span_id())
+        to.span = Span(parent.trace_id, new_span_id(), parent.span_id)
     return to.span
 
 

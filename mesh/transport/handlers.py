@@ -132,6 +132,7 @@ class Handlers:
         if call.given_up and (issubclass(type(exc), self._quiet) or type(exc) is LostRemote):
             return  # the latter is what calls of a handler end with then
         trace, untold = "", None
+        endpoint.session.keep(call, exc)
         try:
             trace = trace_of(exc, *self._files)
             self._log(call, exc, trace)

@@ -27,6 +27,7 @@ from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
+from mesh.core.trace_counting import Counting
 from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
@@ -36,6 +37,7 @@ from mesh.transport.ipc import Access
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
 from mesh.transport.pump import BATCH, Pump
+from mesh.transport.recording import recording
 from mesh.transport.router import Router
 from mesh.transport.watchdog import watchdog
 
@@ -61,7 +63,11 @@ class ServerEndpoint:
     def __init__(
         self, name: str, heartbeat: float | None, limits: Limits, encode: Encode | None = None
     ) -> None:
-        self.session = ServerSession(process.new_base(), heartbeat, limits, name, encode)
+        recorder = recording.recorder(name)
+        self.session = ServerSession(process.new_base(), heartbeat, limits, name, encode, recorder)
+        if recorder is not None:
+            recording.serve_as(name)
+            recording.watch(self)
         self.session.take_progress_from(self._progress_of)
         self.lock = native.allocate_lock()
         self.thread = 0
@@ -378,6 +384,15 @@ class ServerEndpoint:
         finally:
             if locked:
                 self.lock.release()
+
+    def tell_open(self, counting: Counting, now: float) -> None:
+        """Have the open calls counted, from the recorder's thread."""
+        if not self.lock.acquire(True, LOCKED):
+            return
+        try:
+            self.session.tell_open(counting, now)
+        finally:
+            self.lock.release()
 
     def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""

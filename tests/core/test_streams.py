@@ -104,9 +104,9 @@ class TestOldServers:
         if server_sets:
             more = pair.server.session._more
 
-            def setting(call: Any, args: Any) -> None:
+            def setting(call: Any, args: Any, now: float) -> None:
                 call.credit = min(call.credit, 0)
-                more(call, args)
+                more(call, args, now)
 
             pair.server.session._more = setting  # type: ignore[method-assign]
         return pair

@@ -1,0 +1,293 @@
+"""What a process keeps of its calls until it is sent to the collector: records of some, times of all.
+
+Which calls are recorded core/sampling.py decides. One that has no ids when it ends badly is given them by its
+server, which tells them with the answer; its client takes them up, and has the call whose handler has made it
+belong to the trace and say so with its own answer. So the way from an error to where it all began is whole,
+at no cost to calls that go well.
+
+Sessions call this under their locks, whatever thread they are in; what is kept another thread takes. All that
+both touch are deques, and sets that are replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any, Final
+
+from mesh.core.client_call import Call
+from mesh.core.sampling import Sampler
+from mesh.core.server_call import ServerCall
+from mesh.core.span import Span, as_id
+from mesh.core.trace_record import GOOD, Detail, Kind
+from mesh.core.wire import PING
+from mesh.errors import RemoteError, name_of
+
+MAX_RECORDS: Final = 20_000
+"""Records that are kept; what comes over it is dropped and counted."""
+MAX_TIMES: Final = 100_000
+"""Calls of one side of a service whose times wait to be counted; the same."""
+MAX_SERVICES: Final = 500
+"""Sides of services of which times are taken in one process."""
+MAX_TRACEBACKS: Final = 200
+"""Tracebacks that are told whole once, and by their fingerprint from then on."""
+MAX_MESSAGE: Final = 1_000
+MAX_TRACEBACK: Final = 16 * 1024
+"""Characters of an error that are recorded."""
+CANCELLED: Final = "cancelled"
+"""The outcome of a call that nobody wanted any more."""
+SLOW: Final = "slow"
+"""Why a call is kept that has come to no error."""
+
+
+class Times:
+    """What the calls of one side of one service took, until it is counted.
+
+    side: as Record.kind. calls: (method, seconds, whether it failed). missed: how many more there were than
+    are kept. most: how many are.
+    """
+
+    __slots__ = ("calls", "missed", "most", "service", "side")
+
+    def __init__(self, side: Kind, service: str) -> None:
+        self.side = side
+        self.service = service
+        self.calls: deque[tuple[str, float, bool]] = deque()
+        self.missed = 0
+        self.most = MAX_TIMES
+
+    def take(self, method: str, seconds: float, *, failed: bool) -> None:
+        if len(self.calls) < self.most:
+            self.calls.append((method, seconds, failed))
+        else:
+            self.missed += 1
+
+    def drain(self) -> Iterator[tuple[str, float, bool]]:
+        """Those that are kept so far, also while others come."""
+        for _ in range(len(self.calls)):
+            yield self.calls.popleft()
+
+
+class Recorder:
+    """clock: seconds, as time.monotonic. slow: seconds from which on a call is recorded for that alone."""
+
+    def __init__(self, clock: Callable[[], float], sampler: Sampler, slow: float = 1.0) -> None:
+        self.clock = clock
+        self.sampler = sampler
+        self.slow = slow
+        self.records: deque[tuple[Any, ...]] = deque()
+        """In the order of Record."""
+        self.dropped = 0
+        """Records that there was no room for."""
+        self._most = MAX_RECORDS
+        self.times: dict[tuple[Kind, str], Times] = {}
+        self._tracebacks: set[str] = set()
+        """Fingerprints of those that were told."""
+
+    def forget(self) -> None:
+        """In the child of a fork: what is kept the parent sends."""
+        self.records.clear()
+        self.dropped = 0
+        self._tracebacks = set()
+        for times in self.times.values():
+            times.calls.clear()
+        self.sampler.next_second()
+
+    def stop(self) -> None:
+        """Nobody takes what is kept any more, so nothing is."""
+        self._most = 0
+        self.records.clear()
+        for times in list(self.times.values()):
+            times.most = 0
+            times.calls.clear()
+
+    def times_of(self, side: Kind, service: str) -> Times:
+        """Where a session keeps the times of its calls; the same for all of one side and service."""
+        known = self.times.get((side, service))
+        if known is None:
+            known = Times(side, service)
+            if len(self.times) < MAX_SERVICES:
+                self.times[side, service] = known
+        return known
+
+    def add(self, record: tuple[Any, ...]) -> None:
+        """Keep one, in the order of Record."""
+        if len(self.records) < self._most:
+            self.records.append(record)
+        else:
+            self.dropped += 1
+
+    def take(self, most: int) -> list[tuple[Any, ...]]:
+        """The oldest, for whoever sends them."""
+        return [self.records.popleft() for _ in range(min(most, len(self.records)))]
+
+    def take_dropped(self) -> int:
+        """How many were dropped since the last time."""
+        dropped, self.dropped = self.dropped, 0
+        for times in list(self.times.values()):
+            dropped, times.missed = dropped + times.missed, 0
+        return dropped
+
+    # A client's calls
+
+    def joins(self, call: Call, trace_id: Any, span_id: Any) -> None:
+        """The ids of a call's trace have come with its answer."""
+        if as_id(trace_id) and as_id(span_id):
+            call.span = self._late(call.caller, as_id(trace_id), as_id(span_id))
+
+    def _late(self, caller: ServerCall | None, trace_id: str, span_id: str) -> Span:
+        """A span of which nobody knew before its end. caller: the call whose handler has made it."""
+        parent_id = ""
+        if caller is not None:
+            if "trace_id" not in caller.header:
+                self._tell_late(caller, self.sampler.child(Span(trace_id, "")))
+            if caller.header["trace_id"] == trace_id:
+                parent_id = as_id(caller.header.get("span_id"))
+        return Span(trace_id, span_id, parent_id, late=True)
+
+    def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
+        """A client's call has ended, in the midst or with its last answer."""
+        method = call.method
+        if method == PING:
+            return
+        now = self.clock()
+        stream = call.items is not None
+        began = call.began if stream else call.opened
+        times.take(method, now - began, failed=error is not None)
+        span = call.span
+        if span is None:
+            if error is None or isinstance(error, RemoteError):
+                return  # of the latter the server tells
+            kept = self.sampler.keep(method, name_of(error))
+            if kept is None:
+                return
+            span = call.span = self._late(call.caller, kept.trace_id, kept.span_id)
+        outcome, detail = CANCELLED if cancelled else GOOD, None
+        if stream or error is not None or span.late:
+            detail = _detail_of(span)
+            if stream:
+                detail["items"], detail["first"] = call.received, call.first_at - began
+            if error is not None:
+                outcome = error.name if isinstance(error, RemoteError) else name_of(error)
+                detail["message"] = str(error)[:MAX_MESSAGE]
+        peer = call.peer
+        sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
+        self.add(
+            (
+                Kind.CLIENT,
+                span.trace_id,
+                span.span_id,
+                span.parent_id,
+                times.service,
+                method,
+                began,
+                sent,
+                now,
+                outcome,
+                endpoint,
+                detail,
+            )
+        )
+
+    # A server's
+
+    def is_slow(self, call: ServerCall) -> bool:
+        """Whether a call that has its answer now has taken so long that this alone is worth a record."""
+        return self.clock() - call.opened > self.slow
+
+    def keep(self, call: ServerCall, why: str) -> None:
+        """A server's call without ids is about to end badly: its answer is to tell those that it has now."""
+        kept = self.sampler.keep(call.method, why)
+        if kept is not None:
+            self._tell_late(call, kept)
+
+    def _tell_late(self, call: ServerCall, span: Span) -> None:
+        call.header["trace_id"], call.header["span_id"] = span.trace_id, span.span_id
+        call.late = True
+
+    def server_ended(
+        self, times: Times, call: ServerCall, outcome: str, message: str = "", traceback: str = ""
+    ) -> None:
+        """A server's call has had its last answer, or nobody wants it any more."""
+        now = self.clock()
+        times.take(call.method, now - call.opened, failed=outcome not in (GOOD, CANCELLED))
+        trace_id = call.header.get("trace_id")
+        if trace_id is None or not (trace_id := as_id(trace_id)):
+            return
+        detail: Detail | None = None
+        if call.late or call.items or message:
+            detail = {"late": True} if call.late else {}
+            if call.items:
+                detail["items"], detail["credit"] = call.items, call.starved
+            if message:
+                detail["message"] = message[:MAX_MESSAGE]
+                self._add_traceback(detail, traceback)
+        self.add(
+            (
+                Kind.SERVER,
+                trace_id,
+                as_id(call.header.get("span_id")),
+                "",
+                times.service,
+                call.method,
+                call.opened,
+                call.begun or now,
+                now,
+                outcome,
+                "",
+                detail,
+            )
+        )
+
+    # Events
+
+    def event_span(self, within: Span | None, name: str) -> Span | None:
+        """That of an event which is sent within another, or begins a trace; None where it is not recorded."""
+        if within is None:
+            within = self.sampler.root(name)
+        return None if within is None else self.sampler.child(within)
+
+    def event(
+        self, kind: Kind, end: str, name: str, span: Span, began: float, started: float, outcome: str
+    ) -> None:
+        """An event was given to its sender, or its handler has ended. end: the sender's or receiver's name.
+        began: when it came; started: when its handler began.
+        """
+        ids = (span.trace_id, span.span_id, span.parent_id)
+        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", None))
+
+    # A hub's
+
+    def hub_ended(
+        self,
+        service: str,
+        trace: tuple[Any, Any],
+        began: float,
+        given: float,
+        outcome: str,
+        worker: str,
+    ) -> None:
+        """A call has gone through a hub. trace: its ids as they came. given: when a worker got it. worker:
+        which one, "" for none.
+        """
+        trace_id, span_id = map(as_id, trace)
+        if trace_id and span_id:
+            times = (began, given, self.clock())
+            self.add((Kind.HUB, trace_id, span_id, "", service, "", *times, outcome, worker, None))
+
+    def _add_traceback(self, detail: Detail, traceback: str) -> None:
+        """Whole the first time, its fingerprint alone from then on."""
+        if not traceback:
+            return
+        fingerprint = blake2b(traceback.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        detail["fingerprint"] = fingerprint
+        if fingerprint not in self._tracebacks:
+            if len(self._tracebacks) >= MAX_TRACEBACKS:
+                self._tracebacks = set()
+            self._tracebacks.add(fingerprint)
+            detail["traceback"] = traceback[-MAX_TRACEBACK:]
+
+
+def _detail_of(span: Span) -> Detail:
+    return {"late": True} if span.late else {}

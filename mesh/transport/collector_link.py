@@ -1,0 +1,191 @@
+"""One process's conversation with its collector: batches go there and are acknowledged, questions come back.
+
+For one native thread, the recorder's (transport/recording.py); no loop turns here, so that nothing of it
+waits for the program, nor the program for it. The collector is a mesh server as any other: what goes there is
+a call of its method `records`, and a call of `question` waits there until somebody asks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import zmq
+from zmq import backend
+
+from mesh.core import wire
+from mesh.core.channel import Ids
+from mesh.core.wire import BEAT, OK, Header
+from mesh.errors import MeshError, WireError
+from mesh.transport import process
+from mesh.transport.dealer import Dealer
+from mesh.transport.dialer import Change
+
+MAX_UNANSWERED: Final = 16
+"""Batches that the collector has not acknowledged; more wait in the recorder."""
+PATIENCE: Final = 5.0
+"""Seconds after which what has no answer is sent again."""
+MAX_MESSAGE: Final = 1024 * 1024
+SERVICE: Final = "collector"
+
+log = logging.getLogger("mesh.tracing")
+
+Answer = Callable[[str, Sequence[Any]], Any]
+
+
+class _Request:
+    """A call of the collector's, until it is answered. sent_at: when it went out last, 0.0 before."""
+
+    __slots__ = ("channel", "payload", "sent_at")
+
+    def __init__(self, channel: bytes, payload: bytes) -> None:
+        self.channel = channel
+        self.payload = payload
+        self.sent_at = 0.0
+
+
+class CollectorLink:
+    """endpoint: the collector's. identity: the process's 16 bytes. about: what it says of itself, as About.
+    answer: gives what somebody asks the process, (what, arguments). obey: takes the rules that come with an
+    acknowledgement.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        identity: bytes,
+        about: Sequence[Any],
+        answer: Answer,
+        obey: Callable[[Any], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self._identity = identity
+        self._about = list(about)
+        self._answer = answer
+        self._obey = obey
+        self._ids = Ids(process.new_base())
+        self._batches: deque[_Request] = deque()
+        self._question: _Request | None = None
+        self._reply: _Request | None = None
+        self._up = False
+        self._told = ""
+        """The last trouble that the log has."""
+        self._dealer: Dealer[_Request] = Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
+        self._item = (self._dealer.socket, zmq.POLLIN)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another batch may be given."""
+        return len(self._batches) < MAX_UNANSWERED
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was given is acknowledged."""
+        return not self._batches
+
+    def close(self) -> None:
+        self._dealer.close()
+
+    def give(self, batch: bytes) -> None:
+        """Send a batch, again and again until it is acknowledged."""
+        self._batches.append(self._request("records", [batch]))
+
+    def _request(self, method: str, args: list[Any]) -> _Request:
+        channel = self._ids.next()
+        header: Header = {"message_id": channel, "v": wire.VERSION, "service": SERVICE}
+        return _Request(channel, wire.pack(header, method, args))
+
+    def turn(self, now: float, most: float) -> None:
+        """Do what is due, and wait for `most` seconds for something to come."""
+        process.monitors().read()
+        for change in self._dealer.changes(now):
+            if change is not Change.UP:
+                self._lost(change)
+            elif not self._up:
+                self._up = True
+                self._say("")
+        self._dealer.dial_if_due(now)
+        if self._question is None:
+            self._question = self._request("question", [self._identity, self._about])
+        if self._up:
+            self._send_due(now)
+        backend.zmq_poll([self._item], int(most * 1000))
+        self._dealer.receive(now, MAX_UNANSWERED)
+
+    def _lost(self, change: Change) -> None:
+        self._up = False
+        self._say(self._dealer.why if change is Change.FAILED else "")
+        for request in (*self._batches, self._question, self._reply):
+            if request is not None:
+                request.sent_at = 0.0
+
+    def _send_due(self, now: float) -> None:
+        for request in (self._reply, *self._batches, self._question):
+            if request is None or now - request.sent_at < PATIENCE:
+                continue
+            if not self._dealer.send(request.payload):
+                return
+            request.sent_at = now
+
+    # What comes
+
+    def _stray(self, frame: bytes, now: float) -> int:
+        self._dealer.rest([], 0)
+        return 1
+
+    def _event(self, payload: bytes, now: float) -> None:
+        try:
+            header, name, args = wire.unpack(payload)
+        except WireError:
+            return
+        channel = header.get("response_to")
+        if name == BEAT:
+            return
+        value = args[0] if name == OK and type(args) is list and args else None
+        if self._question is not None and channel == self._question.channel:
+            self._question = None
+            self._asked(value)
+        elif self._reply is not None and channel == self._reply.channel:
+            self._reply = None
+        else:
+            self._acknowledged(channel, name, value, args, now)
+
+    def _acknowledged(self, channel: object, name: str, value: object, args: object, now: float) -> None:
+        """A batch has its answer: kept, or refused as there is no room, when it is sent again."""
+        for request in self._batches:
+            if request.channel == channel:
+                break
+        else:
+            return
+        if name == OK:
+            self._batches.remove(request)
+            self._obey(value)
+            self._say("")
+            return
+        said = args[:2] if type(args) is list else []
+        if said and said[0] == "Overloaded":
+            request.sent_at = now  # it is sent again when the patience is over
+        else:
+            self._batches.remove(request)  # the same bytes fare no better
+            self._say(": ".join(str(part)[:200] for part in said) or "it answers nothing that makes sense")
+
+    def _asked(self, value: object) -> None:
+        match value:
+            case [int() as number, str() as what, list() as args]:
+                try:
+                    answer = self._answer(what, args)
+                except MeshError as exc:
+                    answer = {"error": str(exc)}
+                self._reply = self._request("answered", [self._identity, number, answer])
+
+    def _say(self, trouble: str) -> None:
+        """One line for each new trouble, and one when it is over."""
+        if trouble == self._told:
+            return
+        self._told = trouble
+        if trouble:
+            log.warning("the collector at %s takes no records: %s", self.endpoint, trouble)
+        else:
+            log.info("the collector at %s takes records", self.endpoint)

@@ -1,0 +1,244 @@
+"""Whether this process tells a collector of its calls, and the thread that does so.
+
+MESH_TRACE names the collector, by an endpoint or a service of the registry; without it a service `collector`
+in the registry's file does. Looked at when the first client, server or sender is made. Where there is none,
+nothing is recorded, and no thread begins.
+
+The thread is a native one, which no loop waits for. Four times a second it takes what the recorder has kept,
+in slices that are packed within a tenth of a millisecond each: what computes for longer would have the
+program's threads wait for the interpreter. Once a second it counts what all calls took, and looks at those
+that are open.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import getrandbits, random
+from time import monotonic, time
+from typing import Any, Final, Protocol
+from weakref import WeakSet
+
+from mesh.core.recording import Recorder
+from mesh.core.sampling import Sampler
+from mesh.core.trace_batch import MAX_TEXT, About, pack
+from mesh.core.trace_counting import Counting
+from mesh.errors import MeshError
+from mesh.names.catalog import Catalog
+from mesh.names.resolver import resolve
+from mesh.transport import native, process
+from mesh.transport.collector_link import SERVICE, CollectorLink
+from mesh.transport.trace_log import tell_log
+
+ENV: Final = "MESH_TRACE"
+ENV_RATE: Final = "MESH_TRACE_RATE"
+ENV_RELEASE: Final = "MESH_RELEASE"
+RATE: Final = 0.01
+"""The share of traces that are recorded besides the first of each method in a second."""
+PERIOD: Final = 0.25
+SECOND: Final = 1.0
+SLICE: Final = 200
+"""Records of one batch."""
+LEAVE: Final = 0.5
+"""Seconds that the end of the program waits for what is not acknowledged."""
+
+log = logging.getLogger("mesh.tracing")
+
+
+class HasCalls(Protocol):
+    """An end whose calls can be looked at from another thread."""
+
+    def tell_open(self, counting: Counting, now: float) -> None:
+        """Have the open calls counted, and those that have been open for long recorded."""
+
+
+class Recording:
+    """The one of a process."""
+
+    def __init__(self) -> None:
+        self._lock = native.allocate_lock()
+        self._recorder: Recorder | None = None
+        self._looked = False
+        self._name = ""
+        self._ends: WeakSet[HasCalls] = WeakSet()
+        self._leaving = False
+        self._begin()
+        process.remember(self)
+
+    def _begin(self) -> None:
+        self._identity = secrets.token_bytes(16)
+        self._number = 0
+        self._running = False
+        self._ended = False
+        self.answers: dict[str, Callable[..., Any]] = {}
+
+    def forked(self) -> None:
+        """In the child of a fork: what was kept the parent sends. The thread begins with the next end."""
+        self._lock = native.allocate_lock()
+        self._ends = WeakSet()
+        self._begin()
+        if self._recorder is not None:
+            self._recorder.forget()
+
+    def recorder(self, service: str = "") -> Recorder | None:
+        """What the calls of an end are recorded by; None where they are not. service: that is called."""
+        if service == SERVICE or service == os.environ.get(ENV):
+            return None  # the collector's own, and of those who ask it
+        with self._lock:
+            if not self._looked:
+                self._looked = True
+                if _wanted():
+                    self._recorder = Recorder(monotonic, Sampler(random, _digits, _rate()))
+            if self._recorder is not None and not (self._running or self._ended):
+                self._running = True
+                process.start_thread(self._run, (self._identity,), "mesh recorder")
+            return self._recorder
+
+    def serve_as(self, name: str) -> None:
+        """The process has a server of this name, by which it is called from now on."""
+        self._name = self._name or name
+
+    def watch(self, end: HasCalls) -> None:
+        """Look at the open calls of this end once a second, as long as it is there."""
+        with self._lock:
+            self._ends.add(end)
+
+    @property
+    def about(self) -> About:
+        """What the process says of itself."""
+        name = self._name or os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".py") or "python"
+        host, release = socket.gethostname(), os.environ.get(ENV_RELEASE, "")
+        return About(name[:MAX_TEXT], host[:MAX_TEXT], os.getpid(), _boot(), release[:MAX_TEXT])
+
+    # The thread
+
+    def _run(self, identity: bytes) -> None:
+        """Until the program ends, or for good in vain where there is no collector to be found."""
+        atexit.register(self._leave)
+        try:
+            with process.importing():
+                link = self._link(identity)
+            if link is not None:
+                self._turn(link)
+        except Exception:
+            log.exception("calls are not recorded any more")
+        finally:
+            self._ended = True
+            if self._recorder is not None:
+                self._recorder.stop()
+                self._recorder = None
+
+    def _link(self, identity: bytes) -> CollectorLink | None:
+        try:
+            endpoint = _collector()
+            if endpoint is not None:
+                return CollectorLink(endpoint, identity, self.about, self._answer, self._obey)
+        except MeshError as exc:
+            log.warning("calls are not recorded: %s", exc)
+        return None
+
+    def _turn(self, link: CollectorLink) -> None:
+        recorder, began = self._recorder, monotonic()
+        assert recorder is not None
+        counting = Counting(recorder, self.about.name)
+        due = began + SECOND
+        while not (self._leaving and link.settled and not recorder.records):
+            now = monotonic()
+            if now >= due or self._leaving:
+                with self._lock:
+                    ends = list(self._ends)
+                for end in ends:
+                    end.tell_open(counting, now)
+                del ends
+                counting.second(now)
+                due = now + SECOND
+            while link.has_room and (recorder.records or counting.rates):
+                self._send(link, recorder, counting)
+            link.turn(now, PERIOD if not self._leaving else 0.02)
+        link.close()
+
+    def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
+        records = recorder.take(SLICE)
+        self._number += 1
+        about, dropped = self.about, recorder.take_dropped()
+        batch = pack(
+            self._identity, self._number, time(), monotonic(), about, records, counting.take(SLICE), dropped
+        )
+        link.give(batch)
+        tell_log(about, records, time() - monotonic())
+
+    def _leave(self) -> None:
+        """The program ends: what is kept goes out, if that takes no time."""
+        self._leaving = True
+        until = monotonic() + LEAVE
+        while self._running and not self._ended and monotonic() < until:
+            native.sleep(0.005)
+
+    def _answer(self, what: str, args: Sequence[Any]) -> Any:
+        """What somebody asks this process through the collector."""
+        function = self.answers.get(what)
+        return {"error": f"it knows nothing of {what!r:.40}"} if function is None else function(*args)
+
+    def _obey(self, rules: Any) -> None:
+        recorder = self._recorder
+        if type(rules) is not dict or recorder is None:
+            return
+        rate, slow = rules.get("rate"), rules.get("slow")
+        if isinstance(rate, (int, float)) and 0 <= rate <= 1 and rate != recorder.sampler.rate:
+            recorder.sampler.set_rate(rate)
+        if isinstance(slow, (int, float)) and slow > 0:
+            recorder.slow = slow
+
+
+def _digits(bits: int) -> str:
+    return f"{getrandbits(bits) or 1:0{bits // 4}x}"
+
+
+def _rate() -> float:
+    text = os.environ.get(ENV_RATE)
+    if not text:
+        return RATE
+    with suppress(ValueError):
+        rate = float(text)
+        if 0 <= rate <= 1:
+            return rate
+    log.warning("%s is %.40r: it has to be a share from 0 to 1; %g counts", ENV_RATE, text, RATE)
+    return RATE
+
+
+def _wanted() -> bool:
+    """Whether there may be a collector. A file is not parsed here, which takes time."""
+    named = os.environ.get(ENV)
+    if named is not None:
+        return named not in ("", "0", "off")
+    path = Catalog().path
+    if path is None:
+        return False
+    with suppress(OSError), open(path, "rb") as file:
+        return SERVICE.encode() in file.read()
+    return False
+
+
+def _collector() -> str | None:
+    """The collector's endpoint; None where there is none. Raises as `resolve` does."""
+    named = os.environ.get(ENV)
+    catalog = Catalog()
+    if not named and not any(service.name == SERVICE for service in catalog.services()):
+        return None
+    return resolve(named or SERVICE, catalog).endpoints[0].address
+
+
+def _boot() -> str:
+    """Linux's id of this start of the machine; "" elsewhere."""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return ""
+
+
+recording: Final = Recording()

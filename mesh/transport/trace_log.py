@@ -1,0 +1,51 @@
+"""The records of a process in its own log, for whoever wants them in a file: a line for each that has ended.
+
+They go to the logger `mesh.trace`, a LogRecord for each batch. Nobody gets them who has not added a handler
+to that very logger: for a program's log they are too many.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from mesh.core.trace_batch import About
+from mesh.core.trace_record import Record
+
+_log: Final = logging.getLogger("mesh.trace")
+_log.propagate = False
+
+
+class _Lines:
+    """The text of a batch, made where a handler asks for it."""
+
+    def __init__(self, about: About, records: Sequence[Sequence[Any]], wall: float) -> None:
+        self._about = about
+        self._records = records
+        self._wall = wall
+
+    def __str__(self) -> str:
+        return "\n".join(self._line(Record(*record)) for record in self._records)
+
+    def _line(self, record: Record) -> str:
+        at = datetime.fromtimestamp(record.began + self._wall)
+        here = f"{self._about.name}@{self._about.host}:{self._about.pid}"
+        took = (record.ended - record.began) * 1000
+        side = record.kind.name.lower() if hasattr(record.kind, "name") else record.kind
+        where = f"{record.service}.{record.method}"
+        return f"[{at}] {record.trace_id} {here} {side} {where} {record.outcome} ({took:.0f}ms)"
+
+
+def tell_log(about: About, records: Sequence[Sequence[Any]], wall: float) -> None:
+    """wall: what leads from the records' clock to the time of day, in seconds. Never raises."""
+    if not _log.handlers or not records:
+        return
+    record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, _Lines(about, records, wall), (), None)
+    record.records = records
+    try:
+        _log.handle(record)
+    except Exception:
+        if logging.raiseExceptions:
+            logging.getLogger("mesh.tracing").exception("a handler of the logger mesh.trace has failed")
