@@ -35,6 +35,8 @@ def open_collector(where: str | None, services_file: str | None, timeout: float 
 
     where = where or os.environ.get("MESH_TRACE")
     if where:
+        # What is asked here is no call of the programs that are looked at: who goes there is not recorded.
+        os.environ["MESH_TRACE"] = where
         return open_client(where, services_file, timeout=timeout or PATIENCE)
     try:
         return open_client(SERVICE, services_file, timeout=timeout or PATIENCE)

@@ -335,7 +335,8 @@ class Collector:
         minutes: {"calls", "slower": seconds, "failing": group, "slow": group}; a group is {"calls",
         "outcomes": {name: number}, "examples": [trace id], "common": [{"what": "worker", "hub", "caller",
         "host", "caller's host", "release", "endpoint", "attempts" or "tag NAME", "value", "share": of the
-        group, "others": share of the others}]}. slower: seconds from which a call is slow, None for the
+        group, "others": share of the others, "number": of the group, "of_all": of all calls}]}. What chance
+        would bring about as well isn't told. slower: seconds from which a call is slow, None for the
         slowest tenth.
         """
         _text("service", service)

@@ -1,0 +1,124 @@
+"""The `mesh tap` command: calls as they pass, for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesh.cli.collector import collector_option, open_collector
+from mesh.cli.options import debug_option, json_option, seconds_option, services_option, whole
+from mesh.cli.output import Printer
+from mesh.cli.reporting import one_line, remark
+from mesh.cli.screen import folded
+from mesh.tracing.live import brief
+from mesh.tracing.passing import Joined, Passed
+
+if TYPE_CHECKING:
+    from mesh import Client
+
+LOOK = 0.2
+"""Seconds between two looks for calls whose other side has not come."""
+WAITING = 1_000
+"""Records that wait to be shown; the collector counts what it then does not send."""
+
+
+@click.command(epilog="Exit codes: 0 done, 2 wrong usage, 3 nobody there, 130 ended by Ctrl-C.")
+@click.argument("service")
+@click.argument("method", required=False)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 3_600.0),
+    default=60.0,
+    metavar="S",
+    help="Look on for so long, up to an hour; else 60.",
+)
+@click.option("--limit", type=whole(1), metavar="N", help="End after N calls.")
+@json_option
+@collector_option
+@seconds_option("--timeout", "Seconds to wait for an answer; else 20.")
+@services_option
+@debug_option
+def tap(
+    service: str,
+    method: str | None,
+    seconds: float,
+    limit: int | None,
+    as_json: bool,
+    collector: str | None,
+    timeout: float | None,
+    services_file: str | None,
+) -> None:
+    """Show the recorded calls of SERVICE as they pass, or those of one METHOD, a line for each.
+
+    A line has when it began, from whom to whom it went, how long it took, of that its handler, and what came
+    of it. "?" is a side that did not tell. Calls that are not recorded are not seen: MESH_TRACE_RATE of the
+    programs says which share is.
+    """
+    from mesh.cli.client import stopping_with_reader
+
+    printer = Printer(as_json)
+    joined = Joined()
+    number = 0
+    method_name = f".{method}" if method else ""
+    with open_collector(collector, services_file, timeout) as client, stopping_with_reader():
+        for call in _passing(client, joined, service, method, seconds):
+            _show(printer, call)
+            number += 1
+            if number == limit:
+                break
+    if not number:
+        remark(f"no recorded call of {service}{method_name} passed in {seconds:g} s")
+    if joined.lost:
+        remark(f"{joined.lost:,} records were too fast to be shown")
+
+
+def _passing(
+    client: Client, joined: Joined, service: str, method: str | None, seconds: float
+) -> Iterator[Passed]:
+    """The calls that pass in so many seconds, each when all is known of it."""
+    import gevent
+    from gevent.queue import Empty, Queue
+
+    records: Queue[dict[str, Any]] = Queue(WAITING)
+
+    def read() -> None:
+        with client.tap(service, method, seconds) as stream:
+            for record in stream:
+                records.put(record)
+
+    reading = gevent.spawn(read)
+    try:
+        while True:
+            try:
+                yield from joined.add(records.get(timeout=LOOK), time.monotonic())
+            except Empty:
+                if reading.ready():
+                    break
+            yield from joined.due(time.monotonic())
+        reading.get()
+        yield from joined.due(time.monotonic(), 0.0)
+    finally:
+        reading.kill()
+
+
+def _show(printer: Printer, call: Passed) -> None:
+    if printer.as_json:
+        printer.value(call.told())
+        return
+    now = time.strftime("%H:%M:%S", time.localtime(call.began)) + f".{int(call.began % 1 * 1000):03}"
+    took = brief(call.took) if call.took is not None else "?"
+    handled = f" (handler {brief(call.handled)})" if call.handled is not None else ""
+    parts = [
+        now,
+        one_line(f"{call.service}.{call.method}"),
+        took + handled,
+        one_line(call.outcome),
+        one_line(f"{call.caller or '?'} → {call.callee or '?'}"),
+        *([one_line(f"by hub {call.hub}")] if call.hub else []),
+        one_line(call.trace_id),
+    ]
+    for line in folded(printer, "  ".join(parts), "    "):
+        printer.line(line)
