@@ -48,7 +48,7 @@ class Top(App[None]):
 
     CSS = """
     #facts { height: 1; background: $panel; padding: 0 1; }
-    #row { height: 1; padding: 0 1; color: $text-muted; }
+    #row { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
     #filter { height: 1; border: none; padding: 0 1; display: none; }
     #filter.shown { display: block; }
     DataTable { height: 1fr; scrollbar-size-vertical: 1; }
@@ -73,7 +73,8 @@ class Top(App[None]):
         self._connect = connect
         self._seconds = seconds
         self._rows: list[live.Row] = []
-        self._columns: list[int] = []
+        self._columns: dict[int, int] = {}
+        """The numbers of the columns that are shown, and their widths."""
         self._held = False
         self._trouble = ""
         self._heard = time.monotonic()
@@ -147,7 +148,7 @@ class Top(App[None]):
         every = self._look.rows(self._rates)
         self._rows, more = every[:MOST], max(len(every) - MOST, 0)
         lines = [[_short(cell) for cell in live.cells(row)] for row in self._rows]
-        columns = fitting_columns(live.HEAD, lines, live.OPTIONAL, self.size.width - GAP, GAP)
+        columns = self._fitted(lines)
         if columns != self._columns or len(lines) != table.row_count:
             self._columns = columns
             self._fill_anew(table, lines)
@@ -160,11 +161,24 @@ class Top(App[None]):
             table.move_cursor(row=min(where, max(len(lines) - 1, 0)), scroll=False)
         self.show_facts(more)
 
+    def _fitted(self, lines: list[list[str]]) -> dict[int, int]:
+        """The columns that are shown, and how wide each is. They do not shrink again as long as they fit, so
+        that nothing jumps about.
+        """
+        kept = fitting_columns(live.HEAD, lines, live.OPTIONAL, self.size.width - GAP, GAP)
+        wide = {column: max(columns_of(line[column]) for line in (live.HEAD, *lines)) for column in kept}
+        before = self._columns
+        if wide.keys() == before.keys():
+            grown = {column: max(width, before[column]) for column, width in wide.items()}
+            if sum(grown.values()) + GAP * len(grown) <= self.size.width:
+                return grown
+        return wide
+
     def _fill_anew(self, table: DataTable[Text], lines: list[list[str]]) -> None:
         table.clear(columns=True)
-        for column in self._columns:
+        for column, width in self._columns.items():
             name = live.HEAD[column]
-            table.add_column(Text(name, justify="right" if name in _NUMBERS else "left"))
+            table.add_column(Text(name, justify="right" if name in _NUMBERS else "left"), width=width)
         for row, line in zip(self._rows, lines, strict=True):
             table.add_row(*(_cell(column, line[column], row) for column in self._columns))
 
@@ -174,14 +188,15 @@ class Top(App[None]):
             for place, column in enumerate(self._columns):
                 cell, where = _cell(column, line[column], row), Coordinate(number, place)
                 if table.get_cell_at(where) != cell:
-                    table.update_cell_at(where, cell, update_width=True)
+                    table.update_cell_at(where, cell)
 
     def show_facts(self, more: int = 0) -> None:
         """The first line and the one below the table."""
         look = self._look
+        what = "edge" if look.by == live.EDGE else "method"
         facts = [
-            f"{len(self._rows)} {'edges' if look.by == live.EDGE else 'methods'}"
-            + (f" and {more} more" if more else ""),
+            f"{len(self._rows)} {what}{'' if len(self._rows) == 1 else 's'}"
+            + (f", {more} more" if more else ""),
             f"by {look.sort}",
             f"of the last {self._seconds:g}s",
             *([f"with {look.text!r}"] if look.text else []),

@@ -14,8 +14,6 @@ MOST: Final = 300
 """Edges that are shown, those of most calls."""
 FAILING: Final = 0.01
 """The share of errors from which an edge is marked."""
-DEEPEST: Final = 30
-"""Levels of the tree."""
 AGAIN: Final = "(as above)"
 CYCLE: Final = "↻ cycle"
 
@@ -114,10 +112,10 @@ def tree(graph: Graph) -> Iterator[Branch]:
         while todo:
             branch, callers = todo.pop()
             service = branch.service
-            below = called.get(service, ())
+            below = called.get(service, [])
             if service in callers:
                 yield branch._replace(mark=CYCLE)
-            elif below and (service in told or len(callers) >= DEEPEST):
+            elif below and service in told:
                 yield branch._replace(mark=AGAIN)
             else:
                 yield branch
