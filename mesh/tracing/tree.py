@@ -118,9 +118,11 @@ class Tree:
             if first != second:
                 whole = caller.kind == Kind.CLIENT and not caller.is_open and not callee.is_open
                 low = callee.ended - caller.ended if whole else -inf
-                offset = Offset(low, callee.began - caller.started)
-                if offset.low <= offset.high:
-                    yield Bound(caller.began, first, second, offset)
+                high = callee.began - caller.started
+                for hub in span.hubs:
+                    high -= hub.started - hub.began
+                if low <= high:
+                    yield Bound(caller.began, first, second, Offset(low, high))
 
     def _place(self, spans: Iterable[Span], raw: bool) -> None:
         """Give each span its time, and how far its two clocks are apart."""

@@ -87,6 +87,17 @@ def test_an_event_bounds_a_clock_on_one_side_only() -> None:
     assert span.began == NOW
 
 
+def test_the_time_in_a_hub_bounds_a_clock_as_well() -> None:
+    told = [
+        Program("web").batch(record(Kind.CLIENT, "a", began=0.0, ended=1.0)),
+        Program("hub", ahead=-HOUR).batch(record(Kind.HUB, "a", began=0.01, started=0.91, ended=0.99)),
+        Program("orders", ahead=HOUR).batch(record(Kind.SERVER, "a", began=0.92, ended=0.98)),
+    ]
+    (span,) = Tree(read(*told)).spans
+    parts = parts_of(span)
+    assert parts.lag == parts.back == parts.doubt == pytest.approx(0.02, abs=1e-4)
+
+
 def test_where_the_time_of_a_call_went() -> None:
     box = {"host": "box", "boot": "one"}
     told = [

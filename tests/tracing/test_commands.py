@@ -128,6 +128,20 @@ def test_it_ends_with_all_written_and_its_file_is_there_again(tmp_path: Path) ->
             assert process.wait() == code
 
 
+def test_it_ends_while_programs_wait_for_questions_and_people_look_on(tmp_path: Path) -> None:
+    web = Program("web")
+    with ExitStack() as stack:
+        process, endpoint = stack.enter_context(collecting("--store", "memory", cwd=tmp_path))
+        client = stack.enter_context(library.connect(endpoint))
+        asked = [gevent.spawn(client.question, web.identity, list(web.about)) for _ in range(3)]
+        looks_on = gevent.spawn(lambda: list(client.tap()))
+        gevent.sleep(0.3)
+        process.signal(signal.SIGTERM)
+        gevent.joinall([*asked, looks_on], timeout=10, raise_error=True)
+        assert ([one.value for one in asked], looks_on.value) == ([None] * 3, [])
+        assert process.wait() == 0
+
+
 def test_a_port_in_use_is_named(collector: tuple[Path, str]) -> None:
     folder, endpoint = collector
     line = failed(mesh("collect", "--bind", endpoint, "--store", "memory", cwd=folder), 2)

@@ -22,8 +22,10 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
+        talk._second.cache_clear()
         yield
     time.tzset()
+    talk._second.cache_clear()
 
 
 def test_the_original_form() -> None:
