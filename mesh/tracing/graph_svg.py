@@ -74,9 +74,8 @@ def svg(graph: Graph) -> Iterator[str]:
     for name, number in numbers.items():
         yield from _box(name, spots[number], _processes(graph, name))
     for edge, (x, y) in zip(edges.values(), _labels(edges, lines), strict=True):
-        yield (
-            f'<g{_class(edge)}><text class="small label" x="{x:.1f}" y="{y:.1f}">{escape(edge.label)}</text></g>'
-        )
+        text = f'<text class="small label" x="{x:.1f}" y="{y:.1f}">{escape(edge.label)}</text>'
+        yield f"<g{_class(edge)}>{text}</g>"
     yield "</svg>"
 
 
@@ -92,9 +91,8 @@ def _spots(graph: Graph, found: Layers, edges: Mapping[Places, Edge]) -> tuple[d
         wide = max([wide] + [len(_processes(graph, name)) * SMALL + 20 for name in names])
         top = MARGIN + (tallest - len(layer)) * ROW / 2 + ROW / 2
         for number, place in enumerate(layer):
-            spots[place] = Spot(
-                left + wide / 2, top + number * ROW, wide if place < len(graph.services) else 0.0
-            )
+            is_box = place < len(graph.services)
+            spots[place] = Spot(left + wide / 2, top + number * ROW, wide if is_box else 0.0)
         left += wide + label + 36
     wide = max(left - label - 36 + MARGIN, 120.0)
     return spots, wide + (label if any(a == b for a, b in edges) else 0), tallest * ROW + 2 * MARGIN
