@@ -13,6 +13,7 @@ from mesh.cli.options import debug_option, json_option, seconds_option, services
 from mesh.cli.output import Printer
 from mesh.cli.reporting import one_line, remark
 from mesh.cli.screen import folded
+from mesh.errors import MeshError
 from mesh.tracing.live import brief
 from mesh.tracing.passing import Joined, Passed
 
@@ -84,10 +85,14 @@ def _passing(
 
     records: Queue[dict[str, Any]] = Queue(WAITING)
 
-    def read() -> None:
-        with client.tap(service, method, seconds) as stream:
-            for record in stream:
-                records.put(record)
+    def read() -> MeshError | None:
+        try:
+            with client.tap(service, method, seconds) as stream:
+                for record in stream:
+                    records.put(record)
+        except MeshError as error:  # gevent would print its traceback
+            return error
+        return None
 
     reading = gevent.spawn(read)
     try:
@@ -98,8 +103,9 @@ def _passing(
                 if reading.ready():
                     break
             yield from joined.due(time.monotonic())
-        reading.get()
         yield from joined.due(time.monotonic(), 0.0)
+        if (error := reading.get()) is not None:
+            raise error
     finally:
         reading.kill()
 

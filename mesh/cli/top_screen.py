@@ -115,13 +115,22 @@ class Top(App[None]):
         """One answer of the collector's; False where the screen is closed before it is there."""
         import gevent
 
-        asked = gevent.spawn(client.rates, self._seconds)
+        def ask() -> Rates | MeshError:
+            try:
+                found: Rates = client.rates(self._seconds)
+            except MeshError as error:  # gevent would print its traceback into the screen
+                return error
+            return found
+
+        asked = gevent.spawn(ask)
         while not asked.ready():
             if worker.is_cancelled:
                 asked.kill()
                 return False
             asked.join(LOOK)
         rates = asked.get()
+        if isinstance(rates, MeshError):
+            raise rates
         if worker.is_cancelled:
             return False
         self.call_from_thread(self.take, rates)
