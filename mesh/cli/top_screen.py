@@ -5,6 +5,8 @@ Owns the keys and the collector's answers, which a thread waits for. What the ro
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,7 +21,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 from textual.worker import Worker, get_current_worker
 
 from mesh.cli.output import columns_of, fitting_columns
-from mesh.cli.reporting import EXIT_INTERRUPTED, one_line
+from mesh.cli.reporting import one_line
 from mesh.errors import MeshError
 from mesh.tracing import live
 
@@ -89,6 +91,9 @@ class Top(App[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
+        # Else the terminal would be left as the screen has it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.end_by, number)
         self.query_one(DataTable).focus()
         self.show_rows()
         self.ask()
@@ -240,8 +245,12 @@ class Top(App[None]):
 
     # Keys
 
+    def end_by(self, number: int) -> None:
+        """A signal asks for the end."""
+        self.exit(return_code=128 + number)
+
     def action_interrupt(self) -> None:
-        self.exit(return_code=EXIT_INTERRUPTED)
+        self.end_by(signal.SIGINT)
 
     def action_sort(self, step: int) -> None:
         names = list(live.SORTS)

@@ -101,10 +101,12 @@ def test_top(shop: tuple[Path, str, int]) -> None:
     (folder / "none.yml").write_text(f"collector: {where}\n")
     nothing = mesh("top", "--once", "nix", "--services", "none.yml", cwd=folder)
     assert (nothing.returncode, nothing.stderr) == (0, "nobody has told of such calls\n")
-    with start("top", "-j", "--collector", where, cwd=folder) as process:
+    # The registry has a collector, too; what is asked of it is no call of the programs.
+    with start("top", "-j", "--collector", where, cwd=folder, MESH_SERVICES="none.yml") as process:
         eventually(lambda: len({json.loads(one)["at"] for one in process.stdout.splitlines()[:-1]}) > 1)
         process.signal(signal.SIGINT)
         assert process.wait() == 130
+    assert set(rows()) == {("load", "place"), ("orders", "take")}
 
 
 def test_the_live_screen(shop: tuple[Path, str, int]) -> None:
@@ -116,6 +118,15 @@ def test_the_live_screen(shop: tuple[Path, str, int]) -> None:
         terminal.wait_for("Filter")
         terminal.type(b"q")
         assert terminal.wait() == 0
+    with Terminal([*MESH, "top", "--collector", where], 100, folder) as terminal:
+        terminal.wait_for("stock.take")
+        terminal.kill(signal.SIGTERM)
+        assert terminal.wait() == 143
+        assert "\x1b[?1049l" in terminal.shown  # what was on the terminal before is there again
+    with Terminal([*MESH, "top", "--collector", where], 100, folder) as terminal:
+        terminal.wait_for("stock.take")
+        terminal.type(b"\x03")
+        assert terminal.wait() == 130
 
 
 def test_the_live_screen_without_textual(shop: tuple[Path, str, int]) -> None:
