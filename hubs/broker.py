@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -355,6 +356,7 @@ class Broker:
             "name": self.spec.name,
             "type": self.spec.type,
             "version": version(),
+            "host": socket.gethostname(),
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._began, 3),
             "in": list(self.endpoints.in_),
@@ -406,6 +408,12 @@ class _Asked:
 
     def worker_endpoint(self) -> str:
         return next(iter(self._broker.endpoints.out), "")
+
+    def host_of(self, peer: Address) -> str:
+        return self._broker.routers[peer[0]].peers.address(peer[1][0])
+
+    def describe(self) -> Values:
+        return self._broker.describe()
 
     def status(self) -> Values:
         return {**self._broker.describe(), **full(self._broker.switch, time.monotonic())}

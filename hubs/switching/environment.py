@@ -29,6 +29,12 @@ class Driver(Protocol):
     def worker_endpoint(self) -> str:
         """Where workers come to, for the advice in an error."""
 
+    def host_of(self, peer: Address) -> str:
+        """The host that a peer is at; "" where nobody can tell."""
+
+    def describe(self) -> dict[str, Any]:
+        """Which hub this is, without what it has."""
+
     def status(self) -> dict[str, Any]:
         """What the hub tells of itself to whoever asks by a message."""
 

@@ -32,11 +32,11 @@ def collector_option(command: F) -> F:
 def open_collector(where: str | None, services_file: str | None, timeout: float | None = None) -> Client:
     """A client of the collector; to be used in `with`. Raises ConfigError where nothing says where it is."""
     from mesh.cli.client import open_client
+    from mesh.transport.recording import recording
 
+    recording.keep_out()
     where = where or os.environ.get("MESH_TRACE")
     if where:
-        # What is asked here is no call of the programs that are looked at: who goes there is not recorded.
-        os.environ["MESH_TRACE"] = where
         return open_client(where, services_file, timeout=timeout or PATIENCE)
     try:
         return open_client(SERVICE, services_file, timeout=timeout or PATIENCE)

@@ -33,7 +33,7 @@ CLOCK = Clock()
 
 def recorder(rate: float = 0.0, slow: float = 1.0) -> Recorder:
     random = Random(7)
-    sampler = Sampler(random.random, lambda bits: f"{random.getrandbits(bits):0{bits // 4}x}", rate)
+    sampler = Sampler(random.random, random.getrandbits, rate)
     return Recorder(CLOCK, sampler, slow)
 
 
@@ -103,8 +103,9 @@ def test_of_one_without_ids_only_the_time_is_kept() -> None:
     CLOCK.now += 0.5
     ends.give(ends.server.answer(served, 42))
     assert not records(ends.at_client) and not records(ends.at_server)
-    assert list(ends.at_client.times_of(Kind.CLIENT, "orders").drain()) == [("place", 0.5, False)]
-    assert list(ends.at_server.times_of(Kind.SERVER, "orders").drain()) == [("place", 0.5, False)]
+    for side, of in ((Kind.CLIENT, ends.at_client), (Kind.SERVER, ends.at_server)):
+        times = of.times_of(side, "orders")
+        assert list(times.drain()) == [("place", [0.5])] and not times.failed
     ends.ask(wire.PING)
     ends.client.fail_all(lambda _: LostRemote("closed"))
     assert not list(ends.at_client.times_of(Kind.CLIENT, "orders").drain()), "mesh's own are not counted"
@@ -172,7 +173,7 @@ def test_of_many_that_fail_alike_one_a_second_is_recorded() -> None:
         ends.fail(ends.begin(ends.ask("place")), ValueError("tea"))
         ends.fail(ends.begin(ends.ask("find")), KeyError("tea"))
     assert len(records(ends.at_server)) == 3
-    ends.at_server.sampler.next_second()
+    ends.at_server.next_second()
     ends.fail(ends.begin(ends.ask("place")), KeyError("tea"))
     [record] = records(ends.at_server)
     assert record.detail is not None and "traceback" not in record.detail
@@ -222,30 +223,34 @@ def test_what_is_kept_has_a_bound_and_what_is_over_is_counted(monkeypatch: pytes
     for _ in range(recording.MAX_RECORDS + 5):
         one.add(())
     times = one.times_of(Kind.CLIENT, "orders")
-    for _ in range(recording.MAX_TIMES + 3):
-        times.take("place", 0.1, failed=False)
-    assert (len(one.records), one.take_dropped(), one.take_dropped()) == (recording.MAX_RECORDS, 8, 0)
+    for number in range(recording.MAX_TIMES + 3):
+        times.ended("place", 0.1, failed=False)
+        times.ended(str(number), 0.1, failed=True)
+    assert (len(one.records), one.take_dropped(), one.take_dropped()) == (recording.MAX_RECORDS, 5, 0)
+    taken = dict(times.drain())
+    assert len(taken["place"]) == recording.MAX_TIMES
+    assert len(taken) == len(times.failed) + 1 == recording.MAX_METHODS + 1
     for number in range(2_000):
         one.times_of(Kind.CLIENT, str(number))
     assert len(one.times) == recording.MAX_SERVICES
     one.stop()
     one.add(())
-    times.take("place", 0.1, failed=False)
-    assert not one.records and not times.calls
+    times.ended("place", 0.1, failed=False)
+    assert not one.records and not list(times.drain())
 
 
 def test_a_child_of_a_fork_has_none_of_its_parent_s() -> None:
     one = recorder()
     one.add(())
-    one.times_of(Kind.CLIENT, "orders").take("place", 0.1, failed=False)
+    one.times_of(Kind.CLIENT, "orders").ended("place", 0.1, failed=False)
     one.forget()
-    assert not one.records and not one.times_of(Kind.CLIENT, "orders").calls
+    assert not one.records and not list(one.times_of(Kind.CLIENT, "orders").drain())
 
 
 class TestSampling:
     def sampler(self, rate: float) -> Sampler:
         random = Random(3)
-        return Sampler(random.random, lambda bits: f"{random.getrandbits(bits):0{bits // 4}x}", rate)
+        return Sampler(random.random, random.getrandbits, rate)
 
     def test_the_first_call_of_each_method_in_a_second(self) -> None:
         one = self.sampler(0.0)
@@ -274,7 +279,7 @@ class TestSampling:
     def test_ids(self) -> None:
         one = self.sampler(1.0)
         root = one.root("a")
-        assert root is not None and len(root.trace_id) == 32 and not root.span_id
+        assert root is not None and (len(root.trace_id), len(root.span_id), root.parent_id) == (32, 16, "")
         child = one.child(Span("trace", "parent"))
         assert (child.trace_id, child.parent_id, len(child.span_id)) == ("trace", "parent", 16)
 
@@ -286,3 +291,14 @@ def test_an_answer_with_ids_that_make_no_sense() -> None:
     header |= {"trace_id": "\x1b[2J", "span_id": 7}
     ends.give(wire.pack(header, "OK", [1]))
     assert call.value == 1 and call.span is None and not records(ends.at_client)
+
+
+def test_errors_of_which_each_has_another_traceback_are_told_whole_a_few_a_second() -> None:
+    ends = Ends("orders")
+    for number in range(100):
+        ends.fail(ends.begin(ends.ask("place", SPAN)), KeyError("tea"), "x" * 65_536 + f"{number}\n")
+    told = records(ends.at_server)
+    whole = [one.detail["traceback"] for one in told if one.detail and "traceback" in one.detail]
+    assert (len(told), len(whole)) == (100, recording.MAX_WHOLE)
+    assert max(map(len, whole)) == recording.MAX_TRACEBACK
+    assert all(one.detail and one.detail["fingerprint"] for one in told)

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from mesh.core import trace_counting
-from mesh.core.recording import Recorder
+from mesh.core.recording import MAX_METHODS, OTHER, Recorder
 from mesh.core.sampling import Sampler
 from mesh.core.span import Span
-from mesh.core.trace_counting import OTHER, Counting
+from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import PENDING, Kind, Record
 
 SPAN = Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "a" * 16)
@@ -20,9 +20,7 @@ class Bench:
     def __init__(self) -> None:
         self.now = 100.0
         random = Random(7)
-        self.recorder = Recorder(
-            lambda: self.now, Sampler(random.random, lambda bits: "0" * (bits // 4), 0.0)
-        )
+        self.recorder = Recorder(lambda: self.now, Sampler(random.random, random.getrandbits, 0.0))
         self.counting = Counting(self.recorder, "web")
         self.times = self.recorder.times_of(Kind.CLIENT, "orders")
 
@@ -42,8 +40,8 @@ class Bench:
 def test_all_calls_of_a_second_are_counted() -> None:
     bench = Bench()
     for number in range(100):
-        bench.times.take("place", number / 100, failed=number < 5)
-    bench.times.take("find", 0.1, failed=False)
+        bench.times.ended("place", number / 100, failed=number < 5)
+    bench.times.ended("find", 0.1, failed=False)
     bench.second()
     place, find = sorted(bench.counting.take(10), key=lambda row: -row.sketch.count)
     assert place[:7] == (Kind.CLIENT, "web", "orders", "place", 1.0, 5, 0)
@@ -56,7 +54,7 @@ def test_all_calls_of_a_second_are_counted() -> None:
 def test_while_the_collector_is_away_seconds_go_together() -> None:
     bench = Bench()
     for _ in range(3):
-        bench.times.take("place", 0.1, failed=True)
+        bench.times.ended("place", 0.1, failed=True)
         bench.second()
     [first] = bench.counting.take(10)
     assert (first.seconds, first.sketch.count, first.errors) == (1.0, 1, 1)
@@ -68,12 +66,12 @@ def test_while_the_collector_is_away_seconds_go_together() -> None:
 def test_made_up_names_are_counted_together() -> None:
     bench = Bench()
     for number in range(100_000):
-        bench.times.take(f"made_up_{number}", 0.1, failed=True)
+        bench.times.ended(f"made_up_{number}", 0.1, failed=True)
     bench.second()
     rows = bench.counting.take(100_000)
-    assert len(rows) == trace_counting.MAX_ROWS + 1
+    assert len(rows) == MAX_METHODS + 1
     other = next(row for row in rows if row.method == OTHER)
-    assert other.sketch.count == other.errors == 100_000 - trace_counting.MAX_ROWS
+    assert other.sketch.count == other.errors == 100_000 - MAX_METHODS
 
 
 def test_an_open_call_is_told_of_when_its_age_has_doubled() -> None:
