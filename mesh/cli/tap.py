@@ -81,9 +81,9 @@ def _passing(
 ) -> Iterator[Passed]:
     """The calls that pass in so many seconds, each when all is known of it."""
     import gevent
-    from gevent.queue import Empty, Queue
+    from gevent.queue import Queue
 
-    records: Queue[dict[str, Any]] = Queue(WAITING)
+    records: Queue[dict[str, Any] | None] = Queue(WAITING)
 
     def read() -> MeshError | None:
         try:
@@ -94,20 +94,26 @@ def _passing(
             return error
         return None
 
-    reading = gevent.spawn(read)
-    try:
+    def look() -> None:
+        """Have calls looked for whose other side has not come, and whether there is an end."""
         while True:
-            try:
-                yield from joined.add(records.get(timeout=LOOK), time.monotonic())
-            except Empty:
-                if reading.ready():
-                    break
-            yield from joined.due(time.monotonic())
+            gevent.sleep(LOOK)
+            records.put(None)
+
+    reading, looking = gevent.spawn(read), gevent.spawn(look)
+    try:
+        while not (reading.ready() and records.empty()):
+            record = records.get()
+            now = time.monotonic()
+            if record is not None:
+                yield from joined.add(record, now)
+            yield from joined.due(now)
         yield from joined.due(time.monotonic(), 0.0)
         if (error := reading.get()) is not None:
             raise error
     finally:
-        reading.kill()
+        reading.kill(block=False)
+        looking.kill(block=False)
 
 
 def _show(printer: Printer, call: Passed) -> None:

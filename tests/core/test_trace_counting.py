@@ -104,10 +104,10 @@ def test_of_many_open_calls_no_more_are_told_than_may_be(monkeypatch: pytest.Mon
 
 def test_who_calls_is_called_as_the_server_that_begins_after_its_first_client() -> None:
     bench = Bench()
-    bench.times.take("place", 0.1, failed=False)
+    bench.times.ended("place", 0.1, failed=False)
     bench.second()
     bench.counting.name = "shop"
-    bench.times.take("place", 0.1, failed=False)
+    bench.times.ended("place", 0.1, failed=False)
     bench.second()
     assert [row.caller for row in bench.counting.take(10)] == ["web"]
     bench.second()
