@@ -54,9 +54,9 @@ def tap(
 ) -> None:
     """Show the recorded calls of SERVICE as they pass, or those of one METHOD, a line for each.
 
-    A line has when it began, from whom to whom it went, how long it took, of that its handler, and what came
-    of it. "?" is a side that did not tell. Calls that are not recorded are not seen: MESH_TRACE_RATE of the
-    programs says which share is.
+    A line has when it began, how long it took, of that at its server, what came of it, who called whom, and
+    its trace. "?" is a side that did not tell. Calls that are not recorded are not seen: MESH_TRACE_RATE of
+    the programs says which share is.
     """
     from mesh.cli.client import stopping_with_reader
 
@@ -122,11 +122,11 @@ def _show(printer: Printer, call: Passed) -> None:
         return
     now = time.strftime("%H:%M:%S", time.localtime(call.began)) + f".{int(call.began % 1 * 1000):03}"
     took = brief(call.took) if call.took is not None else "?"
-    handled = f" (handler {brief(call.handled)})" if call.handled is not None else ""
+    served = f" (server {brief(call.served)})" if call.served is not None else ""
     parts = [
         now,
         one_line(f"{call.service}.{call.method}"),
-        took + handled,
+        took + served,
         one_line(call.outcome),
         one_line(f"{call.caller or '?'} → {call.callee or '?'}"),
         *([one_line(f"by hub {call.hub}")] if call.hub else []),

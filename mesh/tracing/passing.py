@@ -20,9 +20,9 @@ _CARRIES: Final = frozenset({"server", "received"})
 
 @dataclass(slots=True)
 class Passed:
-    """One call. began: seconds since 1970. took, handled: seconds, of the caller and of the handler, None
-    where that side has not told. caller, callee: name@host:pid, "" where it has not told. outcome: "OK", the
-    name of an error, or "pending". hub: "" where it went through none.
+    """One call. began: seconds since 1970. took: seconds that the caller waited; served: those from when it
+    came in at the server; None where that side has not told. caller, callee: name@host:pid, "" where that
+    side has not told. outcome: "OK", or the name of an error. hub: "" where it went through none.
     """
 
     trace_id: str
@@ -36,11 +36,11 @@ class Passed:
     callee: str = ""
     hub: str = ""
     took: float | None = None
-    handled: float | None = None
+    served: float | None = None
 
     @property
     def whole(self) -> bool:
-        return self.took is not None and self.handled is not None
+        return self.took is not None and self.served is not None
 
     def told(self) -> dict[str, Any]:
         """As a value of JSON."""
@@ -51,7 +51,7 @@ class Passed:
             "method": self.method,
             "began": self.began,
             "took": self.took,
-            "handled": self.handled,
+            "served": self.served,
             "outcome": self.outcome,
             "caller": self.caller or None,
             "callee": self.callee or None,
@@ -104,7 +104,7 @@ def _join(call: Passed, record: Mapping[str, Any], side: str) -> None:
         call.caller, call.took = process, record["took"]
         call.began, call.outcome, call.service = record["began"], record["outcome"], record["service"]
     elif side in _CARRIES:
-        call.callee, call.handled = process, record["took"]
+        call.callee, call.served = process, record["took"]
         if call.took is None:
             call.began, call.outcome = record["began"], record["outcome"]
     else:

@@ -113,7 +113,7 @@ def test_the_sides_of_a_call_are_one_whatever_comes_first(order: tuple[str, ...]
     records = [side(name, took=told[name], outcome="KeyError") for name in order]
     assert [list(joined.add(one, 0.0)) for one in records[:2]] == [[], []]
     (call,) = joined.add(records[2], 0.1)
-    assert (call.took, call.handled, call.outcome) == (0.3, 0.1, "KeyError")
+    assert (call.took, call.served, call.outcome) == (0.3, 0.1, "KeyError")
     assert (call.caller, call.callee, call.hub) == ("client@box:7", "server@box:7", "hub@box:7")
     assert call.told()["hub"] == "hub@box:7"
     assert list(joined.due(99.0)) == []
@@ -125,7 +125,7 @@ def test_a_side_that_stays_alone_is_told_after_a_moment() -> None:
     assert not list(joined.add(side("client", "b"), 0.5))
     assert not list(joined.due(0.9))
     (call,) = joined.due(1.0)
-    assert (call.callee, call.caller, call.took, call.handled) == ("server@box:7", "", None, 0.1)
+    assert (call.callee, call.caller, call.took, call.served) == ("server@box:7", "", None, 0.1)
     (call,) = joined.due(0.6, 0.0)
     assert call.told()["callee"] is None
 

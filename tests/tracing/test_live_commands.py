@@ -169,7 +169,7 @@ def test_tap(shop: tuple[Path, str, int]) -> None:
     told = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(told) == 20
     whole = [one for one in told if one["caller"] and one["callee"]]
-    assert len(whole) > 10 and all(one["took"] >= one["handled"] for one in whole)
+    assert len(whole) > 10 and all(one["took"] >= one["served"] for one in whole)
     assert f":{slow}" in "".join(one["callee"] for one in whole)
     assert {one["outcome"] for one in told} <= {"OK", "KeyError"}
     result = mesh("tap", "orders", "--limit", "1", "--collector", where, cwd=folder)
