@@ -29,6 +29,10 @@ COMMANDS = {
     "collect": ("mesh.cli.collect", "collect", "Collect the traces of all programs."),
     "trace": ("mesh.cli.trace", "trace", "Show one trace."),
     "traces": ("mesh.cli.traces", "traces", "Search for traces."),
+    "top": ("mesh.cli.top", "top", "Show rates and latencies, live."),
+    "graph": ("mesh.cli.graph", "graph", "Show which service calls which."),
+    "tap": ("mesh.cli.tap", "tap", "Show calls as they pass."),
+    "why": ("mesh.cli.why", "why", "Show what slow or failing calls have in common."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

@@ -35,12 +35,14 @@ class _Row:
 
 
 class Counting:
-    """name: the process's own, which is the caller of its calls. rates: what is to be sent."""
+    """name: the process's own, which is the caller of its calls; it may change, as a server may begin after
+    the first client. rates: what is to be sent.
+    """
 
     def __init__(self, recorder: Recorder, name: str) -> None:
         self.rates: list[Rate] = []
         self._recorder = recorder
-        self._name = name
+        self.name = name
         self._rows: dict[Key, _Row] = {}
         self._since = recorder.clock()
         self._looked = self._since
@@ -70,7 +72,7 @@ class Counting:
         seconds, self._since = max(now - self._since, 1e-3), now
         rows, self._rows = self._rows, {}
         for (side, service, method), row in rows.items():
-            caller = self._name if side != Kind.SERVER else ""
+            caller = self.name if side != Kind.SERVER else ""
             self.rates.append(Rate(side, caller, service, method, seconds, row.errors, row.open, row.sketch))
 
     def _row(self, side: Kind, service: str, method: str) -> _Row:

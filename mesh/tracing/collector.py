@@ -20,7 +20,7 @@ from mesh.core.trace_batch import MAX_TEXT, About, Batch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
-from mesh.tracing.counters import Counters, Counts, Key
+from mesh.tracing.counters import Counters, Counts, Key, merged
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import POLL, REACHABLE, Processes
 from mesh.tracing.store import Store, StoreError
@@ -235,11 +235,17 @@ class Collector:
         "slowest_id": trace id of the slowest recorded call, ""}. After 2,000 rows the others are one, with
         the method "(other)".
         """
-        span, rows = self._counters.over(
-            min(max(_number("seconds", seconds) or 60.0, 5.0), 3_600.0), self._steady()
-        )
+        span, rows = self._counted(min(max(_number("seconds", seconds) or 60.0, 5.0), 3_600.0))
         still = self._open_by_row()
         return [_rate(key, counts, span, still.get(key, 0)) for key, counts in rows.items()]
+
+    def _counted(self, seconds: float) -> tuple[float, dict[Key, Counts]]:
+        """What was counted in about so many seconds, and how many these are. Many rows of an hour take
+        seconds: batches are taken in meanwhile.
+        """
+        span, windows = self._counters.windows(seconds, self._steady())
+        rows: dict[Key, Counts] = gevent.get_hub().threadpool.apply(merged, (windows,))
+        return span, rows
 
     def _open_by_row(self) -> dict[Key, int]:
         found: dict[Key, int] = {}
@@ -259,7 +265,7 @@ class Collector:
         service that nobody has told of but its callers has those of them.
         """
         seconds = min(max((_number("minutes", minutes) or 5.0) * 60.0, 5.0), 3_600.0)
-        span, rows = self._counters.over(seconds, self._steady())
+        span, rows = self._counted(seconds)
         edges: dict[tuple[str, str], Counts] = {}
         served: dict[str, Counts] = {}
         called: dict[str, Counts] = {}
@@ -344,7 +350,8 @@ class Collector:
         minutes: {"calls", "slower": seconds, "failing": group, "slow": group}; a group is {"calls",
         "outcomes": {name: number}, "examples": [trace id], "common": [{"what": "worker", "hub", "caller",
         "host", "caller's host", "release", "endpoint", "attempts" or "tag NAME", "value", "share": of the
-        group, "others": share of the others}]}. slower: seconds from which a call is slow, None for the
+        group, "others": share of the others, "number": of the group, "of_all": of all calls}]}. What chance
+        would bring about as well isn't told. slower: seconds from which a call is slow, None for the
         slowest tenth.
         """
         _text("service", service)

@@ -7,7 +7,7 @@ of five seconds; those that are over are kept packed. After 2,000 rows, whatever
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -62,8 +62,16 @@ class Counts:
         counts = cls()
         errors, slowest, trace_id, sketch = msgpack.unpackb(packed, strict_map_key=False)
         counts.errors, counts.slowest, counts.trace_id = errors, slowest, trace_id
-        counts.sketch = Sketch.unpack(sketch)
+        counts.sketch = _own(*sketch)
         return counts
+
+
+def _own(total: float, longest: float, buckets: dict[int, int]) -> Sketch:
+    """A sketch that was packed here, and need not be looked at as one that comes from elsewhere."""
+    sketch = Sketch()
+    sketch.total, sketch.longest, sketch.buckets = total, longest, buckets
+    sketch.count = sum(buckets.values())
+    return sketch
 
 
 class Counters:
@@ -130,20 +138,30 @@ class Counters:
 
     def over(self, seconds: float, now: float) -> tuple[float, dict[Key, Counts]]:
         """The rows of about the last so many seconds, and how many seconds these really are."""
-        self._turn(now)
-        found: dict[Key, Counts] = {}
-        for key, counts in self._each(now - seconds):
-            if key not in found:
-                found[key] = Counts()
-            found[key].merge(counts)
-        # The first of the windows that count, also where nothing came in it.
-        back = (ceil((self._began - (now - seconds - WINDOW)) / WINDOW) - 1) * WINDOW
-        since = max(self._began - back, self._began_first)
-        return max(now - since, 1.0), found
+        span, windows = self.windows(seconds, now)
+        return span, merged(windows)
 
-    def _each(self, since: float) -> Iterator[tuple[Key, Counts]]:
-        for began, packed, _ in self._over:
-            if began > since - WINDOW:
-                for key, one in packed.items():
-                    yield key, Counts.unpack(one)
-        yield from self._open.items()
+    def windows(self, seconds: float, now: float) -> tuple[float, list[dict[Key, bytes]]]:
+        """What `merged` makes the rows of that time of; and how many seconds these really are. What is given
+        does not change any more.
+        """
+        self._turn(now)
+        since = now - seconds - WINDOW
+        found = [packed for began, packed, _ in self._over if began > since]
+        found.append({key: counts.pack() for key, counts in self._open.items()})
+        # The first of the windows that count, also where nothing came in it.
+        back = (ceil((self._began - since) / WINDOW) - 1) * WINDOW
+        return max(now - max(self._began - back, self._began_first), 1.0), found
+
+
+def merged(windows: Iterable[Mapping[Key, bytes]]) -> dict[Key, Counts]:
+    """The rows of several windows together. In any thread: of very many it takes seconds."""
+    found: dict[Key, Counts] = {}
+    for window in windows:
+        for key, packed in window.items():
+            counts = Counts.unpack(packed)
+            if key in found:
+                found[key].merge(counts)
+            else:
+                found[key] = counts
+    return found

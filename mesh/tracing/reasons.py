@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import exp, lgamma
 from typing import Any, Final, NamedTuple
 
 from mesh.core.trace_record import ATTEMPTS, GOOD, TAGS, Kind
@@ -13,6 +14,8 @@ MOST: Final = 20
 FEWEST: Final = 3
 """Bad calls that must have something in common before it is told."""
 SLOWEST_SHARE: Final = 0.1
+LUCK: Final = 0.01
+"""How likely it may be that chance alone makes up a difference that is told."""
 
 
 class Call(NamedTuple):
@@ -81,7 +84,11 @@ def common(calls: Iterable[Call], slower: float | None) -> dict[str, Any]:
 
 
 def _compare(bad: list[Call], every: list[Call]) -> list[dict[str, Any]]:
-    """Features that are more frequent among the bad ones than among the others, the most telling first."""
+    """Features that are more frequent among the bad ones than among the others, the most telling first.
+
+    What chance alone would bring about as well is left out: many features are looked at, and with few calls
+    one of them always differs.
+    """
     others = len(every) - len(bad)
     if len(bad) < FEWEST or not others:
         return []
@@ -94,6 +101,35 @@ def _compare(bad: list[Call], every: list[Call]) -> list[dict[str, Any]]:
             rows.append((share - share_others, feature, share, share_others))
     rows.sort(reverse=True)
     return [
-        {"what": what, "value": value, "share": share, "others": share_others}
+        {
+            "what": what,
+            "value": value,
+            "share": share,
+            "others": share_others,
+            "number": of_bad[what, value],
+            "of_all": of_all[what, value],
+        }
         for _, (what, value), share, share_others in rows[:MOST]
+        if chance(of_bad[what, value], len(bad), of_all[what, value], len(every)) * len(of_bad) < LUCK
     ]
+
+
+def chance(number: int, bad: int, of_all: int, every: int) -> float:
+    """How likely it is that at least `number` of `bad` calls, taken blindly out of `every`, have what
+    `of_all` of them have: the hypergeometric distribution's tail.
+    """
+    most = min(bad, of_all)
+    whole = _ways(every, bad)
+    return min(
+        sum(
+            exp(_ways(of_all, some) + _ways(every - of_all, bad - some) - whole)
+            for some in range(number, most + 1)
+            if bad - some <= every - of_all
+        ),
+        1.0,
+    )
+
+
+def _ways(every: int, some: int) -> float:
+    """The logarithm of in how many ways some can be taken out of all."""
+    return lgamma(every + 1) - lgamma(some + 1) - lgamma(every - some + 1)

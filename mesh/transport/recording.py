@@ -170,6 +170,7 @@ class Recording:
                 for end in ends:
                     end.tell_open(counting, now)
                 del ends
+                counting.name = self.about.name
                 counting.second(now)
                 due = now + SECOND
             while link.has_room and (recorder.records or counting.rates):

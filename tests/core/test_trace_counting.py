@@ -100,3 +100,15 @@ def test_of_many_open_calls_no_more_are_told_than_may_be(monkeypatch: pytest.Mon
     assert len(bench.recorder.records) == 5
     bench.counting.second(bench.now)
     assert bench.counting.take(10)[0].open == 50
+
+
+def test_who_calls_is_called_as_the_server_that_begins_after_its_first_client() -> None:
+    bench = Bench()
+    bench.times.ended("place", 0.1, failed=False)
+    bench.second()
+    bench.counting.name = "shop"
+    bench.times.ended("place", 0.1, failed=False)
+    bench.second()
+    assert [row.caller for row in bench.counting.take(10)] == ["web"]
+    bench.second()
+    assert [row.caller for row in bench.counting.take(10)] == ["shop"]

@@ -7,6 +7,7 @@ import pty
 import socket
 import subprocess
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import NoReturn
 
 import pytest
@@ -47,3 +48,9 @@ def require_localhost() -> None:
         socket.getaddrinfo("localhost", None, socket.AF_INET)
     except socket.gaierror as error:
         lacking(f"localhost has no address ({error.strerror}): it belongs into /etc/hosts")
+
+
+def require_textual() -> None:
+    """What the live screen of `mesh top` is made with."""
+    if find_spec("textual") is None:
+        lacking("there is no textual: pip install 'zeromesh[top]'")
