@@ -24,13 +24,13 @@ def release() -> None:
 
 
 def mesh() -> int:
-    """The `mesh` command; gives the exit code. All but its `serve` do nothing at a signal but end."""
+    """The `mesh` command; gives the exit code. All but what serves do nothing at a signal but end."""
     subcommand = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     hold()
     from mesh.cli.main import main
     from mesh.cli.reporting import EXIT_INTERRUPTED
 
-    if subcommand != "serve":
+    if subcommand not in ("serve", "collect"):
         try:
             release()
         except KeyboardInterrupt:

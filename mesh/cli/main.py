@@ -24,6 +24,9 @@ COMMANDS = {
     "publish": ("mesh.cli.send", "publish", "Publish one event to subscribers."),
     "push": ("mesh.cli.send", "push", "Hand one job to a puller."),
     "hub-status": ("mesh.cli.hub_status", "hub_status", "Show a hub's services, workers and queues."),
+    "collect": ("mesh.cli.collect", "collect", "Collect the traces of all programs."),
+    "trace": ("mesh.cli.trace", "trace", "Show one trace."),
+    "traces": ("mesh.cli.traces", "traces", "Search for traces."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

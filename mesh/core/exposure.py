@@ -19,6 +19,8 @@ Function = Callable[..., Any]
 
 UNEXPOSED: Final = "__mesh_unexposed__"
 """The class attribute of what is never exposed: what it is, as in "a client of another service"."""
+SERVED: Final = frozenset({"mesh.tracing.collector"})
+"""Modules of mesh itself whose functions are there to be called by others."""
 MAX_WRAPPED: Final = 20
 """Callables within callables that are looked at."""
 _VALUES = (str, bytes, int, float, complex, list, tuple, set, frozenset, type(None))
@@ -165,7 +167,7 @@ def unexposed(value: Any) -> str | None:
 def _is_of_mesh(value: Any) -> bool:
     """Whether it is a function of mesh's own, such as `connect`, or a client's method by itself."""
     home = read(value, "__module__") if type(value) is FunctionType else None
-    return isinstance(home, str) and (home == "mesh" or home.startswith("mesh."))
+    return isinstance(home, str) and (home == "mesh" or home.startswith("mesh.")) and home not in SERVED
 
 
 def _mark_of(value: Any) -> str | None:

@@ -1,0 +1,45 @@
+"""The collector that the commands ask: where it is, and what it answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from mesh.errors import ConfigError, ServiceNotFound
+
+if TYPE_CHECKING:
+    from mesh import Client
+
+SERVICE: Final = "collector"
+PATIENCE: Final = 20.0
+"""Seconds for an answer: it may search much."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def collector_option(command: F) -> F:
+    """Add `--collector`."""
+    return click.option(
+        "--collector",
+        metavar="EP",
+        help="The collector, an endpoint or a service; else MESH_TRACE, else `collector` of the registry.",
+    )(command)
+
+
+def open_collector(where: str | None, services_file: str | None, timeout: float | None = None) -> Client:
+    """A client of the collector; to be used in `with`. Raises ConfigError where nothing says where it is."""
+    from mesh.cli.client import open_client
+
+    where = where or os.environ.get("MESH_TRACE")
+    if where:
+        return open_client(where, services_file, timeout=timeout or PATIENCE)
+    try:
+        return open_client(SERVICE, services_file, timeout=timeout or PATIENCE)
+    except (ServiceNotFound, ConfigError) as error:
+        raise ConfigError(
+            f"nothing says where the collector is ({error}): give --collector EP, set MESH_TRACE=EP, or add "
+            "`collector` to services.yml; `mesh collect` starts one"
+        ) from None

@@ -1,0 +1,126 @@
+"""The `mesh trace` command: one trace, as its talk, as a tree, or by what made it slow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesh.cli.collector import collector_option, open_collector
+from mesh.cli.options import debug_option, json_option, services_option
+from mesh.cli.output import to_json
+from mesh.cli.reporting import one_line, remark
+from mesh.errors import ConfigError, ServiceNotFound
+
+if TYPE_CHECKING:
+    from mesh.tracing.tree import Tree
+
+SHORTEST = 32
+"""Characters of an id that is whole."""
+AT_ONCE = 2_000
+"""Lines that are written together."""
+
+
+@click.command()
+@click.argument("trace_id", metavar="ID")
+@click.option("--tree", "as_tree", is_flag=True, help="Show calls below those that made them.")
+@click.option("--critical", is_flag=True, help="Show what made it slow.")
+@click.option("--raw", is_flag=True, help="Leave times as each process told them.")
+@json_option
+@collector_option
+@services_option
+@debug_option
+def trace(
+    trace_id: str,
+    as_tree: bool,
+    critical: bool,
+    raw: bool,
+    as_json: bool,
+    collector: str | None,
+    services_file: str | None,
+) -> None:
+    """Show the trace ID, or the one whose id begins so: a line for each call, and one for its answer.
+
+    (pending) is a call that has not ended, and [Not Received] one that nobody has told to have received.
+    lag is the time on the way, exec that of the handler. Clocks of hosts that are apart are corrected as far
+    as the calls tell by how much: ±0.2 says how many milliseconds a lag may be wrong. Many equal calls are
+    one line. --tree and --critical may be given together.
+    """
+    import gc
+
+    # What is made here lives as long as the command: to look through it again and again takes a third of
+    # the time of a large trace.
+    gc.disable()
+    read = _fetch(trace_id, collector, services_file)
+    from mesh.tracing.tree import Tree
+
+    tree = Tree(read, raw)
+    if as_json:
+        from mesh.tracing.views import jsonable
+
+        # Not by Printer, which looks at each value of what may be a million.
+        try:
+            text = json.dumps(jsonable(tree, raw), ensure_ascii=False, allow_nan=False)
+        except ValueError:  # a tag is no finite number
+            text = to_json(jsonable(tree, raw))
+        sys.stdout.write(text + "\n")
+        return
+    _write(_lines(tree, as_tree, critical, raw))
+    if tree.cut:
+        remark(f"{tree.cut:,} more records of this trace were not kept")
+    if tree.clocks.steps and not raw:
+        remark(
+            "a clock was set while this trace ran: times of the hosts may not fit; --raw shows what was told"
+        )
+
+
+def _fetch(trace_id: str, where: str | None, services_file: str | None) -> Any:
+    """The trace. Raises ServiceNotFound where there is none, ConfigError where there are several."""
+    from mesh.tracing.pieces import read
+
+    with open_collector(where, services_file) as client:
+        answer = client.trace(trace_id)
+        if not answer["pieces"] and len(trace_id) < SHORTEST:
+            found = client.find(trace_id)
+            if len(found) > 1:
+                ids = ", ".join(map(one_line, found[:10]))
+                raise ConfigError(f"{len(found)} traces or more begin with {trace_id!r}: {ids}")
+            if found:
+                answer = client.trace(found[0])
+        if not answer["pieces"]:
+            raise ServiceNotFound(
+                f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or still to come"
+            )
+    whole = read(answer["id"], answer["pieces"])
+    return whole._replace(cut=whole.cut + answer["cut"])
+
+
+def _lines(tree: Tree, as_tree: bool, critical: bool, raw: bool) -> Iterable[str]:
+    from mesh.tracing import talk, views
+
+    if as_tree:
+        yield from views.tree_lines(tree, raw)
+    if critical:
+        yield from views.critical_lines(tree)
+    if not as_tree and not critical:
+        yield from talk.lines(tree, raw)
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write them by and by. Names in them are texts of other programs: nothing of them is obeyed."""
+    waiting: list[str] = []
+    for line in lines:
+        waiting.append(line if line.isprintable() else _harmless(line))
+        if len(waiting) == AT_ONCE:
+            sys.stdout.write("\n".join(waiting) + "\n")
+            waiting.clear()
+    if waiting:
+        sys.stdout.write("\n".join(waiting) + "\n")
+    sys.stdout.flush()
+
+
+def _harmless(line: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in line)

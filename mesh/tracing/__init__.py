@@ -1,0 +1,1 @@
+"""The collector of traces: what it keeps, and what is read out of it."""

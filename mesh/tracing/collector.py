@@ -1,0 +1,467 @@
+"""The collector's service: what processes call to tell of their spans, and people to ask for them.
+
+Its methods are those that `mesh.Server` exposes. All run in one gevent loop; what has to do with the store
+is done by native threads. Each batch is looked at here once, and made into pieces that the store keeps as
+they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from time import monotonic, time
+from typing import Any, Final, TypeVar
+
+import gevent
+
+from mesh.core.methods import idempotent, stream
+from mesh.core.trace_batch import MAX_TEXT, About, Batch, unpack
+from mesh.core.trace_record import Kind, Record
+from mesh.errors import MeshError, Overloaded, WireError
+from mesh.tracing import pieces, reasons, summaries
+from mesh.tracing.counters import Counters, Counts, Key
+from mesh.tracing.open_spans import OpenSpans
+from mesh.tracing.processes import POLL, REACHABLE, Processes
+from mesh.tracing.store import Store, StoreError
+from mesh.tracing.summaries import Wanted
+from mesh.tracing.taps import Taps
+from mesh.tracing.writer import Writer
+
+SERVICE: Final = "collector"
+MOST_SPANS: Final = 100_000
+"""Spans of one trace that are kept; the others are counted."""
+MOST_COUNTED: Final = 50_000
+"""Traces whose spans are counted for that; those that nobody has told of for the longest go first."""
+MOST_SENT: Final = 100 * 1024**2
+"""Bytes of one trace that `trace` gives."""
+MOST_FOUND: Final = 1_000
+MOST_LOOKED_AT: Final = 500_000
+"""Summaries that a search looks at."""
+MOST_EXPLAINED: Final = 500
+"""Traces that `why` looks at."""
+ANSWER: Final = 1.0
+"""Seconds that processes have to answer a question."""
+_ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
+
+T = TypeVar("T")
+log = logging.getLogger("mesh.collect")
+
+
+class Collector:
+    """store: where traces are kept. clock: the time of day; steady: a monotonic clock; both in seconds."""
+
+    def __init__(
+        self, store: Store, clock: Callable[[], float] = time, steady: Callable[[], float] = monotonic
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._steady = steady
+        self._writer = Writer(store, clock)
+        self._processes = Processes()
+        self._counters = Counters(steady())
+        self._open = OpenSpans()
+        self._taps = Taps()
+        self._spans: OrderedDict[str, list[int]] = OrderedDict()
+        self._began = steady()
+        self._taken = self._cut = self._twice = self._refused = self._rubbish = 0
+        self._writer.start()
+
+    # What processes call
+
+    @idempotent
+    def records(self, batch: bytes) -> dict[str, Any]:
+        """Take in one batch, as trace_batch.pack makes it. The answer is the acknowledgement, with rules for
+        the process: {"rate": share of root calls to sample or None, "slow": seconds or None}; None leaves
+        it to the process. A batch that was taken in before is acknowledged and passed over.
+
+        Raises WireError for what is no batch, and Overloaded where the store doesn't keep up or is away: it
+        is to be sent again later.
+        """
+        if not self._writer.has_room():
+            self._refused += 1
+            raise Overloaded(f"the collector's queue is full{self._why_full()}: send it again later")
+        try:
+            if type(batch) is not bytes:
+                raise WireError("a batch of records is bytes")
+            found = unpack(batch)
+        except WireError:
+            self._rubbish += 1
+            raise
+        self._take(found)
+        return {"rate": None, "slow": None}
+
+    def _why_full(self) -> str:
+        return f", as {self._writer.trouble}" if self._writer.trouble else ""
+
+    def _take(self, batch: Batch) -> None:
+        now = self._steady()
+        process = self._processes.of(batch.process, batch.about)
+        process.heard = now
+        process.offset = self._clock() - batch.wall
+        if batch.number in process.numbers:
+            self._twice += 1
+            return
+        process.numbers.append(batch.number)
+        process.taken += len(batch.records)
+        process.dropped += max(batch.dropped, 0)
+        self._processes.dropped += max(batch.dropped, 0)
+        self._taken += len(batch.records)
+        self._processes.count_open(process, batch.rates)
+        self._counters.add(batch.rates, now)
+        self._counters.see(batch.records, batch.about.name, now)
+        self._open.take(batch)
+        self._taps.show(batch)
+        if batch.records:
+            self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        found: dict[str, bytes] = {}
+        told = []
+        for trace_id, records in pieces.by_trace(batch).items():
+            kept, cut = self._within_bounds(trace_id, records)
+            found[trace_id] = pieces.pack(batch, kept, cut)
+            told.append(summaries.of_records(trace_id, batch, kept, cut))
+        self._writer.put((found, summaries.pack(told), len(batch.records)))
+
+    def _within_bounds(self, trace_id: str, records: list[Record]) -> tuple[list[Record], int]:
+        """The records of a trace that are kept, and how many are not, as it has too many spans."""
+        counts = self._spans.get(trace_id)
+        if counts is None:
+            counts = self._spans[trace_id] = [0, 0]
+            if len(self._spans) > MOST_COUNTED:
+                self._spans.popitem(last=False)
+        elif counts[0] + counts[1] >= MOST_SPANS // 2:
+            self._spans.move_to_end(trace_id)
+        asked = sum(record[0] in _ASKED for record in records)
+        others = len(records) - asked
+        if counts[0] + asked <= MOST_SPANS and counts[1] + others <= 2 * MOST_SPANS:
+            counts[0] += asked
+            counts[1] += others
+            return records, 0
+        kept = []
+        for record in records:
+            place = record[0] not in _ASKED
+            if counts[place] < MOST_SPANS * (1 + place):
+                counts[place] += 1
+                kept.append(record)
+        self._cut += len(records) - len(kept)
+        return kept, len(records) - len(kept)
+
+    def question(self, process: bytes, about: list[Any]) -> list[Any] | None:
+        """Wait for a question to this process: [id, what, arguments], to be answered by `answered`; None
+        where there is none within 4 seconds. about: the fields of trace_batch.About.
+        """
+        known = self._processes.of(_identity(process), _about(about))
+        known.polled = self._steady()
+        try:
+            return self._processes.next_question(known, POLL)
+        finally:
+            known.polled = self._steady()
+
+    def answered(self, process: bytes, id: int, value: Any) -> bool:
+        """Answer a question. False where nobody waits for it any more."""
+        return type(id) is int and self._processes.answer(_identity(process), id, value)
+
+    # What people ask
+
+    def find(self, prefix: str) -> list[str]:
+        """The ids of traces that begin so, at most 20."""
+        _text("prefix", prefix)
+        self._written()
+        return self._read(lambda: self._store.find(prefix, 20))
+
+    def trace(self, id: str) -> dict[str, Any]:
+        """All that is kept of one trace: {"id", "pieces": [bytes], "cut": records left out here}. Its pieces
+        are read by mesh.tracing.pieces.read, which gives sides of spans with the times of day of their
+        processes; [] where the trace isn't there.
+        """
+        _text("id", id)
+        self._written()
+
+        def read() -> dict[str, Any]:
+            found, size, left = [], 0, 0
+            for piece in self._store.pieces(id):
+                size += len(piece)
+                if size > MOST_SENT:
+                    left += 1
+                else:
+                    found.append(piece)
+            return {"id": id, "pieces": found, "cut": left}
+
+        return self._read(read)
+
+    def traces(
+        self,
+        service: str | None = None,
+        method: str | None = None,
+        error: str | None = None,
+        slower: float | None = None,
+        since: float | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """The newest traces of these properties: {"traces": [summary], "all": whether it looked at all}.
+
+        service, method: of any call in it. error: the name of one, "" for any. slower: seconds. since:
+        seconds since 1970. tag: "key=value" or "key". A summary is {"id", "began": seconds since 1970,
+        "took": seconds, "service", "method", "outcome" and "process" of the root ("" where nobody told of
+        it), "spans", "errors", "cut", "failed": names of errors}.
+        """
+        for name, value in (("service", service), ("method", method), ("error", error), ("tag", tag)):
+            _text(name, value, none=True)
+        wanted = Wanted(service, method, error, _number("slower", slower), _number("since", since), tag)
+        limit = _limit(limit)
+        self._written()
+        found, whole = self._search(wanted, limit)
+        return {"traces": [one.told() for one in found], "all": whole}
+
+    def _search(self, wanted: Wanted, limit: int) -> tuple[list[summaries.Summary], bool]:
+        def search() -> tuple[list[summaries.Summary], bool]:
+            blocks = self._store.blocks(wanted.since or 0.0)
+            return summaries.search(blocks, wanted, limit, MOST_LOOKED_AT)
+
+        return self._read(search)
+
+    def rates(self, seconds: float = 60.0) -> list[dict[str, Any]]:
+        """How often, how long, with how many errors each method was called in the last seconds (5 to 3,600).
+
+        Of all calls, also those that were not sampled. A row is {"side": "client" or "server", "caller":
+        service that calls ("" at a server), "service", "method", "rate": calls/s, "errors": failing calls/s,
+        "p50", "p95", "p99", "longest": seconds, "open": calls that are open now, "slowest": seconds,
+        "slowest_id": trace id of the slowest recorded call, ""}. After 2,000 rows the others are one, with
+        the method "(other)".
+        """
+        span, rows = self._counters.over(
+            min(max(_number("seconds", seconds) or 60.0, 5.0), 3_600.0), self._steady()
+        )
+        still = self._open_by_row()
+        return [_rate(key, counts, span, still.get(key, 0)) for key, counts in rows.items()]
+
+    def _open_by_row(self) -> dict[Key, int]:
+        found: dict[Key, int] = {}
+        now = self._steady()
+        for process in self._processes:
+            if now - process.heard < 60.0:
+                for (side, service, method), number in process.open.items():
+                    caller = process.about.name if side == Kind.CLIENT else ""
+                    key = Key(side, caller, service, method)
+                    found[key] = found.get(key, 0) + number
+        return found
+
+    def graph(self, minutes: float = 5.0) -> dict[str, Any]:
+        """Who calls whom, of the last minutes (up to 60): {"edges": [{"caller", "service", "rate": calls/s,
+        "p99": seconds, "error_share": 0 to 1}], "nodes": [{"service", "rate", "p99", "error_share",
+        "processes": how many were heard in the last minute}]}. A node's figures are those of its servers, a
+        service that nobody has told of but its callers has those of them.
+        """
+        seconds = min(max((_number("minutes", minutes) or 5.0) * 60.0, 5.0), 3_600.0)
+        span, rows = self._counters.over(seconds, self._steady())
+        edges: dict[tuple[str, str], Counts] = {}
+        served: dict[str, Counts] = {}
+        called: dict[str, Counts] = {}
+        for key, counts in rows.items():
+            if key.side == Kind.CLIENT:
+                edges.setdefault((key.caller, key.service), Counts()).merge(counts)
+                called.setdefault(key.service, Counts()).merge(counts)
+                called.setdefault(key.caller, Counts())
+            elif key.side == Kind.SERVER:
+                served.setdefault(key.service, Counts()).merge(counts)
+        now = self._steady()
+        alive: dict[str, int] = {}
+        for process in self._processes:
+            if now - process.heard < 60.0:
+                alive[process.about.name] = alive.get(process.about.name, 0) + 1
+        nodes = {**called, **served}
+        return {
+            "edges": [
+                {"caller": caller, "service": service, **_share(counts, span)}
+                for (caller, service), counts in sorted(edges.items())
+            ],
+            "nodes": [
+                {"service": service, **_share(counts, span), "processes": alive.get(service, 0)}
+                for service, counts in sorted(nodes.items())
+            ],
+        }
+
+    def open_calls(self, service: str | None = None) -> dict[str, Any]:
+        """The calls that are open now: {"calls": [row], "silent": [process]}. Every process that can be is
+        asked, and has a second to answer; its answer is a list of rows. A row has what the process gives,
+        and "process", its 32 digits, "name", "host", "pid". Of those that can't be asked there are the spans
+        that they told of as open, with "told": true: {"id", "trace_id", "service", "method", "side", "age":
+        seconds, "peer"}. silent: processes that did not answer, with "heard", seconds ago.
+        """
+        _text("service", service, none=True)
+        now = self._steady()
+        some = list(self._processes)
+        able = [one for one in some if now - one.polled < REACHABLE]
+        answers = self._processes.ask(able, "open_calls", [service], ANSWER)
+        calls = []
+        for process in some:
+            about = process.about
+            who = {
+                "process": process.identity.hex(),
+                "name": about.name,
+                "host": about.host,
+                "pid": about.pid,
+            }
+            rows = answers.get(process.identity)
+            if type(rows) is list:
+                calls += [{**row, **who} for row in rows if type(row) is dict]
+        left = {one.identity: one for one in some if one.identity not in answers}
+        for row in self._open.rows(left, service, self._clock()):
+            about = left[bytes.fromhex(row["process"])].about
+            calls.append({**row, "told": True, "name": about.name, "host": about.host, "pid": about.pid})
+        silent = [one.told(now) for one in able if one.identity not in answers]
+        return {"calls": calls[:10_000], "silent": silent, "more": max(len(calls) - 10_000, 0)}
+
+    @stream
+    def tap(
+        self, service: str | None = None, method: str | None = None, seconds: float = 60.0
+    ) -> Iterator[dict[str, Any]]:
+        """Records of recorded calls as they come in, for so many seconds, 3,600 at the most: {"trace_id",
+        "span_id", "parent_id", "side": "client", "server", "hub", "sent", "received" or "local", "service",
+        "method", "began": seconds since 1970, "took": seconds, "outcome", "process": name@host, "pid",
+        "detail", "lost": how many were too fast for who looks on}.
+        """
+        _text("service", service, none=True)
+        _text("method", method, none=True)
+        return self._taps.watch(service, method, min(_number("seconds", seconds) or 60.0, 3_600.0))
+
+    def why(
+        self, service: str, method: str, minutes: float = 60.0, slower: float | None = None
+    ) -> dict[str, Any]:
+        """What slow and failing calls of a method have in common, in the newest 500 traces of the last
+        minutes: {"calls", "slower": seconds, "failing": group, "slow": group}; a group is {"calls",
+        "outcomes": {name: number}, "examples": [trace id], "common": [{"what": "worker", "hub", "caller",
+        "host", "caller's host", "release", "endpoint", "attempts" or "tag NAME", "value", "share": of the
+        group, "others": share of the others}]}. slower: seconds from which a call is slow, None for the
+        slowest tenth.
+        """
+        _text("service", service)
+        _text("method", method)
+        since = self._clock() - (_number("minutes", minutes) or 60.0) * 60.0
+        limit = _number("slower", slower)
+        self._written()
+        found, _ = self._search(Wanted(service, method, since=since), MOST_EXPLAINED)
+
+        def explain() -> dict[str, Any]:
+            reads = (pieces.read(one.trace_id, self._store.pieces(one.trace_id)) for one in found)
+            calls = (call for read in reads for call in reasons.calls_in(read, service, method))
+            return reasons.common(calls, limit)
+
+        return self._read(explain)
+
+    def status(self) -> dict[str, Any]:
+        """What the collector has done: {"seconds": since it began, "records": taken in, "dropped": by the
+        processes, "lost": that the store refused, "cut": of traces with too many spans, "twice", "refused",
+        "rubbish": batches, "queued": bytes that wait to be written, "trouble": of the store, "", "rows" and
+        "bytes" of the store, "processes": [{"process", "name", "host", "pid", "release", "heard": seconds
+        ago, "records", "dropped"}], the 1,000 that were heard last}.
+        """
+        now = self._steady()
+        try:
+            size = self._read(self._store.size)
+            rows, used = size.rows, size.bytes
+        except MeshError:
+            rows = used = None
+        writer = self._writer
+        return {
+            "seconds": now - self._began,
+            "records": self._taken,
+            "dropped": self._processes.dropped,
+            "lost": writer.lost,
+            "cut": self._cut,
+            "twice": self._twice,
+            "refused": self._refused,
+            "rubbish": self._rubbish,
+            "queued": writer.queued,
+            "trouble": writer.trouble,
+            "rows": rows,
+            "bytes": used,
+            "processes": [one.told(now) for one in list(self._processes)[-1_000:]],
+        }
+
+    def _written(self) -> None:
+        """Wait until what was taken in before now can be read, for half a second at the most."""
+        if self._writer.queued:
+            gevent.get_hub().threadpool.apply(self._writer.wait_written, (0.5,))
+
+    def _read(self, work: Callable[[], T]) -> T:
+        """Do this in a native thread. Raises Overloaded where the store can't be read."""
+
+        def carry_out() -> T | StoreError:
+            try:
+                return work()
+            except StoreError as error:
+                return error
+
+        done: T | StoreError = gevent.get_hub().threadpool.apply(carry_out)
+        if isinstance(done, StoreError):
+            raise Overloaded(f"the store can't be read: {done}")
+        return done
+
+    def _close(self, patience: float = 5.0) -> None:
+        """Write what waits, for so many seconds at the most."""
+        self._writer.close(patience)
+        self._store.close()
+
+
+def _rate(key: Key, counts: Counts, span: float, still: int) -> dict[str, Any]:
+    sketch = counts.sketch
+    return {
+        "side": "client" if key.side == Kind.CLIENT else "server" if key.side == Kind.SERVER else "other",
+        "caller": key.caller,
+        "service": key.service,
+        "method": key.method,
+        "rate": sketch.count / span,
+        "errors": counts.errors / span,
+        "p50": sketch.quantile(0.5),
+        "p95": sketch.quantile(0.95),
+        "p99": sketch.quantile(0.99),
+        "longest": sketch.longest,
+        "open": still,
+        "slowest": counts.slowest,
+        "slowest_id": counts.trace_id,
+    }
+
+
+def _share(counts: Counts, span: float) -> dict[str, float]:
+    number = counts.sketch.count
+    return {
+        "rate": number / span,
+        "p99": counts.sketch.quantile(0.99),
+        "error_share": counts.errors / number if number else 0.0,
+    }
+
+
+def _identity(process: Any) -> bytes:
+    if type(process) is not bytes or len(process) != 16:
+        raise WireError("a process is told by 16 bytes")
+    return process
+
+
+def _about(values: Any) -> About:
+    match values:
+        case [str() as name, str() as host, int() as pid, str() as boot, str() as release] if all(
+            len(text) <= MAX_TEXT for text in (name, host, boot, release)
+        ):
+            return About(name, host, pid, boot, release)
+    raise WireError("what a process says of itself is [name, host, pid, boot, release]")
+
+
+def _text(name: str, value: Any, none: bool = False) -> None:
+    if not (value is None and none) and (type(value) is not str or len(value) > MAX_TEXT):
+        raise ValueError(f"{name} must be text of at most {MAX_TEXT} characters, not {value!r:.60}")
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not 0 <= value < 1e11):
+        raise ValueError(f"{name} must be a number, 0 or more, not {value!r:.60}")
+    return None if value is None else float(value)
+
+
+def _limit(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MOST_FOUND:
+        raise ValueError(f"limit must be a whole number from 1 to {MOST_FOUND}, not {value!r:.60}")
+    return int(value)

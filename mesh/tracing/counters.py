@@ -1,0 +1,148 @@
+"""How often, how long and with how many errors each method is called: windows of merged sketches.
+
+They are made from what processes tell of all their calls, never from traces, which are samples. Windows are
+of five seconds; those that are over are kept packed. After 2,000 rows, whatever is new counts as `(other)`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgpack
+
+from mesh.core.sketch import Sketch
+from mesh.core.trace_batch import Rate
+from mesh.core.trace_record import Kind, Record
+
+WINDOW: Final = 5.0
+"""Seconds."""
+KEPT: Final = 720
+"""Windows, the last hour."""
+MOST_ROWS: Final = 2_000
+OTHER: Final = "(other)"
+MOST_BYTES: Final = 64 * 1024**2
+"""Of all windows that are over."""
+
+
+class Key(NamedTuple):
+    """side: as `Record.kind`. caller: the service that calls; "" at a server."""
+
+    side: int
+    caller: str
+    service: str
+    method: str
+
+
+class Counts:
+    """Calls of one row in some time. slowest: seconds of the slowest that was recorded, and its trace."""
+
+    __slots__ = ("errors", "sketch", "slowest", "trace_id")
+
+    def __init__(self) -> None:
+        self.errors = 0
+        self.sketch = Sketch()
+        self.slowest = 0.0
+        self.trace_id = ""
+
+    def merge(self, other: Counts) -> None:
+        self.errors += other.errors
+        self.sketch.merge(other.sketch)
+        if other.slowest > self.slowest:
+            self.slowest, self.trace_id = other.slowest, other.trace_id
+
+    def pack(self) -> bytes:
+        told = (self.errors, self.slowest, self.trace_id, self.sketch.pack())
+        return bytes(msgpack.packb(told, unicode_errors="replace"))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Counts:
+        counts = cls()
+        errors, slowest, trace_id, sketch = msgpack.unpackb(packed, strict_map_key=False)
+        counts.errors, counts.slowest, counts.trace_id = errors, slowest, trace_id
+        counts.sketch = Sketch.unpack(sketch)
+        return counts
+
+
+class Counters:
+    """now: at which the first window begins; all times are of one monotonic clock, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._began_first = now
+        self._open: dict[Key, Counts] = {}
+        self._over: deque[tuple[float, dict[Key, bytes], int]] = deque()
+        self._bytes = 0
+        self._known: dict[Key, float] = {}
+
+    def add(self, rates: Iterable[Rate], now: float) -> None:
+        """Take in what a process tells of all its calls."""
+        self._turn(now)
+        for rate in rates:
+            counts = self._counts(Key(rate.side, rate.caller, rate.service, rate.method), now)
+            counts.errors += rate.errors
+            counts.sketch.merge(rate.sketch)
+
+    def see(self, records: Iterable[Record], caller: str, now: float) -> None:
+        """Take from records the slowest of each row. caller: the service of who tells."""
+        self._turn(now)
+        slowest: dict[tuple[int, str, str], tuple[float, str]] = {}
+        for record in records:
+            if record[0] <= Kind.SERVER:
+                took = record[8] - record[6]
+                key = (record[0], record[4], record[5])
+                if key not in slowest or took > slowest[key][0]:
+                    slowest[key] = (took, record[1])
+        for (kind, service, method), (took, trace_id) in slowest.items():
+            row = Key(kind, caller if kind == Kind.CLIENT else "", service, method)
+            counts = self._counts(row, now)
+            if took > counts.slowest:
+                counts.slowest, counts.trace_id = took, trace_id
+
+    def _counts(self, key: Key, now: float) -> Counts:
+        if key not in self._known and len(self._known) >= MOST_ROWS:
+            key = Key(key.side, "", OTHER, OTHER)
+        self._known[key] = now
+        counts = self._open.get(key)
+        if counts is None:
+            counts = self._open[key] = Counts()
+        return counts
+
+    def _turn(self, now: float) -> None:
+        """Begin another window where the time of this one is over."""
+        if now < self._began + WINDOW:
+            return
+        if self._open:
+            packed = {key: counts.pack() for key, counts in self._open.items()}
+            size = sum(map(len, packed.values())) + 200 * len(packed)
+            self._over.append((self._began, packed, size))
+            self._bytes += size
+        self._open = {}
+        self._began = now - (now - self._began) % WINDOW
+        oldest = now - KEPT * WINDOW
+        while self._over and (self._over[0][0] < oldest or self._bytes > MOST_BYTES):
+            self._bytes -= self._over.popleft()[2]
+        if len(self._known) >= MOST_ROWS:
+            kept = {key for _, packed, _ in self._over for key in packed}
+            self._known = {key: seen for key, seen in self._known.items() if key in kept}
+
+    def over(self, seconds: float, now: float) -> tuple[float, dict[Key, Counts]]:
+        """The rows of about the last so many seconds, and how many seconds these really are."""
+        self._turn(now)
+        found: dict[Key, Counts] = {}
+        for key, counts in self._each(now - seconds):
+            if key not in found:
+                found[key] = Counts()
+            found[key].merge(counts)
+        # The first of the windows that count, also where nothing came in it.
+        back = (self._began - (now - seconds - WINDOW)) // WINDOW * WINDOW
+        since = max(self._began - back, self._began_first)
+        return max(now - since, 1.0), found
+
+    def _each(self, since: float) -> Iterator[tuple[Key, Counts]]:
+        for began, packed, _ in self._over:
+            if began > since - WINDOW:
+                for key, one in packed.items():
+                    yield key, Counts.unpack(one)
+        yield from self._open.items()

@@ -1,0 +1,54 @@
+"""What a store of traces is, whichever it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+
+class StoreError(Exception):
+    """A store could not be read or written; the text says which, and why. lasting: nothing is gained by
+    keeping what was to be written, as where a disk is full.
+    """
+
+    def __init__(self, text: str, *, lasting: bool = False) -> None:
+        super().__init__(text)
+        self.lasting = lasting
+
+
+class Size(NamedTuple):
+    """rows: pieces of traces, None where the store doesn't count them. bytes: of them, or of the file."""
+
+    rows: int | None
+    bytes: int
+
+
+class Bounds(NamedTuple):
+    """Seconds that a trace is kept, and how many bytes and pieces in all: the oldest go first."""
+
+    ttl: float = 24 * 3600.0
+    bytes: int = 2 * 1024**3
+    rows: int = 50_000_000
+
+
+class Store(Protocol):
+    """Written by one native thread, read by others at the same time. All methods raise StoreError."""
+
+    def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
+        """Keep pieces of these traces and a block of summaries. now: time of day."""
+
+    def expire(self, now: float) -> None:
+        """Throw away what is too old, or too much; a little at a time. By the thread that writes."""
+
+    def pieces(self, trace_id: str) -> Iterable[bytes]:
+        """All of a trace, the oldest first; none where it isn't there."""
+
+    def find(self, prefix: str, limit: int) -> list[str]:
+        """Ids of traces that begin so."""
+
+    def blocks(self, since: float) -> Iterator[bytes]:
+        """Blocks of summaries that were written since that time of day, the newest first."""
+
+    def size(self) -> Size: ...
+
+    def close(self) -> None: ...

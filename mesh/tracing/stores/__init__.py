@@ -1,0 +1,1 @@
+"""Where a collector keeps its traces: memory, a file of SQLite, Redis."""

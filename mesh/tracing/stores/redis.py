@@ -1,0 +1,126 @@
+"""Traces in Redis, for when one machine is not enough: any number of collectors may use the same one.
+
+Each trace is a list of its pieces, and each minute a list of blocks of summaries. Every key has a TTL, so
+that Redis forgets by itself; how much it keeps at the most, its own `maxmemory` says. Scripts there put some
+hundred pieces into their lists at once: to send two commands for each would cost a collector much more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from mesh.errors import ConfigError
+from mesh.tracing.store import Bounds, Size, StoreError
+from mesh.tracing.summaries import with_prefix
+
+PATIENCE: Final = 5.0
+"""Seconds for an answer."""
+PREFIX: Final = "mesh:"
+MINUTE: Final = 60
+BLOCKS: Final = 20
+"""Blocks that are read at once."""
+MOST_LOOKED_AT: Final = 500_000
+_FULL: Final = "OOM"
+AT_ONCE: Final = 300
+"""Lists of one script, during which Redis answers nobody else: some half a millisecond."""
+_APPEND: Final = """
+for number, key in ipairs(KEYS) do
+    redis.call('RPUSH', key, ARGV[number + 1])
+    redis.call('EXPIRE', key, ARGV[1])
+end
+"""
+
+
+class RedisStore:
+    """url: redis://HOST:PORT/NUMBER. Raises ConfigError where redis-py is missing, or the url makes no sense;
+    a Redis that isn't there yet is waited for.
+    """
+
+    def __init__(self, url: str, bounds: Bounds) -> None:
+        try:
+            import redis
+        except ImportError:
+            raise ConfigError(
+                "--store redis://… needs redis-py, which is an extra: pip install 'zeromesh[redis]'"
+            ) from None
+        self._ttl = max(int(bounds.ttl), 1)
+        self._error: type[Exception] = redis.RedisError
+        try:
+            self._redis: Any = redis.Redis.from_url(
+                url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
+            )
+        except ValueError as error:
+            raise ConfigError(f"--store {url}: {error}") from None
+        self._append: Any = self._redis.register_script(_APPEND)
+        where = self._redis.connection_pool.connection_kwargs
+        self._where = (
+            f"Redis at {where.get('host') or where.get('path', '?')}:{where.get('port', '')}".rstrip(":")
+        )
+
+    def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
+        keys = [f"{PREFIX}trace:{trace_id}" for trace_id in pieces]
+        keys.append(f"{PREFIX}minute:{int(now) // MINUTE}")
+        values = [*pieces.values(), block]
+        try:
+            for at in range(0, len(keys), AT_ONCE):
+                self._append(keys[at : at + AT_ONCE], [self._ttl + MINUTE, *values[at : at + AT_ONCE]])
+        except (self._error, OSError) as error:
+            # Where it has no room, some of it may be there; nothing is gained by sending it all again.
+            raise StoreError(self._why(error), lasting=_FULL in str(error)) from None
+
+    def _why(self, error: Exception) -> str:
+        if _FULL in str(error):
+            return f"{self._where} is full: raise its maxmemory, or lower --ttl"
+        return f"{self._where}: {error}"
+
+    def expire(self, now: float) -> None:
+        """Redis does so by itself."""
+
+    def pieces(self, trace_id: str) -> Iterator[bytes]:
+        key, at = f"{PREFIX}trace:{trace_id}", 0
+        while found := self._ask("lrange", key, at, at + 999):
+            yield from found
+            at += 1_000
+
+    def find(self, prefix: str, limit: int) -> list[str]:
+        if self._ask("exists", f"{PREFIX}trace:{prefix}"):
+            return [prefix]
+        return with_prefix(self.blocks(0.0), prefix, limit, MOST_LOOKED_AT)
+
+    def blocks(self, since: float) -> Iterator[bytes]:
+        (seconds, _) = self._ask("time")
+        minute = int(seconds) // MINUTE + 1
+        last = max(int(since), int(seconds) - self._ttl) // MINUTE - 1
+        while minute >= last:
+            # Many minutes may have nothing: they are asked for together.
+            some = range(minute, max(minute - 60, last - 1), -1)
+            pipeline = self._redis.pipeline(transaction=False)
+            for one in some:
+                pipeline.llen(f"{PREFIX}minute:{one}")
+            try:
+                lengths = pipeline.execute()
+            except (self._error, OSError) as error:
+                raise StoreError(self._why(error)) from None
+            for one, length in zip(some, lengths, strict=True):
+                yield from self._of_minute(one, length)
+            minute = some[-1] - 1
+
+    def _of_minute(self, minute: int, length: int) -> Iterator[bytes]:
+        while length > 0:
+            begin = max(length - BLOCKS, 0)
+            yield from reversed(self._ask("lrange", f"{PREFIX}minute:{minute}", begin, length - 1))
+            length = begin
+
+    def size(self) -> Size:
+        memory = self._ask("info", "memory")
+        return Size(None, int(memory.get("used_memory", 0)))
+
+    def _ask(self, command: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._redis, command)(*arguments)
+        except (self._error, OSError) as error:
+            raise StoreError(self._why(error)) from None
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,171 @@
+"""Traces in a file, by SQLite: one thread writes, others read at the same time.
+
+A piece is a row, and so is a block of summaries. Rows are numbered as they come, so that the oldest are
+those of the lowest numbers. Random places of the file are touched by the index of trace ids alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from mesh.errors import ConfigError
+from mesh.tracing.store import Bounds, Size, StoreError
+
+APPLICATION: Final = 0x6D657368
+"""What SQLite keeps in a file of ours to tell it from others: "mesh" in ASCII."""
+VERSION: Final = 1
+PATIENCE: Final = 5.0
+"""Seconds that a lock of another process is waited for."""
+AT_ONCE: Final = 5_000
+"""Pieces that are thrown away in one transaction, so that a write in between does not wait long."""
+_TABLES: Final = """
+CREATE TABLE pieces
+    (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, trace TEXT NOT NULL, data BLOB NOT NULL);
+CREATE INDEX pieces_by_trace ON pieces (trace);
+CREATE TABLE blocks (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, data BLOB NOT NULL);
+"""
+
+
+class SqliteStore:
+    """path: of the file, made where there is none. Raises ConfigError for one that can't be used."""
+
+    def __init__(self, path: str, bounds: Bounds) -> None:
+        self._path = path
+        self._bounds = bounds
+        try:
+            self._writer = self._connect()
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(f"--store {path}: {_why(error, path)}") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, PATIENCE, isolation_level=None, check_same_thread=False)
+
+    def _prepare(self) -> None:
+        ask = self._writer.execute
+        (tables,) = ask("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = ask("PRAGMA application_id").fetchone()
+        (version,) = ask("PRAGMA user_version").fetchone()
+        if tables and (application, version) != (APPLICATION, VERSION):
+            raise ConfigError(
+                f"--store {self._path}: this database is not one of mesh's collector of this version: "
+                "give another file"
+            )
+        ask("PRAGMA journal_mode = WAL")
+        ask("PRAGMA synchronous = NORMAL")
+        ask("PRAGMA wal_autocheckpoint = 4000")
+        ask("PRAGMA journal_size_limit = 67108864")
+        ask("PRAGMA cache_size = -32768")
+        if not tables:
+            self._writer.executescript(
+                f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+                f"{_TABLES} COMMIT;"
+            )
+
+    def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
+        rows = [(now, trace_id, piece) for trace_id, piece in pieces.items()]
+        with self._transaction() as connection:
+            connection.executemany("INSERT INTO pieces (stamp, trace, data) VALUES (?, ?, ?)", rows)
+            connection.execute("INSERT INTO blocks (stamp, data) VALUES (?, ?)", (now, block))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._writer
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            try:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass  # what is wrong is told below
+            busy = error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            raise StoreError(f"{self._path}: {_why(error, self._path)}", lasting=not busy) from None
+
+    def expire(self, now: float) -> None:
+        with self._transaction() as connection:
+            ask = connection.execute
+            (first, last) = ask(
+                "SELECT coalesce(min(number), 0), coalesce(max(number), -1) FROM pieces"
+            ).fetchone()
+            until = min(first + AT_ONCE, last + 1)
+            if self._size().bytes <= self._bounds.bytes and last - first < self._bounds.rows:
+                (until,) = ask(
+                    "SELECT coalesce(min(number), ?) FROM pieces WHERE number < ? AND stamp >= ?",
+                    (until, until, now - self._bounds.ttl),
+                ).fetchone()
+            if until > first:
+                ask("DELETE FROM pieces WHERE number < ?", (until,))
+            ask(
+                "DELETE FROM blocks WHERE stamp < (SELECT coalesce(min(stamp), ?) FROM "
+                "(SELECT stamp FROM pieces ORDER BY number LIMIT 1)) AND number <= "
+                "(SELECT min(number) FROM blocks) + 1000",
+                (now,),
+            )
+
+    def pieces(self, trace_id: str) -> Iterator[bytes]:
+        with self._reading() as connection:
+            for (data,) in connection.execute(
+                "SELECT data FROM pieces WHERE trace = ? ORDER BY number", (trace_id,)
+            ):
+                yield data
+
+    def find(self, prefix: str, limit: int) -> list[str]:
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT trace FROM pieces WHERE trace >= ? AND trace < ? LIMIT ?",
+                (prefix, prefix + "\U0010ffff", limit),
+            )
+            return [trace_id for (trace_id,) in rows]
+
+    def blocks(self, since: float) -> Iterator[bytes]:
+        with self._reading() as connection:
+            for stamp, data in connection.execute("SELECT stamp, data FROM blocks ORDER BY number DESC"):
+                if stamp < since:
+                    return
+                yield data
+
+    def size(self) -> Size:
+        with self._reading() as connection:
+            first, last = connection.execute("SELECT min(number), max(number) FROM pieces").fetchone()
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            return Size(0 if last is None else last - first + 1, (pages - free) * page)
+
+    def _size(self) -> Size:
+        ask = self._writer.execute
+        (pages,), (page,), (free,) = (
+            ask(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size", "freelist_count")
+        )
+        return Size(None, (pages - free) * page)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(self._connect()) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {_why(error, self._path)}") from None
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _why(error: Exception, path: str) -> str:
+    text = str(error)
+    if "unable to open" in text:
+        folder = Path(path).absolute().parent
+        what = "it or its folder is not writable" if folder.is_dir() else f"there is no folder {folder}"
+        return f"it can't be opened: {what}"
+    if "not a database" in text:
+        return "this file is not a database: give another one"
+    if "full" in text:
+        return "the disk is full: free some of it, or give the collector less by --ttl or --most"
+    return text

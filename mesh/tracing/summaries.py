@@ -1,0 +1,217 @@
+"""What is told of a trace where one looks for it: a line for each, put together of what each batch knows.
+
+A batch gives a partial summary of each of its traces. Those of one trace are merged in any order, so that
+several collectors may each write what they have seen. They are packed in blocks, one of each time that a
+store is written to; a search reads blocks from the newest on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import msgpack
+
+from mesh.core.trace_batch import Batch
+from mesh.core.trace_record import GOOD, OPEN, TAGS, Kind, Record
+
+MOST_NAMES: Final = 50
+"""Methods, and tags, of one trace that can be looked for."""
+MOST_CHARS: Final = 100
+_ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
+_CARRIED: Final = frozenset({Kind.SERVER, Kind.RECEIVED})
+
+
+@dataclass(slots=True)
+class Summary:
+    """began, ended: seconds of the time of day of those who tell. root: [service, method, outcome, took,
+    process], None where nobody has told of the root; took in seconds. asked, carried: records of those who
+    called and of those who were called. calls: service and method of each,
+    with a line feed between them. tags: "key=value" of each.
+    """
+
+    trace_id: str
+    began: float
+    ended: float
+    root: tuple[str, str, str, float, str] | None = None
+    asked: int = 0
+    carried: int = 0
+    errors: int = 0
+    cut: int = 0
+    open: int = 0
+    calls: set[str] = field(default_factory=set)
+    tags: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def spans(self) -> int:
+        return max(self.asked, self.carried)
+
+    @property
+    def took(self) -> float:
+        """Seconds: that of the root, where it has ended, else from the first to the last that is known."""
+        return self.root[3] if self.root is not None else max(self.ended - self.began, 0.0)
+
+    def merge(self, other: Self) -> None:
+        """Take in what another one tells of the same trace."""
+        self.began = min(self.began, other.began)
+        self.ended = max(self.ended, other.ended)
+        if other.root is not None and (self.root is None or self.root[2] == "pending"):
+            self.root = other.root
+        self.asked += other.asked
+        self.carried += other.carried
+        self.errors += other.errors
+        self.cut += other.cut
+        self.open += other.open
+        for mine, others in ((self.calls, other.calls), (self.tags, other.tags), (self.failed, other.failed)):
+            if len(mine) < MOST_NAMES:
+                mine |= others
+
+    def told(self) -> dict[str, Any]:
+        """As a value that travels: see `Collector.traces`."""
+        service, method, outcome, _, process = self.root or ("", "", "", 0.0, "")
+        return {
+            "id": self.trace_id,
+            "began": self.began,
+            "took": self.took,
+            "service": service,
+            "method": method,
+            "outcome": outcome,
+            "spans": self.spans,
+            "errors": self.errors,
+            "cut": self.cut,
+            "process": process,
+            "failed": sorted(self.failed)[:5],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for; None stands for anything. service, method: of any call in the trace. error: the
+    name of one, or "" for any. slower: seconds. since: time of day. tag: "key=value", or "key".
+    """
+
+    service: str | None = None
+    method: str | None = None
+    error: str | None = None
+    slower: float | None = None
+    since: float | None = None
+    tag: str | None = None
+
+    def takes(self, one: Summary) -> bool:
+        return (
+            (self.since is None or one.began >= self.since)
+            and (self.slower is None or one.took > self.slower)
+            and (self.error is None or bool(one.errors and (not self.error or self.error in one.failed)))
+            and (self.tag is None or any(t == self.tag or t.startswith(self.tag + "=") for t in one.tags))
+            and self._calls(one.calls)
+        )
+
+    def _calls(self, calls: Iterable[str]) -> bool:
+        if self.service is None and self.method is None:
+            return True
+        for call in calls:
+            service, _, method = call.partition("\n")
+            if self.service in (None, service) and self.method in (None, method):
+                return True
+        return False
+
+
+def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int = 0) -> Summary:
+    """What one batch knows of one trace."""
+    shift = batch.wall - batch.monotonic
+    found = Summary(trace_id, 1e12, -1e12, cut=cut)
+    for record in records:
+        kind, detail, outcome = record.kind, record.detail, record.outcome
+        is_open = bool(detail and detail.get(OPEN))
+        began, ended = record.began + shift, record.ended + shift
+        found.began = min(found.began, began)
+        found.ended = max(found.ended, ended)
+        if len(found.calls) < MOST_NAMES:
+            found.calls.add(f"{record.service[:MOST_CHARS]}\n{record.method[:MOST_CHARS]}")
+        if detail and detail.get(TAGS) and len(found.tags) < MOST_NAMES:
+            found.tags.update(f"{key}={value}"[:MOST_CHARS] for key, value in detail[TAGS].items())
+        if kind in _ASKED and not record.parent_id and (found.root is None or found.root[2] == "pending"):
+            who = f"{batch.about.name}@{batch.about.host}"
+            found.root = (record.service, record.method, outcome, ended - began, who)
+        if is_open:
+            found.open += 1
+            continue
+        found.asked += kind in _ASKED
+        found.carried += kind in _CARRIED
+        if outcome != GOOD and kind != Kind.HUB:
+            found.errors += kind in _ASKED
+            found.failed.add(outcome[:MOST_CHARS])
+    return found
+
+
+def pack(summaries: Iterable[Summary]) -> bytes:
+    """As one part of a block; parts follow each other without anything between them."""
+    packer = msgpack.Packer(unicode_errors="replace")
+    return b"".join(packer.pack(_as_row(one)) for one in summaries)
+
+
+def _as_row(one: Summary) -> tuple[object, ...]:
+    names = (list(one.calls), list(one.tags), list(one.failed))
+    return (
+        one.trace_id, one.began, one.ended, one.root, one.asked, one.carried, one.errors, one.cut, one.open,
+        *names,
+    )  # fmt: skip
+
+
+def unpack(block: bytes) -> Iterator[Summary]:
+    """The summaries of a block."""
+    unpacker = msgpack.Unpacker(None, raw=False, use_list=False, max_buffer_size=2**31 - 1)
+    unpacker.feed(block)
+    for trace_id, began, ended, root, asked, carried, errors, cut, still, calls, tags, failed in unpacker:
+        yield Summary(
+            trace_id, began, ended, root, asked, carried, errors, cut, still,
+            set(calls), set(tags), set(failed),
+        )  # fmt: skip
+
+
+def search(blocks: Iterable[bytes], wanted: Wanted, limit: int, most: int) -> tuple[list[Summary], bool]:
+    """The newest traces that are wanted, and whether all were looked at. blocks: from the newest on. most:
+    summaries that are looked at before it gives up.
+
+    A trace is judged by all that is known of it so far, as its parts are in several blocks. Where `limit` are
+    found, one block more is read, which has what came just before.
+    """
+    seen: dict[str, Summary] = {}
+    found: dict[str, Summary] = {}
+    looked, last = 0, False
+    for block in blocks:
+        if looked >= most:
+            return _newest(found, limit), False
+        for one in unpack(block):
+            looked += 1
+            before = seen.setdefault(one.trace_id, one)
+            if before is not one:
+                before.merge(one)
+            if wanted.takes(before):
+                found[one.trace_id] = before
+            else:
+                found.pop(one.trace_id, None)
+        if last:
+            break
+        last = len(found) >= limit
+    return _newest(found, limit), True
+
+
+def _newest(found: Mapping[str, Summary], limit: int) -> list[Summary]:
+    return sorted(found.values(), key=lambda one: one.began, reverse=True)[:limit]
+
+
+def with_prefix(blocks: Iterable[bytes], prefix: str, limit: int, most: int) -> list[str]:
+    """The ids that begin so, newest first, of as many summaries as are looked at."""
+    found: dict[str, None] = {}
+    looked = 0
+    for block in blocks:
+        for one in unpack(block):
+            looked += 1
+            if one.trace_id.startswith(prefix):
+                found[one.trace_id] = None
+        if looked >= most or len(found) >= limit:
+            break
+    return list(found)[:limit]
