@@ -27,6 +27,7 @@ COMMANDS = {
     "collect": ("mesh.cli.collect", "collect", "Collect the traces of all programs."),
     "trace": ("mesh.cli.trace", "trace", "Show one trace."),
     "traces": ("mesh.cli.traces", "traces", "Search for traces."),
+    "dashboard": ("mesh.cli.dashboard", "dashboard", "Show all of it in a browser."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

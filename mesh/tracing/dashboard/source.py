@@ -1,0 +1,99 @@
+"""What the dashboard asks the collector, as the bytes of JSON that go to a page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+
+from mesh.core.trace_record import TRACEBACK
+from mesh.errors import ConfigError, ServiceNotFound
+from mesh.tracing import critical
+from mesh.tracing.pieces import read
+from mesh.tracing.tree import Tree
+from mesh.tracing.views import jsonable
+
+if TYPE_CHECKING:
+    from mesh import Client
+
+MOST_TRACEBACKS: Final = 8 * 1024 * 1024
+"""Characters of tracebacks in what a page is sent of one trace; the others are only in `mesh trace -j`."""
+WHOLE: Final = 32
+"""Characters of an id that needs no looking for."""
+
+
+class Source:
+    """The collector, as a client sees it. client: that one; what it raises is passed on."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """What the collector's method gives."""
+        return self._client(method, *args, **kwargs)
+
+    def tree(self, trace_id: str) -> Tree:
+        """A trace, by its id or the beginning of it. Raises ServiceNotFound where there is none, and
+        ConfigError where several begin so.
+        """
+        answer = self.ask("trace", trace_id)
+        if not answer["pieces"] and len(trace_id) < WHOLE:
+            found = self.ask("find", trace_id)
+            if len(found) > 1:
+                raise ConfigError(f"{len(found)} traces or more begin with {trace_id}")
+            if found:
+                answer = self.ask("trace", found[0])
+        if not answer["pieces"]:
+            raise ServiceNotFound(
+                f"the collector has no trace {trace_id}: it was not sampled, is too old, or still to come"
+            )
+
+        def build() -> Tree:
+            whole = read(answer["id"], answer["pieces"])
+            return Tree(whole._replace(cut=whole.cut + answer["cut"]))
+
+        return in_thread(build)
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    """Do what computes for long in a native thread: pages go on being told what is new."""
+    return gevent.get_hub().threadpool.apply(work)
+
+
+def trace_values(tree: Tree) -> dict[str, Any]:
+    """A trace for the page: as `jsonable` has it, with "critical": the spans of the critical path, "steps":
+    how often a clock was set, and no more tracebacks than MOST_TRACEBACKS.
+    """
+    values = jsonable(tree)
+    left = MOST_TRACEBACKS
+    for span in values["spans"]:
+        detail = span["detail"]
+        if detail and TRACEBACK in detail:
+            left -= len(str(detail[TRACEBACK]))
+            if left < 0:
+                span["detail"] = {**detail, TRACEBACK: "left out: `mesh trace -j` has it"}
+    values["critical"] = [step.span.span_id for step in critical.path(tree)]
+    values["steps"] = tree.clocks.steps
+    return values
+
+
+def to_json(value: Any) -> bytes:
+    """As JSON in ASCII. What JSON has no form for is told as text: numbers that are not finite, bytes."""
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError):
+        text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"), default=repr)
+    return text.encode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value
