@@ -28,9 +28,7 @@ FIRST_LOOK = 2.0
 @click.command(
     epilog="Exit codes: 0 done, 2 wrong usage or configuration, or the port is in use, 130 ended by Ctrl-C."
 )
-@click.option(
-    "--bind", default=DEFAULT_BIND, metavar="HOST:PORT", help=f"Listen here; else {DEFAULT_BIND}."
-)
+@click.option("--bind", default=DEFAULT_BIND, metavar="HOST:PORT", help=f"Listen here; else {DEFAULT_BIND}.")
 @click.option(
     "--host",
     "hosts",
@@ -66,11 +64,11 @@ def dashboard(
             server.start()
             tell([f"dashboard on {page}"])
             _say_if_away(client, name)
-            code = ended.get()
+            ended.wait()
         finally:
             application.close()
             server.stop()
-    ctx.exit(code)
+    ctx.exit(ended.get() or 0)
 
 
 def _ended_by_signal() -> AsyncResult[int]:
@@ -91,4 +89,4 @@ def _say_if_away(client: Client, name: str) -> None:
     try:
         client.with_options(timeout=FIRST_LOOK)("status")
     except MeshError as error:
-        remark(f"no collector answers at {name} yet ({error}): `mesh collect` starts one; the page waits for it")
+        remark(f"no collector answers at {name} yet ({error}); `mesh collect` starts one, and the page waits")

@@ -92,7 +92,8 @@ class Shop:
                 continue
             sketch = Sketch()
             sketch.add(self._took.get(key, ()))
-            rows.append(Rate(side, caller, service, method, seconds, self._errors[key], self._open[key], sketch))
+            counts = (seconds, self._errors[key], self._open[key])
+            rows.append(Rate(side, caller, service, method, *counts, sketch))
         return rows
 
     # What happens
@@ -105,9 +106,8 @@ class Shop:
             end = start + 0.0015
             for _ in range(self._random.randint(2, 5)):
                 end = self.call(trace, span, "orders", "stock", "take", end + 0.0002, self.about(0.003))
-            end = self.call(
-                trace, span, "orders", "payments", "charge", end + 0.0004, self.about(0.045), error=bad, hub=True
-            )
+            took = self.about(0.045)
+            end = self.call(trace, span, "orders", "payments", "charge", end, took, error=bad, hub=True)
             if not bad:
                 self.call(trace, span, "orders", "mail", "send", end, self.about(0.008))
                 end = self.call(trace, span, "orders", "users", "reward", end, self.about(0.004))
@@ -150,10 +150,12 @@ class Shop:
         if trace:
             detail = {"message": "Hanse Bank declined 49.90", "traceback": TRACEBACK} if error else None
             tags = {"tags": {"customer": self._random.randint(1000, 9999)}} if not parent else None
-            self.add(caller, Kind.CLIENT, trace, span, parent, service, method, (at, sent, answered), outcome, tags)
-            self.add(service, Kind.SERVER, trace, span, "", service, method, (came, started, ended), outcome, detail)
+            times, call = (at, sent, answered), (service, method)
+            self.add(caller, Kind.CLIENT, trace, span, parent, *call, times, outcome, tags)
+            self.add(service, Kind.SERVER, trace, span, "", *call, (came, started, ended), outcome, detail)
             if hub:
-                self.add(caller, Kind.HUB, trace, span, "", service, method, (sent, sent + waited, answered), outcome)
+                times = (sent, sent + waited, answered)
+                self.add(caller, Kind.HUB, trace, span, "", *call, times, outcome)
         return answered
 
     def report(self, charges: int) -> str:
@@ -166,7 +168,8 @@ class Shop:
                 end = self.call(trace, span, "web", "stock", method, end + 0.01, self.about(0.4))
             last = end
             for number in range(charges):
-                last = self.call(trace, span, "web", "payments", "look_up", end + number * 0.0008, self.about(0.02))
+                asked = end + number * 0.0008
+                last = self.call(trace, span, "web", "payments", "look_up", asked, self.about(0.02))
             return self.call(trace, span, "web", "mail", "send", last, self.about(0.3)) + 0.2
 
         self.call(trace, "", "edge", "web", "report", at, build)

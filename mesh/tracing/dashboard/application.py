@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from time import time
@@ -32,8 +31,6 @@ MOST_TAPS: Final = 8
 """Pages that look at calls as they pass; each has a stream of its own from the collector."""
 TAP_SECONDS: Final = 600.0
 
-log = logging.getLogger("mesh.dashboard")
-
 
 class Answer(Exception):
     """An answer that is no page: its status, and what to say."""
@@ -54,7 +51,7 @@ class Application:
         self._taps = 0
         self.feeds = Feeds(questions.topics(self._source, self._history, time))
         self.feeds.keep(HISTORY)
-        self._files = {name: body for name, body in _static_files()}
+        self._files = dict(_static_files())
         self._json: dict[str, Callable[[Query], bytes]] = {
             "about": lambda query: to_json({"collector": collector, "windows": questions.WINDOWS}),
             "traces": lambda query: questions.traces(self._source, query),
@@ -107,7 +104,8 @@ class Application:
             return self._tap(query, start_response)
         if name == "export":
             file, body = questions.exported(self._source, query)
-            return _give(start_response, _JSON, body, [("Content-Disposition", f'attachment; filename="{file}"')])
+            attachment = ("Content-Disposition", f'attachment; filename="{file}"')
+            return _give(start_response, _JSON, body, [attachment])
         if name not in self._json:
             raise Answer("404 Not Found", "there is no such question")
         return _give(start_response, _JSON, self._json[name](query))
@@ -177,5 +175,5 @@ def _refuse(start_response: StartResponse, status: str, text: str) -> list[bytes
 
 
 def _start_events(start_response: StartResponse) -> None:
-    headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+    headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
     start_response("200 OK", [*headers, *HEADERS])

@@ -48,8 +48,8 @@ class _Lanes:
 
 
 def _in_lanes(tree: Tree, groups: dict[str, Hashable]) -> list[tuple[Span, int, int, int]]:
-    """(span, lane, began, ended), by when they began, in microseconds since the trace did. groups: which spans
-    share lanes.
+    """(span, lane, began, ended), by when they began, in microseconds since the trace did. groups: which
+    spans share lanes.
     """
     first = tree.spans[0].began if tree.spans else 0.0
     lanes: dict[Hashable, _Lanes] = {}
@@ -71,8 +71,8 @@ def _in_lanes(tree: Tree, groups: dict[str, Hashable]) -> list[tuple[Span, int, 
 
 
 def chrome(tree: Tree) -> dict[str, Any]:
-    """Chrome's trace events: a process for each that carried calls out, and where that was never seen, for the
-    one that made them.
+    """Chrome's trace events: a process for each that carried calls out, and where that was never seen, for
+    the one that made them.
     """
     groups: dict[str, Hashable] = {one.span_id: _process(one) for one in tree.spans}
     events: list[dict[str, Any]] = [

@@ -141,7 +141,7 @@ class Feeds:
     def _events(self, feeds: list[Feed], first: bytes) -> Iterator[bytes]:
         changed = Event()
         self._pages += 1
-        seen = {feed: -1 for feed in feeds}
+        seen = dict.fromkeys(feeds, -1)
         try:
             for feed in feeds:
                 feed.watch(changed)

@@ -44,8 +44,8 @@ class Hosts:
 
 
 def from_elsewhere(fetch_site: str) -> bool:
-    """Whether a browser says that a page of another site asks. fetch_site: the Sec-Fetch-Site header, "" where
-    there is none.
+    """Whether a browser says that a page of another site asks. fetch_site: the Sec-Fetch-Site header, ""
+    where there is none.
     """
     return fetch_site in ("cross-site", "same-site")
 

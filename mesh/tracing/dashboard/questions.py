@@ -78,8 +78,7 @@ def traces(source: Source, query: Query) -> bytes:
 def trace(source: Source, query: Query) -> bytes:
     """One trace, by its id or the beginning of it."""
     tree = source.tree(_id(query))
-    answer: bytes = in_thread(lambda: to_json(trace_values(tree)))
-    return answer
+    return in_thread(lambda: to_json(trace_values(tree)))
 
 
 def exported(source: Source, query: Query) -> tuple[str, bytes]:

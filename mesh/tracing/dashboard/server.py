@@ -22,7 +22,7 @@ _BACKLOG: Final = 64
 log = logging.getLogger("mesh.dashboard")
 
 
-class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
+class _Handler(WSGIHandler):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         sock.settimeout(PATIENCE)
         super().__init__(sock, *args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 
@@ -23,6 +23,8 @@ MOST_TRACEBACKS: Final = 8 * 1024 * 1024
 """Characters of tracebacks in what a page is sent of one trace; the others are only in `mesh trace -j`."""
 WHOLE: Final = 32
 """Characters of an id that needs no looking for."""
+
+T = TypeVar("T")
 
 
 class Source:
@@ -58,9 +60,10 @@ class Source:
         return in_thread(build)
 
 
-def in_thread(work: Callable[[], Any]) -> Any:
+def in_thread(work: Callable[[], T]) -> T:
     """Do what computes for long in a native thread: pages go on being told what is new."""
-    return gevent.get_hub().threadpool.apply(work)
+    done: T = gevent.get_hub().threadpool.apply(work)
+    return done
 
 
 def trace_values(tree: Tree) -> dict[str, Any]:

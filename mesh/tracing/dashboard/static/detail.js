@@ -63,7 +63,7 @@ function partsOf(span) {
 // What is uncertain by more than itself is only known to be no more than so much.
 function within(value, doubt) {
   if (!doubt) return duration(value);
-  return value < doubt ? `≤ ${duration(value + doubt)}` : `${duration(value)} ±${duration(doubt)}`;
+  return value <= doubt * 1.001 ? `≤ ${duration(value + doubt)}` : `${duration(value)} ±${duration(doubt)}`;
 }
 
 function ofFold(node, pick) {

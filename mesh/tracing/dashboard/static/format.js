@@ -64,10 +64,3 @@ export function clock(seconds) {
 export function called(service, method) {
   return service ? `${service}.${method}` : method || "–";
 }
-
-// One of eight hues for each name, the same on every page.
-export function hue(name) {
-  let sum = 7;
-  for (let i = 0; i < name.length; i += 1) sum = (sum * 31 + name.charCodeAt(i)) >>> 0;
-  return sum % 8;
-}

@@ -8,6 +8,7 @@ const MINUTES = [[1, "1 min"], [5, "5 min"], [60, "1 h"]];
 const MOST_NODES = 150;
 const MOST_EDGES = 400;
 const LETTER = 7.3;
+const LEAST_SCALE = 0.8;
 const LABEL = { width: 128, height: 20 };
 
 export function graphView(main, query) {
@@ -37,6 +38,7 @@ export function graphView(main, query) {
       drawn = shape;
       const made = drawing(nodes, edges, down);
       place.replaceChildren(made.element);
+      place.scrollLeft = (place.scrollWidth - place.clientWidth) / 2;
       update = made.update;
     }
     update(nodes, edges);
@@ -81,7 +83,12 @@ function drawing(nodes, edges, down) {
   dagre.layout(plan);
   const { width, height } = plan.graph();
 
-  const lines = edges.map((edge) => drawEdge(plan.edge(numbers.get(edge.caller), numbers.get(edge.service)), edge, numbers));
+  const lines = edges.map((edge) => {
+    const [from, to] = [numbers.get(edge.caller), numbers.get(edge.service)];
+    const at = plan.edge(from, to);
+    const path = from === to ? loop(at.points) : curve(plan.node(from), at.points, plan.node(to), down);
+    return drawEdge(at, path, edge, from, to);
+  });
   const boxes = nodes.map((node) => drawNode(plan.node(numbers.get(node.service)), node, numbers.get(node.service)));
   const arrow = svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" },
     svg("path", { d: "M0 0 8 4 0 8z", fill: "context-stroke" }));
@@ -102,6 +109,8 @@ function drawing(nodes, edges, down) {
     for (const event of ["mouseenter", "focus"]) box.element.addEventListener(event, () => light(box.number));
     for (const event of ["mouseleave", "blur"]) box.element.addEventListener(event, () => light(null));
   }
+  // No smaller than that it can be read: what is larger than the page is scrolled within its frame.
+  element.style.minWidth = `${Math.round(width * LEAST_SCALE)}px`;
   return {
     element,
     update(newNodes, newEdges) {
@@ -131,13 +140,12 @@ function drawNode(at, node, number) {
   };
 }
 
-function drawEdge(at, edge, numbers) {
-  const path = svg("path", { d: curve(at.points), class: "edge", "marker-end": "url(#arrow)" });
+function drawEdge(at, line, edge, from, to) {
+  const path = svg("path", { d: line, class: "edge", "marker-end": "url(#arrow)" });
   const text = svg("text", { x: at.x, y: at.y + 4 });
   const back = svg("rect", { x: at.x - LABEL.width / 2, y: at.y - LABEL.height / 2, width: LABEL.width, height: LABEL.height, rx: 4 });
   const tip = svg("title");
   const label = svg("a", { href: address("rates", { by: "edge", q: `${edge.caller} ${edge.service}.` }), class: "label" }, tip, back, text);
-  const [from, to] = [numbers.get(edge.caller), numbers.get(edge.service)];
   return {
     path,
     label,
@@ -145,9 +153,9 @@ function drawEdge(at, edge, numbers) {
     to,
     update(now, most) {
       const bad = now.error_share > 0.001;
-      const line = `${rate(now.rate)}/s · ${duration(now.p99)}${bad ? ` · ${share(now.error_share)}` : ""}`;
-      setText(text, line);
-      const wide = Math.min(line.length * 6.1 + 10, LABEL.width + 24);
+      const figures = `${rate(now.rate)}/s · ${duration(now.p99)}${bad ? ` · ${share(now.error_share)}` : ""}`;
+      setText(text, figures);
+      const wide = Math.min(figures.length * 6.1 + 10, LABEL.width + 24);
       back.setAttribute("width", wide);
       back.setAttribute("x", at.x - wide / 2);
       path.style.strokeWidth = `${1.2 + 3 * Math.sqrt(now.rate / most)}px`;
@@ -157,16 +165,26 @@ function drawEdge(at, edge, numbers) {
   };
 }
 
-// Through the middles between dagre's points, so that it has no corners.
-function curve(points) {
-  const at = (point) => `${point.x.toFixed(1)} ${point.y.toFixed(1)}`;
-  let path = `M${at(points[0])}`;
-  for (let i = 1; i < points.length - 1; i += 1) {
-    const next = points[i + 1];
-    const end = i === points.length - 2 ? next : { x: (points[i].x + next.x) / 2, y: (points[i].y + next.y) / 2 };
-    path += `Q${at(points[i])} ${at(end)}`;
+// From side to side of the two boxes, through dagre's points, and level in each of them.
+function curve(from, points, to, down) {
+  const [along, across, size] = down ? ["y", "x", "height"] : ["x", "y", "width"];
+  const sign = to[along] >= from[along] ? 1 : -1;
+  const side = (node, way) => ({ [along]: node[along] + (way * node[size]) / 2, [across]: node[across] });
+  const way = [side(from, sign), ...points.slice(1, -1), side(to, -sign)];
+  let path = `M${at(way[0])}`;
+  for (let i = 1; i < way.length; i += 1) {
+    const middle = (way[i - 1][along] + way[i][along]) / 2;
+    path += `C${at({ ...way[i - 1], [along]: middle })} ${at({ ...way[i], [along]: middle })} ${at(way[i])}`;
   }
-  return points.length < 3 ? `${path}L${at(points.at(-1))}` : path;
+  return path;
+}
+
+function loop(points) {
+  return `M${at(points[0])}${points.slice(1).map((point) => `L${at(point)}`).join("")}`;
+}
+
+function at(point) {
+  return `${point.x.toFixed(1)} ${point.y.toFixed(1)}`;
 }
 
 function shown(node) {

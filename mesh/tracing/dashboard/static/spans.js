@@ -2,7 +2,8 @@
 
 import { called, count, duration } from "./format.js";
 
-export const FEWEST = 4; // siblings of one name and outcome from which on they are folded
+const HUES = 8;
+const FEWEST = 4; // siblings of one name and outcome from which on they are folded
 
 // A node is one span, or several equal ones: { spans, depth, open, children() }.
 class Node {
@@ -70,6 +71,8 @@ export class Trace {
     }
     if (!this.spans.length) this.began = this.ended = 0;
     this.ended = Math.max(this.ended, this.began + 1e-6);
+    this.services = [...new Set(this.spans.map((span) => span.service).filter(Boolean))].sort();
+    this.hues = new Map(this.services.map((service, i) => [service, i % HUES]));
     const roots = [];
     for (const span of this.spans) {
       const parent = known.get(span.parent);
@@ -78,6 +81,11 @@ export class Trace {
     }
     for (const span of this.spans) if (span.took === null) span.lasts = this.ended - span.began;
     this.roots = nodes(roots, 0, null);
+  }
+
+  // Which of the colours a span has: that of its service.
+  hueOf(span) {
+    return this.hues.get(span.service) ?? HUES - 1;
   }
 
   // All that are to be seen, from the top down. matches: of spans, or null for any.

@@ -1,10 +1,12 @@
 // One trace: what it was, its waterfall, what is known of each span, and the way to other programs.
 
 import { ask, h } from "./dom.js";
-import { clock, count, duration, hue } from "./format.js";
+import { clock, count, duration } from "./format.js";
 import { detail } from "./detail.js";
 import { Trace, nameOf } from "./spans.js";
 import { waterfall } from "./waterfall.js";
+
+const SHOWN = 12; // services whose colours are told
 
 export function traceView(main, query) {
   const id = query.get("id") || "";
@@ -42,7 +44,6 @@ function show(main, trace, made) {
     trace.cut ? `${count(trace.cut)} more records of this trace were not kept.` : "",
     trace.steps ? "A clock was set while it ran: times of the hosts may not fit." : "",
   ].filter(Boolean);
-  const services = [...new Set(trace.spans.map((span) => span.service).filter(Boolean))].sort().slice(0, 12);
   main.replaceChildren(
     h("div", { class: "head" },
       h("a", { href: "#/traces", class: "back", "aria-label": "Back to the search" }, "‹"),
@@ -53,7 +54,7 @@ function show(main, trace, made) {
       h("div", { class: "choice" },
         h("button", { type: "button", onclick: () => unfold(true) }, "Unfold all"), h("button", { type: "button", onclick: () => unfold(false) }, "Fold")),
       file("perfetto", "Perfetto"), file("speedscope", "speedscope"), found,
-      h("p", { class: "legend" }, services.map((service) => h("span", { class: `key bar-${hue(service)}` }, service)), h("span", { class: "key critical" }, "critical path"))),
+      h("p", { class: "legend" }, trace.services.slice(0, SHOWN).map((service) => h("span", { class: `key bar-${trace.hues.get(service)}` }, service)), h("span", { class: "key critical" }, "critical path"))),
     ...notes.map((note) => h("p", { class: "note" }, note)),
     h("div", { class: "flow" }, flow.element, pane),
   );

@@ -3,7 +3,7 @@
 
 import { h, setText } from "./dom.js";
 import { colour } from "./charts.js";
-import { duration, hue } from "./format.js";
+import { count, duration } from "./format.js";
 
 export const ROW = 24;
 const BEYOND = 30; // rows above and below those in view
@@ -95,7 +95,7 @@ export function waterfall({ trace, choose }) {
     const service = h("span", { class: "dim" });
     const method = h("span");
     const more = h("span", { class: "wf-more" });
-    const element = h("div", { class: "wf-name", role: "row" }, twist, h("span", { class: "wf-label", role: "gridcell" }, service, method, more));
+    const element = h("div", { class: "wf-name", role: "row" }, twist, h("span", { class: "wf-label", role: "gridcell" }, h("span", { class: "wf-call" }, service, method), more));
     const line = { element, number: 0 };
     twist.addEventListener("click", (event) => { event.stopPropagation(); move(line.number); toggle(rows[line.number]); });
     element.addEventListener("click", () => { move(line.number); choose(rows[line.number]); });
@@ -117,8 +117,10 @@ export function waterfall({ trace, choose }) {
       setText(twist, node.open ? "▾" : "▸");
       setText(service, span.kind === "local" || !span.service ? "" : `${span.service}.`);
       setText(method, span.method);
-      const folded = node.isFold ? node.label.slice(node.label.lastIndexOf(" ×")) : "";
-      setText(more, folded || (span.outcome === "OK" ? "" : `  ${span.outcome}`));
+      more.classList.toggle("folded", node.isFold);
+      if (node.isFold) {
+        more.replaceChildren(` ×${count(node.spans.length)}`, h("span", { class: "wf-longest" }, `, max ${duration(node.longest.took ?? 0)}`));
+      } else setText(more, span.outcome === "OK" ? "" : `  ${span.outcome}`);
       element.title = `${node.label}${span.outcome === "OK" ? "" : ` (${span.outcome})`}`;
     };
     return line;
@@ -141,7 +143,7 @@ export function waterfall({ trace, choose }) {
   }
 
   function drawFold(pen, node, y, width) {
-    pen.fillStyle = paint.bars[hue(node.span.service)];
+    pen.fillStyle = paint.bars[trace.hueOf(node.span)];
     let until = -Infinity;
     let from = 0;
     const flush = () => { if (until > -Infinity) pen.fillRect(from, y + 7, Math.max(until - from, LEAST), ROW - 14); };
@@ -169,7 +171,7 @@ export function waterfall({ trace, choose }) {
     const [left, right] = ends(span, width);
     const took = span.took ?? span.lasts;
     if (right < 0 || left > width) return;
-    const base = paint.bars[hue(span.service || span.method)];
+    const base = paint.bars[trace.hueOf(span)];
     const parts = span.parts;
     if (span.took === null) drawOpen(pen, base, left, right, y);
     else if (parts.handler !== undefined && parts.lag !== undefined && right - left > 6) drawParts(pen, base, span, y, width, left, right);
