@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="for --write-docs: what benchmarks.memory, names, dns_names, values, middleware and paced wrote",
+        help="for --write-docs: what benchmarks.memory, names, values, paced, tracing and the others wrote",
     )
     return parser
 

@@ -1,14 +1,14 @@
-"""`python -m benchmarks.tracing`: how many records a second a collector takes in, stores, and with what memory.
+"""`python -m benchmarks.tracing`: how many records a second a collector takes in and stores, with what
+memory, and how long it takes to show a trace.
 
-Several processes send batches of 1,000 records, each as soon as the one before is acknowledged, and send again
-what is refused. A trace has ten records of three processes. A store counts as done when nothing waits to be
+Several processes send batches of 1,000 records, each as soon as the one before is acknowledged, and send
+again what is refused. A trace has ten records of three processes. A store has all when nothing waits to be
 written any more; what is lost is told. Redis is one of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -31,6 +31,7 @@ TARGETS = {"sqlite": 50_000, "redis": 60_000}
 MOST_MIB = 200
 SENDERS = 2
 RECORDS = 1_000_000
+SPANS = (10_000, 100_000)
 REDIS_PORT = 16_399
 START_SECONDS = 30.0
 HEADINGS = (
@@ -41,7 +42,7 @@ HEADINGS = (
     "sent again",
     "peak MiB",
     "CPU µs/record",
-    "store B/record",
+    "B/record",
 )
 
 
@@ -107,7 +108,9 @@ def send(endpoint: str, number: int, seed: int, ready: Any, go: Any, told: Any) 
                 try:
                     client.records(batch)
                     break
-                except mesh.Overloaded:
+                except mesh.RemoteError as error:
+                    if error.name != "Overloaded":
+                        raise
                     again += 1
                     time.sleep(0.05)
     told.put(again)
@@ -129,23 +132,13 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def collector(store: str, folder: Path) -> Iterator[tuple[int, str]]:
+def collector(store: str) -> Iterator[tuple[int, str]]:
     """A running `mesh collect`: its process id and endpoint."""
-    command = [
-        sys.executable,
-        "-m",
-        "mesh.cli.main",
-        "collect",
-        "--bind",
-        "tcp://127.0.0.1:*",
-        "--store",
-        store,
-    ]
+    program = [sys.executable, "-m", "mesh.cli.main", "collect"]
+    command = [*program, "--bind", "tcp://127.0.0.1:*", "--store", store]
     with (
         tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=said, env={**os.environ, "TMPDIR": str(folder)}
-        ) as process,
+        subprocess.Popen(command, cwd=ROOT, stdout=said) as process,
     ):
         try:
             yield process.pid, _endpoint(process, said)
@@ -170,17 +163,17 @@ def measure(store: str, records: int) -> Intake:
         folder = Path(name)
         if store == "redis":
             with redis_server(folder) as url:
-                return _measure(url, folder, records)
-        return _measure(str(folder / "traces.db") if store == "sqlite" else store, folder, records)
+                return _measure(url, records)
+        return _measure(str(folder / "traces.db") if store == "sqlite" else store, records)
 
 
-def _measure(store: str, folder: Path, records: int) -> Intake:
+def _measure(store: str, records: int) -> Intake:
     import mesh
 
     processes = get_context("spawn")
     ready, go, told = processes.Semaphore(0), processes.Event(), processes.Queue()
     number = max(records // 1_000 // SENDERS, 3)
-    with collector(store, folder) as (pid, endpoint), mesh.connect(endpoint, timeout=60) as client:
+    with collector(store) as (pid, endpoint), mesh.connect(endpoint, timeout=60) as client:
         senders = [
             processes.Process(target=send, args=(endpoint, number, seed, ready, go, told), daemon=True)
             for seed in range(SENDERS)
@@ -203,6 +196,65 @@ def _measure(store: str, folder: Path, records: int) -> Intake:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Seconds of `mesh trace`, from its start to its end. lines: that it wrote."""
+
+    spans: int
+    options: str
+    seconds: float
+    lines: int
+
+
+def show(sizes: Sequence[int]) -> list[Shown]:
+    """How long it takes to show traces of so many spans. Raises BenchmarkError."""
+    import mesh
+
+    taken = []
+    with tempfile.TemporaryDirectory() as folder, collector(f"{folder}/traces.db") as (_, endpoint):
+        for spans in sizes:
+            trace_id, told = large_trace(spans)
+            with mesh.connect(endpoint, timeout=60) as client:
+                for batch in told:
+                    client.records(batch)
+            for options in ("", "--tree"):
+                command = [sys.executable, "-m", "mesh.cli.main", "trace", trace_id, "--collector", endpoint]
+                began = time.monotonic()
+                done = subprocess.run([*command, *options.split()], cwd=ROOT, capture_output=True)
+                seconds = time.monotonic() - began
+                if done.returncode:
+                    raise BenchmarkError(done.stderr.decode())
+                taken.append(Shown(spans, options, seconds, done.stdout.count(b"\n")))
+    return taken
+
+
+def large_trace(spans: int) -> tuple[str, list[bytes]]:
+    """A trace of calls of a few methods, with both sides, on hosts whose clocks are apart; in batches."""
+    import random
+
+    from mesh.core.trace_batch import About, pack
+    from mesh.core.trace_record import Record
+
+    chance = random.Random(spans)
+    trace, root = chance.randbytes(16).hex(), chance.randbytes(8).hex()
+    call = ("orders", "place", 0.0, 0.001, 100.0, "OK", "tcp://10.0.0.1:4242")
+    rows = [[Record(1, trace, root, "", *call)], [Record(2, trace, root, "", *call)]]
+    parent = root
+    for number in range(spans - 1):
+        span, at = chance.randbytes(8).hex(), number * 99 / spans
+        call = ("stock", f"m{chance.randrange(20)}", at, at + 1e-5, at + 5e-4, "OK", "tcp://10.0.0.2:4242")
+        rows[0].append(Record(1, trace, span, chance.choice((parent, root)), *call))
+        rows[1].append(Record(2, trace, span, "", *call))
+        parent = span if number % 50 == 0 else parent
+    made = []
+    for side in (0, 1):
+        about = About("orders", f"host-{side}", 1, f"boot-{side}", "")
+        for number, at in enumerate(range(0, spans, 1_000)):
+            told = rows[side][at : at + 1_000]
+            made.append(pack(bytes([side]) * 16, number, 1e9 + side, 0.0, about, told, [], 0))
+    return trace, made
+
+
 def _cells(store: str, one: Intake) -> tuple[str, ...]:
     return (
         store,
@@ -216,21 +268,28 @@ def _cells(store: str, one: Intake) -> tuple[str, ...]:
     )
 
 
-def as_text(taken: Mapping[str, Intake]) -> str:
+def as_text(taken: Mapping[str, Intake], shown: Sequence[Shown]) -> str:
     table = [HEADINGS, *(_cells(store, one) for store, one in taken.items())]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in table)
+    lines = ["  ".join(map(str.rjust, line, widths)) for line in table]
+    return "\n".join([*lines, *map(_sentence, shown)])
 
 
-def as_markdown(taken: Mapping[str, Intake]) -> str:
+def _sentence(one: Shown) -> str:
+    command = f"mesh trace ID {one.options}".strip()
+    return f"`{command}` of {one.spans:,} spans, {one.lines:,} lines: {one.seconds:.2f} s"
+
+
+def as_markdown(taken: Mapping[str, Intake], shown: Sequence[Shown]) -> str:
     """The section for the documentation."""
     lines = [HEADINGS, ("---", *["--:"] * (len(HEADINGS) - 1))]
     lines += [_cells(store, one) for store, one in taken.items()]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     wanted = ", ".join(f"{number:,} with {store}" for store, number in TARGETS.items())
+    told = "\n".join(f"- {_sentence(one)}" for one in shown)
     return (
-        f"## A collector of traces\n\n{table}\n\n{SENDERS} processes send batches of 1,000 records on the same "
-        f"machine, ten records a trace. Wanted are {wanted}, below {MOST_MIB} MiB."
+        f"## A collector of traces\n\n{table}\n\n{SENDERS} processes send batches of 1,000 records on the "
+        f"same machine, ten records a trace. Wanted are {wanted}, below {MOST_MIB} MiB.\n\n{told}"
     )
 
 
@@ -241,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="+", choices=STORES, default=STORES, metavar="STORE")
     parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--spans", nargs="*", type=int, default=SPANS, help="of traces that are shown")
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="keep it for `python -m benchmarks --sections`"
     )
@@ -252,10 +312,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BenchmarkError as error:
             print(f"{store} could not be measured: {error}", file=sys.stderr)
             return 1
-    print(as_text(taken))
+    try:
+        shown = show(options.spans)
+    except BenchmarkError as error:
+        print(f"no trace could be shown: {error}", file=sys.stderr)
+        return 1
+    print(as_text(taken, shown))
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.write_text(as_markdown(taken) + "\n")
+        options.write.write_text(as_markdown(taken, shown) + "\n")
     return 1 if any(one.lost for one in taken.values()) else 0
 
 

@@ -21,6 +21,7 @@ from benchmarks import (
     names,
     paced,
     report,
+    tracing,
     usage,
     values,
 )
@@ -277,3 +278,16 @@ def test_usage_is_read_of_a_live_process() -> None:
     assert 0 < usage.rss(pid) <= usage.peak_rss(pid)
     assert usage.open_files(pid) > 2
     assert usage.cpu_seconds(pid) > 0
+
+
+def test_what_a_collector_takes_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "tracing.md"
+    assert (
+        tracing.main(["--only", "memory", "--records", "10000", "--spans", "50", "--write", str(section)])
+        == 0
+    )
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "memory"
+    assert section.read_text().startswith("## A collector of traces")
+    taken = tracing.Intake(1_000_000, 10.0, 20.0, 0, 3, 12.5, 100 * usage.MIB, 150_000_000)
+    shown = tracing.as_text({"sqlite": taken}, []).splitlines()[1].split()
+    assert shown == ["sqlite", "100,000", "50,000", "0", "3", "100", "12.5", "150"]

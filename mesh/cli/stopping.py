@@ -47,8 +47,8 @@ log = logging.getLogger("mesh.serve")
 class Stoppable(Protocol):
     """A server, or a sidecar. cut_off: how many calls its end has cut off."""
 
-    cut_off: int
-
+    @property
+    def cut_off(self) -> int: ...
     def begin_to_stop(self, timeout: float | None) -> None: ...
     def unfinished(self) -> str: ...
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mesh.cli.collector import collector_option, open_collector
-from mesh.cli.options import debug_option, json_option, services_option
+from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import to_json
 from mesh.cli.reporting import one_line, remark
 from mesh.errors import ConfigError, ServiceNotFound
 
 if TYPE_CHECKING:
+    from mesh.tracing.pieces import Read
     from mesh.tracing.tree import Tree
 
 SHORTEST = 32
@@ -31,6 +32,7 @@ AT_ONCE = 2_000
 @click.option("--raw", is_flag=True, help="Leave times as each process told them.")
 @json_option
 @collector_option
+@seconds_option("--timeout", "Seconds to wait for an answer; else 20.")
 @services_option
 @debug_option
 def trace(
@@ -40,6 +42,7 @@ def trace(
     raw: bool,
     as_json: bool,
     collector: str | None,
+    timeout: float | None,
     services_file: str | None,
 ) -> None:
     """Show the trace ID, or the one whose id begins so: a line for each call, and one for its answer.
@@ -54,7 +57,7 @@ def trace(
     # What is made here lives as long as the command: to look through it again and again takes a third of
     # the time of a large trace.
     gc.disable()
-    read = _fetch(trace_id, collector, services_file)
+    read = _fetch(trace_id, collector, services_file, timeout)
     from mesh.tracing.tree import Tree
 
     tree = Tree(read, raw)
@@ -77,11 +80,11 @@ def trace(
         )
 
 
-def _fetch(trace_id: str, where: str | None, services_file: str | None) -> Any:
+def _fetch(trace_id: str, where: str | None, services_file: str | None, timeout: float | None) -> Read:
     """The trace. Raises ServiceNotFound where there is none, ConfigError where there are several."""
     from mesh.tracing.pieces import read
 
-    with open_collector(where, services_file) as client:
+    with open_collector(where, services_file, timeout) as client:
         answer = client.trace(trace_id)
         if not answer["pieces"] and len(trace_id) < SHORTEST:
             found = client.find(trace_id)

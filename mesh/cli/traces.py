@@ -9,7 +9,7 @@ import click
 
 from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.hub_status import age
-from mesh.cli.options import debug_option, json_option, seconds, services_option
+from mesh.cli.options import debug_option, json_option, seconds, seconds_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import one_line, remark
 
@@ -46,6 +46,7 @@ def since_when(text: str) -> float:
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, metavar="N", help="So many; else 20.")
 @json_option
 @collector_option
+@seconds_option("--timeout", "Seconds to wait for an answer; else 20.")
 @services_option
 @debug_option
 def traces(
@@ -58,13 +59,14 @@ def traces(
     limit: int,
     as_json: bool,
     collector: str | None,
+    timeout: float | None,
     services_file: str | None,
 ) -> None:
     """Search for traces: the newest first. `mesh trace ID` shows one.
 
     CALL and TOOK are those of the call with which the trace began. With --json there is a line for each.
     """
-    with open_collector(collector, services_file) as client:
+    with open_collector(collector, services_file, timeout) as client:
         answer = client.traces(service, method, error, slower, since, tag, limit)
     found = answer["traces"]
     printer = Printer(as_json)

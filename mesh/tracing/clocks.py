@@ -56,6 +56,9 @@ SAME: Final = Offset(0.0, 0.0)
 UNKNOWN: Final = Offset(-inf, inf)
 
 
+_NONE: Final[tuple[list[float], list[Offset]]] = ([], [])
+
+
 class Bound(NamedTuple):
     """What one call says: at this time of the first clock, the second one is ahead of it by `offset`."""
 
@@ -80,20 +83,32 @@ class Clocks:
     def __init__(self, bounds: Iterable[Bound]) -> None:
         self._steps: dict[tuple[int, int], tuple[list[float], list[Offset]]] = {}
         self._neighbours: dict[int, set[int]] = {}
-        told: dict[tuple[int, int], list[tuple[float, Offset]]] = {}
+        told: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
         for at, first, second, offset in bounds:
-            told.setdefault((first, second), []).append((at, offset))
-            # The same, as the second clock sees it.
-            told.setdefault((second, first), []).append((at + offset.middle, offset.turned()))
+            low, high = offset
+            if first > second:
+                at, first, second = at + offset.middle, second, first
+                low, high = -high, -low
+            some = told.get((first, second))
+            if some is None:
+                some = told[first, second] = []
+            some.append((at, low, high))
         for (first, second), some in told.items():
-            self._steps[first, second] = _intersected(some)
-            self._neighbours.setdefault(first, set()).add(second)
+            steps = _intersected(some)
+            # The same, as the second clock sees it.
+            turned = sorted((at + offset.middle, offset.turned()) for at, offset in steps)
+            for pair, their in (((first, second), steps), ((second, first), turned)):
+                self._steps[pair] = [at for at, _ in their], [offset for _, offset in their]
+                self._neighbours.setdefault(pair[0], set()).add(pair[1])
         self._paths: dict[tuple[int, int], list[int]] = {}
 
     def between(self, first: int, second: int, at: float) -> Offset:
         """How far the second clock is ahead of the first, at a time of the first one."""
         if first == second:
             return SAME
+        offsets = self._steps.get((first, second), _NONE)[1]
+        if len(offsets) == 1:
+            return offsets[0]
         offset, moment = SAME, at
         path = self._path(first, second)
         if not path:
@@ -143,17 +158,16 @@ def _breaks(offsets: list[Offset]) -> int:
     return sum(max(one.low, other.low) > min(one.high, other.high) for one, other in pairs)
 
 
-def _intersected(told: list[tuple[float, Offset]]) -> tuple[list[float], list[Offset]]:
-    """From when on which offset holds."""
+def _intersected(told: list[tuple[float, float, float]]) -> list[tuple[float, Offset]]:
+    """From when on which offset holds. told: when, and its bounds."""
     told.sort()
-    times: list[float] = []
-    offsets: list[Offset] = []
-    for at, (low, high) in told:
-        if times and at - times[-1] < TOGETHER:
-            both = Offset(max(low, offsets[-1].low), min(high, offsets[-1].high))
-            if both.low <= both.high:
-                offsets[-1] = both
-                continue
-        times.append(at)
-        offsets.append(Offset(low, high))
-    return times, offsets
+    steps: list[tuple[float, Offset]] = []
+    since, lowest, highest = -inf, -inf, inf
+    for at, low, high in told:
+        if at - since < TOGETHER and low <= highest and high >= lowest:
+            lowest, highest = max(low, lowest), min(high, highest)
+            continue
+        if since > -inf:
+            steps.append((since, Offset(lowest, highest)))
+        since, lowest, highest = at, low, high
+    return [*steps, (since, Offset(lowest, highest))]

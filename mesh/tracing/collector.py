@@ -29,6 +29,8 @@ from mesh.tracing.taps import Taps
 from mesh.tracing.writer import Writer
 
 SERVICE: Final = "collector"
+EXPECTED: Final = (Overloaded, WireError, ValueError)
+"""What its methods raise in the ordinary course of things."""
 MOST_SPANS: Final = 100_000
 """Spans of one trace that are kept; the others are counted."""
 MOST_COUNTED: Final = 50_000
@@ -42,6 +44,8 @@ MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
 ANSWER: Final = 1.0
 """Seconds that processes have to answer a question."""
+SILENT: Final = 20.0
+"""Seconds after which what a process told of as open is no longer taken for open."""
 _ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
 
 T = TypeVar("T")
@@ -76,7 +80,7 @@ class Collector:
         it to the process. A batch that was taken in before is acknowledged and passed over.
 
         Raises WireError for what is no batch, and Overloaded where the store doesn't keep up or is away: it
-        is to be sent again later.
+        is to be sent again later. Callers get both as a RemoteError of that name.
         """
         if not self._writer.has_room():
             self._refused += 1
@@ -98,7 +102,6 @@ class Collector:
         now = self._steady()
         process = self._processes.of(batch.process, batch.about)
         process.heard = now
-        process.offset = self._clock() - batch.wall
         if batch.number in process.numbers:
             self._twice += 1
             return
@@ -289,7 +292,8 @@ class Collector:
         asked, and has a second to answer; its answer is a list of rows. A row has what the process gives,
         and "process", its 32 digits, "name", "host", "pid". Of those that can't be asked there are the spans
         that they told of as open, with "told": true: {"id", "trace_id", "service", "method", "side", "age":
-        seconds, "peer"}. silent: processes that did not answer, with "heard", seconds ago.
+        seconds, "peer"}. silent: processes that did not answer, and those that had open calls and were not
+        heard for 20 seconds, with "heard", seconds ago.
         """
         _text("service", service, none=True)
         now = self._steady()
@@ -309,10 +313,15 @@ class Collector:
             if type(rows) is list:
                 calls += [{**row, **who} for row in rows if type(row) is dict]
         left = {one.identity: one for one in some if one.identity not in answers}
+        gone = set()
         for row in self._open.rows(left, service, self._clock()):
-            about = left[bytes.fromhex(row["process"])].about
-            calls.append({**row, "told": True, "name": about.name, "host": about.host, "pid": about.pid})
-        silent = [one.told(now) for one in able if one.identity not in answers]
+            process = left[bytes.fromhex(row["process"])]
+            about = process.about
+            if now - max(process.heard, process.polled) > SILENT:
+                gone.add(process.identity)
+            else:
+                calls.append({**row, "told": True, "name": about.name, "host": about.host, "pid": about.pid})
+        silent = [one.told(now) for one in left.values() if one in able or one.identity in gone]
         return {"calls": calls[:10_000], "silent": silent, "more": max(len(calls) - 10_000, 0)}
 
     @stream
@@ -400,6 +409,10 @@ class Collector:
         if isinstance(done, StoreError):
             raise Overloaded(f"the store can't be read: {done}")
         return done
+
+    def _end_soon(self) -> None:
+        """Let go of all who wait for something to happen, within half a second. Safe in a signal handler."""
+        self._processes.ending = self._taps.ending = True
 
     def _close(self, patience: float = 5.0) -> None:
         """Write what waits, for so many seconds at the most."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from math import ceil
 from typing import Final, NamedTuple
 
 import msgpack
@@ -136,7 +137,7 @@ class Counters:
                 found[key] = Counts()
             found[key].merge(counts)
         # The first of the windows that count, also where nothing came in it.
-        back = (self._began - (now - seconds - WINDOW)) // WINDOW * WINDOW
+        back = (ceil((self._began - (now - seconds - WINDOW)) / WINDOW) - 1) * WINDOW
         since = max(self._began - back, self._began_first)
         return max(now - since, 1.0), found
 

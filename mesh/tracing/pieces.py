@@ -1,14 +1,14 @@
 """What a store keeps: of each trace its pieces, one of each batch that has told of it.
 
-    [process, name, host, pid, boot, release, cut, rows]
+    [process, name, host, pid, boot, release, shift, cut, rows]
 
-cut: how many more records were not kept, as the trace had too many. A row is
+shift: seconds from the times in it, which are of a clock of the process, to its time of day. cut: how many
+more records were not kept, as the trace had too many. A row is a `Record` without its trace:
 
-    [kind, span, parent, service, method, began, wait, took, outcome, peer, detail]
+    [kind, span, parent, service, method, began, started, ended, outcome, peer, detail]
 
-as in `Record`, with times in microseconds: `began` of the process's own time of day, from there to `started`
-and to `ended`. Pieces are packed, and follow each other without anything between them, so that a store only
-has to put them together.
+Pieces are packed, and follow each other without anything between them, so that a store only has to put them
+together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from mesh.core.trace_batch import About, Batch
 from mesh.core.trace_record import OPEN, Record
 
 MOST_BYTES: Final = 2**31 - 1
-_MICRO: Final = 1_000_000
 
 
 class Side(NamedTuple):
@@ -71,28 +70,11 @@ def by_trace(batch: Batch) -> dict[str, list[Record]]:
     return traces
 
 
-def pack(batch: Batch, some: Iterable[Record], cut: int = 0) -> bytes:
-    """The piece of one trace. some: the records of the batch that belong to it, and
-    are to be kept."""
-    shift = batch.wall - batch.monotonic
-    rows = [
-        (
-            kind,
-            span_id,
-            parent_id,
-            service,
-            method,
-            int((began + shift) * _MICRO),
-            int((started - began) * _MICRO),
-            int((ended - began) * _MICRO),
-            outcome,
-            peer,
-            detail,
-        )
-        for kind, _, span_id, parent_id, service, method, began, started, ended, outcome, peer, detail in some
-    ]
-    packed = msgpack.packb((batch.process, *batch.about, cut, rows), unicode_errors="replace")
-    return bytes(packed)
+def pack(batch: Batch, records: Iterable[Record], cut: int = 0) -> bytes:
+    """The piece of one trace. records: those of the batch that belong to it, and are to be kept."""
+    rows = [(record[0], *record[2:]) for record in records]
+    told = (batch.process, *batch.about, batch.wall - batch.monotonic, cut, rows)
+    return bytes(msgpack.packb(told, unicode_errors="replace"))
 
 
 def read(trace_id: str, pieces: Iterable[bytes]) -> Read:
@@ -102,14 +84,14 @@ def read(trace_id: str, pieces: Iterable[bytes]) -> Read:
     sides: list[Side] = []
     new, add = tuple.__new__, sides.append  # a trace may have 200,000 sides, and this halves their cost
     cut = 0
-    for process, name, host, pid, boot, release, more, rows in _each(pieces):
+    for process, name, host, pid, boot, release, shift, more, rows in _each(pieces):
         number = processes.get(process)
         if number is None:
             number = processes[process] = len(processes)
             abouts.append((process, About(name, host, pid, boot, release)))
         cut += more
-        for kind, span, parent, service, method, began, wait, took, outcome, peer, detail in rows:
-            times = (began / _MICRO, (began + wait) / _MICRO, (began + took) / _MICRO)
+        for kind, span, parent, service, method, began, started, ended, outcome, peer, detail in rows:
+            times = (began + shift, started + shift, ended + shift)
             add(new(Side, (number, kind, span, parent, service, method, *times, outcome, peer, detail)))
     return Read(trace_id, sides, abouts, cut)
 

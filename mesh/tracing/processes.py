@@ -6,11 +6,13 @@ to, as a pure client, is asked all the same.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+import gevent
 from gevent.event import AsyncResult, Event
 
 from mesh.core.trace_batch import About, Rate
@@ -22,6 +24,8 @@ MOST_NUMBERS: Final = 256
 MOST_OPEN: Final = 200
 """Methods of a process whose open calls are remembered."""
 MOST_QUESTIONS: Final = 100
+LOOK: Final = 0.5
+"""Seconds between two looks of who waits for a question at whether the collector ends."""
 POLL: Final = 3.5
 """Seconds after which a process that asks for a question is told that there is none."""
 REACHABLE: Final = 10.0
@@ -31,8 +35,7 @@ REACHABLE: Final = 10.0
 @dataclass(slots=True)
 class Process:
     """heard, polled: when it last sent or asked for a question, of the collector's monotonic clock; 0.0 where
-    it never did. taken: records. dropped: those that it threw away itself. offset: seconds that its time of
-    day is behind the collector's, by its last batch; the way here is part of it.
+    it never did. taken: records. dropped: those that it threw away itself.
     """
 
     identity: bytes
@@ -41,7 +44,6 @@ class Process:
     polled: float = 0.0
     taken: int = 0
     dropped: int = 0
-    offset: float = 0.0
     numbers: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_NUMBERS))
     open: dict[tuple[int, str, str], int] = field(default_factory=dict)
     questions: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST_QUESTIONS))
@@ -63,13 +65,16 @@ class Process:
 
 
 class Processes:
-    """All that are known, by their 16 bytes."""
+    """All that are known, by their 16 bytes. dropped: records that they threw away. ending: set where the
+    collector stops: who waits for a question is told that there is none.
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Process] = OrderedDict()
         self._waiting: dict[int, tuple[bytes, AsyncResult[Any]]] = {}
         self._numbers = count(1)
         self.dropped = 0
+        self.ending = False
 
     def __iter__(self) -> Any:
         return iter(list(self._known.values()))
@@ -102,9 +107,11 @@ class Processes:
 
     def next_question(self, process: Process, patience: float) -> list[Any] | None:
         """[number, what, arguments] of the next question; None where there is none within so many seconds."""
-        if not process.questions:
+        for _ in range(math.ceil(patience / LOOK)):
+            if process.questions or self.ending:
+                break
             process.asked.clear()
-            process.asked.wait(patience)
+            process.asked.wait(min(patience, LOOK))
         return process.questions.popleft() if process.questions else None
 
     def ask(self, some: list[Process], what: str, arguments: list[Any], patience: float) -> dict[bytes, Any]:
@@ -117,8 +124,6 @@ class Processes:
             waiting[number] = process.identity, result
             process.questions.append([number, what, arguments])
             process.asked.set()
-        import gevent
-
         gevent.wait([result for _, result in waiting.values()], timeout=patience)
         for number in waiting:
             self._waiting.pop(number, None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, Self
 
 import msgpack
 
 from mesh.core.trace_batch import Batch
-from mesh.core.trace_record import GOOD, OPEN, TAGS, Kind, Record
+from mesh.core.trace_record import GOOD, OPEN, PENDING, TAGS, Kind, Record
 
 MOST_NAMES: Final = 50
 """Methods, and tags, of one trace that can be looked for."""
@@ -57,7 +58,7 @@ class Summary:
         """Take in what another one tells of the same trace."""
         self.began = min(self.began, other.began)
         self.ended = max(self.ended, other.ended)
-        if other.root is not None and (self.root is None or self.root[2] == "pending"):
+        if other.root is not None and (self.root is None or self.root[2] == PENDING):
             self.root = other.root
         self.asked += other.asked
         self.carried += other.carried
@@ -122,28 +123,34 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
     """What one batch knows of one trace."""
     shift = batch.wall - batch.monotonic
     found = Summary(trace_id, 1e12, -1e12, cut=cut)
-    for record in records:
-        kind, detail, outcome = record.kind, record.detail, record.outcome
-        is_open = bool(detail and detail.get(OPEN))
-        began, ended = record.began + shift, record.ended + shift
-        found.began = min(found.began, began)
-        found.ended = max(found.ended, ended)
-        if len(found.calls) < MOST_NAMES:
-            found.calls.add(f"{record.service[:MOST_CHARS]}\n{record.method[:MOST_CHARS]}")
-        if detail and detail.get(TAGS) and len(found.tags) < MOST_NAMES:
-            found.tags.update(f"{key}={value}"[:MOST_CHARS] for key, value in detail[TAGS].items())
-        if kind in _ASKED and not record.parent_id and (found.root is None or found.root[2] == "pending"):
+    first, last, calls = 1e12, -1e12, set()
+    for kind, _, _, parent, service, method, began, _, ended, outcome, _, detail in records:
+        first, last = min(began, first), max(ended, last)
+        calls.add((service, method))
+        if not parent and kind in _ASKED and (found.root is None or found.root[2] == PENDING):
             who = f"{batch.about.name}@{batch.about.host}"
-            found.root = (record.service, record.method, outcome, ended - began, who)
-        if is_open:
-            found.open += 1
-            continue
-        found.asked += kind in _ASKED
+            found.root = (service, method, outcome, ended - began, who)
+        if detail is not None:
+            _add_tags(found, detail)
+            if detail.get(OPEN):
+                found.open += 1
+                continue
+        asked = kind in _ASKED
+        found.asked += asked
         found.carried += kind in _CARRIED
         if outcome != GOOD and kind != Kind.HUB:
-            found.errors += kind in _ASKED
+            found.errors += asked
             found.failed.add(outcome[:MOST_CHARS])
+    found.began, found.ended = first + shift, last + shift
+    some = islice(calls, MOST_NAMES)
+    found.calls = {f"{service[:MOST_CHARS]}\n{method[:MOST_CHARS]}" for service, method in some}
     return found
+
+
+def _add_tags(found: Summary, detail: Mapping[str, Any]) -> None:
+    tags = detail.get(TAGS)
+    if tags and len(found.tags) < MOST_NAMES:
+        found.tags.update(f"{key}={value}"[:MOST_CHARS] for key, value in tags.items())
 
 
 def pack(summaries: Iterable[Summary]) -> bytes:

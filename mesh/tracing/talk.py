@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from mesh.core.trace_record import GOOD, Kind
@@ -100,10 +101,16 @@ def who_answers(tree: Tree, span: Span) -> str:
 
 def moment(at: float) -> str:
     """A time of day, in the zone of who reads, with microseconds."""
+    seconds, microseconds = divmod(round(at * 1e6), 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06}"
+
+
+@lru_cache(1_000)
+def _second(seconds: int) -> str:
     try:
-        return datetime.fromtimestamp(at).isoformat(" ", "microseconds")
+        return datetime.fromtimestamp(seconds).isoformat(" ")
     except (ValueError, OverflowError, OSError):
-        return f"{at:.6f}"
+        return str(seconds)
 
 
 def duration(seconds: float) -> str:

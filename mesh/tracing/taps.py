@@ -15,6 +15,8 @@ from mesh.errors import Overloaded
 MOST: Final = 20
 """Who may look on at once."""
 MOST_QUEUED: Final = 1_000
+LOOK: Final = 0.5
+"""Seconds between two looks at whether the collector ends."""
 
 
 class Tap:
@@ -53,10 +55,11 @@ class Tap:
 
 
 class Taps:
-    """All who look on."""
+    """All who look on. ending: set where the collector stops: nobody looks on any longer."""
 
     def __init__(self) -> None:
         self._open: list[Tap] = []
+        self.ending = False
 
     def show(self, batch: Batch) -> None:
         for tap in self._open:
@@ -72,9 +75,11 @@ class Taps:
             end = monotonic() + seconds
             while (left := end - monotonic()) > 0:
                 try:
-                    told = tap.queue.get(timeout=left)
+                    told = tap.queue.get(timeout=min(left, LOOK))
                 except Empty:
-                    return
+                    if self.ending:
+                        return
+                    continue
                 yield told
         finally:
             self._open.remove(tap)

@@ -84,7 +84,8 @@ class Span:
 
 
 class Tree:
-    """A trace. spans: by when they began. roots: those without a parent. labels: of processes, by number.
+    """A trace. spans: by when they began, of those of one moment the longest first. roots: those without a
+    parent. labels: of processes, by number.
     clocks: as far as is known.
     """
 
@@ -101,7 +102,7 @@ class Tree:
         self.clocks = Clocks(self._bounds(spans.values()))
         self.roots = _linked(spans)
         self._place(spans.values(), raw)
-        self.spans = sorted(spans.values(), key=lambda span: span.began)
+        self.spans = sorted(spans.values(), key=lambda span: (span.began, -span.ended))
         self.roots.sort(key=lambda span: span.began)
         for span in self.spans:
             if len(span.children) > 1:
@@ -117,9 +118,11 @@ class Tree:
             if first != second:
                 whole = caller.kind == Kind.CLIENT and not caller.is_open and not callee.is_open
                 low = callee.ended - caller.ended if whole else -inf
-                offset = Offset(low, callee.began - caller.started)
-                if offset.low <= offset.high:
-                    yield Bound(caller.began, first, second, offset)
+                high = callee.began - caller.started
+                for hub in span.hubs:
+                    high -= hub.started - hub.began
+                if low <= high:
+                    yield Bound(caller.began, first, second, Offset(low, high))
 
     def _place(self, spans: Iterable[Span], raw: bool) -> None:
         """Give each span its time, and how far its two clocks are apart."""

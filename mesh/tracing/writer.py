@@ -47,7 +47,7 @@ class Writer:
         self._queue: list[tuple[Part, int]] = []
         self._queued = 0
         self._closing: float | None = None
-        self._told = -REMIND
+        self._told = self._told_full = -REMIND
         self.written = 0
         self.lost = 0
         self.trouble = ""
@@ -62,7 +62,14 @@ class Writer:
         return self._queued
 
     def has_room(self) -> bool:
-        return self._queued < self._most
+        """Whether more may be put; the log has where not, once a minute."""
+        if self._queued < self._most:
+            return True
+        if monotonic() - self._told_full >= REMIND:
+            self._told_full = monotonic()
+            why = self.trouble or "more comes in than can be written"
+            log.warning("the queue is full, and programs have to wait with their records: %s", why)
+        return False
 
     def put(self, part: Part) -> None:
         """Have it written. Whoever calls has asked whether there is room."""
@@ -135,6 +142,11 @@ class Writer:
             if error.lasting:
                 self.lost += number
             return error.lasting
+        except Exception as error:  # the thread has to go on, whatever a store raises
+            log.exception("traces can't be written")
+            self._tell(f"{type(error).__name__}: {error}")
+            self.lost += number
+            return True
         self.written += number
         if self.trouble:
             log.warning("traces are written again; %d records are lost in all", self.lost)

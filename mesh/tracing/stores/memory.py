@@ -9,7 +9,7 @@ from typing import Final
 
 from mesh.tracing.store import Bounds, Size
 
-MEMORY: Final = 128 * 1024**2
+MEMORY: Final = 96 * 1024**2
 """Bytes that are kept where nobody says otherwise."""
 _OVERHEAD: Final = 200
 """Bytes that Python needs for a piece beside what is in it."""

@@ -21,7 +21,6 @@ MINUTE: Final = 60
 BLOCKS: Final = 20
 """Blocks that are read at once."""
 MOST_LOOKED_AT: Final = 500_000
-_FULL: Final = "OOM"
 AT_ONCE: Final = 300
 """Lists of one script, during which Redis answers nobody else: some half a millisecond."""
 _APPEND: Final = """
@@ -67,10 +66,10 @@ class RedisStore:
                 self._append(keys[at : at + AT_ONCE], [self._ttl + MINUTE, *values[at : at + AT_ONCE]])
         except (self._error, OSError) as error:
             # Where it has no room, some of it may be there; nothing is gained by sending it all again.
-            raise StoreError(self._why(error), lasting=_FULL in str(error)) from None
+            raise StoreError(self._why(error), lasting=_is_full(error)) from None
 
     def _why(self, error: Exception) -> str:
-        if _FULL in str(error):
+        if _is_full(error):
             return f"{self._where} is full: raise its maxmemory, or lower --ttl"
         return f"{self._where}: {error}"
 
@@ -124,3 +123,7 @@ class RedisStore:
 
     def close(self) -> None:
         self._redis.close()
+
+
+def _is_full(error: Exception) -> bool:
+    return "maxmemory" in str(error)

@@ -22,6 +22,10 @@ PATIENCE: Final = 5.0
 """Seconds that a lock of another process is waited for."""
 AT_ONCE: Final = 5_000
 """Pieces that are thrown away in one transaction, so that a write in between does not wait long."""
+ROWS: Final = 250
+"""Pieces of one statement. Python's lock is let go of and waited for once in each, which takes some
+milliseconds while the loop's thread is busy: with a row each nothing would get done.
+"""
 _TABLES: Final = """
 CREATE TABLE pieces
     (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, trace TEXT NOT NULL, data BLOB NOT NULL);
@@ -67,9 +71,12 @@ class SqliteStore:
             )
 
     def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
-        rows = [(now, trace_id, piece) for trace_id, piece in pieces.items()]
+        values = [value for trace_id, piece in pieces.items() for value in (now, trace_id, piece)]
         with self._transaction() as connection:
-            connection.executemany("INSERT INTO pieces (stamp, trace, data) VALUES (?, ?, ?)", rows)
+            for at in range(0, len(values), 3 * ROWS):
+                some = values[at : at + 3 * ROWS]
+                rows = ", ".join(["(?, ?, ?)"] * (len(some) // 3))
+                connection.execute(f"INSERT INTO pieces (stamp, trace, data) VALUES {rows}", some)
             connection.execute("INSERT INTO blocks (stamp, data) VALUES (?, ?)", (now, block))
 
     @contextmanager

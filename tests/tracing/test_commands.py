@@ -1,0 +1,204 @@
+"""`mesh collect`, `mesh trace` and `mesh traces` as real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import gevent
+import pytest
+
+import mesh as library
+from mesh.core.trace_record import Kind
+from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, start
+from tests.helpers import redis_server
+from tests.helpers.peers import free_port, nobody
+from tests.helpers.processes import Process, eventually
+from tests.helpers.requirements import unshared
+from tests.tracing.batches import TRACE, Program, record
+
+CLIENT, SERVER = Kind.CLIENT, Kind.SERVER
+
+
+@contextmanager
+def collecting(*arguments: str, cwd: Path, bind: str = ANY_PORT) -> Iterator[tuple[Process, str]]:
+    """A running `mesh collect`, and its endpoint."""
+    with start("collect", "--bind", bind, *arguments, cwd=cwd) as process:
+        yield process, process.wait_for(r"^collecting on (\S+) into ")[1]
+
+
+def tell(endpoint: str, *batches: bytes) -> None:
+    with library.connect(endpoint) as client:
+        for batch in batches:
+            client.records(batch)
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A collector that knows three traces, and the folder in which it was started."""
+    folder = tmp_path_factory.mktemp("collector")
+    web, orders = Program("web"), Program("orders")
+    with collecting(cwd=folder) as (_, endpoint):
+        tell(
+            endpoint,
+            web.batch(
+                record(CLIENT, "a", began=0.0, ended=1.0, detail={"tags": {"user": 42}}),
+                record(CLIENT, "b", call="stock.take", outcome="KeyError", trace="8f3b" * 8),
+                record(CLIENT, "c", call="\x1b[31mred.m", trace="<8F3A2C>"),
+            ),
+            orders.batch(record(SERVER, "a", began=0.01, ended=0.99)),
+        )
+        (folder / "services.yml").write_text(f"collector: {endpoint}\n")
+        yield folder, endpoint
+
+
+def test_one_trace(collector: tuple[Path, str]) -> None:
+    folder, endpoint = collector
+    result = mesh("trace", TRACE, "--collector", endpoint, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    request, reply = result.stdout.splitlines()
+    assert "web@web --- place ---> orders@orders (lag: 10ms ±10 | exec: 980ms)" in request
+    assert "orders@orders --- OK ---> web@web" in reply
+    tree = mesh("trace", TRACE, "--tree", "--critical", cwd=folder, MESH_TRACE=endpoint)
+    assert tree.stdout.startswith("orders.place  web@web → orders@orders  1.0 s\ncritical path")
+    (line,) = mesh("trace", TRACE, "-j", cwd=folder).stdout.splitlines()  # as services.yml has it
+    assert [span["method"] for span in json.loads(line)["spans"]] == ["place"]
+    raw = mesh("trace", TRACE, "--raw", cwd=folder)
+    assert "(lag: 10ms | exec: 980ms)" in raw.stdout
+
+
+def test_the_beginning_of_an_id(collector: tuple[Path, str]) -> None:
+    folder, _ = collector
+    assert "place" in mesh("trace", "8f3a", cwd=folder).stdout
+    line = failed(mesh("trace", "8f3", cwd=folder), 2)
+    assert TRACE in line and "8f3b" * 8 in line
+    line = failed(mesh("trace", "77", cwd=folder), 3)
+    assert line.startswith("mesh: the collector has no trace '77'")
+
+
+def test_search(collector: tuple[Path, str]) -> None:
+    folder, endpoint = collector
+    result = mesh("traces", cwd=folder)
+    head, *rows = (line.split("\t") for line in result.stdout.splitlines())
+    assert (head[0], {row[0] for row in rows}) == ("ID", {TRACE, "8f3b" * 8, "<8F3A2C>"})
+    for options, found in (
+        (["--service", "orders", "--method", "place"], [TRACE]),
+        (["--error"], ["8f3b" * 8]),
+        (["--error", "KeyError"], ["8f3b" * 8]),
+        (["--tag", "user=42"], [TRACE]),
+        (["--slower", "5"], []),
+        (["--since", "10m"], []),
+        (["--since", "2012-01-01", "--slower", "0.1", "--service", "stock"], ["8f3b" * 8]),
+    ):
+        result = mesh("traces", "-j", *options, "--collector", endpoint, cwd=folder)
+        assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == found, options
+    assert mesh("traces", "--slower", "5", cwd=folder).stderr == "no trace is like that\n"
+    assert "neither a time ago" in failed(mesh("traces", "--since", "soon", cwd=folder), 2)
+
+
+def test_what_others_have_named_is_not_obeyed_by_a_terminal(collector: tuple[Path, str]) -> None:
+    folder, _ = collector
+    for arguments in (["trace", "<8F3A2C>"], ["trace", "<8F3A2C>", "--tree"], ["traces"]):
+        with Terminal([*MESH, *arguments], 160, folder, NO_COLOR="1") as terminal:
+            assert terminal.wait() == 0
+            assert "[31mred" in terminal.shown
+            assert "\x1b" not in terminal.shown
+
+
+def test_where_nothing_says_where_it_is(tmp_path: Path) -> None:
+    line = failed(mesh("trace", "8f", cwd=tmp_path), 2)
+    assert "give --collector EP, set MESH_TRACE=EP, or add `collector` to services.yml" in line
+    failed(mesh("traces", "--collector", nobody(), "--timeout", "0.3", cwd=tmp_path), 3)
+
+
+def test_it_ends_with_all_written_and_its_file_is_there_again(tmp_path: Path) -> None:
+    port = f"tcp://127.0.0.1:{free_port()}"
+    for number, (end, code) in enumerate(((signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGINT, 130))):
+        with collecting("--store", "kept.db", bind=port, cwd=tmp_path) as (process, endpoint):
+            assert process.stdout == f"collecting on {port} into kept.db\n"
+            tell(endpoint, Program("web").batch(record(CLIENT, "a", trace=f"{number}" * 32)))
+            found = mesh("traces", "-j", "--collector", endpoint, cwd=tmp_path).stdout.splitlines()
+            assert len(found) == number + 1
+            process.signal(end)
+            assert process.wait() == code
+
+
+def test_it_ends_while_programs_wait_for_questions_and_people_look_on(tmp_path: Path) -> None:
+    web = Program("web")
+    with ExitStack() as stack:
+        process, endpoint = stack.enter_context(collecting("--store", "memory", cwd=tmp_path))
+        client = stack.enter_context(library.connect(endpoint))
+        asked = [gevent.spawn(client.question, web.identity, list(web.about)) for _ in range(3)]
+        looks_on = gevent.spawn(lambda: list(client.tap()))
+        gevent.sleep(0.3)
+        process.signal(signal.SIGTERM)
+        gevent.joinall([*asked, looks_on], timeout=10, raise_error=True)
+        assert ([one.value for one in asked], looks_on.value) == ([None] * 3, [])
+        assert process.wait() == 0
+
+
+def test_a_port_in_use_is_named(collector: tuple[Path, str]) -> None:
+    folder, endpoint = collector
+    line = failed(mesh("collect", "--bind", endpoint, "--store", "memory", cwd=folder), 2)
+    assert endpoint in line and "in use" in line
+    assert "--store http://x" in failed(mesh("collect", "--store", "http://x", cwd=folder), 2)
+
+
+def test_a_full_disk_is_survived(tmp_path: Path) -> None:
+    """A disk of 1 MiB, in namespaces of its own; the socket is a file."""
+    script = f'mount -t tmpfs -o size=1m none "{tmp_path}/disk" && exec "$@"'
+    (tmp_path / "disk").mkdir()
+    command = [*unshared(), "sh", "-c", script, "sh", *MESH, "collect"]
+    if subprocess.run([*unshared(), "sh", "-c", script, "sh", "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    endpoint = f"ipc://{tmp_path}/collector.ipc"
+    web = Program("web")
+    with Process(
+        [*command, "--bind", endpoint, "--store", "disk/traces.db"], cwd=tmp_path, env=environment()
+    ) as process:
+        process.wait_for("^collecting on ")
+        with library.connect(endpoint) as client:
+
+            def lost() -> int:
+                client.records(
+                    web.batch(*(record(CLIENT, f"{n}", trace=f"{time.time()}{n}") for n in range(500)))
+                )
+                gevent.sleep(0.05)
+                return int(client.status()["lost"])
+
+            assert eventually(lost) % 500 == 0
+            assert "the disk is full: free some of it" in client.status()["trouble"]
+            assert client.traces(limit=1)["traces"]
+        assert "the disk is full" in process.stderr
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_several_collectors_on_one_redis_which_goes_away_and_comes_back(tmp_path: Path) -> None:
+    web, orders = Program("web"), Program("orders")
+    with ExitStack() as stack:
+        redis, port = stack.enter_context(redis_server.running(tmp_path))
+        url = f"redis://127.0.0.1:{port}/0"
+        first, second = (stack.enter_context(collecting("--store", url, cwd=tmp_path)) for _ in range(2))
+        tell(first[1], web.batch(record(CLIENT, "a", ended=1.0)))
+        tell(second[1], orders.batch(record(SERVER, "a", began=0.01, ended=0.99)))
+
+        def both() -> bool:
+            return (
+                "place ---> orders@orders"
+                in mesh("trace", "8f3a", "--collector", first[1], cwd=tmp_path).stdout
+            )
+
+        eventually(both)
+        redis.kill()
+        tell(first[1], web.batch(record(CLIENT, "b", call="s.meanwhile", trace="f" * 32)))
+        first[0].wait_for(r"traces can't be written: Redis at 127\.0\.0\.1")
+        stack.enter_context(redis_server.running(tmp_path, port))
+        first[0].wait_for("traces are written again; 0 records are lost")
+        result = mesh("trace", "ffff", "--collector", second[1], cwd=tmp_path)
+        assert "meanwhile" in result.stdout

@@ -1,0 +1,175 @@
+"""What all stores do alike, and what each does by itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.errors import ConfigError
+from mesh.tracing.store import Bounds, Store, StoreError
+from mesh.tracing.stores.memory import MemoryStore
+from mesh.tracing.stores.opening import open_store
+from mesh.tracing.stores.sqlite import AT_ONCE, SqliteStore
+from tests.helpers import redis_server
+
+Make = Callable[..., Store]
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server.running(tmp_path_factory.mktemp("redis")) as (_, port):
+        yield port
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """A function that opens the same store again and again."""
+    opened: list[Store] = []
+
+    def open_it(**bounds: Any) -> Store:
+        if request.param == "memory":
+            store: Store = MemoryStore(Bounds(**bounds))
+        elif request.param == "sqlite":
+            store = SqliteStore(str(tmp_path / "traces.db"), Bounds(**bounds))
+        else:
+            store = open_store(
+                f"redis://127.0.0.1:{request.getfixturevalue('redis_port')}/0", Bounds(**bounds)
+            )
+        opened.append(store)
+        return store
+
+    yield open_it
+    for store in opened:
+        if hasattr(store, "_redis"):
+            store._redis.flushdb()
+        store.close()
+
+
+def now_of(store: Store) -> float:
+    """A time of day at which to write: Redis has its own."""
+    return float(store._redis.time()[0]) if hasattr(store, "_redis") else 1_000.0
+
+
+def test_what_was_written_is_read(make: Make) -> None:
+    store = make()
+    now = now_of(store)
+    store.write({"a1": b"one", "a2": b"x", "b1": b"y"}, b"block 1", now)
+    store.write({"a1": b"two"}, b"block 2", now + 1)
+    assert b"".join(store.pieces("a1")) == b"onetwo"
+    assert list(store.pieces("nobody")) == []
+    assert list(store.blocks(0.0)) == [b"block 2", b"block 1"]
+    assert store.size().bytes > 0
+
+
+def test_ids_by_their_beginning(make: Make) -> None:
+    from tests.tracing.batches import Program, record
+    from tests.tracing.test_summaries import Kind, block
+
+    store = make()
+    ids = ["8f3a2c", "8f3b", "<8F3A2C>", "zz"]
+    told = block(*(Program("web").batch(record(Kind.CLIENT, "a", trace=one)) for one in ids))
+    store.write(dict.fromkeys(ids, b"x"), told, now_of(store))
+    assert sorted(store.find("8f3", 10)) == ["8f3a2c", "8f3b"]
+    assert len(store.find("8f3", 1)) == 1
+    assert store.find("<8F", 10) == ["<8F3A2C>"]
+    assert store.find("zz", 10) == ["zz"]
+    assert store.find("y", 10) == []
+
+
+@pytest.mark.parametrize("make", ["memory", "sqlite"], indirect=True)
+def test_what_is_old_goes(make: Make) -> None:
+    store = make(ttl=100.0)
+    for at in range(0, 300, 10):
+        store.write({f"t{at}": b"x"}, b"%d" % at, float(at))
+        store.expire(float(at))
+    assert store.find("t", 100) == sorted((f"t{at}" for at in range(190, 300, 10)), key=str)
+    assert list(store.blocks(0.0)) == [b"%d" % at for at in range(290, 180, -10)]
+
+
+@pytest.mark.parametrize("make", ["memory", "sqlite"], indirect=True)
+@pytest.mark.parametrize("bounds", [{"rows": 20_000}, {"bytes": 8_000_000}])
+def test_the_oldest_go_where_there_are_too_many(make: Make, bounds: dict[str, int]) -> None:
+    store = make(**bounds)
+    for at in range(10):
+        store.write({f"{at}-{n}": b"x" * 300 for n in range(AT_ONCE)}, b"", float(at))
+        store.expire(float(at))
+    size = store.size()
+    assert size.rows is not None
+    assert size.rows <= bounds.get("rows", 30_000) + AT_ONCE
+    assert size.bytes <= bounds.get("bytes", 20_000_000) + 3_000_000
+    assert list(store.pieces("0-0")) == []
+    assert list(store.pieces("9-4999")) == [b"x" * 300]
+
+
+def test_a_file_is_there_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "traces.db")
+    first = SqliteStore(path, Bounds())
+    first.write({"a": b"one"}, b"block", 1.0)
+    second = SqliteStore(path, Bounds())  # the first was killed: nothing was closed
+    second.write({"a": b"two"}, b"", 2.0)
+    assert list(second.pieces("a")) == [b"one", b"two"]
+    second.close()
+    first.close()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "traces.db"), Bounds())
+    store.write({"a": b"one"}, b"", 1.0)
+    store._writer.execute("PRAGMA max_page_count = 20")
+    with pytest.raises(StoreError, match=r"traces\.db: the disk is full: free some of it") as caught:
+        store.write({"b": b"x" * 1_000_000}, b"", 2.0)
+    assert caught.value.lasting
+    store._writer.execute("PRAGMA max_page_count = 1000000")
+    store.write({"c": b"two"}, b"", 3.0)
+    assert [list(store.pieces(one)) for one in "abc"] == [[b"one"], [], [b"two"]]
+    store.close()
+
+
+def test_files_that_are_no_store(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("This is a letter.\n" * 100)
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE people (name)")
+    for name, why in {
+        "text": "not a database",
+        "other.db": "not one of mesh's collector",
+        "missing/traces.db": "there is no folder",
+        "http://x": "there are redis://",
+    }.items():
+        text = name if "://" in name else str(tmp_path / name)
+        with pytest.raises(ConfigError, match=why):
+            open_store(text, Bounds())
+
+
+def test_every_key_of_redis_has_a_ttl(redis_port: int, tmp_path: Path) -> None:
+    store: Any = open_store(f"redis://127.0.0.1:{redis_port}/3", Bounds(ttl=100.0))
+    other: Any = open_store(f"redis://127.0.0.1:{redis_port}/3", Bounds(ttl=100.0))
+    now = now_of(store)
+    for one in (store, other):
+        one.write({f"t{n}": b"x" for n in range(1_000)}, b"block", now)
+    keys = store._redis.keys("*")
+    assert len(keys) == 1_001
+    assert all(100 <= store._redis.ttl(key) <= 161 for key in keys)
+    assert list(store.pieces("t999")) == [b"x", b"x"]
+    assert list(store.blocks(now - 10)) == [b"block", b"block"]
+    store.close()
+    other.close()
+
+
+def test_a_redis_that_is_full_or_away_is_told(tmp_path: Path) -> None:
+    full = ("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+    with redis_server.running(tmp_path, None, *full) as (process, port):
+        store = open_store(f"redis://127.0.0.1:{port}/0", Bounds())
+        with pytest.raises(StoreError, match="is full: raise its maxmemory") as caught:
+            for n in range(20):
+                store.write({f"t{n}": b"x" * 1_000_000}, b"", 1.0)
+        assert caught.value.lasting
+        process.kill()
+        with pytest.raises(StoreError, match=f"Redis at 127.0.0.1:{port}: ") as caught:
+            store.write({"t": b"x"}, b"", 1.0)
+        assert not caught.value.lasting
+        with pytest.raises(StoreError):
+            list(store.blocks(0.0))
