@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mesh.errors import ConfigError, MeshError, Overloaded, ServiceNotFound
 from mesh.tracing.dashboard import questions
@@ -13,6 +13,7 @@ from mesh.tracing.dashboard.feeds import HISTORY, Feeds, History
 from mesh.tracing.dashboard.guard import HEADERS, Hosts, from_elsewhere
 from mesh.tracing.dashboard.questions import BadQuestion, Query
 from mesh.tracing.dashboard.source import Source, to_json
+from mesh.tracing.dashboard.tapped import Tapped
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,7 +30,6 @@ TYPES: Final = {
 _JSON: Final = "application/json"
 MOST_TAPS: Final = 8
 """Pages that look at calls as they pass; each has a stream of its own from the collector."""
-TAP_SECONDS: Final = 600.0
 
 
 class Answer(Exception):
@@ -48,7 +48,7 @@ class Application:
         self._collector = collector
         self._hosts = hosts
         self._history = History()
-        self._taps = 0
+        self._taps: set[Tapped] = set()
         self.feeds = Feeds(questions.topics(self._source, self._history, time))
         self.feeds.keep(HISTORY)
         self._files = dict(_static_files())
@@ -120,31 +120,18 @@ class Application:
         first = b""
         if HISTORY in names:
             first = b"event: past\ndata: %s\n\n" % to_json(self._history.all())
-        events = self.feeds.events(names, first)
+        page = self.feeds.page(names, first)
         _start_events(start_response)
-        return events
+        return page
 
     def _tap(self, query: Query, start_response: StartResponse) -> Iterable[bytes]:
-        if self._taps >= MOST_TAPS:
+        if len(self._taps) >= MOST_TAPS:
             raise Overloaded(f"{MOST_TAPS} pages look at calls as they pass already")
-        stream = self._source.ask(
-            "tap", query.get("service") or None, query.get("method") or None, TAP_SECONDS
-        )
+        wanted = (query.get("service") or None, query.get("method") or None)
+        tapped = Tapped(lambda: self._source.tap(*wanted), self._taps.discard)
+        self._taps.add(tapped)
         _start_events(start_response)
-        return self._tapped(stream)
-
-    def _tapped(self, stream: Any) -> Iterator[bytes]:
-        self._taps += 1
-        try:
-            yield b": hello\n\n"
-            for record in stream:
-                yield b"event: record\ndata: %s\n\n" % to_json(record)
-            yield b"event: end\ndata: {}\n\n"
-        except MeshError as error:
-            yield b"event: trouble\ndata: %s\n\n" % to_json({"error": str(error) or type(error).__name__})
-        finally:
-            self._taps -= 1
-            stream.close()
+        return tapped
 
     def close(self) -> None:
         self.feeds.close()

@@ -22,6 +22,9 @@ INTERVAL: Final = 1.0
 """Seconds between two questions on one topic; more where the collector is slow to answer."""
 SHARE: Final = 0.2
 """Of the time that a topic's questions may take up at the collector."""
+LONGEST: Final = 10.0
+LEAST: Final = 0.05
+"""Seconds between an answer and the next question, at the most and at the least."""
 ALIVE: Final = 10.0
 """Seconds after which a page is told that nothing is new, so that who has gone is found out."""
 HISTORY: Final = "history"
@@ -61,9 +64,12 @@ class Feed:
         try:
             while self.watchers:
                 began = monotonic()
-                self._tell(self._answer())
+                answer = self._answer()
+                self._tell(answer)
                 took = monotonic() - began
-                gevent.sleep(max(INTERVAL - took, took * (1 / SHARE - 1), 0.05))
+                # One that is away is no busier for being asked.
+                rest = 0.0 if "error" in answer else min(took * (1 / SHARE - 1), LONGEST)
+                gevent.sleep(max(INTERVAL - took, rest, LEAST))
         finally:
             self._greenlet = None
             # What is old by the time when somebody looks again is not shown.
@@ -115,12 +121,44 @@ def _figures(row: dict[str, Any]) -> list[float]:
     return [float(f"{row[key]:.5g}") for key in ("rate", "errors", "p50", "p95", "p99")]
 
 
+class Page:
+    """The events of one page, one after another. closed: called with it once it is over."""
+
+    def __init__(self, feeds: list[Feed], first: bytes, closed: Callable[[Page], None]) -> None:
+        self._changed = Event()
+        self._closed = closed
+        self._waiting = deque([first or b": hello\n\n"])
+        self._seen = dict.fromkeys(feeds, -1)
+        for feed in feeds:
+            feed.watch(self._changed)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._waiting:
+            self._changed.clear()
+            for feed, number in self._seen.items():
+                if feed.value and feed.number != number:
+                    self._seen[feed] = feed.number
+                    self._waiting.append(feed.value)
+            if not self._waiting and not self._changed.wait(ALIVE):
+                return b": nothing is new\n\n"
+        return self._waiting.popleft()
+
+    def close(self) -> None:
+        """Let go of the topics."""
+        self._closed(self)
+        for feed in self._seen:
+            feed.unwatch(self._changed)
+
+
 class Feeds:
     """All topics. topics: what each one asks."""
 
     def __init__(self, topics: dict[str, Ask]) -> None:
         self._feeds = {name: Feed(name, ask) for name, ask in topics.items()}
-        self._pages = 0
+        self._pages: set[Page] = set()
         self._always = Event()
 
     def __contains__(self, name: str) -> bool:
@@ -130,34 +168,15 @@ class Feeds:
         """Ask for this topic also where nobody looks."""
         self._feeds[name].watch(self._always)
 
-    def events(self, names: list[str], first: bytes = b"") -> Iterator[bytes]:
+    def page(self, names: list[str], first: bytes = b"") -> Page:
         """What a page is sent, without an end. first: sent before all. Raises Overloaded where too many pages
         are open.
         """
-        if self._pages >= MOST_PAGES:
+        if len(self._pages) >= MOST_PAGES:
             raise Overloaded(f"{MOST_PAGES} pages are open already: close some")
-        return self._events([self._feeds[name] for name in dict.fromkeys(names)], first)
-
-    def _events(self, feeds: list[Feed], first: bytes) -> Iterator[bytes]:
-        changed = Event()
-        self._pages += 1
-        seen = dict.fromkeys(feeds, -1)
-        try:
-            for feed in feeds:
-                feed.watch(changed)
-            yield first or b": hello\n\n"
-            while True:
-                changed.clear()
-                new = [feed for feed in feeds if feed.value and feed.number != seen[feed]]
-                for feed in new:
-                    seen[feed] = feed.number
-                    yield feed.value
-                if not new and not changed.wait(ALIVE):
-                    yield b": nothing is new\n\n"
-        finally:
-            self._pages -= 1
-            for feed in feeds:
-                feed.unwatch(changed)
+        page = Page([self._feeds[name] for name in dict.fromkeys(names)], first, self._pages.discard)
+        self._pages.add(page)
+        return page
 
     def close(self) -> None:
         for feed in self._feeds.values():

@@ -51,7 +51,7 @@ def topics(source: Source, history: History, clock: Callable[[], float]) -> dict
 
     return {
         HISTORY: lambda: history.add(clock(), source.ask("rates", float(WINDOWS[0]))),
-        "status": lambda: source.ask("status"),
+        "status": source.status,
         "calls": lambda: source.ask("open_calls"),
         **{f"rates-{seconds}": rates(seconds) for seconds in WINDOWS},
         **{f"graph-{minutes}": graph(minutes) for minutes in MINUTES},

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_TRACEBACKS: Final = 8 * 1024 * 1024
 """Characters of tracebacks in what a page is sent of one trace; the others are only in `mesh trace -j`."""
+STATUS_SECONDS: Final = 2.0
+TAP_SECONDS: Final = 600.0
+"""After which a page that looks at calls as they pass has to ask again."""
 WHOLE: Final = 32
 """Characters of an id that needs no looking for."""
 
@@ -33,9 +36,18 @@ class Source:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def ask(self, method: str, *args: Any) -> Any:
         """What the collector's method gives."""
-        return self._client(method, *args, **kwargs)
+        return self._client(method, *args)
+
+    def status(self) -> Any:
+        """The same of `status`, which tells sooner than others that the collector is away."""
+        return self._client.with_options(timeout=STATUS_SECONDS)("status")
+
+    def tap(self, service: str | None, method: str | None) -> Any:
+        """The stream of calls as they pass; given once the first one does."""
+        patient = self._client.with_options(timeout=TAP_SECONDS + 10.0)
+        return patient("tap", service, method, TAP_SECONDS)
 
     def tree(self, trace_id: str) -> Tree:
         """A trace, by its id or the beginning of it. Raises ServiceNotFound where there is none, and
