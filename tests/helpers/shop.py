@@ -177,6 +177,8 @@ class Shop:
             return self.call(trace, span, "web", "mail", "send", last, self.about(0.3)) + 0.2
 
         self.call(trace, "", "edge", "web", "report", at, build)
+        # It is of before: the rates have nothing of it.
+        self._took.clear()
         return trace
 
     def stuck(self, ages: tuple[float, ...] = (41.2, 12.7, 3.4)) -> str:

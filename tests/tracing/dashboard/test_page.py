@@ -56,9 +56,9 @@ def test_rates(shown: Shown) -> None:
     shown.go("rates")
     page.wait_for_selector(".table tbody tr >> text=checkout")
     assert page.locator(".u-wrap canvas").count() == 2
-    page.click("th button:has-text('p99')")
-    assert page.locator("th[aria-sort=descending]").inner_text().startswith("p99")
-    assert shown.rows()[0].startswith("web.report")
+    page.click("th button:has-text('p50')")
+    assert page.locator("th[aria-sort=descending]").inner_text().startswith("p50")
+    assert shown.rows()[0].startswith("web.checkout")
     page.click("button:has-text('Edges')")
     page.wait_for_selector(".table tbody tr:has-text('orders') >> text=charge")
     page.keyboard.press("/")
@@ -69,6 +69,10 @@ def test_rates(shown: Shown) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("h2:has-text('orders → payments.charge: latency')")
     assert "row=" in page.url
+    page.click("text=Why it is slow or fails")
+    page.wait_for_selector("main section h2:has-text('Failing')")
+    assert page.locator("main section").first.locator("a").count() >= 1
+    page.go_back()
     page.click("button:has-text('Services')")
     page.wait_for_selector(".table tbody tr:has-text('edge')", state="detached")
 

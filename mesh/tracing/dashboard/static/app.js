@@ -9,8 +9,10 @@ import { openView } from "./open.js";
 import { searchView } from "./search.js";
 import { traceView } from "./trace.js";
 import { tapView } from "./tap.js";
+import { whyView } from "./why.js";
 
-const VIEWS = { rates: ratesView, graph: graphView, open: openView, traces: searchView, trace: traceView, tap: tapView };
+const VIEWS = { rates: ratesView, graph: graphView, open: openView, traces: searchView, trace: traceView, tap: tapView, why: whyView };
+const BELOW = { trace: "traces", why: "rates" }; // views that are reached from others
 const main = document.getElementById("main");
 let leave = () => {};
 let shown = "";
@@ -28,7 +30,7 @@ function show() {
   follow({ status: () => {}, ...made.topics });
   document.title = `${made.title} · mesh`;
   for (const link of document.querySelectorAll("header nav a")) {
-    const current = link.getAttribute("href") === `#/${view === "trace" ? "traces" : view}`;
+    const current = link.getAttribute("href") === `#/${BELOW[view] || view}`;
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }

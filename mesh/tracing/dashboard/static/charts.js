@@ -1,6 +1,7 @@
 // Lines over time, by uPlot. Colours are those of the theme, and change with it.
 
 import { h, setText } from "./dom.js";
+import { rounded } from "./format.js";
 
 export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -28,7 +29,7 @@ export function chart(format, minimum = 0) {
       scales: { y: { range: (self, low, high) => [0, Math.max(high * 1.1, minimum)] } },
       axes: [
         { ...axis, size: 26, space: 70, values: "{HH}:{mm}:{ss}" },
-        { ...axis, size: 58, space: 32, values: (self, ticks) => ticks.map(format) },
+        { ...axis, size: 58, space: 32, values: (self, ticks) => ticks.map((tick) => rounded(format(tick))) },
       ],
       series: [
         { label: "time", value: "{HH}:{mm}:{ss}" },

@@ -27,6 +27,11 @@ export function digits(number) {
   return number.toFixed(2);
 }
 
+// Of the number of an axis: without digits that say nothing.
+export function rounded(text) {
+  return text.replace(/\.0+(?= |$)/, "");
+}
+
 export function rate(number) {
   if (!Number.isFinite(number)) return "–";
   return number === 0 ? "0" : number < 0.01 ? "<0.01" : digits(number);

@@ -26,6 +26,7 @@ export function ratesView(main, query) {
   });
   const busy = chart(rate, 1);
   const slow = chart(duration, 0.001);
+  const further = h("p", { class: "further", hidden: true });
   const list = table({
     label: "Rates and latencies", columns: columns(group), key: name, open: choose,
     sort: { key: "rate", down: true }, empty: "Waiting for the first figures…",
@@ -37,6 +38,7 @@ export function ratesView(main, query) {
       choice("Rows", GROUPS, group, (by) => go({ by })),
       choice("Over the last", WINDOWS, seconds, (over) => go({ over }))),
     h("div", { class: "charts" }, busy.element, slow.element),
+    further,
     list.element,
   );
 
@@ -70,6 +72,7 @@ export function ratesView(main, query) {
   function drawCharts() {
     const times = past.map((point) => point[0]);
     const row = group === "service" ? null : rows.find((one) => name(one) === chosen);
+    drawFurther(row);
     if (row) {
       const figures = (place) => past.map((point) => point[1][chosen]?.[place] ?? null);
       busy.set(`${title(row)}: calls/s`, times, [
@@ -96,6 +99,16 @@ export function ratesView(main, query) {
       colour: `line-${i}`,
       values: past.map((point) => point[1][key]?.[4] ?? null),
     })));
+  }
+
+  function drawFurther(row) {
+    further.hidden = !row;
+    if (!row || further.dataset.row === chosen) return;
+    further.dataset.row = chosen;
+    const { service, method } = row;
+    further.replaceChildren(
+      h("a", { href: address("traces", { service, method }) }, "Its traces"), h("a", { href: address("traces", { service, method, error: "*" }) }, "with errors"),
+      h("a", { href: address("why", { service, method }) }, "Why it is slow or fails"), h("a", { href: address("tap", { service, method }) }, "Tap it"));
   }
 
   const topics = {

@@ -3,7 +3,7 @@
 
 import { h, setText } from "./dom.js";
 import { colour } from "./charts.js";
-import { count, duration } from "./format.js";
+import { count, duration, rounded } from "./format.js";
 
 export const ROW = 24;
 const BEYOND = 30; // rows above and below those in view
@@ -36,7 +36,7 @@ export function waterfall({ trace, choose }) {
   function colours() {
     const pick = (name) => colour(name);
     paint = {
-      bars: Array.from({ length: 8 }, (_, i) => pick(`bar-${i}`)), text: pick("text"), dim: pick("dim"), grid: pick("grid"),
+      bars: Array.from({ length: 8 }, (_, i) => pick(`bar-${i}`)), ink: pick("bar-ink"), dim: pick("dim"), grid: pick("grid"),
       bad: pick("bad"), warn: pick("warn"), critical: pick("critical"), queue: pick("queue"), back: pick("back"),
       font: `11px ${getComputedStyle(document.body).fontFamily}`,
     };
@@ -222,7 +222,7 @@ export function waterfall({ trace, choose }) {
     if (right + wide + 8 < width) pen.fillText(text, right + 6, y + ROW / 2 + 0.5);
     else if (left - wide - 6 > 0) pen.fillText(text, left - wide - 6, y + ROW / 2 + 0.5);
     else {
-      pen.fillStyle = paint.text;
+      pen.fillStyle = paint.ink;
       pen.fillText(text, Math.max(left, 0) + 6, y + ROW / 2 + 0.5);
     }
   }
@@ -255,7 +255,7 @@ export function waterfall({ trace, choose }) {
     pen.fillStyle = paint.dim;
     let until = -Infinity;
     for (const tick of ticks(width)) {
-      const text = Math.abs(tick) < 1e-9 ? "0" : duration(tick).replace(/\.0+ /, " ");
+      const text = Math.abs(tick) < 1e-9 ? "0" : rounded(duration(tick));
       const wide = pen.measureText(text).width;
       const left = Math.min(Math.max(x(tick, width) - wide / 2, 2), width - wide - 2);
       if (left > until + 8) {
