@@ -27,6 +27,12 @@ class _Handler(WSGIHandler):
         sock.settimeout(PATIENCE)
         super().__init__(sock, *args, **kwargs)
 
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        """A browser that reads nothing for so long is no error of ours."""
+        if not isinstance(error, TimeoutError):
+            super().handle_error(kind, error, trace)
+        self.close_connection = True
+
     def log_error(self, message: str, *args: Any) -> None:
         log.info(message, *args)
 

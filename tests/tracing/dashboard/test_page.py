@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import mesh as library
 from mesh.core.trace_record import Kind
 from mesh.tracing.talk import TIMES
 from tests.helpers.browser import chromium, require_chromium
@@ -86,7 +88,7 @@ def test_graph(shown: Shown) -> None:
     }
     assert page.locator("path.edge").count() == page.locator("a.label").count() >= 8
     page.locator("a.node:has-text('payments')").focus()
-    assert page.locator("svg.lit .node.near").count() == 3  # itself, orders and web
+    assert page.locator("svg.lit .node.near").count() == 2  # itself, and orders
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("#/rates.*q=payments"))
 
@@ -99,6 +101,40 @@ def test_open_calls(shown: Shown) -> None:
     assert second[2:5] == ["└", "orders.place", "payments.charge"]
     assert third[2:4] == ["└", "payments.charge"] and "nobody" in third
     assert shown.page.inner_text("#open-count") == "9"
+
+
+def test_what_a_process_says_that_its_calls_wait_for(shown: Shown) -> None:
+    """It is asked by the collector, and answers as servers tell of their open calls."""
+    trace, about = "ab" * 16, ["thumbs", "box-1", 13, "boot", ""]
+    call = {"trace_id": trace, "method": "make", "caller": "api-2:99", "wanted": True, "at": ""}
+    pool = {"kind": "worker", "running": 2, "most": 2, "waiting": 31}
+    waits = [{"kind": "nothing", "blocks": "a.py:8"}, {"kind": "line", "line": "b.py:7"}, pool]
+    rows = [
+        {**call, "id": str(number), "span_id": str(number) * 16, "age": 9.0 - number, "waits_for": one}
+        for number, one in enumerate(waits)
+    ]
+    rows[2]["wanted"] = False
+    over = threading.Event()
+
+    def answer() -> None:
+        with library.connect(f"tcp://127.0.0.1:{shown.scene.port}") as client:
+            while not over.is_set():
+                asked = client.question(b"p" * 16, about)
+                if asked:
+                    client.answered(b"p" * 16, asked[0], rows)
+
+    process = threading.Thread(target=answer)
+    process.start()
+    try:
+        shown.go("open?q=thumbs")
+        shown.page.wait_for_selector(".table tbody tr >> text=thumbs.make")
+        told = [" ".join(row.split()) for row in shown.rows()]
+    finally:
+        over.set()
+        process.join()
+    assert told[0].startswith("9.00 s thumbs.make blocks its loop, a.py:8 api-2:99 thumbs@box-1:13")
+    assert told[1].startswith("8.00 s thumbs.make b.py:7")
+    assert "for nobody: a place in its pool: 2 of 2 run, 31 wait" in told[2]
 
 
 def test_search_leads_to_a_trace_and_its_traceback(shown: Shown) -> None:

@@ -55,8 +55,10 @@ export function graphView(main, query) {
 
 // As much as can be drawn: what is called most. Callers that nobody calls are nodes, too.
 function bounded(graph) {
-  const known = new Map(graph.nodes.map((node) => [node.service, node]));
-  for (const edge of graph.edges) {
+  // Of what did not end in this time there is nothing to tell here.
+  const ended = graph.edges.filter((edge) => edge.rate > 0);
+  const known = new Map(graph.nodes.filter((node) => node.rate > 0).map((node) => [node.service, node]));
+  for (const edge of ended) {
     for (const service of [edge.caller, edge.service]) {
       if (!known.has(service)) known.set(service, { service, rate: 0, p99: 0, error_share: 0, processes: 0 });
     }
@@ -64,10 +66,10 @@ function bounded(graph) {
   const all = [...known.values()].sort((one, other) => other.rate - one.rate);
   const nodes = all.slice(0, MOST_NODES).sort((one, other) => one.service.localeCompare(other.service));
   const kept = new Set(nodes.map((node) => node.service));
-  const between = graph.edges.filter((edge) => kept.has(edge.caller) && kept.has(edge.service));
+  const between = ended.filter((edge) => kept.has(edge.caller) && kept.has(edge.service));
   const edges = between.sort((one, other) => other.rate - one.rate).slice(0, MOST_EDGES);
   edges.sort((one, other) => one.caller.localeCompare(other.caller) || one.service.localeCompare(other.service));
-  return { nodes, edges, left: all.length - nodes.length + graph.edges.length - edges.length };
+  return { nodes, edges, left: all.length - nodes.length + ended.length - edges.length };
 }
 
 function drawing(nodes, edges, down) {
