@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl
 
 from mesh.tracing.dashboard import export
 from mesh.tracing.dashboard.feeds import HISTORY, Ask, History
-from mesh.tracing.dashboard.source import Source, in_thread, to_json, trace_values
+from mesh.tracing.dashboard.packed import packed
+from mesh.tracing.dashboard.source import Source, in_thread, to_json
 
 MOST_TEXT: Final = 200
 WINDOWS: Final = (10, 60, 300, 3600)
@@ -78,7 +79,7 @@ def traces(source: Source, query: Query) -> bytes:
 def trace(source: Source, query: Query) -> bytes:
     """One trace, by its id or the beginning of it."""
     tree = source.tree(_id(query))
-    return in_thread(lambda: to_json(trace_values(tree)))
+    return in_thread(lambda: to_json(packed(tree)))
 
 
 def exported(source: Source, query: Query) -> tuple[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -9,18 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 
-from mesh.core.trace_record import TRACEBACK
 from mesh.errors import ConfigError, ServiceNotFound
-from mesh.tracing import critical
 from mesh.tracing.pieces import read
 from mesh.tracing.tree import Tree
-from mesh.tracing.views import jsonable
 
 if TYPE_CHECKING:
     from mesh import Client
 
-MOST_TRACEBACKS: Final = 8 * 1024 * 1024
-"""Characters of tracebacks in what a page is sent of one trace; the others are only in `mesh trace -j`."""
 STATUS_SECONDS: Final = 2.0
 TAP_SECONDS: Final = 600.0
 """After which a page that looks at calls as they pass has to ask again."""
@@ -72,27 +68,26 @@ class Source:
         return in_thread(build)
 
 
+_at_work = 0
+"""How many use `in_thread` now."""
+
+
 def in_thread(work: Callable[[], T]) -> T:
-    """Do what computes for long in a native thread: pages go on being told what is new."""
-    done: T = gevent.get_hub().threadpool.apply(work)
-    return done
+    """Do what computes for long in a native thread: pages go on being told what is new.
 
-
-def trace_values(tree: Tree) -> dict[str, Any]:
-    """A trace for the page: as `jsonable` has it, with "critical": the spans of the critical path, "steps":
-    how often a clock was set, and no more tracebacks than MOST_TRACEBACKS.
+    It makes hundreds of thousands of objects, through which the garbage collector would look again and again,
+    for four fifths of the time. So that rests meanwhile.
     """
-    values = jsonable(tree)
-    left = MOST_TRACEBACKS
-    for span in values["spans"]:
-        detail = span["detail"]
-        if detail and TRACEBACK in detail:
-            left -= len(str(detail[TRACEBACK]))
-            if left < 0:
-                span["detail"] = {**detail, TRACEBACK: "left out: `mesh trace -j` has it"}
-    values["critical"] = [step.span.span_id for step in critical.path(tree)]
-    values["steps"] = tree.clocks.steps
-    return values
+    global _at_work
+    _at_work += 1
+    gc.disable()
+    try:
+        done: T = gevent.get_hub().threadpool.apply(work)
+        return done
+    finally:
+        _at_work -= 1
+        if not _at_work:
+            gc.enable()
 
 
 def to_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.core.trace_record import Kind
 from mesh.tracing.dashboard import export
-from mesh.tracing.dashboard.source import to_json, trace_values
+from mesh.tracing.dashboard.source import to_json
 from mesh.tracing.tree import Tree
 from tests.tracing.batches import Program, read, record
 
@@ -72,18 +72,6 @@ def test_many_calls_at_once_have_a_lane_each() -> None:
     calls = [record(CLIENT, str(number), "a", began=at, ended=at + 1) for number, at in enumerate(times)]
     tree = Tree(read(Program("web").batch(record(CLIENT, "a", ended=2.0), *calls)))
     assert len(export.speedscope(tree)["profiles"]) == 900
-
-
-def test_tracebacks_of_a_page_are_bounded() -> None:
-    text = "x" * 60_000
-    calls = [record(SERVER, f"{number}", outcome="E", detail={"traceback": text}) for number in range(10)]
-    program = Program("web")
-    tree = Tree(read(*(program.batch(*calls) for _ in range(1))))
-    assert all(span["detail"]["traceback"] == text for span in trace_values(tree)["spans"])
-    spans = [record(SERVER, f"{number}", outcome="E", detail={"traceback": text}) for number in range(200)]
-    tree = Tree(read(*(program.batch(*spans[start : start + 10]) for start in range(0, 200, 10))))
-    kept = [span["detail"]["traceback"] == text for span in trace_values(tree)["spans"]]
-    assert kept.count(True) == 139
 
 
 def test_what_json_has_no_form_for_is_told_as_text() -> None:

@@ -55,17 +55,29 @@ function nodes(spans, depth, parent) {
   return made.sort((one, other) => one.span.began - other.span.began);
 }
 
+const PARTS = ["hold", "lag", "hub", "queue", "handler", "back", "doubt", "credit"];
+
+// A row as dashboard/packed.py makes it, with its times in seconds.
+function unpacked(row, { texts, began }) {
+  const [span, parent, kind, service, method, outcome, after, took, caller, callee, parts, detail] = row;
+  const known = {};
+  parts?.forEach((micro, i) => { if (micro !== null) known[PARTS[i]] = micro / 1e6; });
+  return {
+    span, parent, kind: texts[kind], service: texts[service], method: texts[method], outcome: texts[outcome],
+    began: began + after / 1e6, took: took === null ? null : took / 1e6,
+    caller, callee, parts: known, detail, children: [], isCritical: false,
+  };
+}
+
 // Of a trace as the dashboard gives it. began, ended: of all, in seconds since 1970.
 export class Trace {
   constructor(values) {
     Object.assign(this, values);
-    const known = new Map(this.spans.map((span) => [span.span, span]));
-    const critical = new Set(this.critical);
+    this.spans = values.spans.map((row) => unpacked(row, values));
+    for (const number of values.critical) this.spans[number].isCritical = true;
     this.began = Infinity;
     this.ended = -Infinity;
     for (const span of this.spans) {
-      span.children = [];
-      span.isCritical = critical.has(span.span);
       this.began = Math.min(this.began, span.began);
       this.ended = Math.max(this.ended, span.began + (span.took ?? 0));
     }
@@ -75,7 +87,7 @@ export class Trace {
     this.hues = new Map(this.services.map((service, i) => [service, i % HUES]));
     const roots = [];
     for (const span of this.spans) {
-      const parent = known.get(span.parent);
+      const parent = this.spans[span.parent];
       if (parent) parent.children.push(span);
       else roots.push(span);
     }
