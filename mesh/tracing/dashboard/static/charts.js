@@ -23,7 +23,7 @@ export function chart(format, minimum = 0) {
     plot = new window.uPlot({
       width: Math.max(place.clientWidth, 100),
       height: 150,
-      padding: [8, 6, 0, 0],
+      padding: [8, 26, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       legend: { live: true },
       scales: { y: { range: (self, low, high) => [0, Math.max(high * 1.1, minimum)] } },
