@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from mesh.core.progress import Progress
 from mesh.errors import ConfigError
 from mesh.transport.context import Context, new_context
 from mesh.transport.monitors import Monitors
+from mesh.transport.recording import recording
 
 BATCH: Final = 128
 """Events that are taken in from one side before the other has its turn, and what came with the last."""
@@ -102,7 +104,7 @@ class Broker:
         self._settings_of = partial(settings_of, new_scheduler=new_scheduler, one_service=one_service)
         self._began = time.monotonic()
         base = secrets.token_hex(12).encode()
-        self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began)
+        self.switch = Switch(self._settings_of(spec), base, _Asked(self), self._began, recording.recorder())
         self._context: Context = new_context()
         self._monitors = Monitors(self._context, threading.Lock)
         self._in = self._router(0, "in")
@@ -354,6 +356,7 @@ class Broker:
             "name": self.spec.name,
             "type": self.spec.type,
             "version": version(),
+            "host": socket.gethostname(),
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._began, 3),
             "in": list(self.endpoints.in_),
@@ -405,6 +408,12 @@ class _Asked:
 
     def worker_endpoint(self) -> str:
         return next(iter(self._broker.endpoints.out), "")
+
+    def host_of(self, peer: Address) -> str:
+        return self._broker.routers[peer[0]].peers.address(peer[1][0])
+
+    def describe(self) -> Values:
+        return self._broker.describe()
 
     def status(self) -> Values:
         return {**self._broker.describe(), **full(self._broker.switch, time.monotonic())}

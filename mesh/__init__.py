@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mesh.green.events import Publisher, Pusher
     from mesh.green.receivers import Puller, Subscriber
     from mesh.green.server import Server
-    from mesh.transport.tracing import log_trace_ids, trace
+    from mesh.transport.tracing import log_trace_ids, span, trace
 
 __all__ = [
     "Balance",
@@ -57,6 +57,7 @@ __all__ = [
     "fork",
     "idempotent",
     "log_trace_ids",
+    "span",
     "stream",
     "trace",
 ]
@@ -76,6 +77,7 @@ _LAZY = {
     "fork": "mesh.core.span",
     "idempotent": "mesh.core.methods",
     "log_trace_ids": "mesh.transport.tracing",
+    "span": "mesh.transport.tracing",
     "stream": "mesh.core.methods",
     "trace": "mesh.transport.tracing",
 }
@@ -88,7 +90,7 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
             raise AttributeError(f"module 'mesh' has no attribute {name!r}")
         try:
             value = getattr(import_module(_LAZY[name]), name)
-            if name == "trace" and "gevent" in sys.modules:
+            if name in ("trace", "span") and "gevent" in sys.modules:
                 import_module("mesh.green.spawned")
         except OSError as exc:  # no file descriptor was left to read the module's file
             raise MeshError(f"mesh.{name} can't be loaded: {exc}; see `ulimit -n`") from exc

@@ -23,7 +23,7 @@ PAGES = {
     "docs/asyncio.md": 1,
     "docs/middleware.md": 6,
     "docs/dashboard.md": 1,
-    "docs/tracing.md": 4,
+    "docs/tracing.md": 8,
     "docs/drivers.md": 2,
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 
 from hubs.switching.environment import Environment
 from hubs.switching.event_header import (
@@ -33,13 +33,18 @@ from hubs.switching.scheduler import Assignment
 from hubs.switching.services import FORGET_AFTER, HubService, Services
 from mesh.core import majordomo as mdp
 from mesh.core import wire
+from mesh.core.callers import FROM_PROCESS, Callers
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import Command, FromClient, Style
 from mesh.core.progress import BACKLOG
+from mesh.core.recording import CANCELLED
 from mesh.core.server_session import MAX_CHANNEL_ID
+from mesh.core.trace_record import GOOD
 
 MAX_EARLY: Final = 16
 """Events of a call that are kept while it waits for a worker."""
+HEAD: Final = 512
+"""Bytes of an event that are kept while a worker has it: they mostly name the method and the trace."""
 MAX_FOLLOW_UP: Final = 4_096
 """Bytes of each, and of any other event of a client that is no call: credit, or a heartbeat."""
 MAX_TRIES: Final = 3
@@ -81,6 +86,8 @@ class Calls:
         self._tokens = 0
         self.clients: dict[Address, HubClient] = {}
         """Those with open calls."""
+        self.callers: Callers[Address] = Callers()
+        """The clients that have said which process they are."""
 
     @property
     def open(self) -> list[RoutedCall]:
@@ -97,7 +104,7 @@ class Calls:
         self, client: HubClient, header: EventHeader, payload: bytes, now: float, batched: bool
     ) -> None:
         """The event that begins a call."""
-        channel, _, left, name, _, idempotent, batch, key = header
+        channel, _, left, name, _, idempotent, batch, key, trace_id, span_id = header
         kind = type(channel)
         if (
             (kind is not bytes and kind is not str)
@@ -117,10 +124,12 @@ class Calls:
         call = RoutedCall(self._token(), client, known, (payload,), len(payload), now, now + seconds, channel)
         call.batched = batched
         call.key = key
+        if trace_id is not None:
+            call.trace = (trace_id, span_id)
         if idempotent is True:
             call.idempotent = True
-        if batch == 1:
-            self._agree_on_batches(call)
+        if batch is not None:
+            self._greet(call, batch, payload)
         if not known:
             problem = "its service is no text"
             if not name:
@@ -128,6 +137,12 @@ class Calls:
             self._refuse(call, "ServiceNotFound", problem)
             return
         self._admit(call, now)
+
+    def _greet(self, call: RoutedCall, batch: Any, payload: bytes) -> None:
+        """The first call on a connection: it says who its client is, and mostly asks for batches."""
+        self.callers.note(call.client.address, (wire.salvage_header(payload) or {}).get(FROM_PROCESS))
+        if batch == 1:
+            self._agree_on_batches(call)
 
     def _agree_on_batches(self, call: RoutedCall) -> None:
         """Its client may send several events in one frame; not where devices stand between, which would
@@ -172,6 +187,7 @@ class Calls:
 
     def give_up_client(self, address: Address) -> None:
         """This client has gone: nobody wants its calls."""
+        self.callers.forget(address)
         for call in list(self.client_at(address).calls.values()):
             self._give_up(call)
 
@@ -197,6 +213,7 @@ class Calls:
             worker.abandoned[call.token] = call
             env.wake(call.deadline)
         self._forget(call)
+        self._record(call, CANCELLED)
 
     # To a worker
 
@@ -261,6 +278,20 @@ class Calls:
                 return True
         return False
 
+    def ask(
+        self, worker: Worker, client: HubClient, channel: bytes | str, payload: bytes, now: float
+    ) -> None:
+        """Give this worker a question about itself, whatever room it has; refused where it owes many
+        answers already.
+        """
+        if channel in client.calls:
+            self._env.dropped["malformed"] += 1
+            return
+        due = now + self._env.settings.timeout
+        call = RoutedCall(self._token(), client, worker.service, (payload,), len(payload), now, due, channel)
+        if not self._give_beyond_room([worker], call, now):
+            self._refuse(call, "Overloaded", f"its worker{worker.origin} has answered none of many questions")
+
     def _let_wait(self, service: HubService, call: RoutedCall, now: float) -> None:
         """Where the queue is full somebody has to give way, which may be this call."""
         scheduler, env = service.scheduler, self._env
@@ -316,6 +347,7 @@ class Calls:
         if call.early:
             for payload in call.early:
                 self._outgoing.follow(worker, call, payload)
+        call.head = call.body[0][:HEAD]
         if not call.idempotent:
             call.body = call.early = ()
         worker.next_beat = now + worker.interval
@@ -355,9 +387,12 @@ class Calls:
         worker.ended += 1
         if not call.abandoned:
             self._forget(call)
-            if not usual and is_error(body[0]):
+            failed = not usual and is_error(body[0])
+            if failed:
                 stats.errors += 1
                 worker.errors += 1
+            if call.trace is not None:
+                self._record(call, wire.ERR if failed else GOOD)
         if token in worker.beyond_room:
             worker.beyond_room.remove(token)
         elif given := service.scheduler.freed(worker):
@@ -399,6 +434,7 @@ class Calls:
         if final:
             call.abandoned = True
             self._forget(call)
+            self._record(call, "WireError")
         else:
             self._give_up(call)
 
@@ -478,6 +514,7 @@ class Calls:
             self._count_refused(service, name)
         elif service is not None:
             service.stats.lost(self._env.now)
+        self._record(call, name)
         text = f"{call.requested_as or self._services.display_name(call.service) or 'a call'}: {why}"
         self._outgoing.error(call, name, text, refused=not seen)
 
@@ -506,6 +543,15 @@ class Calls:
         advice = f"mesh-register {quote(self._services.display_name(only))} TARGET --hub {quote(at)}"
         mark = "`" if "'" in advice else "'"
         return f"hub {hub!r} has no worker: start one with {mark}{advice}{mark}"
+
+    def _record(self, call: RoutedCall, outcome: str) -> None:
+        """A call has ended; where it belongs to a trace, that is kept for the collector."""
+        if call.trace is None or self._env.recorder is None:
+            return
+        given = call.given if call.tries else self._env.now
+        worker = "" if call.worker is None else call.worker.stable_name
+        service = self._services.display_name(call.service)
+        self._env.recorder.hub_ended(service, call.trace, call.opened, given, outcome, worker)
 
     def _forget(self, call: RoutedCall) -> None:
         client = call.client

@@ -14,6 +14,7 @@ from hubs.switching.model import Address
 from hubs.switching.settings import Settings
 from mesh.core.channel import NEVER
 from mesh.core.progress import Progress
+from mesh.core.recording import Recorder
 
 
 class Driver(Protocol):
@@ -28,17 +29,26 @@ class Driver(Protocol):
     def worker_endpoint(self) -> str:
         """Where workers come to, for the advice in an error."""
 
+    def host_of(self, peer: Address) -> str:
+        """The host that a peer is at; "" where nobody can tell."""
+
+    def describe(self) -> dict[str, Any]:
+        """Which hub this is, without what it has."""
+
     def status(self) -> dict[str, Any]:
         """What the hub tells of itself to whoever asks by a message."""
 
 
 class Environment:
-    """began: when the hub was started."""
+    """began: when the hub was started. recorder: keeps what is to be told of calls; None where nothing is."""
 
-    def __init__(self, settings: Settings, driver: Driver, began: float) -> None:
+    def __init__(
+        self, settings: Settings, driver: Driver, began: float, recorder: Recorder | None = None
+    ) -> None:
         self.settings = settings
         self.driver = driver
         self.began = began
+        self.recorder = recorder
         self.now = 0.0
         """The present time, as the driver has told it last."""
         self.wake_at = NEVER

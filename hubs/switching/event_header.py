@@ -44,7 +44,7 @@ _UNKNOWN: Final = 2**63
 _USUAL: Final = re.compile(
     rb"\x93([\x82-\x87])\xaamessage_id\xc4\x20(.{32})\xa1v\x03(?:\xabresponse_to\xc4\x20(.{32}))?"
     rb"(?:\xa8deadline(?:([\x00-\x7f])|\xcd(..)|\xce(....)))?"
-    rb"(\xa8trace_id\xd9\x20.{32}\xa7span_id\xb0.{16})?(?:\xa7service([\xa1-\xbf]))?",
+    rb"(?:\xa8trace_id\xd9\x20(.{32})\xa7span_id\xb0(.{16}))?(?:\xa7service([\xa1-\xbf]))?",
     re.DOTALL,
 ).match
 
@@ -60,6 +60,8 @@ class EventHeader(NamedTuple):
     idempotent: Any
     batch: Any
     key: Any
+    trace_id: Any
+    span_id: Any
 
 
 _WANTED: Final = frozenset(EventHeader._fields)
@@ -89,7 +91,7 @@ class HeaderReader:
         if (
             header is not None
             and header.response_to is None
-            and header.key is None  # as another call has another
+            and header.key is header.trace_id is None  # as another call has another
             and end <= min(len(payload), _REMEMBERED)
             and payload[2:_ID_BEGINS] == _ID
             and payload.find(_ID[:-2], _ID_ENDS, end) < 0  # a second one would be what counts
@@ -109,7 +111,7 @@ def _read(payload: bytes) -> tuple[EventHeader | None, int]:
     match = _USUAL(payload)
     if match is None:
         return _read_header(payload)
-    fields, message_id, channel, tiny, small, large, trace, length = match.groups()
+    fields, message_id, channel, tiny, small, large, trace, span, length = match.groups()
     count = 0x82 if channel is None else 0x83
     deadline = service = None
     number = large or small or tiny
@@ -117,6 +119,9 @@ def _read(payload: bytes) -> tuple[EventHeader | None, int]:
         deadline = int.from_bytes(number, "big")
         count += 1
     if trace is not None:
+        if not (trace.isascii() and span.isascii()):
+            return _read_header(payload)
+        trace, span = trace.decode(), span.decode()
         count += 2
     end = match.end()
     if length is not None:
@@ -127,9 +132,13 @@ def _read(payload: bytes) -> tuple[EventHeader | None, int]:
         service = name.decode()
         count += 1
     if fields[0] == count:
-        return _new(EventHeader, (message_id, channel, deadline, service, None, None, None, None)), end
+        return _new(
+            EventHeader, (message_id, channel, deadline, service, None, None, None, None, trace, span)
+        ), end
     if fields[0] == count + 1 and (key := _usual_key(payload, end)) is not None:
-        return _new(EventHeader, (message_id, channel, deadline, service, None, None, None, key)), _UNKNOWN
+        return _new(
+            EventHeader, (message_id, channel, deadline, service, None, None, None, key, trace, span)
+        ), _UNKNOWN
     return _read_header(payload)
 
 

@@ -44,6 +44,8 @@ class Worker:
     """Those of them that came to an error."""
     batch: Batch | None = None
     """What goes to it in one frame at the end of this turn, where it takes such."""
+    number: int = 0
+    """Which one of this hub's it is, for whoever asks about it."""
     registered_as: str = ""
     """What it calls its service."""
     blamed_until: float = 0.0
@@ -115,6 +117,7 @@ class RoutedCall:
         "due",
         "early",
         "given",
+        "head",
         "idempotent",
         "items",
         "key",
@@ -125,6 +128,7 @@ class RoutedCall:
         "size",
         "style",
         "token",
+        "trace",
         "tries",
         "worker",
     )
@@ -172,6 +176,10 @@ class RoutedCall:
         """Workers that had it."""
         self.items = 0
         """Those of a stream to a Majordomo client so far."""
+        self.trace: tuple[Any, Any] | None = None
+        """The ids of its trace and span, not looked at so far; None where it belongs to none."""
+        self.head = b""
+        """How its event began, once a worker has it and the body is kept no more."""
         self.given = NEVER
         """When the last worker got it."""
         self.next_beat = NEVER

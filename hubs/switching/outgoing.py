@@ -147,6 +147,12 @@ class Outgoing:
         }
         self.to_client(call, wire.pack(header, wire.ERR, wire.plain_error(name, text)))
 
+    def refusal(self, client: Address, channel: Any, text: str) -> None:
+        """The error to such an event."""
+        header: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel}
+        error = wire.pack({**header, "refused": True}, wire.ERR, wire.plain_error("ServiceNotFound", text))
+        self._out.append((client, [b"", error]))
+
     def result(self, client: Address, channel: Any, packed: bytes) -> None:
         """Answer an event that is no call of a service. packed: the value, as MessagePack."""
         header: wire.Header = {"message_id": self._ids.next(), "v": wire.VERSION, "response_to": channel}

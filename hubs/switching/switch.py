@@ -17,6 +17,7 @@ from hubs.switching.environment import Driver, Environment
 from hubs.switching.event_header import HeaderReader, header_of
 from hubs.switching.majordomo_clients import MajordomoClients
 from hubs.switching.model import Address, HubClient, RoutedCall, Worker
+from hubs.switching.open_calls import OpenCalls
 from hubs.switching.outgoing import Out, Outgoing
 from hubs.switching.services import Services
 from hubs.switching.settings import Settings
@@ -27,8 +28,11 @@ from mesh.core import wire
 from mesh.core.batch import holds_events, read_events
 from mesh.core.channel import NEVER
 from mesh.core.majordomo import STANDARD, Command, FromClient, FromWorker
+from mesh.core.recording import Recorder
 from mesh.errors import WireError
 
+_OWN: Final = frozenset((mdp.STATUS, mdp.CALLS))
+"""The services that events ask of the hub itself."""
 _HEAD: Final = b"MDPW02"
 _ANSWERS: Final = {b"\x03": False, b"\x04": True}
 """What is an answer of a 0.2 worker, and whether it is the last."""
@@ -43,10 +47,18 @@ class Switch:
     """The state of one hub.
 
     base: 24 hex digits that no other hub has. driver: whom it may ask. began: when the hub was started.
+    recorder: keeps what is to be told of its calls; None where nothing is.
     """
 
-    def __init__(self, settings: Settings, base: bytes, driver: Driver, began: float = -NEVER) -> None:
-        env = self._env = Environment(settings, driver, began)
+    def __init__(
+        self,
+        settings: Settings,
+        base: bytes,
+        driver: Driver,
+        began: float = -NEVER,
+        recorder: Recorder | None = None,
+    ) -> None:
+        env = self._env = Environment(settings, driver, began, recorder)
         self._outgoing = Outgoing(base)
         self._services = Services(settings)
         self._majordomo_clients = MajordomoClients(env, self._outgoing)
@@ -54,6 +66,7 @@ class Switch:
         self._workers = WorkerRegistry(env, self._services, self._calls, self._outgoing)
         self._header_of = HeaderReader().read
         self._stand_in = StandIn(env, self._workers, self._calls, self._outgoing)
+        self._open_calls = OpenCalls(env, self._services, self._workers, self._calls, self._outgoing)
         # The last status in each form, and until when it is told again.
         self._statuses: dict[str, tuple[float, bytes]] = {}
 
@@ -232,8 +245,11 @@ class Switch:
             return
         channel = header.response_to
         if channel is None:
-            if header.service == mdp.STATUS:
-                self._tell_status(client.address, header.message_id)
+            if header.service in _OWN:
+                if header.service == mdp.STATUS:
+                    self._tell_status(client.address, header.message_id)
+                else:
+                    self._open_calls.asked(client, header.message_id, payload)
                 return
             self._calls.request(client, header, payload, now, batched)
         elif type(channel) in (bytes, str):

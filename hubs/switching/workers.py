@@ -43,6 +43,8 @@ class WorkerRegistry:
         self._calls = calls
         self._outgoing = outgoing
         self.by_address: dict[Address, Worker] = {}
+        self.by_number: dict[int, Worker] = {}
+        self._number = 0
         # Who was told to register, and until when that is not said again.
         self._told_to_register: dict[Address, float] = {}
         # The names of the one service that the log has told of.
@@ -79,6 +81,8 @@ class WorkerRegistry:
         name, about = self._services.named(message.service), message.about
         methods = _methods(about)
         worker = Worker(address, name, message.style, about, now, now, registered_as=message.service)
+        self._number += 1
+        worker.number = self._number
         problem = self._problem(address[0], message.service, name)
         if problem:
             self._refuse(worker, problem)
@@ -87,7 +91,7 @@ class WorkerRegistry:
         if about is not None and message.style == STANDARD[2] and (limit := limit_of(about)):
             worker.batch = Batch(limit)
         self._pace(worker)
-        self.by_address[address] = worker
+        self.by_address[address] = self.by_number[worker.number] = worker
         capacity = _capacity(about, 1)
         if about is not None:
             self._acknowledge(worker, capacity)
@@ -207,7 +211,7 @@ class WorkerRegistry:
 
     def dismiss(self, worker: Worker, what: str, *, tell: bool) -> None:
         """This worker gets no more; its calls go to others where that is safe. what: it has done."""
-        del self.by_address[worker.address]
+        del self.by_address[worker.address], self.by_number[worker.number]
         had = f", calls open: {len(worker.calls)}" if worker.calls else ""
         text = f"the worker{worker.origin} of {worker.registered_as} {what}{had}"
         if what == LEFT:
@@ -231,6 +235,7 @@ class WorkerRegistry:
             reason = STOPPING if worker.about is not None else ""
             self.tell_to_register(worker.address, worker.style, reason)
         self.by_address.clear()
+        self.by_number.clear()
 
     # Time
 

@@ -55,6 +55,11 @@ class AsyncItems:
     def __init__(self, result: Any) -> None:
         self._items: AsyncIterator[Any] = aiter(result)
 
+    @property
+    def source(self) -> AsyncIterator[Any]:
+        """What they come from."""
+        return self._items
+
     async def next(self) -> Any:
         try:
             return await self._items.__anext__()

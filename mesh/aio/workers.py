@@ -15,7 +15,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
-from mesh.aio import items
+from mesh.aio import items, parked
 from mesh.aio.items import END, AsyncItems, Items, ThreadItems
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import quietly
@@ -27,6 +27,7 @@ from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.core.unfinished import Running
 from mesh.transport import process
+from mesh.transport.handler_places import tell_places
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, goes_on, keywords
 from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
@@ -87,6 +88,7 @@ class Workers:
         self._loop, self._endpoint, self._session = loop, endpoint, endpoint.session
         self._generation = process.generation()
         endpoint.blocked_in = self._blocked_in
+        tell_places(self._handlers, endpoint, lambda: parked.stacks(self.tasks()))
         if self._threads:
             self._pool = ThreadPool(self._threads, loop)
             self._places = ThreadPlaces(self._slots, endpoint, loop)

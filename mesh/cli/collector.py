@@ -32,7 +32,9 @@ def collector_option(command: F) -> F:
 def open_collector(where: str | None, services_file: str | None, timeout: float | None = None) -> Client:
     """A client of the collector; to be used in `with`. Raises ConfigError where nothing says where it is."""
     from mesh.cli.client import open_client
+    from mesh.transport.recording import recording
 
+    recording.keep_out()
     where = where or os.environ.get("MESH_TRACE")
     if where:
         return open_client(where, services_file, timeout=timeout or PATIENCE)

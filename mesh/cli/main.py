@@ -21,6 +21,8 @@ COMMANDS = {
     "call": ("mesh.cli.call", "call", "Call a method, or list the methods."),
     "inspect": ("mesh.cli.inspection", "inspect", "Show methods, signatures and docstrings."),
     "ping": ("mesh.cli.ping", "ping", "Ask whether a service answers."),
+    "ps": ("mesh.cli.ps", "ps", "Show the calls that are open now, and what they wait for."),
+    "status": ("mesh.cli.status", "status", "Show what one server or hub does now."),
     "publish": ("mesh.cli.send", "publish", "Publish one event to subscribers."),
     "push": ("mesh.cli.send", "push", "Hand one job to a puller."),
     "hub-status": ("mesh.cli.hub_status", "hub_status", "Show a hub's services, workers and queues."),

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from mesh.core import outcomes, settings, window, wire
 from mesh.core.balance import GOOD, Balancer, standing
 from mesh.core.balance_rule import DEFAULT_BALANCE, Balance
 from mesh.core.budget import RetryBudget
+from mesh.core.callers import FROM_PROCESS
 from mesh.core.channel import (
     ANSWERS,
     BEATS_LATE,
@@ -38,6 +40,7 @@ from mesh.core.client_call import Call, Copy, PinnedCall, RoutedCall, Waiting
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.hedging import Hedging
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.open_calls import Row, client_row
 from mesh.core.peer import Peer
 from mesh.core.recording import Recorder
 from mesh.core.refusal import Refusal
@@ -73,6 +76,7 @@ GRAIN: Final = 0.005
 DEFAULT_HEARTBEAT: Final = 5.0
 
 Out = tuple[Peer, bytes]
+_opened: Final = attrgetter("opened")
 
 
 def another_may_take_it(error: Exception | None) -> bool:
@@ -132,6 +136,8 @@ class ClientSession:
         """Why there is no peer, and no call waits for one; None where one may come."""
         self.awaited: Callable[[], str] = lambda: ""
         """Who has still to tell where the peers are, in words; "" where nobody has."""
+        self.process: tuple[str, int, str] | None = None
+        """Host, id and program of this process, which servers and hubs are told; None for nothing."""
         self.dropped: Counter[str] = Counter()
         """What made no sense, or came too late, by the kind of it."""
         self._waiting: list[Waiting] = []
@@ -274,9 +280,17 @@ class ClientSession:
             peer = self._choose(to, method, now)
         if self.idempotent and method in self.idempotent:
             header["idempotent"] = True
-        if peer is not None and peer.batch is None and self._batches:
+        if peer is None:
+            if self.process is not None:
+                # Whoever it goes to is not asked, but told who asks.
+                header["batch"] = 0
+                header[FROM_PROCESS] = self.process
+            payload = self._packed(header, method, args)
+        elif peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
+            if self.process is not None:
+                header[FROM_PROCESS] = self.process
             payload = self._packed(header, method, args)
             peer.batch = False
         else:
@@ -547,8 +561,13 @@ class ClientSession:
         del self.calls[call.id]
         call.state = DONE
         call.error = error
-        if self._recorder is not None:
-            self._recorder.client_ended(self._times, call, error, cancelled=cancelled)
+        recorder = self._recorder
+        if recorder is not None:
+            plain = call.span is None and error is None and call.items is None and not cancelled
+            if plain and (take := self._times.take.get(call.method)):
+                take(recorder.clock() - call.opened)
+            else:
+                recorder.client_ended(self._times, call, error, cancelled=cancelled)
         if error is not None and call.span is not None:
             outcomes.tell_trace(error, call.span)
         call.payload = b""
@@ -649,11 +668,20 @@ class ClientSession:
         """Have the open calls counted."""
         service = self._service or ""
         for call in self.calls.values():
-            if call.method != wire.PING:
+            if call.method not in wire.OWN_QUESTIONS:
                 began = call.opened if call.items is None else call.began
                 peer = "" if call.peer is None else call.peer.endpoint
                 sent = call.sent_at if peer else 0.0
                 counting.open_call(Kind.CLIENT, service, call.method, began, sent, call.span, peer, now)
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """What is told of the calls that no handler has made, the oldest first. Its handler's server tells of
+        another.
+        """
+        own = wire.OWN_QUESTIONS
+        calls = [call for call in self.calls.values() if call.caller is None and call.method not in own]
+        oldest = sorted(calls, key=_opened)[:most]
+        return [client_row(call, self._service or "", now) for call in oldest if not call.items]
 
     def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
         """End every call, as the client closes."""

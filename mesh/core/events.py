@@ -17,7 +17,9 @@ from mesh.core.channel import Ids
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
 from mesh.core.methods import MethodTable, is_async, is_generator
+from mesh.core.recording import Recorder
 from mesh.core.span import Span, current_span, span_in
+from mesh.core.trace_record import GOOD, Kind
 from mesh.core.values import Encode
 from mesh.core.wire import Header
 from mesh.errors import WireError
@@ -55,9 +57,20 @@ def prefixes_of(topics: Topic | Iterable[Topic] | None) -> list[bytes]:
 
 
 class Packer:
-    """Makes events of one sender; not to be shared by threads. base: as for Ids."""
+    """Makes events of one sender; not to be shared by threads. base: as for Ids. sender: its name in records.
+    recorder: keeps what is to be told of events; None where nothing is.
+    """
 
-    def __init__(self, base: bytes, max_message: int, encode: Encode | None = None) -> None:
+    def __init__(
+        self,
+        base: bytes,
+        max_message: int,
+        encode: Encode | None = None,
+        sender: str = "",
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._sender = sender
+        self._recorder = recorder
         self._ids = Ids(base)
         self._pack, self._plain = wire.packer(encode)
         self._max_message = max_message
@@ -65,7 +78,9 @@ class Packer:
     def pack(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
         """One event. Raises TypeError for what can't travel, WireError for what is too large."""
         header: Header = {"message_id": self._ids.next(), "v": wire.VERSION}
-        span = current_span()
+        span, recorder = current_span(), self._recorder
+        if recorder is not None:
+            span = recorder.event_span(span, name)
         if span is not None:
             header["trace_id"], header["span_id"] = span.trace_id, span.span_id
         if kwargs:
@@ -83,6 +98,9 @@ class Packer:
                 f"the event {name!r:.80} takes {len(payload)} bytes, the limit is {self._max_message}: "
                 "send less at once, or raise max_message here, at the receiver and in a hub.yml between them"
             )
+        if recorder is not None and span is not None:
+            now = recorder.clock()
+            recorder.event(Kind.SENT, self._sender, name, span, now, now, GOOD)
         return payload
 
 

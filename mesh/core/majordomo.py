@@ -37,6 +37,9 @@ FINAL: Final = 4
 STATUS: Final = "mmi.status"
 """A mesh hub's own service: what it has, as a map for an event and as JSON for a Majordomo client."""
 
+CALLS: Final = "mmi.calls"
+"""Another one: what is open there, and with the number of a worker what is open in that."""
+
 
 class Command(Enum):
     """What a worker and a broker say to each other. FINAL is 0.1's REPLY."""

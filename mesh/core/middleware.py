@@ -39,6 +39,7 @@ RESERVED: Final = frozenset(
         "builtin",
         "cancel",
         "deadline",
+        "from_process",
         "heartbeat",
         "idempotent",
         "items",
@@ -254,6 +255,12 @@ def handler_context(describe: Callable[[Any], CallContext]) -> Context:
 def carried_out() -> ServerCall | None:
     """The same as its server has it."""
     call = _current.get()
+    return call if call is None or type(call) is ServerCall else getattr(call, "_call", None)
+
+
+def carried_out_in(context: Context) -> ServerCall | None:
+    """The same of a handler that runs in that context, perhaps in another thread."""
+    call = context.get(_current)
     return call if call is None or type(call) is ServerCall else getattr(call, "_call", None)
 
 

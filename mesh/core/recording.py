@@ -20,18 +20,36 @@ from mesh.core.client_call import Call
 from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
-from mesh.core.trace_record import GOOD, Detail, Kind
-from mesh.core.wire import PING
+from mesh.core.trace_record import (
+    CREDIT,
+    FINGERPRINT,
+    FIRST,
+    GOOD,
+    ITEMS,
+    LATE,
+    MESSAGE,
+    TRACEBACK,
+    Detail,
+    Kind,
+)
+from mesh.core.wire import OWN_QUESTIONS
 from mesh.errors import RemoteError, name_of
 
 MAX_RECORDS: Final = 20_000
 """Records that are kept; what comes over it is dropped and counted."""
 MAX_TIMES: Final = 100_000
-"""Calls of one side of a service whose times wait to be counted; the same."""
+"""Calls of one method whose times wait to be counted; of more in a second as many count."""
+MAX_METHODS: Final = 2_000
+"""Methods of one side of a service that are counted apart; what comes over it goes together."""
+OTHER: Final = "(other)"
+_CLIENT: Final = int(Kind.CLIENT)
+_SERVER: Final = int(Kind.SERVER)
 MAX_SERVICES: Final = 500
 """Sides of services of which times are taken in one process."""
 MAX_TRACEBACKS: Final = 200
-"""Tracebacks that are told whole once, and by their fingerprint from then on."""
+"""Tracebacks that are told whole once, and by their fingerprint from then on; and, of a second, that are told
+whole, as each may be another."""
+MAX_WHOLE: Final = 20
 MAX_MESSAGE: Final = 1_000
 MAX_TRACEBACK: Final = 16 * 1024
 """Characters of an error that are recorded."""
@@ -42,31 +60,44 @@ SLOW: Final = "slow"
 
 
 class Times:
-    """What the calls of one side of one service took, until it is counted.
+    """What the calls of one side of one service took, by method, until it is counted.
 
-    side: as Record.kind. calls: (method, seconds, whether it failed). missed: how many more there were than
-    are kept. most: how many are.
+    side: as Record.kind. take: method -> what takes the seconds of a call of it that went well, where there
+    has been one. failed: how many of a method have failed so far.
     """
 
-    __slots__ = ("calls", "missed", "most", "service", "side")
+    __slots__ = ("_most", "_seconds", "failed", "service", "side", "take")
 
     def __init__(self, side: Kind, service: str) -> None:
         self.side = side
         self.service = service
-        self.calls: deque[tuple[str, float, bool]] = deque()
-        self.missed = 0
-        self.most = MAX_TIMES
+        self.take: dict[str, Callable[[float], None]] = {}
+        self.failed: dict[str, int] = {}
+        self._seconds: dict[str, deque[float]] = {}
+        self._most = MAX_TIMES
 
-    def take(self, method: str, seconds: float, *, failed: bool) -> None:
-        if len(self.calls) < self.most:
-            self.calls.append((method, seconds, failed))
-        else:
-            self.missed += 1
+    def ended(self, method: str, seconds: float, *, failed: bool) -> None:
+        """A call has come to its end."""
+        take = self.take.get(method)
+        if take is None:
+            if len(self.take) >= MAX_METHODS:
+                method = OTHER
+            known = self._seconds.setdefault(method, deque(maxlen=self._most))
+            take = self.take.setdefault(method, known.append)
+        take(seconds)
+        if failed:
+            self.failed[method] = self.failed.get(method, 0) + 1
 
-    def drain(self) -> Iterator[tuple[str, float, bool]]:
-        """Those that are kept so far, also while others come."""
-        for _ in range(len(self.calls)):
-            yield self.calls.popleft()
+    def drain(self) -> Iterator[tuple[str, list[float]]]:
+        """What each method's calls took since the last time, also while others come to their end."""
+        for method, seconds in list(self._seconds.items()):
+            if seconds:
+                yield method, [seconds.popleft() for _ in range(len(seconds))]
+
+    def stop(self) -> None:
+        """Nobody counts any more: keep none."""
+        self._most = 0
+        self.take, self._seconds = {}, {}
 
 
 class Recorder:
@@ -77,30 +108,38 @@ class Recorder:
         self.sampler = sampler
         self.slow = slow
         self.records: deque[tuple[Any, ...]] = deque()
-        """In the order of Record."""
+        """In the order of Record; the ids as they came, which may be no text."""
         self.dropped = 0
         """Records that there was no room for."""
         self._most = MAX_RECORDS
         self.times: dict[tuple[Kind, str], Times] = {}
         self._tracebacks: set[str] = set()
         """Fingerprints of those that were told."""
+        self._whole = 0
+        """How many were told whole in this second."""
 
     def forget(self) -> None:
         """In the child of a fork: what is kept the parent sends."""
         self.records.clear()
         self.dropped = 0
         self._tracebacks = set()
+        self.sampler.renew()
         for times in self.times.values():
-            times.calls.clear()
-        self.sampler.next_second()
+            for _ in times.drain():
+                pass  # the parent counts them
+        self.next_second()
 
     def stop(self) -> None:
         """Nobody takes what is kept any more, so nothing is."""
         self._most = 0
         self.records.clear()
         for times in list(self.times.values()):
-            times.most = 0
-            times.calls.clear()
+            times.stop()
+
+    def next_second(self) -> None:
+        """A second has passed. From any thread."""
+        self._whole = 0
+        self.sampler.next_second()
 
     def times_of(self, side: Kind, service: str) -> Times:
         """Where a session keeps the times of its calls; the same for all of one side and service."""
@@ -125,8 +164,6 @@ class Recorder:
     def take_dropped(self) -> int:
         """How many were dropped since the last time."""
         dropped, self.dropped = self.dropped, 0
-        for times in list(self.times.values()):
-            dropped, times.missed = dropped + times.missed, 0
         return dropped
 
     # A client's calls
@@ -149,12 +186,12 @@ class Recorder:
     def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
         """A client's call has ended, in the midst or with its last answer."""
         method = call.method
-        if method == PING:
+        if method in OWN_QUESTIONS:
             return
         now = self.clock()
         stream = call.items is not None
         began = call.began if stream else call.opened
-        times.take(method, now - began, failed=error is not None)
+        times.ended(method, now - began, failed=error is not None)
         span = call.span
         if span is None:
             if error is None or isinstance(error, RemoteError):
@@ -167,15 +204,15 @@ class Recorder:
         if stream or error is not None or span.late:
             detail = _detail_of(span)
             if stream:
-                detail["items"], detail["first"] = call.received, call.first_at - began
+                detail[ITEMS], detail[FIRST] = call.received, call.first_at - began
             if error is not None:
                 outcome = error.name if isinstance(error, RemoteError) else name_of(error)
-                detail["message"] = str(error)[:MAX_MESSAGE]
+                detail[MESSAGE] = str(error)[:MAX_MESSAGE]
         peer = call.peer
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
         self.add(
             (
-                Kind.CLIENT,
+                _CLIENT,
                 span.trace_id,
                 span.span_id,
                 span.parent_id,
@@ -192,10 +229,6 @@ class Recorder:
 
     # A server's
 
-    def is_slow(self, call: ServerCall) -> bool:
-        """Whether a call that has its answer now has taken so long that this alone is worth a record."""
-        return self.clock() - call.opened > self.slow
-
     def keep(self, call: ServerCall, why: str) -> None:
         """A server's call without ids is about to end badly: its answer is to tell those that it has now."""
         kept = self.sampler.keep(call.method, why)
@@ -207,27 +240,32 @@ class Recorder:
         call.late = True
 
     def server_ended(
-        self, times: Times, call: ServerCall, outcome: str, message: str = "", traceback: str = ""
+        self,
+        times: Times,
+        call: ServerCall,
+        now: float,
+        outcome: str,
+        message: str = "",
+        traceback: str = "",
     ) -> None:
         """A server's call has had its last answer, or nobody wants it any more."""
-        now = self.clock()
-        times.take(call.method, now - call.opened, failed=outcome not in (GOOD, CANCELLED))
+        times.ended(call.method, now - call.opened, failed=outcome not in (GOOD, CANCELLED))
         trace_id = call.header.get("trace_id")
-        if trace_id is None or not (trace_id := as_id(trace_id)):
+        if trace_id is None:
             return
         detail: Detail | None = None
         if call.late or call.items or message:
-            detail = {"late": True} if call.late else {}
+            detail = {LATE: True} if call.late else {}
             if call.items:
-                detail["items"], detail["credit"] = call.items, call.starved
+                detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message:
-                detail["message"] = message[:MAX_MESSAGE]
+                detail[MESSAGE] = message[:MAX_MESSAGE]
                 self._add_traceback(detail, traceback)
         self.add(
             (
-                Kind.SERVER,
+                _SERVER,
                 trace_id,
-                as_id(call.header.get("span_id")),
+                call.header.get("span_id", ""),
                 "",
                 times.service,
                 call.method,
@@ -240,18 +278,52 @@ class Recorder:
             )
         )
 
+    # Events
+
+    def event_span(self, within: Span | None, name: str) -> Span | None:
+        """That of an event which is sent within another, or begins a trace; None where it is not recorded."""
+        return self.sampler.root(name) if within is None else self.sampler.child(within)
+
+    def event(
+        self, kind: Kind, end: str, name: str, span: Span, began: float, started: float, outcome: str
+    ) -> None:
+        """An event was given to its sender, or its handler has ended. end: the sender's or receiver's name.
+        began: when it came; started: when its handler began.
+        """
+        ids = (span.trace_id, span.span_id, span.parent_id)
+        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", None))
+
+    # A hub's
+
+    def hub_ended(
+        self,
+        service: str,
+        trace: tuple[Any, Any],
+        began: float,
+        given: float,
+        outcome: str,
+        worker: str,
+    ) -> None:
+        """A call has gone through a hub. trace: its ids as they came. given: when a worker got it. worker:
+        which one, "" for none.
+        """
+        times = (began, given, self.clock())
+        self.add((Kind.HUB, *trace, "", service, "", *times, outcome, worker, None))
+
     def _add_traceback(self, detail: Detail, traceback: str) -> None:
         """Whole the first time, its fingerprint alone from then on."""
         if not traceback:
             return
-        fingerprint = blake2b(traceback.encode("utf-8", "replace"), digest_size=8).hexdigest()
-        detail["fingerprint"] = fingerprint
-        if fingerprint not in self._tracebacks:
+        whole = traceback[-MAX_TRACEBACK:]
+        fingerprint = blake2b(whole.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        detail[FINGERPRINT] = fingerprint
+        if fingerprint not in self._tracebacks and self._whole < MAX_WHOLE:
+            self._whole += 1
             if len(self._tracebacks) >= MAX_TRACEBACKS:
                 self._tracebacks = set()
             self._tracebacks.add(fingerprint)
-            detail["traceback"] = traceback[-MAX_TRACEBACK:]
+            detail[TRACEBACK] = whole
 
 
 def _detail_of(span: Span) -> Detail:
-    return {"late": True} if span.late else {}
+    return {LATE: True} if span.late else {}

@@ -76,8 +76,8 @@ class AnswerWriter:
             self._tell_trace(call, extra)
         return self.error(call.header, name, text_of(exc), traceback, extra)
 
-    def pong(self, request: Header, value: Any) -> bytes:
-        """The OK to a ping, of which no handler knows; like that of a handler, byte for byte."""
+    def at_once(self, request: Header, value: Any) -> bytes:
+        """The OK to what no handler knows of, as a ping; like that of a handler, byte for byte."""
         header: Header = {"message_id": self._ids.next(), "v": 3, "response_to": request["message_id"]}
         if "mesh" in request:
             header["mesh"] = 1

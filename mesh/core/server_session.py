@@ -19,10 +19,12 @@ from typing import Any, Final
 
 from mesh.core import wire
 from mesh.core.batch import read_events
+from mesh.core.callers import FROM_PROCESS
 from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, STREAMING, Sign
 from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.open_calls import OpenCalls
 from mesh.core.progress import Progress
 from mesh.core.recording import CANCELLED, SLOW, Recorder
 from mesh.core.server_answers import AnswerWriter
@@ -31,14 +33,14 @@ from mesh.core.span import span_in
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import GOOD, Kind
 from mesh.core.values import Encode
-from mesh.core.wire import BEAT, MORE, OK, PING, STREAM_DONE, Header, clip
+from mesh.core.wire import BEAT, MORE, OK, OPEN_CALLS, PING, STREAM_DONE, Header, clip
 from mesh.errors import WireError, name_of, text_of
 
 __all__ = ["Limits", "Out", "Peer", "ServerCall", "ServerSession"]
 
 _NONE: Final[dict[Any, Any]] = {}
 """The channels of a peer that has none; never filled."""
-_WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, PING))
+_WITHOUT_HANDLER: Final = frozenset((BEAT, MORE, OPEN_CALLS, PING))
 MAX_CHANNEL_ID: Final = 256
 UNWEIGHED: Final = 1024 * 1024
 """Bytes of requests that wait before each further one counts with what it takes in memory."""
@@ -88,6 +90,8 @@ class ServerSession:
         self.dropped = Dropped()
         self.draining = False
         self.name = clip(name)
+        self.open_calls_told = OpenCalls(self.name, base.decode(), self.running, limits.max_message)
+        """What is told of them to whoever asks."""
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._methods: Container[str] | None = None
         """None: whoever carries the calls out looks for their handlers."""
@@ -229,6 +233,9 @@ class ServerSession:
             self._drop(peer, "duplicate", f"{name!r:.80} by the message id of an open call")
             return False
         if name in _WITHOUT_HANDLER:
+            if name == OPEN_CALLS:
+                told = self.open_calls_told.told(now, self._load(), self._queued)
+                return self._answer_at_once(peer, header, name, told)
             if name != PING:
                 self._drop(peer, "stray", f"{name} on no channel")
                 return False
@@ -269,11 +276,14 @@ class ServerSession:
         return True
 
     def _agree_on_batches(self, peer: Peer, header: Header) -> None:
-        """Leave `batch` in the header of a request where the answer is to say yes to it.
+        """Leave `batch` in the header of a request where the answer is to say yes to it. It comes with the
+        first on a connection, which also says whose that is.
 
         Only to a client that has come by itself: a device would give several calls to one of many servers,
         and a hub agrees with its clients for itself.
         """
+        if type(peer) is not HubCall:
+            self.open_calls_told.callers.note(peer, header.get(FROM_PROCESS))
         if type(peer) is not bytes or header["batch"] != 1 or not self._takes_batches:
             del header["batch"]
 
@@ -283,14 +293,18 @@ class ServerSession:
         It is answered before the limits are looked at, for it asks whether the server is there, not whether
         it has room. One with arguments is as wrong as any call with too many, and is a call.
         """
-        if len(self.out) >= MAX_OUT:
-            self._drop(peer, "not answered", PING)
-            return False
         value: list[Any] = ["pong", self.name]
         if "load" in header:
             running, most = self._load()
             value.append({"running": running, "most": most, "waiting": self._queued})
-        self.out.append((peer, self._answers.pong(header, value)))
+        return self._answer_at_once(peer, header, PING, value)
+
+    def _answer_at_once(self, peer: Peer, header: Header, name: str, value: Any) -> bool:
+        """Answer what no handler does, before the limits are looked at; whether there was room for that."""
+        if len(self.out) >= MAX_OUT:
+            self._drop(peer, "not answered", name)
+            return False
+        self.out.append((peer, self._answers.at_once(header, value)))
         return True
 
     def _refuse_unknown(self, peer: Peer, header: Header, name: str) -> bool:
@@ -392,7 +406,7 @@ class ServerSession:
             self._drop(call.peer, "refused", f"{call.method!r:.80}: {waited}")
             # Whatever waits there: what was accepted has an answer.
             self.out.append((call.peer, self._answers.refusal(call.header, "TimeoutExpired", waited)))
-            self._forget(call, "TimeoutExpired", waited)
+            self._forget(call, "TimeoutExpired", now, waited)
             return False
         call.state = OPEN
         call.begun = now
@@ -400,11 +414,13 @@ class ServerSession:
 
     def answer(self, call: ServerCall, value: Any) -> bytes:
         """The OK of a call. Raises TypeError, with the place, for a value that can't travel."""
-        recorder = self._recorder
-        if recorder is not None and "trace_id" not in call.header and recorder.is_slow(call):
-            recorder.keep(call, SLOW)
+        recorder, now = self._recorder, 0.0
+        if recorder is not None:
+            now = recorder.clock()
+            if now - call.opened > recorder.slow and "trace_id" not in call.header:
+                recorder.keep(call, SLOW)
         payload = self._answers.packed(call, OK, [value])
-        self._forget(call)
+        self._forget(call, GOOD, now)
         return payload
 
     def item(self, call: ServerCall, value: Any) -> bytes:
@@ -450,7 +466,7 @@ class ServerSession:
         if self._recorder is None:
             self._forget(call)
         else:
-            self._forget(call, name_of(exc), text_of(exc), traceback)
+            self._forget(call, name_of(exc), 0.0, text_of(exc), traceback)
         return self._answers.failure(call, exc, traceback)
 
     def keep(self, call: ServerCall, exc: BaseException) -> None:
@@ -500,6 +516,7 @@ class ServerSession:
     def lost(self, peers: Iterable[Peer]) -> None:
         """These peers can't be reached any more."""
         for peer in peers:
+            self.open_calls_told.callers.forget(peer)
             for call in list(self.channels.get(peer, _NONE).values()):
                 self.give_up(call)
 
@@ -581,13 +598,28 @@ class ServerSession:
             sign = call.reconsider(self._progress_of(call.peer), now, call.interval)
         return sign
 
-    def _forget(self, call: ServerCall, outcome: str = GOOD, message: str = "", traceback: str = "") -> None:
-        """It is over with this call. outcome: what it has come to, as Record.outcome."""
+    def _forget(
+        self,
+        call: ServerCall,
+        outcome: str = GOOD,
+        now: float = 0.0,
+        message: str = "",
+        traceback: str = "",
+    ) -> None:
+        """It is over with this call. outcome: what it has come to, as Record.outcome. now: 0.0 where nobody
+        has looked at the clock yet.
+        """
         if call.state is DONE:
             return
         call.state = DONE
-        if self._recorder is not None:
-            self._recorder.server_ended(self._times, call, outcome, message, traceback)
+        recorder = self._recorder
+        if recorder is not None:
+            now = now or recorder.clock()
+            take = self._times.take.get(call.method)
+            if take is not None and outcome is GOOD and "trace_id" not in call.header:
+                take(now - call.opened)
+            else:
+                recorder.server_ended(self._times, call, now, outcome, message, traceback)
         theirs = self.channels[call.peer]
         if len(theirs) == 1:
             del self.channels[call.peer]

@@ -1,22 +1,35 @@
 """How long many things took, in little room: a sketch of which any quantile may be asked, and that adds up.
 
-Each bucket is 4 % wider than the one before, so that a quantile is right within 2 % whatever the values are,
-and two sketches merge without a further error (DDSketch, Masson, Rim and Lee, VLDB 2019).
+A bucket is as wide as a thirty-second of the power of two at which it begins, so that a quantile is right
+within 2 % whatever the values are, and two sketches merge without a further error (as in HdrHistogram). Such
+a bucket's number is the head of the value as a binary number of 32 bits (IEEE 754), so that most of what is
+done for each value is done in C: there is one for each call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from math import log
+import struct
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
-GAMMA: Final = 1.04
-_PER_LOG: Final = 1 / log(GAMMA)
 SHORTEST: Final = 1e-6
 """Seconds; what is shorter counts as that."""
 LONGEST: Final = 1e6
-_LOWEST: Final = int(log(SHORTEST) * _PER_LOG) - 1
-_HIGHEST: Final = int(log(LONGEST) * _PER_LOG) + 1
+_DROPPED: Final = 18
+"""Bits at the end of a number that don't count: of the 23 behind the point five are left."""
+_HEAD: Final = int(sys.byteorder == "little")
+"""Which of the two halves of a number of 32 bits is its head."""
+
+
+def _bucket(value: float) -> int:
+    return int(struct.unpack("=I", struct.pack("=f", value))[0] >> _DROPPED)
+
+
+_LOWEST: Final = _bucket(SHORTEST)
+_HIGHEST: Final = _bucket(LONGEST)
 
 
 class Sketch:
@@ -30,17 +43,23 @@ class Sketch:
         self.total = 0.0
         self.longest = 0.0
 
-    def add(self, values: Iterable[float]) -> None:
+    def add(self, values: Sequence[float]) -> None:
         """Take in these, in seconds."""
+        if not values:
+            return
+        if min(values) < SHORTEST or max(values) > LONGEST:
+            values = [
+                value if SHORTEST <= value <= LONGEST else min(max(value, SHORTEST), LONGEST)
+                for value in values
+            ]
         buckets = self.buckets
-        for value in values:
-            value = min(max(value, SHORTEST), LONGEST)
-            bucket = int(log(value) * _PER_LOG // 1)
-            buckets[bucket] = buckets.get(bucket, 0) + 1
-            self.count += 1
-            self.total += value
-            if value > self.longest:
-                self.longest = value
+        heads = array("H", array("f", values).tobytes())[_HEAD::2]
+        for head, count in Counter(heads).items():
+            bucket = head >> (_DROPPED - 16)
+            buckets[bucket] = buckets.get(bucket, 0) + count
+        self.count += len(values)
+        self.total += sum(values)
+        self.longest = max(self.longest, max(values))
 
     def merge(self, other: Self) -> None:
         """Take in all that another one has."""
@@ -58,7 +77,7 @@ class Sketch:
         for bucket in sorted(self.buckets):
             left -= self.buckets[bucket]
             if left <= 0:
-                return min(float(GAMMA ** (bucket + 0.5)), self.longest)
+                return min(_middle(bucket), self.longest)
         return self.longest
 
     def pack(self) -> list[object]:
@@ -77,6 +96,10 @@ class Sketch:
                 sketch.count, sketch.total, sketch.longest = sum(buckets.values()), total, longest
                 return sketch
         raise ValueError("this is no sketch")
+
+
+def _middle(bucket: int) -> float:
+    return float(struct.unpack("=f", struct.pack("=I", (bucket << _DROPPED) | (1 << (_DROPPED - 1))))[0])
 
 
 def _is_bucket(item: tuple[object, object]) -> bool:

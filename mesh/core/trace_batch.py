@@ -16,6 +16,7 @@ seconds, not over those recorded alone. dropped: how many records were thrown aw
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -85,16 +86,6 @@ class Batch(NamedTuple):
     dropped: int
 
 
-class _Texts:
-    """The texts of a batch, each once."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self.numbers.setdefault(text, len(self.numbers))
-
-
 def pack(
     process: bytes,
     number: int,
@@ -106,33 +97,18 @@ def pack(
     dropped: int,
 ) -> bytes:
     """One batch. records: in the order of `Record`, MAX_RECORDS at the most; so are the rates."""
-    texts = _Texts()
-    numbers, text = texts.numbers, texts.number
-    rows = []
-    for kind, trace, span, parent, service, method, began, started, ended, outcome, peer, detail in records:
-        ids: object
-        try:
-            ids = bytes.fromhex(trace + span + parent)
-            if len(trace) != 32 or len(span) != 16:
-                ids = [trace, span, parent]
-        except ValueError:
-            ids = [trace, span, parent]
-        rows.append(
-            (
-                kind,
-                ids,
-                numbers[service] if service in numbers else text(service),
-                numbers[method] if method in numbers else text(method),
-                int((began - monotonic) * 1e6),
-                int((started - began) * 1e6),
-                int((ended - began) * 1e6),
-                numbers[outcome] if outcome in numbers else text(outcome),
-                numbers[peer] if peer in numbers else text(peer),
-                detail,
-            )
-        )
+    numbers: defaultdict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    rows = _rows(records, numbers, monotonic)
     told = [
-        (row.side, text(row.caller), text(row.service), text(row.method), *row[4:7], row.sketch.pack())
+        (
+            row.side,
+            numbers[row.caller],
+            numbers[row.service],
+            numbers[row.method],
+            *row[4:7],
+            row.sketch.pack(),
+        )
         for row in rates
     ]
     whole = (
@@ -142,11 +118,53 @@ def pack(
         (wall, monotonic),
         tuple(about),
         [name[:MAX_TEXT] for name in numbers],
-        rows,
+        [row for row in rows if row[1] is not None],
         told,
         dropped,
     )
     return bytes(msgpack.packb(whole, use_bin_type=True, unicode_errors="replace"))
+
+
+def _rows(records: Iterable[Sequence[Any]], numbers: dict[str, int], monotonic: float) -> list[Any]:
+    return [
+        (
+            kind,
+            _ids(trace_id, span_id, parent_id),
+            numbers[service],
+            numbers[method],
+            int((began - monotonic) * 1e6),
+            int((started - began) * 1e6),
+            int((ended - began) * 1e6),
+            numbers[outcome],
+            numbers[peer],
+            detail,
+        )
+        for (
+            kind,
+            trace_id,
+            span_id,
+            parent_id,
+            service,
+            method,
+            began,
+            started,
+            ended,
+            outcome,
+            peer,
+            detail,
+        ) in records
+    ]
+
+
+def _ids(trace_id: Any, span_id: Any, parent_id: str) -> object:
+    """As they travel; None for what can be none, as a peer's header may hold anything."""
+    try:
+        if len(trace_id) == 32 and len(span_id) == 16:
+            return bytes.fromhex(trace_id + span_id + parent_id)
+    except (TypeError, ValueError):
+        pass  # an id of another program
+    trace_id = as_id(trace_id)
+    return (trace_id, as_id(span_id), parent_id) if trace_id else None
 
 
 def unpack(payload: bytes) -> Batch:

@@ -7,18 +7,16 @@ it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
-from mesh.core.recording import Recorder
+from mesh.core.recording import OTHER, Recorder
 from mesh.core.sketch import Sketch
 from mesh.core.span import Span
 from mesh.core.trace_batch import Rate
-from mesh.core.trace_record import PENDING, Kind
+from mesh.core.trace_record import OPEN, PENDING, Kind
 
 MAX_ROWS: Final = 2_000
 """Methods that are counted apart; what comes over it goes together."""
-OTHER: Final = "(other)"
 FIRST_TOLD: Final = 1.0
 """Seconds after which a call that is open is told of, and again when that time has doubled."""
 MAX_OPEN: Final = 1_000
@@ -47,6 +45,8 @@ class Counting:
         self._since = recorder.clock()
         self._looked = self._since
         self._told = 0
+        self._failed: dict[Key, int] = {}
+        """Calls that had failed when they were counted last."""
 
     def take(self, most: int) -> list[Rate]:
         """Those that go with the next batch."""
@@ -55,9 +55,15 @@ class Counting:
 
     def second(self, now: float) -> None:
         """A second has passed: count the calls that have ended in it."""
-        self._recorder.sampler.next_second()
+        self._recorder.next_second()
         for times in list(self._recorder.times.values()):
-            self._count(times.side, times.service, times.drain())
+            for method, taken in times.drain():
+                self._row(times.side, times.service, method).sketch.add(taken)
+            for method, failed in list(times.failed.items()):
+                before = self._failed.get((times.side, times.service, method), 0)
+                if failed > before:
+                    self._row(times.side, times.service, method).errors += failed - before
+                    self._failed[times.side, times.service, method] = failed
         self._looked, self._told = now, 0
         if self.rates:
             return  # the collector is away: this second goes with the next
@@ -66,18 +72,6 @@ class Counting:
         for (side, service, method), row in rows.items():
             caller = self._name if side != Kind.SERVER else ""
             self.rates.append(Rate(side, caller, service, method, seconds, row.errors, row.open, row.sketch))
-
-    def _count(self, side: Kind, service: str, calls: Iterable[tuple[str, float, bool]]) -> None:
-        seconds: dict[str, list[float]] = {}
-        for method, took, failed in calls:
-            known = seconds.get(method)
-            if known is None:
-                known = seconds[method] = []
-            known.append(took)
-            if failed:
-                self._row(side, service, method).errors += 1
-        for method, values in seconds.items():
-            self._row(side, service, method).sketch.add(values)
 
     def _row(self, side: Kind, service: str, method: str) -> _Row:
         key = (side, service, method)
@@ -108,7 +102,7 @@ class Counting:
         self._told += 1
         ids = (span.trace_id, span.span_id, span.parent_id)
         times = (began, started or now, now)
-        record: tuple[Any, ...] = (side, *ids, service, method, *times, PENDING, peer, {"open": True})
+        record: tuple[Any, ...] = (side, *ids, service, method, *times, PENDING, peer, {OPEN: True})
         self._recorder.add(record)
 
 

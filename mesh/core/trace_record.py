@@ -32,7 +32,7 @@ class Kind(IntEnum):
     SERVER = 2
     HUB = 3
     SENT = 4
-    """An event that was published or pushed."""
+    """An event that was given to its publisher or pusher, which can't tell whether it comes to anybody."""
     RECEIVED = 5
     """The same at a subscriber or puller."""
     LOCAL = 6

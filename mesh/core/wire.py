@@ -36,6 +36,10 @@ MORE: Final = "_zpc_more"
 BEAT: Final = "_zpc_hb"
 PING: Final = "_zerorpc_ping"
 """The method of every server that says whether it is there."""
+OPEN_CALLS: Final = "_mesh_calls"
+"""The method of every server and hub of mesh that tells the calls that are open there."""
+OWN_QUESTIONS: Final = frozenset((PING, OPEN_CALLS))
+"""What mesh asks by itself, or for whoever looks at it: no part of what a program does."""
 UNKNOWN_METHOD: Final = "NameError"
 """The name in the ERR for a method that does not exist, as zerorpc's clients know it."""
 

@@ -27,8 +27,10 @@ from mesh.core.slots import Slots
 from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of programs that call, inherit
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
+from mesh.green.parked import ParkedGreenlets
 from mesh.green.thread_pool import GreenletPool
 from mesh.transport import process
+from mesh.transport.handler_places import tell_places
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
 from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
@@ -71,6 +73,7 @@ class Workers:
         self._places: ThreadPlaces | None = None
         self._pool: GreenletPool | None = None
         self._idle: list[greenlet.greenlet] = []
+        self._parked = ParkedGreenlets()
         self._streaming: dict[ServerCall, greenlet.greenlet] = {}
         self._endpoint: ServerEndpoint
         self._session: ServerSession
@@ -84,6 +87,7 @@ class Workers:
         self._generation = process.generation()
         self._in_main = process.in_main_thread()
         endpoint.blocked_in = self._blocked_in
+        tell_places(self._handlers, endpoint, self._parked.stacks)
         loop = GeventLoop(hub)
         if self._threads:
             self._pool = GreenletPool(self._threads, hub)
@@ -124,8 +128,13 @@ class Workers:
             if monotonic() > self._slice_end:
                 self._endpoint.go_on_later()
                 return
-            worker = self._idle.pop() if self._idle else greenlet.greenlet(self._work, self._hub)
+            worker = self._idle.pop() if self._idle else self._new_worker()
             worker.switch(_GO)
+
+    def _new_worker(self) -> greenlet.greenlet:
+        worker = greenlet.greenlet(self._work, self._hub)
+        self._parked.add(worker)
+        return worker
 
     def resume(self, calls: list[ServerCall]) -> None:
         """These streams have credit again, or nobody wants them any more."""

@@ -26,15 +26,16 @@ from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.middleware import carried_out
+from mesh.core.open_calls import Row
 from mesh.core.peer import Peer
 from mesh.core.route import Route
 from mesh.core.span import Span, bound, span_in
 from mesh.core.trace_counting import Counting
 from mesh.core.values import Encode
-from mesh.core.wire import PING, Header
+from mesh.core.wire import OWN_QUESTIONS, Header
 from mesh.errors import LostRemote, MeshError
 from mesh.names.model import Endpoint
-from mesh.transport import native, process
+from mesh.transport import identity, native, process
 from mesh.transport.budgets import budget_of
 from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
@@ -103,8 +104,10 @@ class ClientEndpoint:
             recorder,
         )
         self._recorder = recorder
+        self.session.process = identity.program()
         self.session.balancer.ejected = partial(_tell_ejected, loop, service)
         self.loop = loop
+        self.service = service
         self.thread = loop.thread
         self.lock = native.allocate_lock()
         self.closed = False
@@ -202,10 +205,12 @@ class ClientEndpoint:
             timeout = nested.time_left(served, method, timeout, now)
             if span is None:
                 span = span_in(served.header)
-        if span is None and self._recorder is not None and served is None:
-            span = self._recorder.sampler.root(method)
         if span is not None:
             span = _span_of(to, method, span)
+        elif self._recorder is not None and served is None:
+            span = self._recorder.sampler.root(method)
+            if span is not None or to is not None:
+                span = _root_of(to, method, span)
         with self.lock:
             if now - self._pump.turn > STILL:
                 self._look_around(now)
@@ -341,6 +346,15 @@ class ClientEndpoint:
             return
         try:
             self.session.tell_open(counting, now)
+        finally:
+            self.lock.release()
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """What is told of the calls that no handler has made, from the recorder's thread."""
+        if not self.lock.acquire(True, LOCKED):
+            return []
+        try:
+            return self.session.open_rows(now, most)
         finally:
             self.lock.release()
 
@@ -524,12 +538,23 @@ class ClientEndpoint:
 
 def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
     """That of a call within another, the same for all its attempts; None for mesh's own questions."""
-    if method == PING:
+    if method in OWN_QUESTIONS:
         return None
     if not isinstance(to, Route):
         return Span(parent.trace_id, new_span_id(), parent.span_id)
     if to.span is None:
         to.span = Span(parent.trace_id, new_span_id(), parent.span_id)
+    return to.span
+
+
+def _root_of(to: Peer | Route | None, method: str, span: Span | None) -> Span | None:
+    """That of a call which belongs to no trace, the same for all its attempts; None as for _span_of."""
+    if method in OWN_QUESTIONS:
+        return None
+    if not isinstance(to, Route):
+        return span
+    if to.span is None:
+        to.span = span
     return to.span
 
 

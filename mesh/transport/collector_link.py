@@ -27,6 +27,8 @@ MAX_UNANSWERED: Final = 16
 """Batches that the collector has not acknowledged; more wait in the recorder."""
 PATIENCE: Final = 5.0
 """Seconds after which what has no answer is sent again."""
+PAUSE: Final = 1.0
+"""The same of what the collector has refused, as it is full or stops."""
 MAX_MESSAGE: Final = 1024 * 1024
 SERVICE: Final = "collector"
 
@@ -69,7 +71,8 @@ class CollectorLink:
         self._batches: deque[_Request] = deque()
         self._question: _Request | None = None
         self._reply: _Request | None = None
-        self._up = False
+        self.up = False
+        """Whether the connection stands."""
         self._told = ""
         """The last trouble that the log has."""
         self._dealer: Dealer[_Request] = Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
@@ -103,20 +106,21 @@ class CollectorLink:
         for change in self._dealer.changes(now):
             if change is not Change.UP:
                 self._lost(change)
-            elif not self._up:
-                self._up = True
+            elif not self.up:
+                self.up = True
                 self._say("")
         self._dealer.dial_if_due(now)
         if self._question is None:
             self._question = self._request("question", [self._identity, self._about])
-        if self._up:
+        if self.up:
             self._send_due(now)
         backend.zmq_poll([self._item], int(most * 1000))
         self._dealer.receive(now, MAX_UNANSWERED)
 
     def _lost(self, change: Change) -> None:
-        self._up = False
-        self._say(self._dealer.why if change is Change.FAILED else "")
+        self.up = False
+        if change is Change.FAILED:
+            self._say(self._dealer.why)
         for request in (*self._batches, self._question, self._reply):
             if request is not None:
                 request.sent_at = 0.0
@@ -140,36 +144,35 @@ class CollectorLink:
             header, name, args = wire.unpack(payload)
         except WireError:
             return
+        if type(args) is not list:
+            args = []
         channel = header.get("response_to")
         if name == BEAT:
             return
-        value = args[0] if name == OK and type(args) is list and args else None
-        if self._question is not None and channel == self._question.channel:
+        request = self._waiting(channel)
+        if request is None:
+            return
+        if name != OK and not (request in self._batches and _unreadable(args)):
+            request.sent_at = now - PATIENCE + PAUSE  # again, after a while
+            self._say(_reason(args))
+            return
+        if request is self._question:
             self._question = None
-            self._asked(value)
-        elif self._reply is not None and channel == self._reply.channel:
+            self._asked(args[0] if args else None)
+        elif request is self._reply:
             self._reply = None
         else:
-            self._acknowledged(channel, name, value, args, now)
-
-    def _acknowledged(self, channel: object, name: str, value: object, args: object, now: float) -> None:
-        """A batch has its answer: kept, or refused as there is no room, when it is sent again."""
-        for request in self._batches:
-            if request.channel == channel:
-                break
-        else:
-            return
-        if name == OK:
             self._batches.remove(request)
-            self._obey(value)
-            self._say("")
-            return
-        said = args[:2] if type(args) is list else []
-        if said and said[0] == "Overloaded":
-            request.sent_at = now  # it is sent again when the patience is over
-        else:
-            self._batches.remove(request)  # the same bytes fare no better
-            self._say(": ".join(str(part)[:200] for part in said) or "it answers nothing that makes sense")
+            if name == OK:
+                self._obey(args[0] if args else None)
+            self._say("" if name == OK else _reason(args))
+
+    def _waiting(self, channel: object) -> _Request | None:
+        """Which call an answer belongs to."""
+        for request in (self._question, self._reply, *self._batches):
+            if request is not None and request.channel == channel:
+                return request
+        return None
 
     def _asked(self, value: object) -> None:
         match value:
@@ -189,3 +192,13 @@ class CollectorLink:
             log.warning("the collector at %s takes no records: %s", self.endpoint, trouble)
         else:
             log.info("the collector at %s takes records", self.endpoint)
+
+
+def _unreadable(args: object) -> bool:
+    """Whether a refusal says that the same bytes fare no better."""
+    return type(args) is list and args[:1] == ["WireError"]
+
+
+def _reason(args: object) -> str:
+    said = args[:2] if type(args) is list else []
+    return ": ".join(str(part)[:200] for part in said) or "it answers nothing that makes sense"

@@ -21,14 +21,16 @@ from mesh.core.events import EventHandlers
 from mesh.core.log import Limiter, in_short, tell_left_out, trace_of
 from mesh.core.methods import expected_of
 from mesh.core.span import Span, within
+from mesh.core.trace_record import GOOD, Kind
 from mesh.core.unfinished import Running
-from mesh.errors import ConfigError, WireError
+from mesh.errors import ConfigError, WireError, name_of
 from mesh.names.resolver import Target
 from mesh.transport import dialer, host_lookup, process, sockets
 from mesh.transport.draining import tell_given_up, tell_waiting
 from mesh.transport.event_socket import EventSocket, Role
 from mesh.transport.loop import Loop, Timer, Watcher
 from mesh.transport.monitoring import MonitorWatcher
+from mesh.transport.recording import recording
 from mesh.transport.sockets import NOBLOCK, Socket
 
 FAIR: Final = 0.01
@@ -40,11 +42,11 @@ log = logging.getLogger("mesh.events")
 
 
 class Delivery:
-    """An event and the function that handles it. began: when it was given to the driver. span: the one in
-    which it was sent; None for none.
+    """An event and the function that handles it. began: when it was given to the driver. span: the one
+    in which it was sent; None for none. outcome: what its handler has come to.
     """
 
-    __slots__ = ("args", "began", "function", "kwargs", "name", "span")
+    __slots__ = ("args", "began", "function", "kwargs", "name", "outcome", "span")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Delivery:
         self.kwargs = kwargs
         self.began = began
         self.span = span
+        self.outcome = GOOD
 
     def context(self) -> Context:
         """A new one for its handler."""
@@ -119,6 +122,8 @@ class EventReceiver:
         self._dropped = Dropped()
         self._limiter = Limiter()
         self._handling: set[Delivery] = set()
+        self._service = target if isinstance(target, str) else role.name
+        self._recorder = recording.recorder(self._service)
 
     def _set_options(self, socket: Socket) -> None:
         socket.set(zmq.RCVHWM, self._queue_size)
@@ -313,9 +318,15 @@ class EventReceiver:
     def end(self, delivery: Delivery) -> None:
         """Its handler has come to its end."""
         self._handling.discard(delivery)
+        if self._recorder is not None and delivery.span is not None:
+            began = delivery.began
+            self._recorder.event(
+                Kind.RECEIVED, self._service, delivery.name, delivery.span, began, began, delivery.outcome
+            )
 
     def raised(self, delivery: Delivery, exc: BaseException, file: str) -> None:
         """Its handler raised: tell the log. file: the driver's, whose frames are left out."""
+        delivery.outcome = name_of(exc)
         more = self._limiter.passes((delivery.name, type(exc)), monotonic())
         if more is None:
             return

@@ -27,6 +27,7 @@ from mesh.transport.event_socket import PUBLISHER, PUSHER, EventSocket, Role
 from mesh.transport.event_watch import EventWatch
 from mesh.transport.loop import Loop
 from mesh.transport.monitors import ConnectionEvent
+from mesh.transport.recording import recording
 from mesh.transport.sockets import MORE, NOBLOCK, Socket
 
 MAX_INCOMING: Final = 4_096
@@ -92,13 +93,14 @@ class EventSender:
         self._queue_size = queue_size
         self.dropped = Dropped()
         self.closed = False
-        self._packer = Packer(process.new_base(), max_message, encode)
         self._max_message = max_message
         self._encode = encode
+        self._service = target if isinstance(target, str) else role.name
         self._waiters: list[EventWaiter] = []
         self._watch: EventWatch | None = None
         """None after a fork, until it is used again, and after the end."""
         self.ends = EventSocket(role, self._set_options, MAX_INCOMING, self._wake)
+        self._packer = self._new_packer()
         # Watched before it is attached: what happens before that is never told.
         self._begin()
         try:
@@ -130,13 +132,17 @@ class EventSender:
     def forked(self) -> None:
         """In the child of a fork: leave the parent's socket alone, and let go who waits for it."""
         self.ends.forked()
-        self._packer = Packer(process.new_base(), self._max_message, self._encode)
+        self._packer = self._new_packer()
         self._watch = None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.error = MeshError(f"the process was forked while {self.ends.name} waited; send again")
             if waiter.loop is not None and waiter.loop.here():  # the others are the parent's
                 waiter.wake()
+
+    def _new_packer(self) -> Packer:
+        recorder = recording.recorder(self._service)
+        return Packer(process.new_base(), self._max_message, self._encode, self._service, recorder)
 
     # Under the lock
 

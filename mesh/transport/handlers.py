@@ -61,7 +61,8 @@ class Handlers:
         self.quick: set[str] = set()
         self._expected = expected
         self._limiter = Limiter()
-        self._calling: Collection[CodeType] = ()
+        self.calling: Collection[CodeType] = ()
+        """The code of the driver's functions that call a handler; each has its call in a variable `call`."""
         self._files: tuple[str, ...] = (__file__,)
         self._quiet: tuple[type[BaseException], ...] = ()
 
@@ -75,8 +76,8 @@ class Handlers:
         their file is at the head of no traceback, nor are these others. quiet: what a handler ends with when
         its caller has gone.
         """
-        self._calling = {function.__code__ for function in functions}
-        self._files = (__file__, *files, *{code.co_filename for code in self._calling})
+        self.calling = {function.__code__ for function in functions}
+        self._files = (__file__, *files, *{code.co_filename for code in self.calling})
         self._quiet = quiet
 
     def surround(self, carry_out: Proceed) -> None:
@@ -120,7 +121,7 @@ class Handlers:
         The driver's functions that call one have its call in a variable of that name.
         """
         while frame is not None:
-            if frame.f_code in self._calling and "call" in frame.f_locals:
+            if frame.f_code in self.calling and "call" in frame.f_locals:
                 return f"{self.methods.name}.{frame.f_locals['call'].method:.80}"
             frame = frame.f_back
         return ""
@@ -165,7 +166,7 @@ class Handlers:
     def _not_begun(self, exc: BaseException) -> bool:
         """Whether it was raised before the handler's first line."""
         code = raising_code(exc)
-        return code is keywords.__code__ or code in self._calling
+        return code is keywords.__code__ or code in self.calling
 
 
 def goes_on(result: Any, function: Callable[..., Any]) -> bool:

@@ -1,9 +1,10 @@
-"""What a worker tells a hub of the program that it is, and of what it serves."""
+"""What a process tells of itself: a worker to a hub, also of what it serves, and a client to its servers."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 from mesh.core.wire import VERSION
 
+MAX_NAME: Final = 64
+"""Characters of a host's name, and of a program's, that are told."""
 MAX_NAMES: Final = 2_500
 """Bytes of the names of methods that are told: the rest of what a hub reads is for the others."""
 
@@ -26,6 +29,21 @@ def _release() -> str:
 def myself() -> dict[str, Any]:
     """The release, the protocol's version, host and process."""
     return {"version": _release(), "protocol": VERSION, "host": socket.gethostname(), "pid": os.getpid()}
+
+
+def host_and_pid() -> tuple[str, int]:
+    """Where this process runs, and its id there."""
+    return socket.gethostname(), os.getpid()
+
+
+def program() -> tuple[str, int, str]:
+    """Host and id of this process, and the name of the program that was started in it, "" for none."""
+    path = (sys.argv or [""])[0]
+    folder, name = os.path.split(path)
+    if name == "__main__.py":
+        name = os.path.basename(folder)  # as `python -m PACKAGE` has it
+    host, pid = host_and_pid()
+    return host[:MAX_NAME], pid, name[:MAX_NAME].encode("utf-8", "replace").decode()
 
 
 def serves(methods: Iterable[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import zmq
 from mesh.core.channel import NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.cork import HOLD, QUICK, Cork
+from mesh.core.open_calls import Row
 from mesh.core.probing import Probing
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
@@ -31,7 +32,7 @@ from mesh.core.trace_counting import Counting
 from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
-from mesh.transport import host_lookup, native, process, sockets
+from mesh.transport import host_lookup, identity, native, process, sockets
 from mesh.transport.hub_registrations import HubRegistrations
 from mesh.transport.ipc import Access
 from mesh.transport.loop import Loop, Timer, Watcher
@@ -69,6 +70,8 @@ class ServerEndpoint:
             recording.serve_as(name)
             recording.watch(self)
         self.session.take_progress_from(self._progress_of)
+        self.session.open_calls_told.origin = self._origin
+        self.session.open_calls_told.process = identity.host_and_pid
         self.lock = native.allocate_lock()
         self.thread = 0
         self.closed = False
@@ -394,15 +397,24 @@ class ServerEndpoint:
         finally:
             self.lock.release()
 
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """None: whoever wants to know of a server's calls asks that."""
+        return []
+
     def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""
+        address, hub = self._origin(call)
+        return f"through {hub}" if hub else f"from {address}" if address else ""
+
+    def _origin(self, call: ServerCall) -> tuple[str, str]:
+        """The host that a call came from, and the endpoint of the hub that gave it; "" for what is not
+        known."""
         peer = call.peer
         if isinstance(peer, HubCall):
-            return f"through {self.hubs.endpoint(peer)}"
+            return "", self.hubs.endpoint(peer)
         if self.router is None:
-            return ""
-        address = self.router.peers.address(peer if isinstance(peer, bytes) else peer[0])
-        return f"from {address}" if address else ""
+            return "", ""
+        return self.router.peers.address(peer if isinstance(peer, bytes) else peer[0]), ""
 
     @property
     def read_by(self) -> float:

@@ -12,12 +12,21 @@ from contextlib import ContextDecorator, suppress
 from contextvars import Token
 from functools import wraps
 from random import getrandbits
+from time import monotonic
 from typing import Any, Final, Self, TypeVar, cast
 
 from mesh.core.methods import is_async, is_generator
+from mesh.core.recording import MAX_MESSAGE
 from mesh.core.span import MOST_CHARS, Span, as_id, bound, current_span
+from mesh.core.trace_record import GOOD, MESSAGE, TAGS, Kind
+from mesh.errors import name_of, text_of
+from mesh.transport.recording import recording
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+
+MAX_TAGS: Final = 64
+MAX_TAG: Final = 200
+"""Characters of a tag's name, and of its value."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,20 +39,50 @@ def new_trace() -> Span:
     return Span(f"{getrandbits(128) or 1:032x}", new_span_id())
 
 
+class _Timed(Span):
+    """A span of the program's own work. name: what it is called. tags: what is told of it, name to value;
+    more may be set while it lasts. began: when it did.
+    """
+
+    __slots__ = ("began", "name", "tags")
+
+    def __init__(self, within: Span, name: str, tags: dict[str, Any]) -> None:
+        super().__init__(within.trace_id, new_span_id(), within.span_id)
+        self.name = name
+        self.tags = tags
+        self.began = monotonic()
+
+    def record(self, exc: BaseException | None) -> None:
+        """It has ended. exc: what it was left with."""
+        recorder = recording.recorder()
+        if recorder is None:
+            return
+        detail: dict[str, Any] = {}
+        if self.tags:
+            detail[TAGS] = {str(key)[:MAX_TAG]: _plain(value) for key, value in self.tags.items()}
+        if exc is not None:
+            detail[MESSAGE] = text_of(exc)[:MAX_MESSAGE]
+        outcome, ids = GOOD if exc is None else name_of(exc), (self.trace_id, self.span_id, self.parent_id)
+        times = (self.began, self.began, monotonic())
+        name = recording.about.name
+        recorder.add((Kind.LOCAL, *ids, name, self.name, *times, outcome, "", detail or None))
+
+
 class trace(ContextDecorator):
     """What runs within belongs to a trace: `with mesh.trace() as span:`, or around a function as a decorator.
 
     trace_id: the trace's id, also one of another program. traceparent: the header of that name of W3C Trace
     Context, which goes before; one that makes no sense is passed over. Without either it is the trace that
-    there is already, or a new one. Gives the span, which has trace_id, span_id and traceparent.
+    there is already, or a new one. tags: what to find it by, `mesh.trace(user=42)`. Gives the span, which has
+    trace_id, span_id and traceparent; where it began a trace, or has tags, also `tags`, a dict.
 
-    Raises ValueError for an id that can't travel, and TypeError around a function with `yield`, whose caller
-    decides when it runs.
+    Raises ValueError for an id that can't travel, and for more than 64 tags; TypeError around a function with
+    `yield`, whose caller decides when it runs.
     """
 
     __mesh_unexposed__ = "what binds a trace"
 
-    def __init__(self, trace_id: str | None = None, *, traceparent: str | None = None) -> None:
+    def __init__(self, trace_id: str | None = None, *, traceparent: str | None = None, **tags: Any) -> None:
         if trace_id is not None and (type(trace_id) is not str or not as_id(trace_id)):
             raise ValueError(
                 f"{trace_id!r:.80} is no id of a trace: it has to be text of 1 to {MOST_CHARS} characters, "
@@ -51,39 +90,118 @@ class trace(ContextDecorator):
             )
         self._trace_id = trace_id
         self._traceparent = traceparent
-        self._token: Token[Span | None] | None = None
+        self._tags = _checked(tags)
+        self._bound: _Binding | None = None
 
     def _recreate_cm(self) -> Self:
-        return type(self)(self._trace_id, traceparent=self._traceparent)
+        return type(self)(self._trace_id, traceparent=self._traceparent, **self._tags)
 
     def __call__(self, func: F) -> F:
         """The same function, each of whose calls is within a trace."""
-        if is_generator(func):
-            raise TypeError(f"{func!r:.80} has `yield`: write `with mesh.trace():` within it")
-        if not is_async(func):
-            return super().__call__(func)
-
-        @wraps(func)
-        async def traced(*args: Any, **kwargs: Any) -> Any:
-            with self._recreate_cm():
-                return await func(*args, **kwargs)
-
-        return cast(F, traced)
+        return _around(func, self._recreate_cm, super().__call__, "with mesh.trace():")
 
     def __enter__(self) -> Span:
-        span = _told_by(self._traceparent)
-        if span is None and self._trace_id is not None:
-            span = Span(self._trace_id, new_span_id())
-        if span is None:
-            span = current_span() or new_trace()
-        self._token = bound.set(span)
-        return span
+        self._bound = _Binding(self._span())
+        return self._bound.span
 
-    def __exit__(self, *_: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            with suppress(ValueError):  # a generator may be ended in another context than the one it began in
-                bound.reset(token)
+    def _span(self) -> Span:
+        span = _told_by(self._traceparent)
+        if span is None and self._trace_id is None:
+            span = current_span()
+        if span is not None and not self._tags:
+            return span
+        if span is None and self._trace_id is not None:
+            span = Span(self._trace_id, "")
+        return _Timed(span or Span(new_trace().trace_id, ""), "trace", dict(self._tags))
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        ended, self._bound = self._bound, None
+        if ended is not None:
+            ended.end(exc)
+
+
+class span(ContextDecorator):
+    """A part of the work that a trace is to show: `with mesh.span("render", user=42):`, or a decorator.
+
+    What is called within it is below it in the tree. Outside of a trace it does nothing. Gives the span,
+    whose `tags` may be set while it lasts.
+
+    Raises as `mesh.trace` does for tags and functions with `yield`, and TypeError for a name that is no text.
+    """
+
+    __mesh_unexposed__ = "a part of a trace"
+
+    def __init__(self, name: str, /, **tags: Any) -> None:
+        if type(name) is not str or not name:
+            raise TypeError(f"a span has to have a name that is text, not {name!r:.80}")
+        self._name = name
+        self._tags = _checked(tags)
+        self._bound: _Binding | None = None
+
+    def _recreate_cm(self) -> Self:
+        return type(self)(self._name, **self._tags)
+
+    def __call__(self, func: F) -> F:
+        """The same function, each of whose calls is a span."""
+        return _around(func, self._recreate_cm, super().__call__, f"with mesh.span({self._name!r}):")
+
+    def __enter__(self) -> _Timed:
+        outer = current_span()
+        inner = _Timed(outer or Span("", ""), self._name, dict(self._tags))
+        if outer is not None:
+            self._bound = _Binding(inner)
+        return inner
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        ended, self._bound = self._bound, None
+        if ended is not None:
+            ended.end(exc)
+
+
+class _Binding:
+    """A span that what runs here belongs to, until `end`."""
+
+    __slots__ = ("_token", "span")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._token: Token[Span | None] = bound.set(span)
+
+    def end(self, exc: BaseException | None) -> None:
+        with suppress(ValueError):  # a generator may be ended in another context than the one it began in
+            bound.reset(self._token)
+        if isinstance(self.span, _Timed):
+            self.span.record(exc)
+
+
+def _around(func: F, new: Callable[[], Any], plain: Callable[[F], F], within: str) -> F:
+    """The same function, or coroutine, each of whose calls is within a new one. within: how that is written.
+    Raises TypeError for one with `yield`.
+    """
+    if is_generator(func):
+        raise TypeError(f"{func!r:.80} has `yield`: write `{within}` within it")
+    if not is_async(func):
+        return plain(func)
+
+    @wraps(func)
+    async def traced(*args: Any, **kwargs: Any) -> Any:
+        with new():
+            return await func(*args, **kwargs)
+
+    return cast(F, traced)
+
+
+def _checked(tags: dict[str, Any]) -> dict[str, Any]:
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"{len(tags)} tags are too many: a span has {MAX_TAGS} at the most")
+    return tags
+
+
+def _plain(value: Any) -> Any:
+    """What travels of a tag's value."""
+    if type(value) in (bool, float, type(None)) or (type(value) is int and -(2**63) <= value < 2**64):
+        return value
+    return str(value)[:MAX_TAG]
 
 
 def _told_by(traceparent: str | None) -> Span | None:

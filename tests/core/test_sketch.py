@@ -41,7 +41,7 @@ def test_what_is_out_of_bounds_counts_as_the_bound() -> None:
     sketch.add([-1.0, 0.0, 1e12])
     assert sketch.count == 3
     assert len(sketch.buckets) == 2
-    assert sketch.quantile(0.5) == pytest.approx(1e-6, rel=0.05)
+    assert sketch.quantile(0.5) == pytest.approx(1e-6, rel=0.02)
     assert Sketch().quantile(0.5) == 0.0
 
 

@@ -22,7 +22,7 @@ COMMON = {"--debug", "--services", "--json", "--timeout"}  # told of once, for a
 def test_what_the_page_shows_is_true(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, **environment(PATH=path)}
-    assert docs.Page(PAGE, tmp_path, env, str(free_port())).run() == 11
+    assert docs.Page(PAGE, tmp_path, env, str(free_port())).run() == 12
 
 
 @pytest.mark.parametrize("name", COMMANDS)

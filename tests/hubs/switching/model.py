@@ -114,6 +114,12 @@ class HubEnd:
     def worker_endpoint(self) -> str:
         return ""
 
+    def host_of(self, peer: Address) -> str:
+        return ""
+
+    def describe(self) -> dict[str, Any]:
+        return {"type": "queue"}
+
     def status(self) -> dict[str, Any]:
         return status.full(self.switch, self.model.now)
 

@@ -30,10 +30,21 @@ HEADERS = st.fixed_dictionaries(
         "key": st.one_of(st.text(max_size=300), st.binary(max_size=300), st.integers(-(2**63), 2**64 - 1)),
         "kwargs": st.dictionaries(st.text(max_size=5), st.binary(max_size=9_000), max_size=2),
         "trace_id": st.one_of(st.text(max_size=32), st.just("4bf92f3577b34da6a3ce929d0e0e4736")),
-        "span_id": st.one_of(st.text(max_size=16), st.just("00f067aa0ba902b7"), st.integers()),
+        "span_id": st.one_of(st.text(max_size=16), st.just("00f067aa0ba902b7"), st.integers(-5, 2**63)),
     },
 )
-WANTED = ("message_id", "response_to", "deadline", "service", "cancel", "idempotent", "batch", "key")
+WANTED = (
+    "message_id",
+    "response_to",
+    "deadline",
+    "service",
+    "cancel",
+    "idempotent",
+    "batch",
+    "key",
+    "trace_id",
+    "span_id",
+)
 
 
 @given(HEADERS, st.randoms(use_true_random=False))
@@ -110,7 +121,7 @@ KEYS_CUT_OFF = (b"", b"\xa5", b"\xa5user", b"\xc4", b"\xc4\x05", b"\xc4\x05user"
     ],
 )
 def test_what_has_no_header_has_none(payload: bytes) -> None:
-    assert header_of(payload) in (None, (b"i" * 32, None, None, "short", *[None] * 4))
+    assert header_of(payload) in (None, (b"i" * 32, None, None, "short", *[None] * 6))
 
 
 @given(st.binary(max_size=200))
@@ -170,9 +181,9 @@ def test_an_event_full_of_values_costs_a_hub_little(make: Callable[[bytes], byte
 
 
 def test_a_value_that_is_no_name_is_no_name_whatever_it_holds() -> None:
-    assert header_of(event(b"\xa7service\x91\xa1x")) == (b"i" * 32, None, None, (), *[None] * 4)
+    assert header_of(event(b"\xa7service\x91\xa1x")) == (b"i" * 32, None, None, (), *[None] * 6)
 
 
 def test_keyword_arguments_may_be_large() -> None:
     header = {"message_id": b"1", "v": 3, "kwargs": {"rows": ["x" * 100] * 30_000}, "service": "users"}
-    assert header_of(wire.pack(header, "m", [])) == (b"1", None, None, "users", *[None] * 4)
+    assert header_of(wire.pack(header, "m", [])) == (b"1", None, None, "users", *[None] * 6)

@@ -53,6 +53,12 @@ class Bench:
     def worker_endpoint(self) -> str:
         return self.out_endpoint
 
+    def host_of(self, peer: Address) -> str:
+        return ""
+
+    def describe(self) -> dict[str, Any]:
+        return {"type": "queue"}
+
     def status(self) -> dict[str, Any]:
         return status.full(self.switch, self.now)
 

@@ -1,0 +1,256 @@
+"""What real programs tell their collector, and that nothing which it suffers is felt by a call."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+import mesh
+from mesh.core.trace_batch import Batch, unpack
+from mesh.core.trace_record import Kind, Record
+from mesh.errors import Overloaded
+from tests.e2e.commands import environment, start
+from tests.helpers.peers import free_port
+from tests.helpers.processes import Process, eventually, python
+from tests.hubs.commands import hub
+
+SHOP = Path(__file__).parent / "programs" / "shop.py"
+CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
+
+
+class Collector:
+    """Keeps what it is told. refusals: batches that it has no room for, of those that come next."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.refusals = 0
+
+    def records(self, batch: bytes) -> dict[str, None]:
+        if self.refusals:
+            self.refusals -= 1
+            raise Overloaded("full")
+        self.batches.append(unpack(batch))
+        return {"rate": None, "slow": None}
+
+    def question(self, process: bytes, about: list[object]) -> None:
+        gevent.sleep(1.0)
+
+    def of(self, trace_id: str) -> list[Record]:
+        return [one for batch in self.batches for one in batch.records if one.trace_id == trace_id]
+
+    def whole(self, trace_id: str, number: int) -> list[Record]:
+        return eventually(lambda: found if len(found := self.of(trace_id)) >= number else [])
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[Collector, str]]:
+    taker = Collector()
+    with mesh.Server(taker, name="collector") as server:
+        yield taker, server.bind("tcp://127.0.0.1:*")
+
+
+def run(endpoint: str, *arguments: str, **more: str) -> Process:
+    return python(SHOP, *arguments, env={**environment(), "MESH_TRACE": endpoint, **more})
+
+
+def said(process: Process, number: int = 1) -> list[str]:
+    """The ids that it has printed."""
+    found = re.compile(r"^(?:\w+ )?([0-9a-f]{32})$", re.M)
+    return eventually(lambda: ids if len(ids := found.findall(process.stdout)) >= number else [])
+
+
+def test_a_trace_is_told_by_all_who_took_part_before_the_program_ends(
+    collector: tuple[Collector, str],
+) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "calls") as process:
+        assert process.wait() == 0
+        good, bad = said(process, 2)
+    place, take = "place", "take"
+    assert sorted((one.kind, one.method) for one in taker.of(good)) == [
+        (CLIENT, place),
+        (CLIENT, take),
+        (SERVER, place),
+        (SERVER, take),
+        (LOCAL, "pack"),
+        (LOCAL, "trace"),
+    ]
+    by_span = {one.span_id: one for one in taker.of(good) if one.kind != SERVER}
+    [taken] = [one for one in by_span.values() if one.method == take]
+    way = [taken.method]
+    while taken.parent_id:
+        taken = by_span[taken.parent_id]
+        way.append(taken.method)
+    assert way == [take, "pack", place, "trace"]
+    assert taken.detail == {"tags": {"user": 42}}
+    # Nobody has begun a trace for the one that failed.
+    failed = taker.of(bad)
+    assert sorted((one.kind, one.outcome) for one in failed if one.kind != LOCAL) == [
+        (CLIENT, "KeyError"),
+        (CLIENT, "KeyError"),
+        (SERVER, "KeyError"),
+        (SERVER, "KeyError"),
+    ]
+    rates = {(one.side, one.method): one for batch in taker.batches for one in batch.rates}
+    assert rates[CLIENT, place].sketch.count == 2 and rates[CLIENT, place].errors == 1
+    assert taker.batches[0].about.name == "stock"
+
+
+def test_a_child_of_a_fork_tells_of_its_own_calls(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "forks") as process:
+        assert process.wait() == 0, process.describe()
+        child, parent = said(process, 2)
+    assert len(taker.of(child)) == len(taker.of(parent)) == 6
+    assert len({batch.process for batch in taker.batches}) == 2
+    assert len({(batch.process, batch.number) for batch in taker.batches}) == len(taker.batches)
+    ids = [(one.kind, one.trace_id, one.span_id) for batch in taker.batches for one in batch.records]
+    assert len(set(ids)) == len(ids), "nothing is told twice"
+
+
+def test_sigterm_loses_nothing(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "waits") as process:
+        [trace_id] = said(process)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert len(taker.of(trace_id)) == 6
+
+
+def test_without_a_collector_calls_go_on_and_the_program_ends_at_once() -> None:
+    with run(f"tcp://127.0.0.1:{free_port()}", "calls") as process:
+        said(process, 2)
+        began = time.monotonic()
+        assert process.wait() == 0, process.describe()
+        assert time.monotonic() - began < 10.0
+        assert "no records" not in process.stderr
+
+
+def test_a_collector_that_comes_late_is_full_and_dies_gets_all() -> None:
+    endpoint, taker = f"tcp://127.0.0.1:{free_port()}", Collector()
+    with run(endpoint, "waits") as process:
+        [trace_id] = said(process)
+        taker.refusals = 1
+        with mesh.Server(taker, name="collector") as server:
+            server.bind(endpoint)
+            eventually(lambda: not taker.refusals)
+        assert not taker.of(trace_id)
+        with mesh.Server(taker, name="collector") as server:
+            server.bind(endpoint)
+            assert len(taker.whole(trace_id, 6)) == 6
+
+
+def test_a_handler_of_the_log_that_raises_is_felt_by_nobody(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "handlers") as process:
+        assert process.wait() == 0
+        [good, _] = said(process, 2)
+        assert "a handler of the logger mesh.trace has failed" in process.stderr
+    assert len(taker.of(good)) == 6
+
+
+def test_coroutines(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "coroutines") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert sorted(one.kind for one in taker.of(trace_id)) == [CLIENT, SERVER, LOCAL]
+
+
+def test_all_of_many_traces_come(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "many", "500") as process:
+        assert process.wait() == 0
+    records = [one for batch in taker.batches for one in batch.records]
+    assert len(records) == 500 * 6
+    assert sum(batch.dropped for batch in taker.batches) == 0
+
+
+def test_a_wrong_rate_is_told_and_harms_nobody(collector: tuple[Collector, str]) -> None:
+    with run(collector[1], "calls", MESH_TRACE_RATE="often") as process:
+        assert process.wait() == 0
+        assert "MESH_TRACE_RATE is 'often'" in process.stderr
+
+
+def test_a_name_that_nobody_knows_is_told_and_harms_nobody() -> None:
+    with run("nobody-at-all", "calls") as process:
+        assert process.wait() == 0
+        assert "calls are not recorded" in process.stderr
+
+
+def test_a_handler_of_the_log_that_blocks_holds_up_nobody(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "blocks") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert len(taker.of(trace_id)) == 6
+
+
+def test_large_records_are_sent_in_batches_that_the_collector_takes(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "large") as process:
+        assert process.wait() == 0
+        [trace_id] = said(process)
+    assert sum(len(batch.records) for batch in taker.batches) == 100
+    [record] = taker.of(trace_id)
+    assert record.detail is not None and len(record.detail["tags"]) == 64
+
+
+def test_events(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "events") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    sent, received = (
+        next(one for one in taker.of(trace_id) if one.kind == kind) for kind in (Kind.SENT, Kind.RECEIVED)
+    )
+    assert sent.method == received.method == "job"
+    assert (sent.span_id, sent.outcome) == (received.span_id, received.outcome)
+
+
+def test_a_call_through_a_hub(collector: tuple[Collector, str], tmp_path: Path) -> None:
+    """All are told of the collector by a line of the registry."""
+    taker, endpoint = collector
+    (tmp_path / "services.yml").write_text(f"collector: {endpoint}\n")
+    yml = "in: tcp://127.0.0.1:*\nout: tcp://127.0.0.1:*\ntype: queue\nservice: stock\n"
+    with (
+        hub(yml, tmp_path) as (_, shown),
+        python(SHOP, "registered", shown.out, cwd=tmp_path, env=environment()) as worker,
+    ):
+        worker.wait_for("registered")
+        with python(SHOP, "calls_of", shown.in_, cwd=tmp_path, env=environment()) as process:
+            assert process.wait() == 0, process.describe()
+            [trace_id] = said(process)
+        by_kind = {one.kind: one for one in taker.whole(trace_id, 4) if one.kind != LOCAL}
+    assert set(by_kind) == {CLIENT, SERVER, Kind.HUB}
+    through = by_kind[Kind.HUB]
+    assert (through.service, through.outcome) == ("stock", "OK")
+    assert through.peer.endswith(f":{worker.pid}")
+    assert through.began <= through.started <= through.ended
+
+
+def test_processes_of_one_command_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    bind = f"tcp://127.0.0.1:{free_port()}"
+    serve = ("serve", "operator", "--processes", "2", "--bind", bind)
+    with start(*serve, cwd=SHOP.parent, MESH_TRACE=endpoint) as process:
+        process.wait_for("serving operator")
+        with mesh.trace() as span, mesh.connect(bind) as client:
+            client.add(1, 2)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert [(one.kind, one.method) for one in taker.of(span.trace_id)] == [(SERVER, "add")]
+
+
+def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "children") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert len(taker.of(trace_id)) == 6
