@@ -22,6 +22,7 @@ PAGES = {
     "docs/events.md": 8,
     "docs/asyncio.md": 1,
     "docs/middleware.md": 6,
+    "docs/dashboard.md": 1,
     "docs/tracing.md": 15,
     "docs/drivers.md": 2,
 }

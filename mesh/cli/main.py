@@ -33,6 +33,7 @@ COMMANDS = {
     "graph": ("mesh.cli.graph", "graph", "Show which service calls which."),
     "tap": ("mesh.cli.tap", "tap", "Show calls as they pass."),
     "why": ("mesh.cli.why", "why", "Show what slow or failing calls have in common."),
+    "dashboard": ("mesh.cli.dashboard", "dashboard", "Show all of it in a browser."),
     "services": ("mesh.cli.services", "services", "Show every known service and its health."),
 }
 

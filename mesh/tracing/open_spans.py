@@ -45,6 +45,7 @@ class OpenSpans:
         rows = [
             {
                 "id": span_id,
+                "parent_id": record.parent_id,
                 "trace_id": trace_id,
                 "service": record.service,
                 "method": record.method,

@@ -1,0 +1,1 @@
+"""`mesh dashboard`: a web page over what the collector answers."""
