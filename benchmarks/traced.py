@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -91,7 +92,15 @@ def measure(calls: int, rounds: int) -> Cost:
                 rates[mode].append(calls / seconds)
                 client[mode].append(used / calls * 1e6)
                 server[mode].append((after - before) / calls * 1e6)
-        return Cost(rates, client, server, int(sink.ask("")[0]))
+        return Cost(rates, client, server, _settled(sink))
+
+
+def _settled(sink: _Child) -> int:
+    """How many records have come when no more do: those of the last second may be under way."""
+    count = -1
+    while count != (count := int(sink.ask("")[0])):
+        time.sleep(1.0)
+    return count
 
 
 def report(cost: Cost) -> list[str]:

@@ -151,7 +151,7 @@ def test_the_calls_of_a_handler(bench: Bench) -> None:
         subcall(peer=hub),
     )
     done.state = State.DONE
-    read.begin_stream()
+    read.begin_stream(0.0)
     read.state = STREAMING
     assert read.items is not None
     read.items.append("an item that is not taken yet")

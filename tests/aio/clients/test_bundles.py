@@ -39,7 +39,7 @@ async def welcome(hub: Hub, client: Any) -> None:
     for _ in range(2):
         task = asyncio.create_task(client.echo())
         (call,) = await calls(hub, 1)
-        if "batch" in call:
+        if call.get("batch"):
             hub.agree(call)
         hub.answer(call)
         await task
