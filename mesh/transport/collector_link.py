@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 import zmq
@@ -17,6 +18,7 @@ from zmq import backend
 
 from mesh.core import wire
 from mesh.core.channel import Ids
+from mesh.core.trace_batch import About
 from mesh.core.wire import BEAT, OK, Header
 from mesh.errors import MeshError, WireError
 from mesh.transport import process
@@ -27,6 +29,9 @@ MAX_UNANSWERED: Final = 16
 """Batches that the collector has not acknowledged; more wait in the recorder."""
 PATIENCE: Final = 5.0
 """Seconds after which what has no answer is sent again."""
+AWAY: Final = 15.0
+"""Seconds without an answer after which another collector is tried, or the name looked up anew. One that is
+well answers the question within four."""
 PAUSE: Final = 1.0
 """The same of what the collector has refused, as it is full or stops."""
 MAX_MESSAGE: Final = 1024 * 1024
@@ -49,34 +54,56 @@ class _Request:
 
 
 class CollectorLink:
-    """endpoint: the collector's. identity: the process's 16 bytes. about: what it says of itself, as About.
-    answer: gives what somebody asks the process, (what, arguments). obey: takes the rules that come with an
-    acknowledgement.
+    """look_up: gives the collectors' endpoints, one or several, of which one is enough. identity: the
+    process's 16 bytes. about: gives what it says of itself. answer: gives what somebody asks the process,
+    (what, arguments). obey: takes the rules that come with an acknowledgement.
+
+    Raises as look_up and Dealer do.
     """
 
     def __init__(
         self,
-        endpoint: str,
+        look_up: Callable[[], Sequence[str]],
         identity: bytes,
-        about: Sequence[Any],
+        about: Callable[[], About],
         answer: Answer,
         obey: Callable[[Any], None],
     ) -> None:
-        self.endpoint = endpoint
+        self._look_up = look_up
         self._identity = identity
-        self._about = list(about)
+        self._about = about
         self._answer = answer
         self._obey = obey
         self._ids = Ids(process.new_base())
         self._batches: deque[_Request] = deque()
         self._question: _Request | None = None
         self._reply: _Request | None = None
-        self.up = False
-        """Whether the connection stands."""
+        self._up = False
         self._told = ""
         """The last trouble that the log has."""
-        self._dealer: Dealer[_Request] = Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
-        self._item = (self._dealer.socket, zmq.POLLIN)
+        self._choice = identity[0]
+        """Which collector it is; begun so that processes are spread over them."""
+        self._heard = monotonic()
+        self.endpoint, self._dealer = self._dial()
+
+    def _dial(self) -> tuple[str, Dealer[_Request]]:
+        endpoints = self._look_up()
+        endpoint = endpoints[self._choice % len(endpoints)]
+        return endpoint, Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
+
+    def _go_elsewhere(self, now: float) -> None:
+        """Nothing was heard for long: go to another collector, or where this one is by now."""
+        self._say(self._dealer.unresolved or self._dealer.why or "nobody answers there")
+        self._heard = now
+        self._choice += 1
+        try:
+            endpoint, dealer = self._dial()
+        except MeshError as exc:
+            self._say(str(exc))
+            return
+        self._dealer.close()
+        self.endpoint, self._dealer = endpoint, dealer
+        self._lost()
 
     @property
     def has_room(self) -> bool:
@@ -104,23 +131,25 @@ class CollectorLink:
         """Do what is due, and wait for `most` seconds for something to come."""
         process.monitors().read()
         for change in self._dealer.changes(now):
-            if change is not Change.UP:
-                self._lost(change)
-            elif not self.up:
-                self.up = True
-                self._say("")
+            if change is Change.UP:
+                self._up, self._heard = True, now
+            else:
+                self._lost()
+            if change is Change.FAILED:
+                self._say(self._dealer.why)
         self._dealer.dial_if_due(now)
+        if now - self._heard > AWAY:
+            self._go_elsewhere(now)
         if self._question is None:
-            self._question = self._request("question", [self._identity, self._about])
-        if self.up:
+            self._question = self._request("question", [self._identity, [*self._about()]])
+        if self._up:
             self._send_due(now)
-        backend.zmq_poll([self._item], int(most * 1000))
+        backend.zmq_poll([(self._dealer.socket, zmq.POLLIN)], int(most * 1000))
         self._dealer.receive(now, MAX_UNANSWERED)
 
-    def _lost(self, change: Change) -> None:
-        self.up = False
-        if change is Change.FAILED:
-            self._say(self._dealer.why)
+    def _lost(self) -> None:
+        """The connection is gone, and whatever was sent by it."""
+        self._up = False
         for request in (*self._batches, self._question, self._reply):
             if request is not None:
                 request.sent_at = 0.0
@@ -152,6 +181,7 @@ class CollectorLink:
         request = self._waiting(channel)
         if request is None:
             return
+        self._heard = now
         if name != OK and not (request in self._batches and _unreadable(args)):
             request.sent_at = now - PATIENCE + PAUSE  # again, after a while
             self._say(_reason(args))

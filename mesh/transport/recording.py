@@ -71,7 +71,6 @@ class Recording:
         self._looked = False
         self._name = ""
         self._ends: WeakSet[HasCalls] = WeakSet()
-        self._leaving = False
         self._begin()
         process.remember(self)
 
@@ -80,6 +79,9 @@ class Recording:
         self._number = 0
         self._running = False
         self._ended = False
+        self._leaving = False
+        self._until = 0.0
+        """When the end of the program waits no more."""
         self._about: About | None = None
 
     def forked(self) -> None:
@@ -150,9 +152,8 @@ class Recording:
 
     def _link(self, identity: bytes) -> CollectorLink | None:
         try:
-            endpoint = _collector()
-            if endpoint is not None:
-                return CollectorLink(endpoint, identity, self.about, self._answer, self._obey)
+            if _collectors():
+                return CollectorLink(_collectors, identity, lambda: self.about, self._answer, self._obey)
         except MeshError as exc:
             log.warning("calls are not recorded: %s", exc)
         return None
@@ -162,7 +163,7 @@ class Recording:
         assert recorder is not None
         counting = Counting(recorder, self.about.name)
         due = began + SECOND
-        while not (self._leaving and link.settled and not recorder.records):
+        while not (self._leaving and (monotonic() > self._until or (link.settled and not recorder.records))):
             now = monotonic()
             if now >= due or self._leaving:
                 with self._lock:
@@ -205,9 +206,9 @@ class Recording:
         """The program ends: what is kept goes out, if that takes no time. Once; Python calls it by itself,
         and so does whoever ends a process without Python's knowing.
         """
+        self._until = monotonic() + LEAVE
         self._leaving = True
-        until = monotonic() + LEAVE
-        while self._running and not self._ended and monotonic() < until:
+        while self._running and not self._ended and monotonic() < self._until:
             native.sleep(0.005)
 
     def _answer(self, what: str, args: Sequence[Any]) -> Any:
@@ -258,13 +259,13 @@ def _wanted() -> bool:
     return False
 
 
-def _collector() -> str | None:
-    """The collector's endpoint; None where there is none. Raises as `resolve` does."""
+def _collectors() -> list[str]:
+    """The collectors' endpoints; none where there is no collector. Raises as `resolve` does."""
     named = os.environ.get(ENV)
     catalog = Catalog()
     if not named and not any(service.name == SERVICE for service in catalog.services()):
-        return None
-    return resolve(named or SERVICE, catalog).endpoints[0].address
+        return []
+    return [endpoint.address for endpoint in resolve(named or SERVICE, catalog).endpoints]
 
 
 def _boot() -> str:

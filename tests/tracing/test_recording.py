@@ -12,12 +12,14 @@ import gevent
 import pytest
 
 import mesh
-from mesh.core.trace_batch import Batch, unpack
+from mesh.core.trace_batch import About, Batch, pack, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import Overloaded
+from mesh.transport import collector_link
+from mesh.transport.collector_link import CollectorLink
 from tests.e2e.commands import environment, start
-from tests.helpers.peers import free_port
-from tests.helpers.processes import Process, eventually, python
+from tests.helpers.peers import free_port, nobody
+from tests.helpers.processes import PATIENCE, Process, eventually, python
 from tests.hubs.commands import hub
 
 SHOP = Path(__file__).parent / "programs" / "shop.py"
@@ -254,3 +256,19 @@ def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Colle
         assert process.wait() == 0, process.describe()
         [trace_id] = said(process)
     assert len(taker.of(trace_id)) == 6
+
+
+def test_of_several_collectors_one_that_is_there_is_enough(
+    collector: tuple[Collector, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever the process begins with."""
+    taker, endpoint = collector
+    monkeypatch.setattr(collector_link, "AWAY", 0.2)
+    link = CollectorLink(lambda: [nobody(), endpoint], bytes(16), About, lambda *_: None, lambda _: None)
+    link.give(pack(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
+    until = time.monotonic() + PATIENCE
+    while not link.settled and time.monotonic() < until:
+        link.turn(time.monotonic(), 0.0)
+        gevent.sleep(0.01)
+    link.close()
+    assert [batch.dropped for batch in taker.batches] == [5]
