@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(STAMP) ## hubs, workers, calls by name, a stream, an exception, a worker killed, a name in DNS
-	$(BIN)/python configs/demo/run.py
+demo: $(STAMP) ## a shop: hubs, workers, calls by name, a stream, traces, what hangs; STAY=1 keeps it open
+	$(BIN)/python configs/demo/run.py $(if $(STAY),--stay)
 
 test: $(COMPILED) ## the tests, without those that take minutes
 	$(BIN)/python -m pytest -m "not soak" -n 8 --dist worksteal

@@ -1,292 +1,157 @@
-"""`make demo`: starts hubs and workers, runs the real commands against them, and shows what they print.
+"""`make demo`: starts a small shop of five services, runs the real commands on it, and shows what they print.
 
 Each step says what it expects; the exit code is 1 if any came out otherwise. All processes end
 with this one, whatever ends it.
+
+    python configs/demo/run.py          the story, which ends by itself
+    python configs/demo/run.py --stay   the shop with customers, until Ctrl-C, for whoever wants to look on
 """
 
 from __future__ import annotations
 
-import os
-import pty
+import argparse
 import re
-import select
 import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from struct import pack
 from types import FrameType
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-MODULES = {"mesh": "mesh.cli.main", "mesh-hub": "hubs.command", "mesh-register": "mesh.cli.register"}
-MESH = [sys.executable, "-m", MODULES["mesh"]]
-PATIENCE = 30.0  # seconds that any one command may take
-COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+from stage import ROOT, Demo, dim, prompt, title
+
+ANY = "tcp://127.0.0.1:*"
+PORTS = (1111, 2222, 5555, 7001, 7002)
 
 PROGRAM = """\
 import mesh
 
-with mesh.connect("users") as users:
-    print(users.get(41)["name"], "is number 41")
-    for user in users.export():
-        print(user["number"], user["name"])
+with mesh.connect("stock") as stock:
+    print(stock.count("tea"), "tea")
+    for row in stock.shelf():
+        print(row["item"], row["pieces"])
     try:
-        users.get(99)
+        stock.count("caviar")
     except KeyError as error:
-        print("no user", error.msg)
+        print("no", error.msg)
 """
 
-
-class Group:
-    """A process group that ends with this process, also if that is killed.
-
-    A shell leads it and reads a pipe that only this process holds the other end of: once that is gone, it
-    kills the group. A child holds that end, too, until it has become another program, and is a member by
-    then. So there is no moment in which one can be missed, and nothing of it needs Linux.
-    """
-
-    def __init__(self) -> None:
-        self._leader = subprocess.Popen(
-            ["sh", "-c", "read nothing; kill -KILL 0"], stdin=subprocess.PIPE, process_group=0
-        )
-
-    @property
-    def id(self) -> int:
-        return self._leader.pid
-
-    def end(self) -> None:
-        """Kill what is left of it."""
-        assert self._leader.stdin is not None
-        self._leader.stdin.close()
-        self._leader.wait()
+LOOK = (
+    ("mesh top", "rates and latencies of all calls, live"),
+    ("mesh ps", "what is open now, and what it waits for"),
+    ("mesh graph", "who calls whom"),
+    ("mesh traces --error", "traces with an error; mesh trace ID shows one"),
+    ("mesh traces --method order", "orders; mesh trace ID --tree --critical tells what takes the time"),
+    ("mesh tap payments", "its calls as they pass"),
+    ("mesh dashboard", "all of it as a web page"),
+)
+"""What to type while the shop stays, and what it shows."""
 
 
-class Demo:
-    """The hubs and servers, the files about them, and what came out otherwise than expected."""
+def open_shop(demo: Demo) -> str:
+    """Start all of it, but for customers; gives the endpoint of `web`."""
+    title("A collector of traces: what is started from now on tells it of its calls")
+    collector = demo.start(f"mesh collect --store memory --bind '{ANY}'", r"collecting on (\S+) into")
+    demo.export(MESH_TRACE=collector[1])
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.group = Group()
-        self.registry = folder / "services.yml"
-        self.servers: list[subprocess.Popen[bytes]] = []
-        self.surprises: list[str] = []
-        size = shutil.get_terminal_size((100, 30))
-        self.columns = min(size.columns, 100)
-        python_path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.env = {
-            **os.environ,
-            "MESH_SERVICES": str(self.registry),
-            "PYTHONPATH": os.pathsep.join(python_path),
-        }
-        self.env.pop("COLUMNS", None)
-        if not COLOUR:
-            self.env["NO_COLOR"] = "1"
+    title("Hubs from a file: one for a single service, one for many, one for events")
+    demo.write("hub.yml", dict.fromkeys((f"tcp://127.0.0.1:{port}" for port in PORTS), ANY))
+    says = r"orders .* in (\S+) out (\S+)\n.*town .* in (\S+) out .*\n.*mail .* in (\S+) out (\S+)\n"
+    orders_in, orders_out, town, mail_in, mail_out = demo.start(
+        "mesh-hub hub.yml", says, cwd=demo.folder
+    ).groups()
+    print()
 
-    def start(self, *command: str, says: str, cwd: Path = HERE) -> re.Match[str]:
-        """Start a command in the background. says: a regular expression for what tells that it is ready."""
-        prompt(f"{shlex.join(command)} &")
-        server = self._begin([sys.executable, "-m", MODULES[command[0]], *command[1:]], cwd)
-        assert server.stdout is not None
-        shown, found = "", None
-        while found is None or not shown.endswith("\n"):
-            ready, _, _ = select.select([server.stdout], [], [], PATIENCE)
-            text = os.read(server.stdout.fileno(), 65536).decode() if ready else ""
-            if not text:
-                raise SystemExit(f"this did not start: {shlex.join(command)}")
-            shown += text
-            found = re.search(says, shown)
-        print(shown, end="", flush=True)
-        return found
+    title("Names for them")
+    real = zip(PORTS, (orders_in, orders_out, town, mail_in, mail_out), strict=True)
+    demo.write("services.yml", {f"tcp://127.0.0.1:{port}": endpoint for port, endpoint in real}, leave="web")
 
-    def start_program(self, *command: str, cwd: Path) -> None:
-        """Start another program in the background, which does not tell when it is ready."""
-        prompt(f"{shlex.join([Path(command[0]).name, *command[1:]])} &\n")
-        self._begin(command, cwd)
-
-    def _begin(self, command: Sequence[str], cwd: Path) -> subprocess.Popen[bytes]:
-        server = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            process_group=self.group.id,
-        )
-        self.servers.append(server)
-        return server
-
-    def write(self, name: str, endpoints: dict[str, str]) -> None:
-        """A file of the demo with other endpoints, without its comments at the beginning."""
-        text = re.sub(r"\A(#.*\n|\n)+", "", (HERE / name).read_text())
-        for theirs, ours in endpoints.items():
-            text = text.replace(theirs, ours)
-        (self.folder / name).write_text(text)
-        prompt(f"cat {name}")
-        print(text)
-
-    def export(self, **variables: str) -> None:
-        """Set variables for what is run from now on."""
-        prompt(
-            "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()) + "\n"
-        )
-        self.env.update(variables)
-
-    def mesh(self, *arguments: str, expect: str = "", code: int = 0) -> None:
-        """Run `mesh ARGUMENTS` in a terminal. expect: a regular expression for what it shows."""
-        prompt(f"mesh {shlex.join(arguments)}")
-        self._run([*MESH, *arguments], f"mesh {shlex.join(arguments)}", expect, code)
-
-    def python(self, program: str, expect: str) -> None:
-        """Show a Python program, and run it."""
-        prompt("cat program.py")
-        print(program)
-        prompt("python program.py")
-        self._run([sys.executable, "-c", program], "python program.py", expect, 0)
-
-    def kill(self, server: subprocess.Popen[bytes]) -> None:
-        """SIGKILL, as when a machine goes down."""
-        prompt(f"kill -9 {server.pid}\n")
-        server.kill()
-        server.wait()
-
-    def _run(self, command: list[str], name: str, expect: str, code: int) -> None:
-        shown, got = self._in_terminal(command)
-        if got:
-            print(dim(f"(exit code {got})"))
-        print()
-        plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
-        if got != code:
-            self.surprises.append(f"{name}: exit code {got}, not {code}")
-        if not re.search(expect, plain):
-            self.surprises.append(f"{name}: shows nothing like {expect!r}")
-
-    def _in_terminal(self, command: list[str]) -> tuple[str, int]:
-        """What the command shows in a terminal of our width, passed on as it comes; its exit code."""
-        screen, inner = pty.openpty()
-        set_size(inner, self.columns)
-        process = subprocess.Popen(
-            command,
-            cwd=HERE,
-            env=self.env,
-            stdin=inner,
-            stdout=inner,
-            stderr=inner,
-            process_group=self.group.id,
-        )
-        os.close(inner)
-        shown = ""
-        deadline = time.monotonic() + PATIENCE
-        try:
-            while select.select([screen], [], [], max(deadline - time.monotonic(), 0))[0]:
-                text = os.read(screen, 65536).decode(errors="replace").replace("\r\n", "\n")
-                if not text:
-                    break
-                shown += text
-                print(text, end="", flush=True)
-        except OSError:
-            pass  # the command has closed its side
-        except BaseException:
-            process.kill()  # it would wait for servers that end, too
-            raise
-        finally:
-            os.close(screen)
-            if time.monotonic() >= deadline:
-                process.kill()
-        return shown, process.wait(PATIENCE)
-
-    def close(self) -> None:
-        """Ask all servers to end, and kill what has not after three seconds."""
-        for server in self.servers:
-            server.terminate()
-        deadline = time.monotonic() + 3
-        for server in self.servers:
-            try:
-                server.wait(max(deadline - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
-                break
-        self.group.end()
-
-
-ANY = "tcp://127.0.0.1:*"
+    title("A module and a class that know nothing of mesh; two workers; a listener; a server without hub")
+    web = demo.start_all(
+        (f"mesh-register stock stock --hub {town}", "serving stock through"),
+        (f"mesh-register payments payments:Payments --hub {town}", "serving payments through"),
+        (f"mesh-register orders orders:Orders --hub {orders_out}", "serving orders through"),
+        (f"mesh-register orders orders:Orders --hub {orders_out}", "serving orders through"),
+        ("python mail.py", "mail listens"),
+        (f"mesh serve web:Web --service web --bind '{ANY}'", r" on (tcp://\S+)"),
+    )[-1][1]
+    demo.append("services.yml", f"web: {web}")
+    return web
 
 
 def play(demo: Demo) -> None:
     """The story."""
-    title("Hubs from a file: one for a single service, one for many")
-    ports = dict.fromkeys((f"tcp://127.0.0.1:{port}" for port in (1111, 2222, 5555)), ANY)
-    demo.write("hub.yml", ports)
-    hubs = demo.start(
-        "mesh-hub",
-        "hub.yml",
-        says=r"hub users .* in (\S+) out (\S+)\nhub town .* in (\S+) out (\S+)\n",
-        cwd=demo.folder,
-    )
-    print()
-
-    title(
-        "Workers of code that knows nothing of mesh: a class, twice, and a module; and a server without hub"
-    )
-    for _ in range(2):
-        demo.start("mesh-register", "users", "users:Users", "--hub", hubs[2], says="serving users through")
-    demo.start("mesh-register", "urls", "urllib.parse", "--hub", hubs[4], says="serving urls through")
-    maths = demo.start(
-        "mesh", "serve", "statistics", "--service", "maths", "--bind", ANY, says=r" on (tcp://\S+)"
-    )
-    print()
-
-    title("Names for them")
-    real = {
-        "tcp://127.0.0.1:1111": hubs[1],
-        "tcp://127.0.0.1:5555": hubs[3],
-        "tcp://127.0.0.1:4242": maths[1],
-    }
-    demo.write("services.yml", real)
-    demo.mesh("services", expect=r"users +up(.*\n)+urls +up(.*\n)+maths +up")
+    web = open_shop(demo)
+    demo.mesh("services", expect=r"orders +up(.*\n)+stock +up(.*\n)+payments +up(.*\n)+web +up")
 
     title("Look what is there")
-    demo.mesh("call", "users", expect="get +The user of that number")
-    demo.mesh("inspect", "users", "export", expect=r"export\(pause=0\.0\)")
+    demo.mesh("call", "stock", expect="count +How many pieces there are")
+    demo.mesh("inspect", "stock", "shelf", expect=r"shelf\(pause=0\.0\)")
 
     title("Call it by name: arguments are strings, with -j JSON; keyword arguments travel")
-    demo.mesh("call", "users", "get", "42", expect="{'name': 'Bob', 'admin': False}")
-    demo.mesh("call", "users", "add", "-j", '"Cleo"', "--kw", "admin=true", expect="43")
-    demo.mesh("call", "urls", "quote", "a b & c", expect="a%20b%20%26%20c")
-    demo.mesh("call", "maths", "mean", "-j", "[1, 2, 6]", expect="3")
+    demo.mesh("call", "stock", "count", "tea", expect="40")
+    demo.mesh("call", "stock", "add", "-j", '"cup"', "--kw", "pieces=3", expect="15")
 
     title("A stream comes item by item")
-    demo.mesh("call", "users", "export", "0.4", expect="Ann(.*\n)+.*Bob")
+    demo.mesh("call", "stock", "shelf", "0.2", expect="tea(.*\n)+.*piano")
 
     title("An exception arrives with its name, and as an exit code")
-    demo.mesh("call", "users", "get", "99", code=1, expect="KeyError: 99")
-    demo.mesh("call", "users", "gte", "42", code=1, expect="did you mean 'get'")
+    demo.mesh("call", "stock", "take", "caviar", code=1, expect="KeyError: 'caviar'")
+    demo.mesh("call", "stock", "cuont", "tea", code=1, expect="did you mean 'count'")
     demo.mesh("call", "nobody", "get", code=3, expect="no service 'nobody'")
 
     title("The same from Python")
-    demo.python(PROGRAM, expect="Ann is number 41\n(.*\n)+no user 99")
+    demo.python(PROGRAM, expect="40 tea\n(.*\n)+no .caviar")
+
+    traces(demo)
+    stuck(demo)
 
     title("What the hub sees")
-    demo.mesh("hub-status", "users", expect="users")
+    demo.mesh("hub-status", "orders", expect="orders")
 
     title("One of the two workers is killed, and the calls go on")
-    demo.kill(demo.servers[1])
-    other = str(demo.servers[2].pid)
+    first, other = (server for server in demo.servers if "orders:Orders" in str(server.args))
+    demo.kill(first)
     for _ in range(3):
-        demo.mesh("call", "users", "where", expect=rf"^{other}\n$")
-    demo.mesh("hub-status", "users", expect="users")
+        demo.mesh("call", "orders", "where", expect=rf"^{other.pid}\n$")
+    demo.mesh("hub-status", "orders", expect="orders")
 
-    names_in_dns(demo, maths[1])
+    names_in_dns(demo, web)
 
 
-def names_in_dns(demo: Demo, maths: str) -> None:
-    """The server of maths once more, by a name that no file has but the zone of a real name server."""
+def traces(demo: Demo) -> None:
+    """One order and all that it causes; and one that fails."""
+    title("Which call has caused this? Each order is a trace, which all calls and events belong to")
+    shown = demo.mesh("call", "--trace", "web", "order", "Ann", "tea", "cup", "honey", expect="'cents': 2050")
+    good = trace_id(shown)
+    shown = demo.mesh(
+        "call", "--trace", "web", "order", "Mallory", "tea", code=1, expect="ValueError: nothing was sold"
+    )
+    bad = trace_id(shown)
+    demo.mesh("traces", "--error", "PermissionError", expect=bad[:12])
+
+    title("One trace as its talk: who has called whom, and where it went wrong")
+    demo.mesh("trace", bad[:8], expect=r"payments@.* --- PermissionError ---> orders@")
+
+    title("Another as a tree, with what it waited for; and what would have made it quicker")
+    demo.mesh("trace", good[:8], "--tree", "--critical", expect=r"mail\.placed  orders@.* → mail@")
+
+
+def stuck(demo: Demo) -> None:
+    """An order that waits for somebody."""
+    title("What hangs, and for what? A piano is dear: somebody has to approve that the bank pays it")
+    order, _ = demo.call("mesh call --trace web order Bob piano")
+    demo.mesh(
+        "ps", expect=r"web\.order .*\n.*orders\.place .*\n.*payments\.charge .* payments\.py:\d+ in charge"
+    )
+    demo.mesh("call", "payments", "approve", expect="1")
+    demo.finish(order, expect="'cents': 250000")
+
+
+def names_in_dns(demo: Demo, web: str) -> None:
+    """The server of web once more, by a name that no file has but the zone of a real name server."""
     named = shutil.which("named") or shutil.which("named", path="/usr/sbin")
     if named is None:
         title("Names in DNS are shown where BIND is installed (on Debian: apt-get install bind9)")
@@ -296,14 +161,36 @@ def names_in_dns(demo: Demo, maths: str) -> None:
     shutil.copytree(ROOT / "configs" / "dns", folder)
     settings = (folder / "named.conf").read_text().replace("port 5300", f"port {port}")
     (folder / "named.conf").write_text(settings)
-    record = f"_sums._tcp SRV 10 1 {maths.rpartition(':')[2]} a"
+    record = f"_shop._tcp SRV 10 1 {web.rpartition(':')[2]} a"
     with (folder / "mesh.test.zone").open("a") as zone:
         zone.write(f"{record}\n")
     prompt(f"echo '{record}' >> mesh.test.zone")
     demo.start_program(named, "-f", "-n", "1", "-c", "named.conf", cwd=folder)
     demo.export(MESH_DOMAIN="mesh.test", MESH_DNS=f"127.0.0.1:{port}")
-    demo.mesh("call", "sums", "mean", "-j", "[1, 2, 6]", expect="3")
-    demo.mesh("services", "sums", expect=r"sums +up")
+    demo.mesh("call", "shop", "menu", expect="tea 4.50")
+    demo.mesh("services", "shop", expect=r"shop +up")
+
+
+def stay(demo: Demo) -> None:
+    """The shop with customers, until somebody ends it."""
+    open_shop(demo)
+    title("Customers")
+    demo.start("python customers.py", "the first customers come")
+    print()
+    title("The shop is open until Ctrl-C. Look at it from another terminal:")
+    if shutil.which("mesh") is None:
+        print(f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+    print(f"  export MESH_SERVICES={demo.env['MESH_SERVICES']} MESH_TRACE={demo.env['MESH_TRACE']}")
+    for command, shows in LOOK:
+        print(f"  {command:28}{dim('# ' + shows)}", flush=True)
+    while True:
+        signal.pause()
+
+
+def trace_id(shown: str) -> str:
+    """That of a `mesh call --trace`; "-" where it did not come so far."""
+    found = re.search(r"TraceID: (\w+)", shown)
+    return found[1] if found else "-"
 
 
 def free_port() -> int:
@@ -313,13 +200,16 @@ def free_port() -> int:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="A small shop of five services.")
+    parser.add_argument("--stay", action="store_true", help="keep it open, with customers, until Ctrl-C")
+    stays = parser.parse_args().stay
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _leave)
     with tempfile.TemporaryDirectory(prefix="mesh-demo-") as folder:
         demo = Demo(Path(folder))
         try:
-            play(demo)
+            (stay if stays else play)(demo)
         except KeyboardInterrupt:
             return 130
         finally:
@@ -331,30 +221,12 @@ def main() -> int:
     if demo.surprises:
         return 1
     title("All of it came out as it should. The code is in configs/demo/")
+    print("To look on while customers come: make demo STAY=1, which says what to type", flush=True)
     return 0
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-def title(text: str) -> None:
-    print(f"\x1b[1m{text}\x1b[0m" if COLOUR else f"# {text}", flush=True)
-
-
-def prompt(text: str) -> None:
-    print(f"{dim('$')} {text}", flush=True)
-
-
-def dim(text: str) -> str:
-    return f"\x1b[2m{text}\x1b[0m" if COLOUR else text
-
-
-def set_size(terminal: int, columns: int) -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, pack("HHHH", 50, columns, 0, 0))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,11 @@ def _of_fold(tree: Tree, fold: Fold, raw: bool) -> Iterator[tuple[float, str]]:
         method = f"{span.method} {TIMES}{len(fold.spans):,}, max {duration(span.took)}"
         if span.outcome != GOOD:
             method += f" ({span.outcome})"
-        yield fold.first.began, _line(fold.first.began, caller(tree, span), method, callee(tree, span), "")
+        to = "" if span.side.kind == Kind.LOCAL else callee(tree, span)
+        yield fold.first.began, _line(fold.first.began, caller(tree, span), method, to, "")
+        return
+    if span.side.kind == Kind.LOCAL:
+        yield span.began, _of_local(tree, span)
         return
     parts = parts_of(span, raw)
     pending = " (pending)" if span.is_open else ""
@@ -60,8 +64,15 @@ def _of_fold(tree: Tree, fold: Fold, raw: bool) -> Iterator[tuple[float, str]]:
         )
 
 
+def _of_local(tree: Tree, span: Span) -> str:
+    """A part of a program's own work, which nobody else carries out."""
+    what = span.method if span.outcome == GOOD else f"{span.method} ({span.outcome})"
+    times = "" if span.is_open else f" (exec: {_milliseconds(span.took)})"
+    return _line(span.began, tree.labels[span.side.process], what, "", times)
+
+
 def _line(at: float, left: str, what: str, right: str, times: str) -> str:
-    return f"[{moment(at)}] {left} --- {what} ---> {right}{times}"
+    return f"[{moment(at)}] {left} --- {what}{f' ---> {right}' if right else ''}{times}"
 
 
 def _times(lag: float | None, parts: Parts) -> str:

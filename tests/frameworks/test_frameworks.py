@@ -29,7 +29,7 @@ def ends() -> Iterator[ExitStack]:
 @pytest.fixture
 def env(ends: ExitStack, tmp_path: Path) -> dict[str, str]:
     """A server of users, and a registry that has it."""
-    command = [sys.executable, "-m", "mesh.cli.main", "serve", "configs.demo.users:Users"]
+    command = [sys.executable, "-m", "mesh.cli.main", "serve", "configs.frameworks.users:Users"]
     server = ends.enter_context(Process([*command, "--bind", "tcp://127.0.0.1:*"], cwd=ROOT))
     endpoint = server.wait_for(r"(tcp://127\.0\.0\.1:\d+)")[1]
     registry = tmp_path / "services.yml"

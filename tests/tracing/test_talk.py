@@ -143,3 +143,16 @@ def test_what_json_has() -> None:
     assert first["took"] == pytest.approx(0.2, abs=1e-4)
     assert [one["label"] for one in told["processes"]] == ["web@box", "stock@box"]
     assert {one["parent"] for one in told["spans"][1:3]} == {first["span"], told["spans"][1]["span"]}
+
+
+def test_a_part_of_a_program_s_own_work_is_one_line() -> None:
+    web = Program("web")
+    batch = web.batch(
+        record(LOCAL, "a", call="web.trace", began=0.0, ended=0.25),
+        record(LOCAL, "b", "a", call="web.render", began=0.1, ended=0.2, outcome="KeyError"),
+    )
+    first, second = (line.split("] ")[1] for line in talk.lines(Tree(read(batch))))
+    assert (first, second) == (
+        "web@web --- trace (exec: 250ms)",
+        "web@web --- render (KeyError) (exec: 100ms)",
+    )

@@ -1,4 +1,4 @@
-"""What the demo serves: a plain class that knows nothing of mesh."""
+"""What the examples call: a plain class that knows nothing of mesh."""
 
 from __future__ import annotations
 
