@@ -94,7 +94,7 @@ def test_equal_siblings_are_one_line_and_so_is_what_they_cause() -> None:
     assert lines == [
         "web@box --- place ---> orders",
         f"web@box --- charge {talk.TIMES}4,812, max 90 ms ---> stock",
-        f"stock@box --- check {talk.TIMES}4,812, max 10 ms ---> stock@box",
+        f"stock@box --- check {talk.TIMES}4,812, max 10 ms",
         "orders --- OK ---> web@box",
     ]
     assert list(views.tree_lines(tree)) == [
