@@ -234,11 +234,11 @@ class Recorder:
         if trace_id is None:
             return
         detail: Detail | None = None
-        if call.late or call.items or message:
+        if call.late or call.items or message or traceback:
             detail = {"late": True} if call.late else {}
             if call.items:
                 detail["items"], detail["credit"] = call.items, call.starved
-            if message:
+            if message or traceback:
                 detail["message"] = message[:MAX_MESSAGE]
                 self._add_traceback(detail, traceback)
         self.add(
