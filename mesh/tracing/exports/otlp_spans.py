@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +29,8 @@ from mesh.tracing.exports.ids import caller_bytes, is_foreign, made_bytes, span_
 from mesh.tracing.exports.tracebacks import Tracebacks, fingerprint_of
 
 SYSTEM: Final = "zeromesh"
+SLICE: Final = 100
+"""Spans that are made without a rest: some thousandth of a second's work."""
 _KINDS: Final = {
     Kind.CLIENT: Span.SPAN_KIND_CLIENT,
     Kind.SERVER: Span.SPAN_KIND_SERVER,
@@ -41,26 +43,28 @@ _NUMBERS: Final = ((ITEMS, "mesh.items"), (FIRST, "mesh.first_item_seconds"), (C
 _FINE: Final = frozenset({GOOD, CANCELLED})
 
 
-def request_of(batches: Iterable[Batch], tracebacks: Tracebacks) -> tuple[bytes, int]:
+def request_of(
+    batches: Iterable[Batch], tracebacks: Tracebacks, rest: Callable[[], object] = lambda: None
+) -> tuple[bytes, int]:
     """What is sent of these batches, and how many spans are in it. What is open is left out: its end comes
-    later. tracebacks: all that was told so far.
+    later. tracebacks: all that was told so far. rest: called after every SLICE spans.
     """
     request = ExportTraceServiceRequest()
     shown: set[str] = set()
     number = 0
     for batch in batches:
-        spans = [
-            _span(batch, record, tracebacks, shown)
-            for record in batch.records
-            if not (record.detail and record.detail.get(OPEN))
-        ]
-        if spans:
-            number += len(spans)
-            group = request.resource_spans.add()
-            _describe(group, batch)
-            scope = group.scope_spans.add()
-            scope.scope.name = SYSTEM
-            scope.spans.extend(spans)
+        ended = [one for one in batch.records if not (one.detail and one.detail.get(OPEN))]
+        if not ended:
+            continue
+        number += len(ended)
+        group = request.resource_spans.add()
+        _describe(group, batch)
+        scope = group.scope_spans.add()
+        scope.scope.name = SYSTEM
+        for first in range(0, len(ended), SLICE):
+            some = ended[first : first + SLICE]
+            scope.spans.extend(_span(batch, record, tracebacks, shown) for record in some)
+            rest()
     return request.SerializeToString(), number
 
 
