@@ -37,8 +37,9 @@ bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.dns_names --write benchmarks/results/dns_names.md
 	$(BIN)/python -m benchmarks.paced --write benchmarks/results/paced.md
 	$(BIN)/python -m benchmarks.tracing --write benchmarks/results/tracing.md
+	$(BIN)/python -m benchmarks.traced --write benchmarks/results/traced.md
 	$(BIN)/python -m benchmarks.balanced --write benchmarks/results/balanced.md
-	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md dns_names.md values.md middleware.md paced.md balanced.md tracing.md)
+	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md dns_names.md values.md middleware.md paced.md balanced.md tracing.md traced.md)
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak

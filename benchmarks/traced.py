@@ -1,8 +1,8 @@
 """`python -m benchmarks.traced`: what recording costs a call, at 100 %, at 1 % and not at all.
 
-Three processes, each a client and a server with 100 calls in flight, take turns; they differ in MESH_TRACE
-alone. A sink counts the records that come. The processor's time of a call is that of both ends and of the
-thread that sends.
+Three pairs of a client and a server, each a process, take turns with 100 calls in flight; they differ in
+MESH_TRACE alone. A sink counts the records that come. The processor's time of an end is that of its process,
+with the thread that sends.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ LEAST_RATE = {"off": 1.0, "1 %": 0.98, "100 %": 0.85}
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """By mode: calls a second, and microseconds of the processor's time for a call, in each round; records
-    that came, and that should have."""
+    """By mode, in each round: calls a second, and microseconds of the processor's time for a call, of the
+    client and of the server. came: records.
+    """
 
     rates: Mapping[str, Sequence[float]]
-    cpu: Mapping[str, Sequence[float]]
+    client: Mapping[str, Sequence[float]]
+    server: Mapping[str, Sequence[float]]
     came: int
 
-    def more(self, mode: str) -> float:
-        """Microseconds that one end takes more than without, the median of the rounds' differences."""
-        pairs = zip(self.cpu["off"], self.cpu[mode], strict=True)
-        return statistics.median(some - none for none, some in pairs) / 2
+    def more(self, cpu: Mapping[str, Sequence[float]], mode: str) -> float:
+        """Microseconds that an end takes more than without, the median of the rounds' differences."""
+        pairs = zip(cpu["off"], cpu[mode], strict=True)
+        return statistics.median(some - none for none, some in pairs)
 
     def share(self, mode: str) -> float:
         """Of the calls a second without, the median of the rounds' ratios."""
@@ -46,10 +48,10 @@ class Cost:
 
 
 class _Child:
-    def __init__(self, stack: ExitStack, role: str, **more: str) -> None:
+    def __init__(self, stack: ExitStack, *role: str, **more: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MESH_TRACE")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.traced_child", role],
+            [sys.executable, "-m", "benchmarks.traced_child", *role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -73,32 +75,38 @@ def measure(calls: int, rounds: int) -> Cost:
     with ExitStack() as stack:
         sink = _Child(stack, "sink")
         endpoint = sink.read().strip()
-        children = {}
+        clients, servers = {}, {}
         for mode, rate in MODES.items():
             more = {} if rate is None else {"MESH_TRACE": endpoint, "MESH_TRACE_RATE": rate}
-            children[mode] = _Child(stack, "calls", **more)
-            children[mode].ask(calls)
-        rates: dict[str, list[float]] = {mode: [] for mode in MODES}
-        cpu: dict[str, list[float]] = {mode: [] for mode in MODES}
+            servers[mode] = _Child(stack, "serve", **more)
+            clients[mode] = _Child(stack, "call", servers[mode].read().strip(), **more)
+            clients[mode].ask(calls)
+        rates, client, server = ({mode: list[float]() for mode in MODES} for _ in range(3))
         for number in range(rounds):
             modes = list(MODES)
             for mode in modes[number % 3 :] + modes[: number % 3]:
-                seconds, used = children[mode].ask(calls)
+                [before] = servers[mode].ask("")
+                seconds, used = clients[mode].ask(calls)
+                [after] = servers[mode].ask("")
                 rates[mode].append(calls / seconds)
-                cpu[mode].append(used / calls * 1e6)
-        return Cost(rates, cpu, int(sink.ask("")[0]))
+                client[mode].append(used / calls * 1e6)
+                server[mode].append((after - before) / calls * 1e6)
+        return Cost(rates, client, server, int(sink.ask("")[0]))
 
 
 def report(cost: Cost) -> list[str]:
     lines = [
-        "| recorded | calls/s | of those without | wanted | CPU, both ends | more, each end | allowed |",
+        "| recorded | calls/s | of those without | wanted | CPU, client, server | more | allowed |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for mode in MODES:
-        rate, cpu = statistics.median(cost.rates[mode]), statistics.median(cost.cpu[mode])
+        rate, client, server = (
+            statistics.median(figures[mode]) for figures in (cost.rates, cost.client, cost.server)
+        )
+        more = f"{cost.more(cost.client, mode):.2f}, {cost.more(cost.server, mode):.2f} µs"
         lines.append(
-            f"| {mode} | {rate:,.0f} | {cost.share(mode):.2f} | {LEAST_RATE[mode]} | {cpu:.1f} µs | "
-            f"{cost.more(mode):.2f} µs | {LIMITS_US[mode]} µs |"
+            f"| {mode} | {rate:,.0f} | {cost.share(mode):.2f} | {LEAST_RATE[mode]} | "
+            f"{client:.1f}, {server:.1f} µs | {more} | {LIMITS_US[mode]} µs |"
         )
     return [*lines, "", f"{cost.came:,} records came to the sink."]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from benchmarks import (
     names,
     paced,
     report,
+    traced,
     tracing,
     usage,
     values,
@@ -291,3 +293,13 @@ def test_what_a_collector_takes_in(tmp_path: Path, capsys: pytest.CaptureFixture
     taken = tracing.Intake(1_000_000, 10.0, 20.0, 0, 3, 12.5, 100 * usage.MIB, 150_000_000)
     shown = tracing.as_text({"sqlite": taken}, []).splitlines()[1].split()
     assert shown == ["sqlite", "100,000", "50,000", "0", "3", "100", "12.5", "150"]
+
+
+def test_what_recording_costs_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "traced.md"
+    assert traced.main(["--calls", "200", "--rounds", "1", "--write", str(section)]) == 0
+    assert section.read_text().startswith("## Tracing: what a call pays\n")
+    came = re.search(r"([\d,]+) records came", capsys.readouterr().out)
+    assert came and int(came[1].replace(",", "")) >= 400 / 2, "all of the warm-up at both ends, at the least"
+    cost = traced.Cost({"off": [100.0], "1 %": [98.0]}, {"off": [20.0], "1 %": [20.5]}, {}, 0)
+    assert (cost.share("1 %"), cost.more(cost.client, "1 %")) == (0.98, 0.5)

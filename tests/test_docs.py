@@ -22,7 +22,7 @@ PAGES = {
     "docs/events.md": 8,
     "docs/asyncio.md": 1,
     "docs/middleware.md": 6,
-    "docs/tracing.md": 7,
+    "docs/tracing.md": 9,
     "docs/drivers.md": 2,
 }
 

@@ -57,8 +57,11 @@ class OpenCall:
         return self.kind not in ("line", "calls") and self.waited > STUCK
 
 
-def gathered(answers: Iterable[Told]) -> list[OpenCall]:
-    """The calls that nobody's handler makes, as far as is known, the oldest first; others are in `made`."""
+def gathered(answers: Iterable[Told], clients: Iterable[Values] = ()) -> list[OpenCall]:
+    """The calls that nobody's handler makes, as far as is known, the oldest first; others are in `made`.
+
+    clients: what programs tell, by way of the collector, of calls that they make outside of handlers.
+    """
     told = list(_each_once(answers))
     hubs = [one for one in told if one.is_hub]
     workers = {(one.hub, one.number): one for one in told if one.number}
@@ -75,6 +78,7 @@ def gathered(answers: Iterable[Told]) -> list[OpenCall]:
                 _join(call, routed)
             calls.append(call)
     calls += [call for call in of_hubs.values() if call.id not in carried_out]
+    calls += _only_clients_know(calls, clients)
     _nest(calls)
     return sorted((call for call in calls if not call.is_made), key=_age, reverse=True)
 
@@ -224,6 +228,24 @@ def _join(call: OpenCall, routed: OpenCall) -> None:
     call.caller, call.program = routed.caller or call.caller, routed.program or call.program
     call.age = max(call.age, routed.age)
     call.trace_id, call.span_id = call.trace_id or routed.trace_id, call.span_id or routed.span_id
+
+
+# What only clients tell
+
+
+def _only_clients_know(calls: Iterable[OpenCall], clients: Iterable[Values]) -> Iterator[OpenCall]:
+    """The calls that no server or hub has told of: those that are not sent, or went to one that is silent."""
+    known = {call.id: call for call in calls if call.id}
+    for row in clients:
+        host = text(row, "host")
+        caller = f"{host}:{count(row, 'pid')}" if host else ""
+        call = known.get(text(row, "id"))
+        if call is None:
+            call = _untold(row)
+            call.caller, call.program = caller, text(row, "name")
+            yield call
+        else:
+            call.caller, call.program = call.caller or caller, call.program or text(row, "name")
 
 
 # Which makes which

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from mesh.cli.collector import SERVICE, open_collector
 from mesh.cli.open_calls_told import Told, Values, count, rows_of, text
+from mesh.cli.reporting import one_line
 from mesh.core.call import Options
 from mesh.core.majordomo import CALLS
 from mesh.core.wire import OPEN_CALLS
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
-from mesh.names.model import Endpoint, Service
+from mesh.names.catalog import Catalog
+from mesh.names.model import Endpoint, Missing, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
 
@@ -31,6 +35,41 @@ def ask_all(endpoints: Mapping[Endpoint, Sequence[str]], patience: float, *, wor
     pool = Pool(AT_ONCE)
     asked = [pool.spawn(_ask, endpoint, names, patience, workers) for endpoint, names in endpoints.items()]
     return [told for one in asked for told in one.get()]
+
+
+class AskedCollector:
+    """What the collector is asked for meanwhile, where there is one. problem: why it has not answered, ""."""
+
+    def __init__(self, services_file: str | None, patience: float) -> None:
+        import gevent
+
+        self.problem = ""
+        self._rows: Sequence[Values] = []
+        self._asking = gevent.spawn(self._ask, services_file, patience)
+
+    def _ask(self, services_file: str | None, patience: float) -> None:
+        where = os.environ.get("MESH_TRACE")
+        if where in ("", "0", "off"):
+            return
+        try:
+            if where is None and isinstance(Catalog(services_file).lookup(SERVICE), Missing):
+                return
+            with open_collector(where, services_file, 2 * patience) as collector:
+                answer = collector.open_calls()
+        except MeshError as error:
+            self.problem = one_line(f"calls that no server tells of are not shown: {error}")
+            return
+        self._rows = rows_of(answer, "calls") if isinstance(answer, dict) else []
+
+    def rows(self, services: Sequence[str]) -> list[Values]:
+        """What programs tell of their calls of these services, or of all; waits for it."""
+        self._asking.join()
+        return [row for row in self._rows if not services or text(row, "service") in services]
+
+
+def ask_collector(services_file: str | None, patience: float) -> AskedCollector:
+    """Begin to ask the collector for the calls of programs. patience: see PATIENCE. Never raises."""
+    return AskedCollector(services_file, patience)
 
 
 def _ask(endpoint: Endpoint, names: Sequence[str], patience: float, workers: bool) -> list[Told]:

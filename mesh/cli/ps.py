@@ -41,21 +41,25 @@ def ps(
 
     A line has a call's age, method, trace, caller, who has it, and what it waits for: a place in a pool, a
     worker, a call of its own, which stands below it, its client, or the line of code at which its handler is.
+    With a collector (`mesh collect`) programs that serve nothing are asked, too, for what they call.
     --stuck leaves out those whose handlers are merely at work, and what waits for at most a second.
 
     With --json there is a line for each call, and for each that does not answer.
     """
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.open_calls import gathered, stuck
-    from mesh.cli.open_calls_asked import PATIENCE, ask_all
+    from mesh.cli.open_calls_asked import PATIENCE, ask_all, ask_collector
     from mesh.cli.open_calls_table import show_calls
 
     quiet_interrupt()
     endpoints = endpoints_of(services, services_file)
+    asked = ask_collector(services_file, timeout or PATIENCE)
     answers = ask_all(endpoints, timeout or PATIENCE, workers=True)
     printer = Printer(as_json)
-    calls = gathered(answers)
+    calls = gathered(answers, asked.rows(services))
     show_calls(printer, stuck(calls) if only_stuck else calls)
+    if asked.problem:
+        complain("mesh", asked.problem)
     tell_unheard(printer, answers)
 
 

@@ -115,6 +115,9 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
     stop = Stop(server, plan.drain, numbers=[signal.SIGTERM], tell=False)
     lifeline.ready(server.name)
     run(server, loop, stop.share_wakeup)
+    from mesh.transport.recording import recording
+
+    recording.flush()  # the process ends where Python does not see it
     return stop.exit_code
 
 

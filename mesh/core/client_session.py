@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from mesh.core import outcomes, settings, window, wire
@@ -39,6 +40,7 @@ from mesh.core.client_call import Call, Copy, PinnedCall, RoutedCall, Waiting
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.hedging import Hedging
 from mesh.core.majordomo import MAX_BATCH
+from mesh.core.open_calls import Row, client_row
 from mesh.core.peer import Peer
 from mesh.core.recording import Recorder
 from mesh.core.refusal import Refusal
@@ -74,6 +76,7 @@ GRAIN: Final = 0.005
 DEFAULT_HEARTBEAT: Final = 5.0
 
 Out = tuple[Peer, bytes]
+_opened: Final = attrgetter("opened")
 
 
 def another_may_take_it(error: Exception | None) -> bool:
@@ -670,6 +673,15 @@ class ClientSession:
                 peer = "" if call.peer is None else call.peer.endpoint
                 sent = call.sent_at if peer else 0.0
                 counting.open_call(Kind.CLIENT, service, call.method, began, sent, call.span, peer, now)
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """What is told of the calls that no handler has made, the oldest first. Its handler's server tells of
+        another.
+        """
+        own = wire.OWN_QUESTIONS
+        calls = [call for call in self.calls.values() if call.caller is None and call.method not in own]
+        oldest = sorted(calls, key=_opened)[:most]
+        return [client_row(call, self._service or "", now) for call in oldest if not call.items]
 
     def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
         """End every call, as the client closes."""

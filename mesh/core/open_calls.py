@@ -168,10 +168,11 @@ def _subcalls(served: ServerCall, now: float) -> list[Row]:
     nested = list((served.nested or {}).copy().items())
     waited_for = [(call, by) for call, by in nested if call.state is not DONE and not call.items]
     waited_for.sort(key=lambda pair: pair[0].opened)
-    return [_subcall(call, by.service, now) for call, by in waited_for]
+    return [client_row(call, by.service, now) for call, by in waited_for]
 
 
-def _subcall(call: Call, service: str, now: float) -> Row:
+def client_row(call: Call, service: str, now: float) -> Row:
+    """What a client tells of one of its calls. service: by which it knows whom it calls."""
     peer, span, state = call.peer, call.span, call.state
     return {
         "id": as_id(call.id),

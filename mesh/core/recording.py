@@ -20,7 +20,18 @@ from mesh.core.client_call import Call
 from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
-from mesh.core.trace_record import GOOD, Detail, Kind
+from mesh.core.trace_record import (
+    CREDIT,
+    FINGERPRINT,
+    FIRST,
+    GOOD,
+    ITEMS,
+    LATE,
+    MESSAGE,
+    TRACEBACK,
+    Detail,
+    Kind,
+)
 from mesh.core.wire import OWN_QUESTIONS
 from mesh.errors import RemoteError, name_of
 
@@ -36,7 +47,9 @@ _SERVER: Final = int(Kind.SERVER)
 MAX_SERVICES: Final = 500
 """Sides of services of which times are taken in one process."""
 MAX_TRACEBACKS: Final = 200
-"""Tracebacks that are told whole once, and by their fingerprint from then on."""
+"""Tracebacks that are told whole once, and by their fingerprint from then on; and, of a second, that are told
+whole, as each may be another."""
+MAX_WHOLE: Final = 20
 MAX_MESSAGE: Final = 1_000
 MAX_TRACEBACK: Final = 16 * 1024
 """Characters of an error that are recorded."""
@@ -102,6 +115,8 @@ class Recorder:
         self.times: dict[tuple[Kind, str], Times] = {}
         self._tracebacks: set[str] = set()
         """Fingerprints of those that were told."""
+        self._whole = 0
+        """How many were told whole in this second."""
 
     def forget(self) -> None:
         """In the child of a fork: what is kept the parent sends."""
@@ -112,7 +127,7 @@ class Recorder:
         for times in self.times.values():
             for _ in times.drain():
                 pass  # the parent counts them
-        self.sampler.next_second()
+        self.next_second()
 
     def stop(self) -> None:
         """Nobody takes what is kept any more, so nothing is."""
@@ -120,6 +135,11 @@ class Recorder:
         self.records.clear()
         for times in list(self.times.values()):
             times.stop()
+
+    def next_second(self) -> None:
+        """A second has passed. From any thread."""
+        self._whole = 0
+        self.sampler.next_second()
 
     def times_of(self, side: Kind, service: str) -> Times:
         """Where a session keeps the times of its calls; the same for all of one side and service."""
@@ -184,10 +204,10 @@ class Recorder:
         if stream or error is not None or span.late:
             detail = _detail_of(span)
             if stream:
-                detail["items"], detail["first"] = call.received, call.first_at - began
+                detail[ITEMS], detail[FIRST] = call.received, call.first_at - began
             if error is not None:
                 outcome = error.name if isinstance(error, RemoteError) else name_of(error)
-                detail["message"] = str(error)[:MAX_MESSAGE]
+                detail[MESSAGE] = str(error)[:MAX_MESSAGE]
         peer = call.peer
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
         self.add(
@@ -235,11 +255,11 @@ class Recorder:
             return
         detail: Detail | None = None
         if call.late or call.items or message or traceback:
-            detail = {"late": True} if call.late else {}
+            detail = {LATE: True} if call.late else {}
             if call.items:
-                detail["items"], detail["credit"] = call.items, call.starved
+                detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message or traceback:
-                detail["message"] = message[:MAX_MESSAGE]
+                detail[MESSAGE] = message[:MAX_MESSAGE]
                 self._add_traceback(detail, traceback)
         self.add(
             (
@@ -294,14 +314,16 @@ class Recorder:
         """Whole the first time, its fingerprint alone from then on."""
         if not traceback:
             return
-        fingerprint = blake2b(traceback.encode("utf-8", "replace"), digest_size=8).hexdigest()
-        detail["fingerprint"] = fingerprint
-        if fingerprint not in self._tracebacks:
+        whole = traceback[-MAX_TRACEBACK:]
+        fingerprint = blake2b(whole.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        detail[FINGERPRINT] = fingerprint
+        if fingerprint not in self._tracebacks and self._whole < MAX_WHOLE:
+            self._whole += 1
             if len(self._tracebacks) >= MAX_TRACEBACKS:
                 self._tracebacks = set()
             self._tracebacks.add(fingerprint)
-            detail["traceback"] = traceback[-MAX_TRACEBACK:]
+            detail[TRACEBACK] = whole
 
 
 def _detail_of(span: Span) -> Detail:
-    return {"late": True} if span.late else {}
+    return {LATE: True} if span.late else {}

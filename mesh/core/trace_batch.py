@@ -118,7 +118,7 @@ def pack(
         (wall, monotonic),
         tuple(about),
         [name[:MAX_TEXT] for name in numbers],
-        rows,
+        [row for row in rows if row[1] is not None],
         told,
         dropped,
     )
@@ -157,12 +157,14 @@ def _rows(records: Iterable[Sequence[Any]], numbers: dict[str, int], monotonic: 
 
 
 def _ids(trace_id: Any, span_id: Any, parent_id: str) -> object:
+    """As they travel; None for what can be none, as a peer's header may hold anything."""
     try:
         if len(trace_id) == 32 and len(span_id) == 16:
             return bytes.fromhex(trace_id + span_id + parent_id)
     except (TypeError, ValueError):
         pass  # an id of another program
-    return as_id(trace_id), as_id(span_id), parent_id
+    trace_id = as_id(trace_id)
+    return (trace_id, as_id(span_id), parent_id) if trace_id else None
 
 
 def unpack(payload: bytes) -> Batch:

@@ -13,7 +13,7 @@ from mesh.core.recording import OTHER, Recorder
 from mesh.core.sketch import Sketch
 from mesh.core.span import Span
 from mesh.core.trace_batch import Rate
-from mesh.core.trace_record import PENDING, Kind
+from mesh.core.trace_record import OPEN, PENDING, Kind
 
 MAX_ROWS: Final = 2_000
 """Methods that are counted apart; what comes over it goes together."""
@@ -55,7 +55,7 @@ class Counting:
 
     def second(self, now: float) -> None:
         """A second has passed: count the calls that have ended in it."""
-        self._recorder.sampler.next_second()
+        self._recorder.next_second()
         for times in list(self._recorder.times.values()):
             for method, taken in times.drain():
                 self._row(times.side, times.service, method).sketch.add(taken)
@@ -102,7 +102,7 @@ class Counting:
         self._told += 1
         ids = (span.trace_id, span.span_id, span.parent_id)
         times = (began, started or now, now)
-        record: tuple[Any, ...] = (side, *ids, service, method, *times, PENDING, peer, {"open": True})
+        record: tuple[Any, ...] = (side, *ids, service, method, *times, PENDING, peer, {OPEN: True})
         self._recorder.add(record)
 
 

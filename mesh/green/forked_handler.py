@@ -8,6 +8,7 @@ from weakref import ref
 import greenlet
 
 from mesh.transport import process
+from mesh.transport.recording import recording
 
 
 class _Fork:
@@ -38,4 +39,5 @@ def handler_ended(error: BaseException | None, in_main: bool) -> None:
         return
     if in_main:
         raise SystemExit(process.exit_code(error))
+    recording.flush()
     process.leave(error)

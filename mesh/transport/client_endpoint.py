@@ -26,6 +26,7 @@ from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.middleware import carried_out
+from mesh.core.open_calls import Row
 from mesh.core.peer import Peer
 from mesh.core.route import Route
 from mesh.core.span import Span, bound, span_in
@@ -345,6 +346,15 @@ class ClientEndpoint:
             return
         try:
             self.session.tell_open(counting, now)
+        finally:
+            self.lock.release()
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """What is told of the calls that no handler has made, from the recorder's thread."""
+        if not self.lock.acquire(True, LOCKED):
+            return []
+        try:
+            return self.session.open_rows(now, most)
         finally:
             self.lock.release()
 

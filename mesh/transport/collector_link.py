@@ -119,7 +119,8 @@ class CollectorLink:
 
     def _lost(self, change: Change) -> None:
         self.up = False
-        self._say(self._dealer.why if change is Change.FAILED else "")
+        if change is Change.FAILED:
+            self._say(self._dealer.why)
         for request in (*self._batches, self._question, self._reply):
             if request is not None:
                 request.sent_at = 0.0

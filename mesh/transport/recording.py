@@ -18,16 +18,17 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from random import getrandbits, random
 from time import monotonic, time
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
+from mesh.core.open_calls import MOST_ROWS, Row
 from mesh.core.recording import Recorder
 from mesh.core.sampling import Sampler
-from mesh.core.trace_batch import MAX_TEXT, About, pack
+from mesh.core.trace_batch import MAX_BYTES, MAX_TEXT, About, Rate, pack
 from mesh.core.trace_counting import Counting
 from mesh.errors import MeshError
 from mesh.names.catalog import Catalog
@@ -57,6 +58,9 @@ class HasCalls(Protocol):
     def tell_open(self, counting: Counting, now: float) -> None:
         """Have the open calls counted, and those that have been open for long recorded."""
 
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """What is told of the open calls that nobody else tells of."""
+
 
 class Recording:
     """The one of a process."""
@@ -77,7 +81,6 @@ class Recording:
         self._running = False
         self._ended = False
         self._about: About | None = None
-        self.answers: dict[str, Callable[..., Any]] = {}
 
     def forked(self) -> None:
         """In the child of a fork: what was kept the parent sends. The thread begins with the next end."""
@@ -129,7 +132,9 @@ class Recording:
 
     def _run(self, identity: bytes) -> None:
         """Until the program ends, or for good in vain where there is no collector to be found."""
-        atexit.register(self._leave)
+        atexit.register(self.flush)
+        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+            multiprocessing.Finalize(None, self.flush, exitpriority=0)  # its children know no atexit
         try:
             with process.importing():
                 link = self._link(identity)
@@ -173,17 +178,32 @@ class Recording:
         link.close()
 
     def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
-        records = recorder.take(SLICE)
-        self._number += 1
-        about, dropped = self.about, recorder.take_dropped()
-        batch = pack(
-            self._identity, self._number, time(), monotonic(), about, records, counting.take(SLICE), dropped
-        )
-        link.give(batch)
-        tell_log(about, records, time() - monotonic())
+        records, rates = recorder.take(SLICE), counting.take(SLICE)
+        self._give(link, recorder, records, rates)
+        tell_log(self.about, records, time() - monotonic())
 
-    def _leave(self) -> None:
-        """The program ends: what is kept goes out, if that takes no time."""
+    def _give(
+        self, link: CollectorLink, recorder: Recorder, records: list[tuple[Any, ...]], rates: list[Rate]
+    ) -> None:
+        """Send what may be too large for one batch, as errors and tags have texts."""
+        self._number += 1
+        clocks, dropped = (time(), monotonic()), recorder.take_dropped()
+        batch = pack(self._identity, self._number, *clocks, self.about, records, rates, dropped)
+        if len(batch) <= MAX_BYTES:
+            link.give(batch)
+            return
+        recorder.dropped += dropped
+        half = len(records) // 2
+        if not half:
+            recorder.dropped += len(records)
+            return
+        self._give(link, recorder, records[:half], rates)
+        self._give(link, recorder, records[half:], [])
+
+    def flush(self) -> None:
+        """The program ends: what is kept goes out, if that takes no time. Once; Python calls it by itself,
+        and so does whoever ends a process without Python's knowing.
+        """
         self._leaving = True
         until = monotonic() + LEAVE
         while self._running and not self._ended and monotonic() < until:
@@ -191,8 +211,15 @@ class Recording:
 
     def _answer(self, what: str, args: Sequence[Any]) -> Any:
         """What somebody asks this process through the collector."""
-        function = self.answers.get(what)
-        return {"error": f"it knows nothing of {what!r:.40}"} if function is None else function(*args)
+        if what != "open_calls":
+            return {"error": f"it knows nothing of {what!r:.40}"}
+        with self._lock:
+            ends = list(self._ends)
+        now, rows = monotonic(), []
+        for end in ends:
+            rows += end.open_rows(now, MOST_ROWS)
+        service = args[0] if args else None
+        return [row for row in rows if service in (None, row["service"])][:MOST_ROWS]
 
     def _obey(self, rules: Any) -> None:
         recorder = self._recorder

@@ -22,6 +22,7 @@ import zmq
 from mesh.core.channel import NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.cork import HOLD, QUICK, Cork
+from mesh.core.open_calls import Row
 from mesh.core.probing import Probing
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
@@ -395,6 +396,10 @@ class ServerEndpoint:
             self.session.tell_open(counting, now)
         finally:
             self.lock.release()
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """None: whoever wants to know of a server's calls asks that."""
+        return []
 
     def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from mesh.core.methods import is_async, is_generator
 from mesh.core.recording import MAX_MESSAGE
 from mesh.core.span import MOST_CHARS, Span, as_id, bound, current_span
-from mesh.core.trace_record import GOOD, Kind
+from mesh.core.trace_record import GOOD, MESSAGE, TAGS, Kind
 from mesh.errors import name_of, text_of
 from mesh.transport.recording import recording
 
@@ -59,9 +59,9 @@ class _Timed(Span):
             return
         detail: dict[str, Any] = {}
         if self.tags:
-            detail["tags"] = {str(key)[:MAX_TAG]: _plain(value) for key, value in self.tags.items()}
+            detail[TAGS] = {str(key)[:MAX_TAG]: _plain(value) for key, value in self.tags.items()}
         if exc is not None:
-            detail["message"] = text_of(exc)[:MAX_MESSAGE]
+            detail[MESSAGE] = text_of(exc)[:MAX_MESSAGE]
         outcome, ids = GOOD if exc is None else name_of(exc), (self.trace_id, self.span_id, self.parent_id)
         times = (self.began, self.began, monotonic())
         name = recording.about.name

@@ -198,3 +198,16 @@ def test_json_has_a_line_for_each_and_which_makes_it(capsys: pytest.CaptureFixtu
         "worker",
         True,
     )
+
+
+def test_what_only_a_client_knows_of() -> None:
+    """A call that waits for a connection; and one of which its server has told, but not who makes it."""
+    told = {"host": "box", "pid": 9, "name": "cron", "trace_id": "48ac", "span_id": "b", "hub": False}
+    unsent = {**told, "id": "8", "service": "mail", "method": "send", "to": "", "age": 3.0, "state": "unsent"}
+    sent = {**told, "id": "9", "service": "users", "method": "get", "to": "", "age": 2.0, "state": "sent"}
+    calls = gathered([server("users", 402, row("9", "get", 2.0))], [unsent, sent, {"id": 7, "age": "old"}])
+    assert [(call.method, call.caller, call.waits) for call in calls][:2] == [
+        ("mail.send", "box:9", "a connection"),
+        ("users.get", "box:9", "shop.py:7 in work"),
+    ]
+    assert [call.program for call in stuck(calls)] == ["cron"]

@@ -132,6 +132,14 @@ def test_the_way_from_an_error_to_where_it_began_is_whole() -> None:
     assert isinstance(first.error, RemoteError) and first.error.trace_id == root.trace_id
 
 
+def test_an_error_without_words_has_its_traceback_all_the_same() -> None:
+    ends = Ends("orders")
+    ends.fail(ends.begin(ends.ask("place", SPAN)), KeyError())
+    [far] = records(ends.at_server)
+    assert far.detail is not None
+    assert (far.detail["message"], far.detail["traceback"]) == ("", "Traceback\n")
+
+
 def test_where_the_server_tells_of_nothing_its_client_tells_alone() -> None:
     ends = Ends("orders", server=False)
     ends.fail(ends.begin(ends.ask("place")), KeyError("tea"))
@@ -173,7 +181,7 @@ def test_of_many_that_fail_alike_one_a_second_is_recorded() -> None:
         ends.fail(ends.begin(ends.ask("place")), ValueError("tea"))
         ends.fail(ends.begin(ends.ask("find")), KeyError("tea"))
     assert len(records(ends.at_server)) == 3
-    ends.at_server.sampler.next_second()
+    ends.at_server.next_second()
     ends.fail(ends.begin(ends.ask("place")), KeyError("tea"))
     [record] = records(ends.at_server)
     assert record.detail is not None and "traceback" not in record.detail
@@ -291,3 +299,14 @@ def test_an_answer_with_ids_that_make_no_sense() -> None:
     header |= {"trace_id": "\x1b[2J", "span_id": 7}
     ends.give(wire.pack(header, "OK", [1]))
     assert call.value == 1 and call.span is None and not records(ends.at_client)
+
+
+def test_errors_of_which_each_has_another_traceback_are_told_whole_a_few_a_second() -> None:
+    ends = Ends("orders")
+    for number in range(100):
+        ends.fail(ends.begin(ends.ask("place", SPAN)), KeyError("tea"), "x" * 65_536 + f"{number}\n")
+    told = records(ends.at_server)
+    whole = [one.detail["traceback"] for one in told if one.detail and "traceback" in one.detail]
+    assert (len(told), len(whole)) == (100, recording.MAX_WHOLE)
+    assert max(map(len, whole)) == recording.MAX_TRACEBACK
+    assert all(one.detail and one.detail["fingerprint"] for one in told)

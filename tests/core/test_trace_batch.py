@@ -75,6 +75,21 @@ def test_names_that_are_too_long_are_cut() -> None:
     assert batch.records[0].method == "m" * trace_batch.MAX_TEXT
 
 
+def test_ids_that_peers_have_made_up_spoil_no_batch() -> None:
+    random = Random(6)
+    good = _record(random)
+    odd: list[Any] = [5, None, b"\xff" * 32, "", "\x1b[2J", "x" * 200, "z" * 32, ["a"], {}]
+    records = [good._replace(trace_id=one, parent_id="") for one in odd]
+    records += [good._replace(span_id=one) for one in odd]
+    batch = trace_batch.unpack(_batch([*records, good]))
+    assert [one.trace_id for one in batch.records if one.trace_id != good.trace_id] == [
+        "\ufffd" * 32,
+        "z" * 32,
+    ]
+    assert len(batch.records) == len(odd) + 3
+    assert batch.records[-1].span_id == good.span_id
+
+
 def _damaged() -> list[bytes]:
     whole = msgpack.unpackb(
         _batch([_record(Random(4), detail={"items": 3})]), raw=False, strict_map_key=False

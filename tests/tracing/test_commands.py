@@ -18,7 +18,7 @@ from mesh.core.trace_record import Kind
 from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, start
 from tests.helpers import redis_server
 from tests.helpers.peers import free_port, nobody
-from tests.helpers.processes import Process, eventually
+from tests.helpers.processes import Process, eventually, python
 from tests.helpers.requirements import unshared
 from tests.tracing.batches import TRACE, Program, record
 
@@ -202,3 +202,20 @@ def test_several_collectors_on_one_redis_which_goes_away_and_comes_back(tmp_path
         first[0].wait_for("traces are written again; 0 records are lost")
         result = mesh("trace", "ffff", "--collector", second[1], cwd=tmp_path)
         assert "meanwhile" in result.stdout
+
+
+def test_ps_shows_what_a_program_waits_for_that_serves_nothing(collector: tuple[Path, str]) -> None:
+    _, endpoint = collector
+    away = nobody()
+    folder = Path(__file__).parent
+    env = {**environment(), "MESH_TRACE": endpoint}
+    with python(folder / "programs" / "shop.py", "lonely", away, env=env) as program:
+        program.wait_for("calls")
+
+        def row() -> str:
+            result = mesh("ps", endpoint, away, MESH_TRACE=endpoint, cwd=folder)
+            assert result.returncode == 0, result.stderr
+            return next((line for line in result.stdout.splitlines() if "send" in line), "")
+
+        line = eventually(row)
+    assert f":{program.pid}" in line and "a connection" in line

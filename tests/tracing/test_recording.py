@@ -15,9 +15,10 @@ import mesh
 from mesh.core.trace_batch import Batch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import Overloaded
-from tests.e2e.commands import environment
+from tests.e2e.commands import environment, start
 from tests.helpers.peers import free_port
 from tests.helpers.processes import Process, eventually, python
+from tests.hubs.commands import hub
 
 SHOP = Path(__file__).parent / "programs" / "shop.py"
 CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
@@ -181,3 +182,75 @@ def test_a_name_that_nobody_knows_is_told_and_harms_nobody() -> None:
     with run("nobody-at-all", "calls") as process:
         assert process.wait() == 0
         assert "calls are not recorded" in process.stderr
+
+
+def test_a_handler_of_the_log_that_blocks_holds_up_nobody(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "blocks") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert len(taker.of(trace_id)) == 6
+
+
+def test_large_records_are_sent_in_batches_that_the_collector_takes(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "large") as process:
+        assert process.wait() == 0
+        [trace_id] = said(process)
+    assert sum(len(batch.records) for batch in taker.batches) == 100
+    [record] = taker.of(trace_id)
+    assert record.detail is not None and len(record.detail["tags"]) == 64
+
+
+def test_events(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "events") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    sent, received = (
+        next(one for one in taker.of(trace_id) if one.kind == kind) for kind in (Kind.SENT, Kind.RECEIVED)
+    )
+    assert sent.method == received.method == "job"
+    assert (sent.span_id, sent.outcome) == (received.span_id, received.outcome)
+
+
+def test_a_call_through_a_hub(collector: tuple[Collector, str], tmp_path: Path) -> None:
+    """All are told of the collector by a line of the registry."""
+    taker, endpoint = collector
+    (tmp_path / "services.yml").write_text(f"collector: {endpoint}\n")
+    yml = "in: tcp://127.0.0.1:*\nout: tcp://127.0.0.1:*\ntype: queue\nservice: stock\n"
+    with (
+        hub(yml, tmp_path) as (_, shown),
+        python(SHOP, "registered", shown.out, cwd=tmp_path, env=environment()) as worker,
+    ):
+        worker.wait_for("registered")
+        with python(SHOP, "calls_of", shown.in_, cwd=tmp_path, env=environment()) as process:
+            assert process.wait() == 0, process.describe()
+            [trace_id] = said(process)
+        by_kind = {one.kind: one for one in taker.whole(trace_id, 4) if one.kind != LOCAL}
+    assert set(by_kind) == {CLIENT, SERVER, Kind.HUB}
+    through = by_kind[Kind.HUB]
+    assert (through.service, through.outcome) == ("stock", "OK")
+    assert through.peer.endswith(f":{worker.pid}")
+    assert through.began <= through.started <= through.ended
+
+
+def test_processes_of_one_command_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    bind = f"tcp://127.0.0.1:{free_port()}"
+    serve = ("serve", "operator", "--processes", "2", "--bind", bind)
+    with start(*serve, cwd=SHOP.parent, MESH_TRACE=endpoint) as process:
+        process.wait_for("serving operator")
+        with mesh.trace() as span, mesh.connect(bind) as client:
+            client.add(1, 2)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert [(one.kind, one.method) for one in taker.of(span.trace_id)] == [(SERVER, "add")]
+
+
+def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "children") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert len(taker.of(trace_id)) == 6

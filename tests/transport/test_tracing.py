@@ -178,3 +178,51 @@ def test_records_of_the_log_have_the_ids(caplog: pytest.LogCaptureFixture) -> No
 
 def test_what_a_span_looks_like() -> None:
     assert repr(Span("abc", "12")) == "<span 12 of trace abc>"
+
+
+class TestSpan:
+    def test_what_is_within_belongs_to_it(self) -> None:
+        with mesh.trace() as outer, mesh.span("render", page=3) as inner:
+            assert (inner.trace_id, inner.parent_id) == (outer.trace_id, outer.span_id)
+            assert current_span() is inner and inner.tags == {"page": 3}
+        assert current_span() is None
+
+    def test_outside_of_a_trace_it_does_nothing(self) -> None:
+        with mesh.span("render") as span:
+            assert current_span() is None
+            span.tags["page"] = 3
+
+    def test_around_functions(self) -> None:
+        @mesh.span("render")
+        def render() -> str:
+            return here()
+
+        @mesh.span("render")
+        async def later() -> str:
+            await asyncio.sleep(0)
+            return here()
+
+        with mesh.trace() as span:
+            assert render() == asyncio.run(later()) == span.trace_id
+
+        def numbers() -> Iterator[int]:
+            yield 1
+
+        with pytest.raises(TypeError, match=r"has `yield`: write `with mesh.span\('render'\):` within it"):
+            mesh.span("render")(numbers)
+
+    def test_wrong_use(self) -> None:
+        with pytest.raises(TypeError, match="a name that is text, not 7"):
+            mesh.span(7)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="65 tags are too many"):
+            mesh.trace(**{f"tag{number}": number for number in range(65)})
+
+
+def test_a_trace_with_tags_within_another_is_a_span_of_its_own() -> None:
+    with mesh.trace() as outer, mesh.trace(user=42) as inner:
+        assert inner.trace_id == outer.trace_id and inner.parent_id == outer.span_id
+
+
+def test_the_name_of_a_tag_may_be_any() -> None:
+    with mesh.trace(name="Ann", kind="big") as span:
+        assert getattr(span, "tags") == {"name": "Ann", "kind": "big"}  # noqa: B009 - of a trace that it began

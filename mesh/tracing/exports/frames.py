@@ -20,6 +20,8 @@ _LINKS: Final = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
+_REMOTE: Final = "The remote traceback:"
+"""Below it stands what a call has raised at its server, in the traceback of whoever made that call."""
 _LIBRARY: Final = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen ")
 _NAME: Final = re.compile(r"(?:\w+\.)*\w+", re.ASCII)
 
@@ -59,11 +61,17 @@ def raised_in(traceback: str) -> list[Raised]:
     are no frames.
     """
     found = []
-    for part in _parts(traceback.splitlines()):
-        frames = list(_frames(part))
-        if frames:
-            found.append(Raised(*_last_words(part), _cut(frames)))
+    for told in reversed(traceback.split(f"{_REMOTE}\n")):
+        for part in _parts(told.splitlines()):
+            frames = list(_frames(part))
+            if frames:
+                found.append(Raised(*_last_words(part), _cut(frames)))
     return found[-MOST_RAISED:]
+
+
+def passed_on(traceback: str) -> bool:
+    """Whether a call of the handler has raised it, so that another server may have told of it, too."""
+    return f"{_REMOTE}\n" in traceback
 
 
 def _parts(lines: list[str]) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ INTERVAL: Final = 1.0
 SHORTEST, LONGEST = 0.5, 30.0
 """Seconds before an endpoint is tried again."""
 REST: Final = 0.001
-"""Seconds after each slice of spans. With them the thread takes at most about half of the processor's time."""
+"""Seconds after each slice of spans. With them the thread takes half of the time at the most."""
 REMIND: Final = 60.0
 """Seconds after which it is told once more of what goes on."""
 

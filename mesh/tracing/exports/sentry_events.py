@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mesh.core.trace_batch import About
 from mesh.core.trace_record import MESSAGE, TAGS, Kind, Record
-from mesh.tracing.exports.frames import Frame, Raised, raised_in
+from mesh.tracing.exports.frames import Frame, Raised, passed_on, raised_in
 from mesh.tracing.exports.ids import caller_bytes, is_foreign, span_bytes, trace_bytes
 
 MOST_TAG: Final = 200
@@ -41,7 +41,7 @@ def event_of(record: Record, about: About, shift: float, traceback: str, held_ba
         "fingerprint": [record.outcome, method],
         "exception": {"values": _values(record, str(detail.get(MESSAGE, "")), raised)},
         "contexts": {"trace": _trace(record)},
-        "tags": _tags(record, about),
+        "tags": _tags(record, about, traceback),
         "extra": extra,
     }
     if about.release:
@@ -87,7 +87,7 @@ def _trace(record: Record) -> dict[str, Any]:
     return told
 
 
-def _tags(record: Record, about: About) -> dict[str, str]:
+def _tags(record: Record, about: About, traceback: str) -> dict[str, str]:
     tags = {
         "trace_id": record.trace_id,
         "service": record.service,
@@ -95,6 +95,8 @@ def _tags(record: Record, about: About) -> dict[str, str]:
         "host": about.host,
         "process": about.name,
     }
+    if passed_on(traceback):
+        tags["passed_on"] = "yes"
     if is_foreign(record.trace_id):
         tags["trace_id_sent"] = trace_bytes(record.trace_id).hex()
     return {key: value[:MOST_TAG] for key, value in tags.items() if value}

@@ -229,6 +229,32 @@ def test_frames_of_a_group_are_those_of_who_raised_it() -> None:
     assert raised.frames[-1].code.startswith("raise ExceptionGroup")
 
 
+PASSED_ON = """Traceback (most recent call last):
+  File "/srv/orders.py", line 6, in place
+    return self.stock.take(item)
+           ^^^^^^^^^^^^^^^^^^^^^
+mesh.errors.KeyError: KeyError: 'tea'
+The remote traceback:
+Traceback (most recent call last):
+  File "/srv/stock.py", line 3, in take
+    raise KeyError(item)
+KeyError: 'tea'
+
+TraceID: ec3883264dc702bca9f57de6e6e75c52
+"""
+
+
+def test_an_error_that_a_call_has_raised_begins_at_its_server(there: Receiver) -> None:
+    detail = {"message": "KeyError: 'tea'", "traceback": PASSED_ON}
+    (event,) = sent(there, failing("a", outcome="KeyError", detail=detail))
+    remote, local = event["exception"]["values"]
+    assert [one["stacktrace"]["frames"][0]["function"] for one in (remote, local)] == ["take", "place"]
+    assert (remote["type"], remote["value"]) == ("KeyError", "'tea'")
+    assert event["tags"]["passed_on"] == "yes"
+    (event, _) = sent(there, failing("b"))[::-1]
+    assert "passed_on" not in event["tags"]
+
+
 def test_rubbish_has_no_frames() -> None:
     for text in ("", "no tea", "\x00" * 1_000, 'File "', "Traceback (most recent call last):\nKeyError: 1"):
         assert raised_in(text) == []

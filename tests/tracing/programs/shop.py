@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -79,6 +81,12 @@ def waits() -> None:
         time.sleep(0.05)
 
 
+def lonely() -> None:
+    """A program that serves nothing, and calls what is not there."""
+    print("calls", flush=True)
+    mesh.connect(sys.argv[2], timeout=60).send("a letter")
+
+
 def handlers() -> None:
     """With handlers of the log that raise, and print."""
 
@@ -89,6 +97,78 @@ def handlers() -> None:
     logging.getLogger("mesh.trace").addHandler(Raises())
     logging.getLogger("mesh.trace").addHandler(logging.StreamHandler(sys.stdout))
     calls()
+
+
+def blocks() -> None:
+    """With a handler of the log that does not come back before 200 traces have been made meanwhile."""
+    blocked, made = threading.Event(), threading.Event()
+
+    class Blocks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            blocked.set()
+            made.wait()
+
+    logging.getLogger("mesh.trace").addHandler(Blocks())
+    client, count = shop(), 0
+    while count < 200:
+        with mesh.trace() as span:
+            client.place("tea")
+        count += blocked.is_set()
+    made.set()
+    print(span.trace_id, flush=True)
+
+
+def large() -> None:
+    """With tags that fill a batch by a few records."""
+    shop()
+    for _ in range(100):
+        with mesh.trace(**{f"tag {tag}": "x" * 1_000 for tag in range(64)}) as span:
+            pass
+    print(span.trace_id, flush=True)
+
+
+def events() -> None:
+    pushed = []
+    puller = mesh.Puller(None, {"job": pushed.append})
+    endpoint = puller.bind("tcp://127.0.0.1:*")
+    puller.start()
+    pusher = mesh.Pusher(endpoint)
+    with mesh.trace() as span:
+        pusher.job(1)
+    while not pushed:
+        time.sleep(0.01)
+    puller.stop()
+    print(span.trace_id, flush=True)
+
+
+def registered() -> None:
+    """A worker of the hub at the second argument."""
+    server = mesh.Server(Stock(), name="stock")
+    server.register("stock", sys.argv[2])
+    server.start()
+    print("registered", flush=True)
+    while True:
+        time.sleep(0.05)
+
+
+def calls_of() -> None:
+    """One call of what is at the second argument."""
+    client = mesh.connect(sys.argv[2])
+    with mesh.trace() as span:
+        client.take("tea")
+    print(span.trace_id, flush=True)
+
+
+def _one_call() -> None:
+    with mesh.trace() as span:
+        shop().place("tea")
+    print(span.trace_id, flush=True)
+
+
+def children() -> None:
+    child = multiprocessing.get_context("fork").Process(target=_one_call)
+    child.start()
+    child.join()
 
 
 def coroutines() -> None:
