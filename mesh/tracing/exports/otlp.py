@@ -136,10 +136,11 @@ class Otlp:
 
     def _send(self, payloads: list[bytes], pause: float) -> float:
         """Seconds after which to send these again; 0.0 where they are done with."""
-        body, number = request_of(map(unpack, payloads), self._tracebacks, _rest)
-        if not number:
-            return 0.0
+        number = 0
         try:
+            body, number = request_of(map(unpack, payloads), self._tracebacks, _rest)
+            if not number:
+                return 0.0
             rejected, why = self._target.post(body, self._patience())
         except Busy as error:
             self._tell(str(error))
@@ -156,6 +157,7 @@ class Otlp:
             self.refused += number
             self._tell(f"{type(error).__name__}: {error}")
             return 0.0
+        rejected = min(rejected, number)
         self.refused += rejected
         self.sent += number - rejected
         self._tell_good(f"it has refused spans: {why}" if rejected else "")

@@ -90,8 +90,8 @@ def _span(batch: Batch, record: Record, tracebacks: Tracebacks, shown: set[str])
         parent_span_id=parent_id,
         name=_name(kind, service, method),
         kind=_KINDS[Kind(kind)],
-        start_time_unix_nano=max(int((began + shift) * 1e9), 0),
-        end_time_unix_nano=max(int((ended + shift) * 1e9), 0),
+        start_time_unix_nano=_nanoseconds(began + shift),
+        end_time_unix_nano=_nanoseconds(ended + shift),
         attributes=_attributes(kind, service, method, outcome, peer),
     )
     if started - began >= 1e-6:
@@ -103,6 +103,11 @@ def _span(batch: Batch, record: Record, tracebacks: Tracebacks, shown: set[str])
     if detail:
         _detail(span, outcome, detail, tracebacks, shown)
     return span
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Within what there is room for, as a process may have any clock."""
+    return min(max(int(seconds * 1e9), 0), 2**63)
 
 
 def _ids(batch: Batch, record: Record) -> tuple[bytes, bytes]:
@@ -127,10 +132,17 @@ def _name(kind: int, service: str, method: str) -> str:
         case Kind.HUB:
             return f"hub {service}".rstrip()
         case Kind.SENT:
-            return f"send {service}/{method}"
+            return f"send {_full(service, method)}"
         case Kind.RECEIVED:
-            return f"process {service}/{method}"
-    return f"{service}/{method}"
+            return f"process {_full(service, method)}"
+    return _full(service, method)
+
+
+def _full(service: str, method: str) -> str:
+    """Without an endpoint, where a client has that in place of a service's name: it says little, and there
+    may be any number of them.
+    """
+    return method if "://" in service else f"{service}/{method}"
 
 
 @lru_cache(maxsize=4_096)
@@ -139,7 +151,7 @@ def _attributes(kind: int, service: str, method: str, outcome: str, peer: str) -
     told: dict[str, Any] = {}
     if kind in (Kind.CLIENT, Kind.SERVER):
         told["rpc.system.name"] = SYSTEM
-        told["rpc.method"] = f"{service}/{method}"
+        told["rpc.method"] = _full(service, method)
         told["rpc.response.status_code"] = outcome
     elif kind in (Kind.SENT, Kind.RECEIVED):
         told["messaging.system"] = SYSTEM

@@ -1,8 +1,8 @@
 """Errors that handlers have raised, for Sentry.
 
 Few of each class and method are sent in a minute, and the others counted: `take` says which. A native thread
-makes events of them, and the SDK's own sends those. Nothing of the SDK is set up for this process: it is a
-client by itself, without integrations.
+makes events of them, and hands them to the SDK one after another, so that what becomes of each is known.
+Nothing of the SDK is set up for this process: it is a client by itself, without integrations.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from mesh.tracing.exports.sentry_events import event_of
 from mesh.tracing.exports.tracebacks import Tracebacks
 
 MOST_QUEUED: Final = 100
+PATIENCE: Final = 40.0
+"""Seconds for one event; the SDK gives up after 30."""
 REMIND: Final = 60.0
 """Seconds after which it is told once more that events can't be sent."""
 _NO_ERROR: Final = frozenset({GOOD, PENDING, CANCELLED})
@@ -45,7 +47,11 @@ class _Waiting(NamedTuple):
 
 
 class Sentry:
-    """An Export. dsn: of a project of Sentry; raises ConfigError for what is none. clock: a monotonic one."""
+    """An Export. dsn: of a project of Sentry; raises ConfigError for what is none. clock: a monotonic one.
+
+    sent: events. dropped: those that there was no room for; lost: that Sentry did not take. trouble: why the
+    last one was lost, "" where it was taken.
+    """
 
     name = "sentry"
 
@@ -63,19 +69,21 @@ class Sentry:
         self._queue: deque[_Waiting] = deque()
         self._closing = False
         self._told = -REMIND
-        self.given = self.dropped = self.failed = 0
+        self.sent = self.dropped = self.lost = 0
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="mesh-collect-sentry", daemon=True)
         self._thread.start()
 
     def _make_client(self, dsn: str) -> Any:
-        failed = self._failed
+        lost = self._lose
+        # It would put what Sentry answers into the log, for each event; `_lose` tells of it once a minute.
+        logging.getLogger("sentry_sdk.errors").setLevel(logging.CRITICAL + 1)
 
         class Transport(HttpTransport):
             """Tells when an event was given up."""
 
             def on_dropped_event(self, reason: str) -> None:
-                failed(reason)
+                lost(reason)
 
         return Client(
             dsn,
@@ -83,6 +91,7 @@ class Sentry:
             default_integrations=False,
             auto_enabling_integrations=False,
             enable_backpressure_handling=False,
+            send_client_reports=False,
             max_breadcrumbs=0,
             before_send=_without_empty_release,
             release="",  # what the SDK would find out is of the collector, not of the program that failed
@@ -113,8 +122,8 @@ class Sentry:
     def told(self) -> dict[str, Any]:
         return {
             "to": self.where,
-            "sent": max(self.given - self.failed, 0),
-            "dropped": self.dropped + self.failed,
+            "sent": self.sent,
+            "dropped": self.dropped + self.lost,
             "held_back": self._meter.held_back,
             "trouble": self.trouble,
         }
@@ -138,18 +147,30 @@ class Sentry:
                     self._condition.wait()
                 one = self._queue.popleft()
             try:
-                self._client.capture_event(event_of(*one))
-                self.given += 1
+                self._send(event_of(*one))
             except Exception:  # the thread has to go on, whatever the SDK makes of an event
                 log.exception("an error can't be sent to Sentry")
                 self.dropped += 1
 
-    def _failed(self, reason: str) -> None:
-        self.failed += 1
+    def _send(self, event: dict[str, Any]) -> None:
+        lost = self.lost
+        if self._client.capture_event(event) is None:
+            self.dropped += 1
+            return
+        self._client.flush(timeout=PATIENCE)
+        if self.lost == lost:
+            self.sent += 1
+            if self.trouble:
+                log.warning("errors are sent to Sentry again; %d are lost in all", self.lost)
+                self.trouble = ""
+
+    def _lose(self, reason: str) -> None:
+        """The SDK has given up an event."""
+        self.lost += 1
         now = monotonic()
         if now - self._told >= REMIND:
             self._told = now
-            log.error("errors can't be sent to Sentry: %s (%d are lost so far)", reason, self.failed)
+            log.error("errors can't be sent to Sentry: %s (%d are lost so far)", reason, self.lost)
         self.trouble = reason
 
 

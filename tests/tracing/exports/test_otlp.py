@@ -130,6 +130,12 @@ def test_events_hubs_and_details(there: Receiver) -> None:
     assert told["rpc.method"] == "orders/place"
 
 
+def test_a_client_of_an_endpoint_has_the_method_alone(there: Receiver) -> None:
+    one = record(CLIENT, "a")._replace(service="tcp://10.0.0.5:4242")
+    ((_, span),) = sent(there, Program("web").batch(one))
+    assert (span.name, values(span.attributes)["rpc.method"]) == ("place", "place")
+
+
 def test_an_error_is_an_event_whose_traceback_is_whole_once(there: Receiver) -> None:
     again = {"message": "no tea", "fingerprint": "ab" * 8}
     program = Program("orders")
@@ -167,6 +173,25 @@ def test_ids_of_other_programs() -> None:
     assert "mesh.trace_id" not in values(made("ab" * 16, "x").attributes)
 
 
+def test_odd_values_spoil_nothing() -> None:
+    program = Program("\x00", ahead=9e10 - NOW, pid=2**63)
+    odd = {
+        "tags": {"": 1, "n": float("nan"), "none": None, "long": "x" * 6_000},
+        "items": "many",
+        "first": None,
+    }
+    odd |= {"message": 42, "traceback": 7, "fingerprint": True, "late": "no"}
+    records = [
+        record(kind, "a", "a", outcome=outcome, detail=odd, peer=peer)._replace(method="\ud7ff\x00")
+        for kind in Kind
+        for outcome in ("OK", "Error", "")
+        for peer in ("tcp://[::1]:99999999", "tcp://", "\x1b")
+    ]
+    for ahead in (9e10 - NOW, -9e10 - NOW):
+        body, number = request_of([unpack(program.batch(*records, ahead=ahead))], Tracebacks())
+        assert (number, bool(body)) == (len(records), True)
+
+
 def test_it_is_sent_again_until_it_is_taken(there: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     there.answers = [(503, {}, b""), (429, {"Retry-After": "0"}, b"")]
     with caplog.at_level(logging.WARNING, "mesh.collect"):
@@ -185,7 +210,7 @@ def test_it_is_sent_again_until_it_is_taken(there: Receiver, caplog: pytest.LogC
 
 def test_what_an_endpoint_refuses_is_counted_and_the_next_is_sent(there: Receiver) -> None:
     there.answers = [(400, {}, b"")]
-    there.reject(1, "no room")
+    there.reject(2**40, "no room")
     export = Otlp(Target(there.url))
     program = Program("web")
     for sofar in (1, 2):

@@ -192,6 +192,33 @@ def test_sentry_away_is_felt_by_nobody(caplog: pytest.LogCaptureFixture) -> None
     assert time.monotonic() - begun < 5.0
 
 
+def test_what_sentry_refuses_is_counted_until_it_takes_them_again(
+    there: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    there.answers = [(400, {}, b"\x1b[31mno"), (503, {}, b"")]
+    export, program = Sentry(there.dsn), Program("stockd")
+    give(export, program, failing("a"), failing("b"))
+    eventually(lambda: export.told()["dropped"] == 2)
+    assert (export.told()["sent"], export.trouble) == (0, "status_503")
+    give(export, program, failing("c"))
+    export.close(10.0)
+    assert (export.told()["sent"], export.told()["dropped"], export.trouble) == (1, 2, "")
+    assert [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING] == [
+        "errors can't be sent to Sentry: status_400 (1 are lost so far)",
+        "errors are sent to Sentry again; 2 are lost in all",
+    ]
+
+
+def test_odd_values_spoil_nothing(there: Receiver) -> None:
+    odd = {"message": 42, "traceback": 7, "fingerprint": True, "tags": {"": float("nan"), "\x00": None}}
+    program = Program("\x1b[31m", ahead=9e10 - NOW, pid=2**63)
+    export = Sentry(there.dsn)
+    give(export, program, failing("a", outcome="", detail=odd, trace="<\U0001f600>"))
+    export.close(10.0)
+    (event,) = there.events()
+    assert event["exception"]["values"][0]["value"] == "42"
+
+
 def test_what_is_no_dsn() -> None:
     for wrong in ("nonsense", "http://host/42", "http://public@host/"):
         with pytest.raises(ConfigError, match="--sentry, or SENTRY_DSN, is no DSN"):
