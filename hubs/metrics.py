@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from hubs.switching.status import Values
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+from mesh.core import prometheus
+from mesh.core.prometheus import Series, labels
 
 
 class Sample(NamedTuple):
@@ -57,23 +57,22 @@ _BY_KIND: Final = (
     ),
     ("side", _Metric("bytes_total", "counter", "Bytes that came in at a side and were passed on.", "bytes")),
 )
-_ESCAPES: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
 
 
 def exposition(samples: Sequence[Sample]) -> str:
     """The page of those hubs. A metric that none of them has is left out."""
     up = _Metric("up", "gauge", "1 for a hub that runs and answers, 0 for one that does not.", "")
-    lines = [*_block(up, ((_labels(**one.labels, type=one.type), one.values is not None) for one in samples))]
+    lines = [*_block(up, ((labels(**one.labels, type=one.type), one.values is not None) for one in samples))]
     told = [(one.labels, one.values) for one in samples if one.values is not None]
     for metric in _OF_HUB:
         lines += _block(
-            metric, ((_labels(**hub), values[metric.key]) for hub, values in told if metric.key in values)
+            metric, ((labels(**hub), values[metric.key]) for hub, values in told if metric.key in values)
         )
     for metric in _OF_SERVICE:
         lines += _block(
             metric,
             (
-                (_labels(**hub, service=service["name"]), service[metric.key])
+                (labels(**hub, service=service["name"]), service[metric.key])
                 for hub, values in told
                 for service in values.get("services", ())
                 # Names that only clients know may be made up.
@@ -84,25 +83,13 @@ def exposition(samples: Sequence[Sample]) -> str:
         lines += _block(
             metric,
             (
-                (_labels(**hub, **{label: kind}), number)
+                (labels(**hub, **{label: kind}), number)
                 for hub, values in told
                 for kind, number in values.get(metric.key, {}).items()
             ),
         )
-    return "".join(f"{line}\n" for line in lines)
+    return prometheus.page(lines)
 
 
-def _block(metric: _Metric, samples: Iterator[tuple[str, Any]]) -> Iterator[str]:
-    for number, (labels, value) in enumerate(samples):
-        if not number:
-            yield f"# HELP mesh_hub_{metric.name} {metric.help}"
-            yield f"# TYPE mesh_hub_{metric.name} {metric.kind}"
-        yield (
-            f"mesh_hub_{metric.name}{labels} {value:d}"
-            if type(value) is not float
-            else (f"mesh_hub_{metric.name}{labels} {value!r}")
-        )
-
-
-def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in labels.items()) + "}"
+def _block(metric: _Metric, samples: Iterable[Series]) -> Iterator[str]:
+    return prometheus.metric(f"mesh_hub_{metric.name}", metric.kind, metric.help, samples)

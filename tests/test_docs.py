@@ -23,7 +23,7 @@ PAGES = {
     "docs/asyncio.md": 1,
     "docs/middleware.md": 6,
     "docs/dashboard.md": 1,
-    "docs/tracing.md": 15,
+    "docs/tracing.md": 16,
     "docs/drivers.md": 2,
 }
 

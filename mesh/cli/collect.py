@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -53,25 +55,44 @@ class Ending:
 @click.option(
     "--most", type=size, metavar="SIZE", help="Bytes that are kept, as 10GiB; else 2GiB, in memory 96MiB."
 )
+@click.option("--sentry", metavar="DSN", help="Send errors of handlers to Sentry; else SENTRY_DSN says so.")
+@click.option(
+    "--otlp",
+    metavar="URL",
+    help="Send spans there by OTLP, as http://HOST:4318; else OTEL_EXPORTER_OTLP_ENDPOINT says so.",
+)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus there.")
 @debug_option
 @click.pass_context
-def collect(ctx: click.Context, bind: str, store: str | None, ttl: float, most: int | None) -> None:
+def collect(
+    ctx: click.Context,
+    bind: str,
+    store: str | None,
+    ttl: float,
+    most: int | None,
+    sentry: str | None,
+    otlp: str | None,
+    metrics: str | None,
+) -> None:
     """Collect the traces of all programs that have MESH_TRACE=EP in their environment, or find the service
     `collector` in their registry.
 
     The line "collecting on ENDPOINT into STORE" on standard output tells that it is ready; the log goes to
     standard error. What is older than --ttl goes, and the oldest where there is more than --most. A store
     that can't be written to is told of in the log, and what is lost is counted: `mesh call ENDPOINT status`.
+    So is what another system does not take.
     """
     from mesh.cli.serving import begin
 
     start = begin()
     import mesh
+    from mesh.cli.collected_metrics import metrics_endpoint, serve_metrics
     from mesh.cli.loops import GEVENT, run
     from mesh.cli.reporting import tell
     from mesh.cli.stopping import Stop
     from mesh.names.endpoints import check_endpoint
     from mesh.tracing.collector import EXPECTED, SERVICE, Collector
+    from mesh.tracing.exports.opening import open_exports
     from mesh.tracing.store import Bounds
     from mesh.tracing.stores import memory
     from mesh.tracing.stores.opening import DEFAULT, open_store
@@ -81,8 +102,12 @@ def collect(ctx: click.Context, bind: str, store: str | None, ttl: float, most: 
     check_endpoint(bind, bind=True)
     kind = store or DEFAULT
     bytes_ = most or (memory.MEMORY if kind == "memory" else Bounds().bytes)
-    collector = Collector(open_store(kind, Bounds(ttl, bytes_)))
+    port = None if metrics is None else metrics_endpoint(metrics)
+    exports, totals = open_exports(sentry, otlp, os.environ, metrics=port is not None)
+    collector = Collector(open_store(kind, Bounds(ttl, bytes_)), exports=exports)
     try:
+        if port and totals:
+            serve_metrics(port, partial(collector._metrics, totals))
         server = mesh.Server(collector, name=SERVICE, expected=EXPECTED)
         endpoint = server.bind(bind)
         stop = Stop(Ending(server, collector), DRAIN, start=start)

@@ -254,11 +254,11 @@ class Recorder:
         if trace_id is None:
             return
         detail: Detail | None = None
-        if call.late or call.items or message:
+        if call.late or call.items or message or traceback:
             detail = {LATE: True} if call.late else {}
             if call.items:
                 detail[ITEMS], detail[CREDIT] = call.items, call.starved
-            if message:
+            if message or traceback:
                 detail[MESSAGE] = message[:MAX_MESSAGE]
                 self._add_traceback(detail, traceback)
         self.add(

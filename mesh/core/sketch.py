@@ -11,8 +11,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final, Self
 
 SHORTEST: Final = 1e-6
@@ -80,6 +82,15 @@ class Sketch:
                 return min(_middle(bucket), self.longest)
         return self.longest
 
+    def spread(self, bounds: Sequence[float]) -> list[int]:
+        """How many values are at most the first bound, how many more at most each next one, and at the end
+        how many are above the last. bounds: seconds, in ascending order; each is met within 2 %.
+        """
+        found = [0] * (len(bounds) + 1)
+        for bucket, count in self.buckets.items():
+            found[bisect_left(bounds, _middle(bucket))] += count
+        return found
+
     def pack(self) -> list[object]:
         """As values that travel, for `unpack`."""
         return [self.total, self.longest, self.buckets]
@@ -98,6 +109,7 @@ class Sketch:
         raise ValueError("this is no sketch")
 
 
+@cache
 def _middle(bucket: int) -> float:
     return float(struct.unpack("=f", struct.pack("=I", (bucket << _DROPPED) | (1 << (_DROPPED - 1))))[0])
 

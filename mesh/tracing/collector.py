@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, time
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,9 @@ from mesh.core.trace_record import Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
 from mesh.tracing.counters import Counters, Counts, Key, merged
+from mesh.tracing.exports.export import Export
+from mesh.tracing.exports.metrics import exposition
+from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import POLL, REACHABLE, Processes
 from mesh.tracing.store import Store, StoreError
@@ -53,12 +56,19 @@ log = logging.getLogger("mesh.collect")
 
 
 class Collector:
-    """store: where traces are kept. clock: the time of day; steady: a monotonic clock; both in seconds."""
+    """store: where traces are kept. clock: the time of day; steady: a monotonic clock; both in seconds.
+    exports: what passes records on to other systems.
+    """
 
     def __init__(
-        self, store: Store, clock: Callable[[], float] = time, steady: Callable[[], float] = monotonic
+        self,
+        store: Store,
+        clock: Callable[[], float] = time,
+        steady: Callable[[], float] = monotonic,
+        exports: Sequence[Export] = (),
     ) -> None:
         self._store = store
+        self._exports = exports
         self._clock = clock
         self._steady = steady
         self._writer = Writer(store, clock)
@@ -92,19 +102,22 @@ class Collector:
         except WireError:
             self._rubbish += 1
             raise
-        self._take(found)
+        if self._take(found):
+            for export in self._exports:
+                export.take(found, batch)
         return {"rate": None, "slow": None}
 
     def _why_full(self) -> str:
         return f", as {self._writer.trouble}" if self._writer.trouble else ""
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch) -> bool:
+        """False where it was taken in before."""
         now = self._steady()
         process = self._processes.of(batch.process, batch.about)
         process.heard = now
         if batch.number in process.numbers:
             self._twice += 1
-            return
+            return False
         process.numbers.append(batch.number)
         process.taken += len(batch.records)
         process.dropped += max(batch.dropped, 0)
@@ -117,6 +130,7 @@ class Collector:
         self._taps.show(batch)
         if batch.records:
             self._keep(batch)
+        return True
 
     def _keep(self, batch: Batch) -> None:
         found: dict[str, bytes] = {}
@@ -373,7 +387,7 @@ class Collector:
         processes, "lost": that the store refused, "cut": of traces with too many spans, "twice", "refused",
         "rubbish": batches, "queued": bytes that wait to be written, "trouble": of the store, "", "rows" and
         "bytes" of the store, "processes": [{"process", "name", "host", "pid", "release", "heard": seconds
-        ago, "records", "dropped"}], the 1,000 that were heard last}.
+        ago, "records", "dropped"}], the 1,000 that were heard last, "exports": {what each tells of itself}}.
         """
         now = self._steady()
         try:
@@ -381,9 +395,19 @@ class Collector:
             rows, used = size.rows, size.bytes
         except MeshError:
             rows = used = None
+        return {
+            **self._figures(),
+            "rows": rows,
+            "bytes": used,
+            "processes": [one.told(now) for one in list(self._processes)[-1_000:]],
+            "exports": {one.name: one.told() for one in self._exports},
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        """What can be told at once. Safe in any thread."""
         writer = self._writer
         return {
-            "seconds": now - self._began,
+            "seconds": self._steady() - self._began,
             "records": self._taken,
             "dropped": self._processes.dropped,
             "lost": writer.lost,
@@ -393,10 +417,22 @@ class Collector:
             "rubbish": self._rubbish,
             "queued": writer.queued,
             "trouble": writer.trouble,
-            "rows": rows,
-            "bytes": used,
-            "processes": [one.told(now) for one in list(self._processes)[-1_000:]],
         }
+
+    def _metrics(self, totals: Totals) -> str:
+        """All numbers as Prometheus text. Safe in any thread; it reads the size of the store itself."""
+        own = self._figures()
+        own["up"] = not own["trouble"]
+        try:
+            own["rows"], own["bytes"] = self._store.size()
+        except StoreError:
+            pass  # that the store is in trouble is among the numbers
+        now = self._steady()
+        alive = [one for one in self._processes if now - one.heard < 60.0]
+        own["alive"] = len(alive)
+        still = ((*key, number) for one in alive for key, number in list(one.open.items()))
+        exports = {one.name: one.told() for one in self._exports}
+        return exposition(totals, totals.open_calls(still), own, exports)
 
     def _written(self) -> None:
         """Wait until what was taken in before now can be read, for half a second at the most."""
@@ -422,8 +458,11 @@ class Collector:
         self._processes.ending = self._taps.ending = True
 
     def _close(self, patience: float = 5.0) -> None:
-        """Write what waits, for so many seconds at the most."""
+        """Write and send what waits, for so many seconds at the most."""
+        end = monotonic() + patience
         self._writer.close(patience)
+        for export in self._exports:
+            export.close(max(end - monotonic(), 0.5))
         self._store.close()
 
 

@@ -132,6 +132,14 @@ def test_the_way_from_an_error_to_where_it_began_is_whole() -> None:
     assert isinstance(first.error, RemoteError) and first.error.trace_id == root.trace_id
 
 
+def test_an_error_without_words_has_its_traceback_all_the_same() -> None:
+    ends = Ends("orders")
+    ends.fail(ends.begin(ends.ask("place", SPAN)), KeyError())
+    [far] = records(ends.at_server)
+    assert far.detail is not None
+    assert (far.detail["message"], far.detail["traceback"]) == ("", "Traceback\n")
+
+
 def test_where_the_server_tells_of_nothing_its_client_tells_alone() -> None:
     ends = Ends("orders", server=False)
     ends.fail(ends.begin(ends.ask("place")), KeyError("tea"))

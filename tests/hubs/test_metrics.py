@@ -17,12 +17,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from hubs import exporter
 from hubs.devices import Device
 from hubs.exporter import Exporters, Readiness
 from hubs.hub_types import make_hub
-from hubs.metrics import CONTENT_TYPE, Sample, exposition
+from hubs.metrics import Sample, exposition
+from mesh.core.prometheus import CONTENT_TYPE
 from mesh.errors import ConfigError
+from mesh.transport import pages
 from tests.helpers.processes import PATIENCE, ROOT, eventually, python
 from tests.hubs.commands import hub, mesh_hub, reload, shown, start
 from tests.hubs.wires import ANY, spec
@@ -267,13 +268,13 @@ def test_a_port_that_can_not_be_had_opens_none_of_them(exporters: Exporters, hos
 def test_connections_are_bounded_in_number_and_time(
     exporters: Exporters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "PATIENCE", 2.0)
+    monkeypatch.setattr(pages, "PATIENCE", 2.0)
     exporters.open([at(ANY)])
     where = address(exporters)
     with ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(where, 10)) for _ in range(exporter.MOST)]
+        slow = [stack.enter_context(socket.create_connection(where, 10)) for _ in range(pages.MOST)]
         (server,) = exporters._open.values()
-        eventually(lambda: len(server._connections) == exporter.MOST)
+        eventually(lambda: len(server._connections) == pages.MOST)
         assert get(where)
         assert closed(slow.pop(0))
         begun = time.monotonic()

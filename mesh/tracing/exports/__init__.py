@@ -1,0 +1,1 @@
+"""What a collector tells to other systems."""
