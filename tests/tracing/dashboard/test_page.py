@@ -94,6 +94,7 @@ def test_graph(shown: Shown) -> None:
 
 
 def test_open_calls(shown: Shown) -> None:
+    shown.scene.shop.second()
     shown.go("open")
     shown.page.wait_for_selector(".table tbody tr >> text=charge")
     first, second, third = (row.split() for row in shown.rows()[:3])
