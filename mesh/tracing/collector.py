@@ -290,12 +290,12 @@ class Collector:
     def open_calls(self, service: str | None = None) -> dict[str, Any]:
         """The calls that are open now: {"calls": [row], "silent": [process], "swept": [row], "more": calls
         that are left out}. Every process that can be is asked, and has a second to answer; its answer is a
-        list of rows. A row has what the process gives, and "process", its 32 digits, "name", "host", "pid". Of
-        those that can't be asked there are the spans that they told of as open, with "told": true: {"id" of the
-        span, "parent_id", "trace_id", "service", "method", "side", "age":
-        seconds, "peer"}. silent: processes that did not answer, and those that had open calls and were not
-        heard for 20 seconds, with "heard", seconds ago. swept: what processes that did answer had told of by
-        themselves before; a process that is asked leaves out what its handlers call and carry out.
+        list of rows. A row has what the process gives, and "process", its 32 digits, "name", "host", "pid".
+        Of those that can't be asked there are the spans that they told of as open, with "told": true: {"id"
+        of the span, "parent_id", "trace_id", "service", "method", "side", "age": seconds, "peer"}. silent:
+        processes that did not answer, and those that had open calls and were not heard for 20 seconds, with
+        "heard", seconds ago. swept: what processes that did answer had told of by themselves before; a
+        process that is asked leaves out what its handlers call and carry out.
         """
         _text("service", service, none=True)
         now = self._steady()

@@ -199,6 +199,17 @@ def test_names_from_elsewhere_are_text(shown: Shown) -> None:
     assert page.title() == "Traces · mesh"
 
 
+def test_keys_are_told(shown: Shown) -> None:
+    page = shown.page
+    shown.go("open")
+    page.keyboard.press("?")
+    assert page.inner_text("#keys").startswith("Keys")
+    page.click("#keys button:has-text('Close')")
+    page.wait_for_selector("#keys", state="hidden")
+    page.keyboard.press("2")
+    page.wait_for_url(re.compile("#/graph"))
+
+
 def test_light_and_dark(shown: Shown) -> None:
     page = shown.page
     theme = "document.documentElement.dataset.theme"
