@@ -213,6 +213,7 @@ def test_keys_are_told(shown: Shown) -> None:
 def test_light_and_dark(shown: Shown) -> None:
     page = shown.page
     theme = "document.documentElement.dataset.theme"
+    page.evaluate("localStorage.clear()")
     page.emulate_media(color_scheme="dark")
     page.wait_for_selector("html[data-theme=dark]")
     page.keyboard.press("t")
@@ -234,6 +235,7 @@ def test_nothing_is_wider_than_a_narrow_screen(shown: Shown) -> None:
         "tap": "form",
     }
     for view, what in ready.items():
+        shown.scene.shop.second()  # who was silent for long is not shown
         shown.go(view)
         page.wait_for_selector(what)
         assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], view
