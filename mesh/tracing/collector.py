@@ -308,12 +308,14 @@ class Collector:
         }
 
     def open_calls(self, service: str | None = None) -> dict[str, Any]:
-        """The calls that are open now: {"calls": [row], "silent": [process]}. Every process that can be is
-        asked, and has a second to answer; its answer is a list of rows. A row has what the process gives,
-        and "process", its 32 digits, "name", "host", "pid". Of those that can't be asked there are the spans
-        that they told of as open, with "told": true: {"id", "trace_id", "service", "method", "side", "age":
-        seconds, "peer"}. silent: processes that did not answer, and those that had open calls and were not
-        heard for 20 seconds, with "heard", seconds ago.
+        """The calls that are open now: {"calls": [row], "silent": [process], "swept": [row], "more": calls
+        that are left out}. Every process that can be is asked, and has a second to answer; its answer is a
+        list of rows. A row has what the process gives, and "process", its 32 digits, "name", "host", "pid".
+        Of those that can't be asked there are the spans that they told of as open, with "told": true: {"id"
+        of the span, "parent_id", "trace_id", "service", "method", "side", "age": seconds, "peer"}. silent:
+        processes that did not answer, and those that had open calls and were not heard for 20 seconds, with
+        "heard", seconds ago. swept: what processes that did answer had told of by themselves before; a
+        process that is asked leaves out what its handlers call and carry out.
         """
         _text("service", service, none=True)
         now = self._steady()
@@ -341,8 +343,14 @@ class Collector:
                 gone.add(process.identity)
             else:
                 calls.append({**row, "told": True, "name": about.name, "host": about.host, "pid": about.pid})
+        asked = {one.identity: one for one in some if one.identity in answers}
+        swept = []
+        for row in self._open.rows(asked, service, self._clock()):
+            about = asked[bytes.fromhex(row["process"])].about
+            swept.append({**row, "told": True, "name": about.name, "host": about.host, "pid": about.pid})
         silent = [one.told(now) for one in left.values() if one in able or one.identity in gone]
-        return {"calls": calls[:10_000], "silent": silent, "more": max(len(calls) - 10_000, 0)}
+        more = max(len(calls) - 10_000, 0)
+        return {"calls": calls[:10_000], "silent": silent, "more": more, "swept": swept}
 
     @stream
     def tap(

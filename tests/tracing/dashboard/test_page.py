@@ -94,6 +94,7 @@ def test_graph(shown: Shown) -> None:
 
 
 def test_open_calls(shown: Shown) -> None:
+    shown.scene.shop.second()
     shown.go("open")
     shown.page.wait_for_selector(".table tbody tr >> text=charge")
     first, second, third = (row.split() for row in shown.rows()[:3])
@@ -198,9 +199,21 @@ def test_names_from_elsewhere_are_text(shown: Shown) -> None:
     assert page.title() == "Traces · mesh"
 
 
+def test_keys_are_told(shown: Shown) -> None:
+    page = shown.page
+    shown.go("open")
+    page.keyboard.press("?")
+    assert page.inner_text("#keys").startswith("Keys")
+    page.click("#keys button:has-text('Close')")
+    page.wait_for_selector("#keys", state="hidden")
+    page.keyboard.press("2")
+    page.wait_for_url(re.compile("#/graph"))
+
+
 def test_light_and_dark(shown: Shown) -> None:
     page = shown.page
     theme = "document.documentElement.dataset.theme"
+    page.evaluate("localStorage.clear()")
     page.emulate_media(color_scheme="dark")
     page.wait_for_selector("html[data-theme=dark]")
     page.keyboard.press("t")
@@ -222,6 +235,7 @@ def test_nothing_is_wider_than_a_narrow_screen(shown: Shown) -> None:
         "tap": "form",
     }
     for view, what in ready.items():
+        shown.scene.shop.second()  # who was silent for long is not shown
         shown.go(view)
         page.wait_for_selector(what)
         assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], view

@@ -31,18 +31,19 @@ export function openView(main, query) {
   function draw() {
     if (!answer) return;
     const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-    const roots = joined(answer.calls).filter((call) => call.age >= least && words.every((word) => text(call).includes(word)));
+    const all = [...answer.calls, ...(answer.swept || [])];
+    const roots = joined(all).filter((call) => call.age >= least && words.every((word) => text(call).includes(word)));
     const rows = inOrder(roots);
-    list.say(answer.calls.length ? "No open call is like that." : "No call is open.");
+    list.say(all.length ? "No open call is like that." : "No call is open.");
     list.set(rows.slice(0, MOST_ROWS));
     const more = rows.length - MOST_ROWS + (answer.more || 0);
     silent.replaceChildren(
       ...(more > 0 ? [h("li", {}, `${count(more)} more: the oldest are shown.`)] : []),
       ...answer.silent.map((one) => h("li", {}, `${who(one)} did not answer; heard ${duration(one.heard)} ago.`)),
     );
-    const all = inOrder(joined(answer.calls)).length;
-    badge.textContent = count(all);
-    badge.hidden = !all;
+    const number = inOrder(joined(all)).length;
+    badge.textContent = count(number);
+    badge.hidden = !number;
   }
 
   return {
@@ -59,7 +60,8 @@ export function joined(rows) {
   for (const row of rows) {
     const span = String(row.span_id || (row.told ? row.id : ""));
     const key = row.trace_id && span ? `${row.trace_id} ${span}` : `${row.process} ${row.id} ${row.side || ""}`;
-    const side = row.side || "server";
+    // Of what a process answers only what it carries out tells what it waits for.
+    const side = row.side || (row.waits_for ? "server" : "client");
     const call = calls.get(key) || { key, trace: row.trace_id || "", span, age: 0, made: [], from: "", to: "", waits: "", parent: "" };
     calls.set(key, call);
     call.service ||= String(row.service || (side === "server" ? row.name : ""));
