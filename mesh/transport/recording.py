@@ -43,6 +43,8 @@ ENV_RELEASE: Final = "MESH_RELEASE"
 RATE: Final = 0.01
 """The share of traces that are recorded besides the first of each method in a second."""
 PERIOD: Final = 0.25
+LEAVING: Final = 0.02
+"""Seconds between two looks at what there is to send; and as the program ends."""
 SECOND: Final = 1.0
 SLICE: Final = 200
 """Records of one batch."""
@@ -163,26 +165,35 @@ class Recording:
         assert recorder is not None
         counting = Counting(recorder, self.about.name)
         due = began + SECOND
-        while not (self._leaving and (monotonic() > self._until or (link.settled and not recorder.records))):
+        while not self._leaving:
             now = monotonic()
-            if now >= due or self._leaving:
-                with self._lock:
-                    ends = list(self._ends)
-                for end in ends:
-                    end.tell_open(counting, now)
-                del ends
-                counting.name = self.about.name
-                counting.second(now)
+            if now >= due:
+                self._count(counting, now)
                 due = now + SECOND
-            while link.has_room and (recorder.records or counting.rates):
-                self._send(link, recorder, counting)
-            link.turn(now, PERIOD if not self._leaving else 0.02)
+            self._send(link, recorder, counting)
+            link.turn(now, PERIOD)
+        self._count(counting, monotonic())
+        while (now := monotonic()) < self._until:
+            self._send(link, recorder, counting)
+            if link.settled:
+                break
+            link.turn(now, LEAVING)
         link.close()
 
+    def _count(self, counting: Counting, now: float) -> None:
+        """A second is over."""
+        with self._lock:
+            ends = list(self._ends)
+        for end in ends:
+            end.tell_open(counting, now)
+        counting.name = self.about.name
+        counting.second(now)
+
     def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
-        records, rates = recorder.take(SLICE), counting.take(SLICE)
-        self._give(link, recorder, records, rates)
-        tell_log(self.about, records, time() - monotonic())
+        while link.has_room and (recorder.records or counting.rates):
+            records, rates = recorder.take(SLICE), counting.take(SLICE)
+            self._give(link, recorder, records, rates)
+            tell_log(self.about, records, time() - monotonic())
 
     def _give(
         self, link: CollectorLink, recorder: Recorder, records: list[tuple[Any, ...]], rates: list[Rate]
