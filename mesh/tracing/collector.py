@@ -26,6 +26,7 @@ from mesh.tracing.exports.metrics import exposition
 from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import POLL, REACHABLE, Processes
+from mesh.tracing.service_names import ServiceNames
 from mesh.tracing.store import Store, StoreError
 from mesh.tracing.summaries import Wanted
 from mesh.tracing.taps import Taps
@@ -74,6 +75,7 @@ class Collector:
         self._writer = Writer(store, clock)
         self._processes = Processes()
         self._counters = Counters(steady())
+        self._names = ServiceNames()
         self._open = OpenSpans()
         self._taps = Taps()
         self._spans: OrderedDict[str, list[int]] = OrderedDict()
@@ -126,6 +128,7 @@ class Collector:
         self._processes.count_open(process, batch.rates)
         self._counters.add(batch.rates, now)
         self._counters.see(batch.records, batch.about.name, now)
+        self._names.see(batch.records)
         self._open.take(batch)
         self._taps.show(batch)
         if batch.records:
@@ -258,17 +261,17 @@ class Collector:
         seconds: batches are taken in meanwhile.
         """
         span, windows = self._counters.windows(seconds, self._steady())
-        rows: dict[Key, Counts] = gevent.get_hub().threadpool.apply(merged, (windows,))
+        rows: dict[Key, Counts] = gevent.get_hub().threadpool.apply(merged, (windows, self._names.known()))
         return span, rows
 
     def _open_by_row(self) -> dict[Key, int]:
         found: dict[Key, int] = {}
-        now = self._steady()
+        now, names = self._steady(), self._names.known()
         for process in self._processes:
             if now - process.heard < 60.0:
                 for (side, service, method), number in process.open.items():
                     caller = process.about.name if side == Kind.CLIENT else ""
-                    key = Key(side, caller, service, method)
+                    key = Key(side, caller, names.get(service, service), method)
                     found[key] = found.get(key, 0) + number
         return found
 

@@ -139,7 +139,7 @@ class Counters:
     def over(self, seconds: float, now: float) -> tuple[float, dict[Key, Counts]]:
         """The rows of about the last so many seconds, and how many seconds these really are."""
         span, windows = self.windows(seconds, now)
-        return span, merged(windows)
+        return span, merged(windows, {})
 
     def windows(self, seconds: float, now: float) -> tuple[float, list[dict[Key, bytes]]]:
         """What `merged` makes the rows of that time of; and how many seconds these really are. What is given
@@ -154,11 +154,14 @@ class Counters:
         return max(now - max(self._began - back, self._began_first), 1.0), found
 
 
-def merged(windows: Iterable[Mapping[Key, bytes]]) -> dict[Key, Counts]:
-    """The rows of several windows together. In any thread: of very many it takes seconds."""
+def merged(windows: Iterable[Mapping[Key, bytes]], names: Mapping[str, str]) -> dict[Key, Counts]:
+    """The rows of several windows together. In any thread: of very many it takes seconds. names: of services
+    that callers know by another one.
+    """
     found: dict[Key, Counts] = {}
     for window in windows:
-        for key, packed in window.items():
+        for told, packed in window.items():
+            key = told._replace(service=names[told.service]) if told.service in names else told
             counts = Counts.unpack(packed)
             if key in found:
                 found[key].merge(counts)
