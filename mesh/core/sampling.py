@@ -81,7 +81,9 @@ class Sampler:
         return f"{state:016x}"
 
     def _new(self) -> Span:
-        return Span(self._prefix + self._digits(), self._digits())
+        # Its first span has the trace's last digits, as to make others takes as long again.
+        digits = self._digits()
+        return Span(self._prefix + digits, digits)
 
     def child(self, parent: Span) -> Span:
         """A span of what is done within another."""
