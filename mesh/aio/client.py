@@ -18,7 +18,7 @@ from mesh.core.call import check_method, remote_name
 from mesh.core.client_session import Call, Waiting
 from mesh.core.middleware import CallContext
 from mesh.core.wire import Header
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ServiceNotFound
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
 from mesh.transport.client_target import ClientTarget, connect_target, with_arguments_of
@@ -182,9 +182,16 @@ async def _request(
     connections = target.connections
     endpoint = connections.of(loop) or _begin(connections, loop)
     if connections.rules is not None:
-        target = await _ruled(target, method)
-        if target.connections is not connections:
-            return await _request(target, header, method, args, kwargs)
+        ruled = await _ruled(target, method)
+        if ruled.connections is not connections:
+            try:
+                return await _request(ruled, header, method, args, kwargs)
+            except ServiceNotFound as exc:
+                if not (exc.refused and ruled.connections.left):
+                    raise
+                # Nobody has seen it, and calls are split otherwise by now.
+                return await _request(target, header, method, args, kwargs)
+        target = ruled
     if kwargs or target.persistent:
         call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:

@@ -12,7 +12,6 @@ from mesh.cli.options import debug_option, json_option, seconds, seconds_option,
 from mesh.cli.output import Printer
 from mesh.cli.reporting import one_line, remark
 from mesh.cli.screen import folded
-from mesh.tracing import explained
 
 HEAD = ("WHAT", "VALUE", "THESE", "ALL")
 
@@ -54,6 +53,8 @@ def why(
     how many attempts it took, and tags, of the calls in the newest 500 recorded traces. What chance would
     bring about as well is not told, nor anything of fewer than three calls.
     """
+    from mesh.tracing import explained
+
     with open_collector(collector, services_file, timeout) as client:
         answer = client.why(service, method, minutes, slower)
     printer = Printer(as_json)
@@ -72,6 +73,8 @@ def why(
 
 
 def _group(printer: Printer, answer: Mapping[str, Any], group: str) -> Iterator[str]:
+    from mesh.tracing import explained
+
     yield ""
     outcomes = explained.outcomes(answer, group)
     yield from folded(printer, one_line(f"{group}: {outcomes}" if outcomes else f"{group}:"), "  ")

@@ -18,7 +18,7 @@ from mesh.core.client_session import Call
 from mesh.core.middleware import CallContext
 from mesh.core.span import in_this_context
 from mesh.core.wire import Header
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ServiceNotFound
 from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of programs that call, inherit
 from mesh.green.loop import GeventLoop, in_asyncio, switch_to, wait, wait_for_connection
 from mesh.green.stream import Stream, ThreadStream
@@ -173,9 +173,16 @@ def _request(
     if endpoint is None:
         return loop_thread.call(in_this_context(_request_for_thread), target, header, method, args, kwargs)
     if connections.rules is not None:
-        target = _ruled(target, method)
-        if target.connections is not connections:
-            return _request(target, header, method, args, kwargs)
+        ruled = _ruled(target, method)
+        if ruled.connections is not connections:
+            try:
+                return _request(ruled, header, method, args, kwargs)
+            except ServiceNotFound as exc:
+                if not (exc.refused and ruled.connections.left):
+                    raise
+                # Nobody has seen it, and calls are split otherwise by now.
+                return _request(target, header, method, args, kwargs)
+        target = ruled
     if kwargs or target.persistent:
         call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
     else:

@@ -93,6 +93,8 @@ class ClientConnections:
     ) -> None:
         self.header = header
         self.closed = False
+        self.left = False
+        """Whether it was a part of a service whose calls go elsewhere by now."""
         self.name = service.name
         self._endpoints: Sequence[Endpoint] = service.endpoints
         self._absence: MeshError | None = None
@@ -201,6 +203,7 @@ class ClientConnections:
 
     def leave(self, why: str) -> None:
         """Begin no call any more; those that are open end where they are, and the connections with them."""
+        self.left = True
         source, self._source = self._source, None
         if source is not None:
             name_watch.forget(source)

@@ -147,3 +147,19 @@ def test_faults_are_put_in_only_where_they_are_switched_on(
         return False
 
     eventually(is_dropped, what="the file's next change")
+
+
+def test_a_call_that_waits_while_its_part_goes_is_carried_out_elsewhere(
+    pair: Pair, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its part has a fault that holds it up, and is none any more when that is over."""
+    monkeypatch.setenv("MESH_FAULTS", "1")
+    monkeypatch.setattr("mesh.transport.client_traffic._told", set())
+    endpoint = pair.far.serve(pair.far.shop())
+    delay = "faults: {delay: {percent: 100, seconds: 2}}"
+    write(registry, f"shop: {{split: {{v1: 1}}}}\nv1: {{address: {endpoint}, {delay}}}\n")
+    client = pair.near.connect("shop", services=str(registry))
+    held_up = client.begin("add", 1)
+    write(registry, f"shop: {endpoint}\n")
+    eventually(lambda: client.call("add", 2) == 12, what="the file's change")
+    assert held_up.result(PATIENCE) == 11
