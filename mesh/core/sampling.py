@@ -23,7 +23,7 @@ class Sampler:
     recorded besides the first of a second.
     """
 
-    __slots__ = ("_gap", "_prefix", "_random", "_random_bits", "_seen", "_state", "_told", "rate")
+    __slots__ = ("_gap", "_random", "_random_bits", "_seen", "_state", "_suffix", "_told", "rate")
 
     def __init__(self, random: Callable[[], float], random_bits: Callable[[int], int], rate: float) -> None:
         self._random = random
@@ -71,7 +71,7 @@ class Sampler:
 
     def renew(self) -> None:
         """Begin other ids: in the child of a fork they would be those of its parent."""
-        self._prefix = f"{self._random_bits(64) or 1:016x}"
+        self._suffix = f"{self._random_bits(64) or 1:016x}"
         self._state = self._random_bits(64)
 
     def _digits(self) -> str:
@@ -81,9 +81,10 @@ class Sampler:
         return f"{state:016x}"
 
     def _new(self) -> Span:
-        # Its first span has the trace's last digits, as to make others takes as long again.
+        # Its first span has the trace's first digits, as to make others takes as long again. The beginning
+        # of a trace's id is what people type: it has to differ.
         digits = self._digits()
-        return Span(self._prefix + digits, digits)
+        return Span(digits + self._suffix, digits)
 
     def child(self, parent: Span) -> Span:
         """A span of what is done within another."""

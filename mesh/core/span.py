@@ -75,11 +75,15 @@ bound: Final[ContextVar[Span | None]] = ContextVar("mesh_span", default=None)
 that a handler carries out."""
 
 
+UNRECORDED: Final = Span("", "")
+"""What is called within it belongs to no trace, and begins none."""
+
+
 def current_span() -> Span | None:
     """The span that the code which runs here belongs to; None where it belongs to none."""
     span = bound.get()
     if span is not None:
-        return span
+        return None if span is UNRECORDED else span
     call = carried_out()
     return None if call is None else span_in(call.header)
 

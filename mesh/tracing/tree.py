@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
-from mesh.core.trace_record import PENDING, Kind
+from mesh.core.trace_record import ATTEMPTS, PENDING, Kind
 from mesh.tracing.clocks import SAME, UNKNOWN, Bound, Clocks, Offset, clock_ids
 from mesh.tracing.pieces import Read, Side, later
 
+SAME_TIME: Final = 0.0005
+"""Seconds by which two batches of a process may tell the time of one moment differently."""
 MOST_OTHERS: Final = 1_000
 """Subscribers of an event, or attempts of a call, that are kept."""
 _MADE = (Kind.CLIENT, Kind.SENT, Kind.LOCAL)
@@ -152,7 +154,7 @@ def _joined(sides: Iterable[Side]) -> dict[str, Span]:
         if span is None:
             span = spans[span_id] = Span(span_id)
         if kind in _MADE:
-            span.caller = side if span.caller is None else later(span.caller, side)
+            span.caller = side if span.caller is None else _made_again(span.caller, side)
         elif kind not in _DONE:
             span.hubs = _with(span.hubs, side)
         elif span.callee is None:
@@ -162,11 +164,31 @@ def _joined(sides: Iterable[Side]) -> dict[str, Span]:
     return spans
 
 
+def _same(one: Side, other: Side) -> bool:
+    """Whether two tell of the same, as one that had not ended and its end do. Each batch has the clocks of
+    its own moment.
+    """
+    return one.process == other.process and abs(one.began - other.began) < SAME_TIME
+
+
+def _made_again(before: Side, side: Side) -> Side:
+    """A call that was made, and tried once more: its first attempt began it, and the last one ends it."""
+    if before.kind != Kind.CLIENT or before.process != side.process or _same(before, side):
+        return later(before, side)
+    first, last = (before, side) if before.ended <= side.ended else (side, before)
+    attempts = sum((one.detail or {}).get(ATTEMPTS, 1) for one in (before, side))
+    return last._replace(
+        began=min(first.began, last.began),
+        started=min(first.started, last.started),
+        detail={**(last.detail or {}), ATTEMPTS: attempts},
+    )
+
+
 def _carried_out_again(span: Span, side: Side) -> None:
     """Whoever ended last is the callee: its answer counts, where a call was sent more than once."""
     before = span.callee
     assert before is not None
-    if before.process == side.process and before.began == side.began:
+    if _same(before, side):
         span.callee = later(before, side)
     elif side.ended > before.ended:
         span.callee, span.others = side, _with(span.others, before)
@@ -177,7 +199,7 @@ def _carried_out_again(span: Span, side: Side) -> None:
 def _with(sides: tuple[Side, ...], side: Side) -> tuple[Side, ...]:
     """With one more, of each process and time the one that counts."""
     for number, one in enumerate(sides):
-        if one.process == side.process and one.began == side.began:
+        if _same(one, side):
             return (*sides[:number], later(one, side), *sides[number + 1 :])
     return (*sides, side) if len(sides) < MOST_OTHERS else sides
 

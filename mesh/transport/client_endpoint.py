@@ -29,7 +29,7 @@ from mesh.core.middleware import carried_out
 from mesh.core.open_calls import Row
 from mesh.core.peer import Peer
 from mesh.core.route import Route
-from mesh.core.span import Span, bound, span_in
+from mesh.core.span import UNRECORDED, Span, bound, span_in
 from mesh.core.trace_counting import Counting
 from mesh.core.values import Encode
 from mesh.core.wire import OWN_QUESTIONS, Header
@@ -538,7 +538,7 @@ class ClientEndpoint:
 
 def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
     """That of a call within another, the same for all its attempts; None for mesh's own questions."""
-    if method in OWN_QUESTIONS:
+    if method in OWN_QUESTIONS or parent is UNRECORDED:
         return None
     if not isinstance(to, Route):
         return Span(parent.trace_id, new_span_id(), parent.span_id)

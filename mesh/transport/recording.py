@@ -28,6 +28,7 @@ from weakref import WeakSet
 from mesh.core.open_calls import MOST_ROWS, Row
 from mesh.core.recording import Recorder
 from mesh.core.sampling import Sampler
+from mesh.core.span import UNRECORDED, bound
 from mesh.core.trace_batch import MAX_BYTES, MAX_TEXT, About, Rate, pack
 from mesh.core.trace_counting import Counting
 from mesh.errors import MeshError
@@ -105,6 +106,9 @@ class Recording:
                     self._recorder = Recorder(monotonic, Sampler(random, getrandbits, _rate()))
             if self._recorder is not None and not (self._running or self._ended):
                 self._running = True
+                atexit.register(self.flush)
+                if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+                    multiprocessing.Finalize(None, self.flush, exitpriority=0)  # its children know no atexit
                 process.start_thread(self._run, (self._identity,), "mesh recorder")
             return self._recorder
 
@@ -136,9 +140,7 @@ class Recording:
 
     def _run(self, identity: bytes) -> None:
         """Until the program ends, or for good in vain where there is no collector to be found."""
-        atexit.register(self.flush)
-        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
-            multiprocessing.Finalize(None, self.flush, exitpriority=0)  # its children know no atexit
+        bound.set(UNRECORDED)  # what handlers of the log call
         try:
             with process.importing():
                 link = self._link(identity)
@@ -200,8 +202,8 @@ class Recording:
     ) -> None:
         """Send what may be too large for one batch, as errors and tags have texts."""
         self._number += 1
-        clocks, dropped = (time(), monotonic()), recorder.take_dropped()
-        batch = pack(self._identity, self._number, *clocks, self.about, records, rates, dropped)
+        dropped = recorder.take_dropped()
+        batch = pack(self._identity, self._number, *_clocks(), self.about, records, rates, dropped)
         if len(batch) <= MAX_BYTES:
             link.give(batch)
             return
@@ -243,6 +245,18 @@ class Recording:
             recorder.sampler.set_rate(rate)
         if isinstance(slow, (int, float)) and slow > 0:
             recorder.slow = slow
+
+
+def _clocks() -> tuple[float, float]:
+    """The time of day and that of time.monotonic, of one moment as far as can be: of three looks at both the
+    one that took the least time, as the thread may have to wait between the two.
+    """
+    looks = []
+    for _ in range(3):
+        before, wall, after = monotonic(), time(), monotonic()
+        looks.append((after - before, wall, (before + after) / 2))
+    _, wall, steady = min(looks)
+    return wall, steady
 
 
 def _rate() -> float:

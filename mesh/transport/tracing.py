@@ -20,6 +20,7 @@ from mesh.core.recording import MAX_MESSAGE
 from mesh.core.span import MOST_CHARS, Span, as_id, bound, current_span
 from mesh.core.trace_record import GOOD, MESSAGE, TAGS, Kind
 from mesh.errors import name_of, text_of
+from mesh.transport import process
 from mesh.transport.recording import recording
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
@@ -44,22 +45,23 @@ class _Timed(Span):
     more may be set while it lasts. began: when it did.
     """
 
-    __slots__ = ("began", "name", "tags")
+    __slots__ = ("_generation", "began", "name", "tags")
 
     def __init__(self, within: Span, name: str, tags: dict[str, Any]) -> None:
         super().__init__(within.trace_id, new_span_id(), within.span_id)
         self.name = name
         self.tags = tags
         self.began = monotonic()
+        self._generation = process.generation()
 
     def record(self, exc: BaseException | None) -> None:
         """It has ended. exc: what it was left with."""
         recorder = recording.recorder()
-        if recorder is None:
-            return
+        if recorder is None or self._generation != process.generation():
+            return  # in the child of a fork it is the parent's to end
         detail: dict[str, Any] = {}
-        if self.tags:
-            detail[TAGS] = {str(key)[:MAX_TAG]: _plain(value) for key, value in self.tags.items()}
+        if tags := _travelling(self.tags):
+            detail[TAGS] = tags
         if exc is not None:
             detail[MESSAGE] = text_of(exc)[:MAX_MESSAGE]
         outcome, ids = GOOD if exc is None else name_of(exc), (self.trace_id, self.span_id, self.parent_id)
@@ -91,7 +93,7 @@ class trace(ContextDecorator):
         self._trace_id = trace_id
         self._traceparent = traceparent
         self._tags = _checked(tags)
-        self._bound: _Binding | None = None
+        self._bound: list[_Binding] = []
 
     def _recreate_cm(self) -> Self:
         return type(self)(self._trace_id, traceparent=self._traceparent, **self._tags)
@@ -101,8 +103,9 @@ class trace(ContextDecorator):
         return _around(func, self._recreate_cm, super().__call__, "with mesh.trace():")
 
     def __enter__(self) -> Span:
-        self._bound = _Binding(self._span())
-        return self._bound.span
+        binding = _Binding(self._span())
+        self._bound.append(binding)
+        return binding.span
 
     def _span(self) -> Span:
         span = _told_by(self._traceparent)
@@ -115,9 +118,7 @@ class trace(ContextDecorator):
         return _Timed(span or Span(new_trace().trace_id, ""), "trace", dict(self._tags))
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        ended, self._bound = self._bound, None
-        if ended is not None:
-            ended.end(exc)
+        _end(self._bound, exc)
 
 
 class span(ContextDecorator):
@@ -136,7 +137,7 @@ class span(ContextDecorator):
             raise TypeError(f"a span has to have a name that is text, not {name!r:.80}")
         self._name = name
         self._tags = _checked(tags)
-        self._bound: _Binding | None = None
+        self._bound: list[_Binding] = []
 
     def _recreate_cm(self) -> Self:
         return type(self)(self._name, **self._tags)
@@ -149,13 +150,11 @@ class span(ContextDecorator):
         outer = current_span()
         inner = _Timed(outer or Span("", ""), self._name, dict(self._tags))
         if outer is not None:
-            self._bound = _Binding(inner)
+            self._bound.append(_Binding(inner))
         return inner
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        ended, self._bound = self._bound, None
-        if ended is not None:
-            ended.end(exc)
+        _end(self._bound, exc)
 
 
 class _Binding:
@@ -172,6 +171,18 @@ class _Binding:
             bound.reset(self._token)
         if isinstance(self.span, _Timed):
             self.span.record(exc)
+
+
+def _end(bindings: list[_Binding], exc: BaseException | None) -> None:
+    """End the one that counts here: several greenlets, tasks or threads may be within one object."""
+    here = bound.get()
+    for binding in reversed(bindings):
+        if binding.span is here:
+            bindings.remove(binding)
+            binding.end(exc)
+            return
+    if bindings:
+        bindings.pop().end(exc)
 
 
 def _around(func: F, new: Callable[[], Any], plain: Callable[[F], F], within: str) -> F:
@@ -197,11 +208,30 @@ def _checked(tags: dict[str, Any]) -> dict[str, Any]:
     return tags
 
 
+def _travelling(tags: Any) -> dict[str, Any]:
+    """Tags as they are told. What a program puts there may be anything, and raise nothing here."""
+    if not isinstance(tags, dict):
+        return {}
+    items = list(tags.items())
+    told = {_text(key): _plain(value) for key, value in items[:MAX_TAGS]}
+    if len(items) > MAX_TAGS:
+        told.popitem()
+        told["…"] = f"{len(items) - MAX_TAGS + 1} more"
+    return told
+
+
 def _plain(value: Any) -> Any:
     """What travels of a tag's value."""
     if type(value) in (bool, float, type(None)) or (type(value) is int and -(2**63) <= value < 2**64):
         return value
-    return str(value)[:MAX_TAG]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)[:MAX_TAG]
+    except Exception as exc:  # noqa: BLE001 - the program's own, which is not to fail for it
+        return f"(its text can't be had: {name_of(exc)})"
 
 
 def _told_by(traceparent: str | None) -> Span | None:
