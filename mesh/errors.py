@@ -18,7 +18,9 @@ class MeshError(Exception):
     `refused` is True where it is certain that no handler has seen the call, so that it may be
     sent again. It is set on the instance, and is never carried over a hop.
 
-    `trace_id` is that of the trace to which the call belongs; None where it belongs to none.
+    `trace_id` is that of the trace to which the call belongs; None where it belongs to none. `unrecorded` is
+    for mesh itself: the end that has raised has told the collector of enough errors of the kind, so that
+    whoever passes it on makes no trace of it either.
     """
 
     fault: ClassVar[Fault] = "remote"
@@ -26,6 +28,7 @@ class MeshError(Exception):
     http_status: ClassVar[int] = 500
     refused: bool = False
     trace_id: str | None = None
+    unrecorded: bool = False
 
 
 class RemoteError(MeshError):

@@ -529,6 +529,8 @@ class ClientSession:
         if call.items is None and name != ERR:
             call.begin_stream(now)
         error = outcomes.remote(header, args, peer, call.method) if name == ERR else None
+        if isinstance(error, MeshError) and header.get("trace_id") == "":
+            error.unrecorded = True
         self._judge(call, peer, error, now)
         self._end(call, error)
 

@@ -33,7 +33,7 @@ from mesh.core.trace_record import (
     Kind,
 )
 from mesh.core.wire import OWN_QUESTIONS
-from mesh.errors import RemoteError, name_of
+from mesh.errors import MeshError, RemoteError, name_of
 
 MAX_RECORDS: Final = 20_000
 """Records that are kept; what comes over it is dropped and counted."""
@@ -53,6 +53,8 @@ MAX_WHOLE: Final = 20
 MAX_MESSAGE: Final = 1_000
 MAX_TRACEBACK: Final = 16 * 1024
 """Characters of an error that are recorded."""
+MAX_CAUSES: Final = 10
+"""Exceptions that are looked at of those for which another was raised."""
 CANCELLED: Final = "cancelled"
 """The outcome of a call that nobody wanted any more."""
 SLOW: Final = "slow"
@@ -198,6 +200,8 @@ class Recorder:
                 return  # of the latter the server tells
             kept = self.sampler.keep(method, name_of(error))
             if kept is None:
+                if isinstance(error, MeshError):
+                    error.unrecorded = True
                 return
             span = call.span = self._late(call.caller, kept.trace_id, kept.span_id)
         outcome, detail = CANCELLED if cancelled else GOOD, None
@@ -234,6 +238,8 @@ class Recorder:
         kept = self.sampler.keep(call.method, why)
         if kept is not None:
             self._tell_late(call, kept)
+        else:
+            call.unrecorded = True
 
     def _tell_late(self, call: ServerCall, span: Span) -> None:
         call.header["trace_id"], call.header["span_id"] = span.trace_id, span.span_id
@@ -327,3 +333,17 @@ class Recorder:
 
 def _detail_of(span: Span) -> Detail:
     return {LATE: True} if span.late else {}
+
+
+def passed_on_unrecorded(exc: BaseException) -> bool:
+    """Whether an exception is, or was raised for, one of a call that its own server has not recorded: what
+    would be recorded from here on up would look as if it had begun here.
+    """
+    cause: BaseException | None = exc
+    for _ in range(MAX_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, MeshError) and cause.unrecorded:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

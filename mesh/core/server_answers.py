@@ -74,6 +74,8 @@ class AnswerWriter:
             extra["builtin"] = builtin
         if call.late:
             self._tell_trace(call, extra)
+        elif call.unrecorded:
+            extra["trace_id"] = ""
         return self.error(call.header, name, text_of(exc), traceback, extra)
 
     def at_once(self, request: Header, value: Any) -> bytes:

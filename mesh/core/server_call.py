@@ -62,8 +62,8 @@ class ServerCall(Channel):
     one event; None where its caller takes one in each. group_size: their bytes. item_at: when the last came.
     given_up: the sender is gone or has cancelled. nested: the calls that its handler makes, as nested.py
     keeps them. patience: seconds between the beats expected. begun: when its handler began, 0.0 before. late:
-    its answer tells the ids of its trace, which it was given after it came. granted: credit that it had in
-    all; starved: seconds that it waited for some.
+    its answer tells the ids of its trace, which it was given after it came. unrecorded: its error is not
+    recorded, and says so. granted: credit that it had in all; starved: seconds that it waited for some.
     """
 
     __slots__ = (
@@ -86,6 +86,7 @@ class ServerCall(Channel):
         "peer",
         "size",
         "starved",
+        "unrecorded",
         "version",
     )
 
@@ -114,6 +115,7 @@ class ServerCall(Channel):
         self.given_up = False
         self.begun = 0.0
         self.late = False
+        self.unrecorded = False
         self.granted = FIRST_CREDIT
         self.starved = 0.0
         self.nested: dict[Any, Any] | None = None

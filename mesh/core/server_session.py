@@ -26,7 +26,7 @@ from mesh.core.elements import weight
 from mesh.core.majordomo import MAX_BATCH
 from mesh.core.open_calls import OpenCalls
 from mesh.core.progress import Progress
-from mesh.core.recording import CANCELLED, SLOW, Recorder
+from mesh.core.recording import CANCELLED, SLOW, Recorder, passed_on_unrecorded
 from mesh.core.server_answers import AnswerWriter
 from mesh.core.server_call import DEFAULT_LIMITS, HubCall, Limits, Out, Peer, ServerCall
 from mesh.core.span import span_in
@@ -472,8 +472,11 @@ class ServerSession:
     def keep(self, call: ServerCall, exc: BaseException) -> None:
         """The handler of a call has raised: give it the ids of a trace where it has none, so that whoever
         reads of it here and there finds the two together."""
-        if self._recorder is not None and "trace_id" not in call.header:
-            self._recorder.keep(call, name_of(exc))
+        if self._recorder is not None and "trace_id" not in call.header and not call.unrecorded:
+            if passed_on_unrecorded(exc):
+                call.unrecorded = True
+            else:
+                self._recorder.keep(call, name_of(exc))
 
     def handler_ended(self, call: ServerCall) -> None:
         """The handler of a call that was given up has ended, so that its hub may give another."""

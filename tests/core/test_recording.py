@@ -310,3 +310,32 @@ def test_errors_of_which_each_has_another_traceback_are_told_whole_a_few_a_secon
     assert (len(told), len(whole)) == (100, recording.MAX_WHOLE)
     assert max(map(len, whole)) == recording.MAX_TRACEBACK
     assert all(one.detail and one.detail["fingerprint"] for one in told)
+
+
+def test_an_error_is_recorded_all_the_way_or_not_at_all() -> None:
+    """Each server has its bound, and the one that raises decides for those above it."""
+    web, orders = Ends("orders"), Ends("payments")
+    for number in range(6):
+        first = web.ask("place")
+        served = web.begin(first)
+        second = orders.ask("charge", caller=served)
+        orders.fail(orders.begin(second), KeyError("card"))
+        assert isinstance(second.error, RemoteError)
+        wrapped = ValueError(f"order {number}")
+        wrapped.__cause__ = second.error
+        web.fail(served, wrapped if number % 2 else second.error)
+    told = [records(one) for one in (orders.at_server, orders.at_client, web.at_server, web.at_client)]
+    assert [len(one) for one in told] == [1, 1, 1, 1]
+    assert len({one[0].trace_id for one in told}) == 1
+
+
+def test_an_error_that_a_client_has_found_out_goes_on_alike() -> None:
+    web, orders = Ends("orders"), Ends("payments")
+    for _ in range(3):
+        served = web.begin(web.ask("place"))
+        call = orders.ask("charge", caller=served)
+        orders.client.peer_down(orders.peer, "killed", CLOCK.now)
+        orders.client.peer_up(orders.peer, CLOCK.now)
+        assert isinstance(call.error, LostRemote)
+        web.fail(served, call.error)
+    assert [len(records(one)) for one in (orders.at_client, web.at_server, web.at_client)] == [1, 1, 1]
