@@ -34,7 +34,8 @@ def ps(
 ) -> None:
     """Show the calls that are open now, the oldest first, and what each waits for.
 
-    SERVICE is a name of the registry or an endpoint; without one all services of the registry are asked.
+    SERVICE is a name of the registry or an endpoint; without one all services of the registry are asked, but
+    for the collector.
     Hubs and servers answer outside of their pools, also while a handler blocks the loop, and a hub asks its
     workers. Nothing is inferred: who does not answer is named on standard error, with the reason, and the
     exit code is 3 where nobody does.
@@ -69,6 +70,7 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
 
     Raises ServiceNotFound and ConfigError.
     """
+    from mesh.cli.collector import SERVICE
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import parts_of, resolve
@@ -83,7 +85,8 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
         for part in parts:
             check_takes_calls(part)
     else:
-        parts = list(catalog.services()) if catalog is not None else []
+        # Not the collector: programs wait there for questions, a call for each.
+        parts = [one for one in catalog.services() if one.name != SERVICE] if catalog is not None else []
     endpoints = _of_parts(parts, all_of_hubs=not names)
     if not endpoints:
         raise ServiceNotFound("the registry has no service that takes calls: name one, or an endpoint")

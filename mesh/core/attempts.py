@@ -126,10 +126,13 @@ class Attempts:
 
     def outcome(self) -> Call:
         """After DONE: the call that has its answer, or is a stream. Raises what the last one ended with."""
-        if self._call is None:
+        call = self._call
+        if call is None or call.items is None:  # a stream is counted when that ends
+            self._session.count(self._method, self._began, failed=call is None)
+        if call is None:
             assert self._error is not None
             raise self._error
-        return self._call
+        return call
 
     # What came of a step
 

@@ -565,7 +565,8 @@ class ClientSession:
         call.error = error
         recorder = self._recorder
         if recorder is not None:
-            plain = call.span is None and error is None and call.items is None and not cancelled
+            plain = call.span is None and error is None and call.items is None and call.route is None
+            plain = plain and not cancelled
             if plain and (take := self._times.take.get(call.method)):
                 take(recorder.clock() - call.opened)
             else:
@@ -582,6 +583,11 @@ class ClientSession:
             self.unsent.pop(call.id, None)
         if call.waiter is not None:
             self.woken.append(call)
+
+    def count(self, method: str, began: float, *, failed: bool) -> None:
+        """A call has ended that took several attempts, which are not counted by themselves."""
+        if self._recorder is not None:
+            self._times.ended(method, self._recorder.clock() - began, failed=failed)
 
     def _goes_on(self, call: Call, error: Exception | None) -> bool:
         """Whether one that has a copy goes on as that: where its server was lost, or has refused it."""

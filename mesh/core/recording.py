@@ -33,7 +33,7 @@ from mesh.core.trace_record import (
     Kind,
 )
 from mesh.core.wire import OWN_QUESTIONS
-from mesh.errors import MeshError, RemoteError, name_of
+from mesh.errors import MeshError, RemoteError, TimeoutExpired, name_of
 
 MAX_RECORDS: Final = 20_000
 """Records that are kept; what comes over it is dropped and counted."""
@@ -193,7 +193,8 @@ class Recorder:
         now = self.clock()
         stream = call.items is not None
         began = call.began if stream else call.opened
-        times.ended(method, now - began, failed=error is not None)
+        if stream or not _is_attempt(call, error):
+            times.ended(method, now - began, failed=error is not None)
         span = call.span
         if span is None:
             if error is None or isinstance(error, RemoteError):
@@ -333,6 +334,13 @@ class Recorder:
 
 def _detail_of(span: Span) -> Detail:
     return {LATE: True} if span.late else {}
+
+
+def _is_attempt(call: Call, error: Exception | None) -> bool:
+    """Whether more may follow: then Attempts counts the call, which has been made once (core/attempts.py)."""
+    if call.route is not None:
+        return True
+    return isinstance(error, MeshError) and not isinstance(error, (RemoteError, TimeoutExpired))
 
 
 def passed_on_unrecorded(exc: BaseException) -> bool:

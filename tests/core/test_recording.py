@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mesh.core import recording, wire
+from mesh.core.attempts import Attempts, Step
+from mesh.core.call import Options
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.peer import Peer
 from mesh.core.recording import Recorder
@@ -339,3 +341,44 @@ def test_an_error_that_a_client_has_found_out_goes_on_alike() -> None:
         assert isinstance(call.error, LostRemote)
         web.fail(served, call.error)
     assert [len(records(one)) for one in (orders.at_client, web.at_server, web.at_client)] == [1, 1, 1]
+
+
+def counted(of: Recorder) -> tuple[int, int]:
+    """How many calls of orders.place were counted, and how many of them have failed."""
+    times = of.times_of(Kind.CLIENT, "orders")
+    return sum(len(seconds) for _, seconds in times.drain()), sum(times.failed.values())
+
+
+def test_a_call_counts_once_however_often_it_is_tried() -> None:
+    ends = Ends("orders")
+    options = Options(timeout=None, retries=3, idempotent=True)
+    attempts = Attempts(ends.client, options, None, "place", (), {}, lambda: 0.5, CLOCK.now)
+    assert attempts.begin(CLOCK.now) is Step.REQUEST
+    for last in (False, True):
+        method, args, extra, timeout, to = attempts.request
+        call = ends.client.open(method, args, extra, CLOCK.now, timeout, to, None, SPAN)
+        if last:
+            ends.give(ends.server.answer(ends.begin(call), 42))
+        else:
+            ends.client.peer_down(ends.peer, "killed", CLOCK.now)
+            ends.client.peer_up(ends.peer, CLOCK.now)
+        step = attempts.answered(call, CLOCK.now)
+        if step is Step.PAUSE:
+            step = attempts.waited(attempts.until)
+    assert step is Step.DONE and attempts.outcome().value == 42
+    assert counted(ends.at_client) == (1, 0)
+    assert [one.outcome for one in records(ends.at_client)] == ["LostRemote", "OK"]
+
+
+def test_a_first_attempt_that_others_may_follow_is_not_counted_by_itself() -> None:
+    ends = Ends("orders")
+    call = ends.ask("place")
+    ends.client.peer_down(ends.peer, "killed", CLOCK.now)
+    assert counted(ends.at_client) == (0, 0)
+    attempts = Attempts(
+        ends.client, Options(timeout=None), None, "place", (), {}, lambda: 0.5, CLOCK.now, call
+    )
+    assert attempts.begin(CLOCK.now) is Step.DONE
+    with pytest.raises(LostRemote):
+        attempts.outcome()
+    assert counted(ends.at_client) == (1, 1)

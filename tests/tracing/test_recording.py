@@ -258,8 +258,7 @@ def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Colle
     taker, endpoint = collector
     with run(endpoint, "children") as process:
         assert process.wait() == 0, process.describe()
-        [trace_id] = said(process)
-    assert len(taker.of(trace_id)) == 6
+        assert [len(taker.of(trace_id)) for trace_id in said(process, 2)] == [6, 6]
 
 
 def test_of_several_collectors_one_that_is_there_is_enough(
@@ -276,3 +275,34 @@ def test_of_several_collectors_one_that_is_there_is_enough(
         gevent.sleep(0.01)
     link.close()
     assert [batch.dropped for batch in taker.batches] == [5]
+
+
+def test_tags_of_any_kind_harm_neither_the_program_nor_other_records(
+    collector: tuple[Collector, str],
+) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "odd_tags") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    records = {one.method: one for one in taker.of(trace_id)}
+    assert set(records) == {"trace", "odd", "many"}
+    odd, many = (records[name].detail["tags"] for name in ("odd", "many"))  # type: ignore[index]
+    assert odd["raises"] == "(its text can't be had: RuntimeError)"
+    assert len(many) == 64 and many["…"] == "37 more"
+    assert records["trace"].outcome == "KeyError"
+
+
+def test_a_handler_of_the_log_that_calls_makes_no_records(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "calls_in_handler") as process:
+        assert process.wait() == 0, process.describe()
+        said(process)
+    assert sum(len(batch.records) for batch in taker.batches) == 6
+
+
+def test_a_child_that_leaves_a_trace_does_not_end_it_for_its_parent(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "child_leaves") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    assert [one.outcome for one in taker.of(trace_id) if one.method == "trace"] == ["OK"]

@@ -92,3 +92,23 @@ def test_an_event_with_several_subscribers() -> None:
 def test_only_the_callee_has_told() -> None:
     (span,) = Tree(read(Program("orders").batch(record(SERVER, "a", peer="tcp://10.0.0.1:5")))).spans
     assert (span.caller, span.service, span.outcome) == (None, "orders", "OK")
+
+
+def test_attempts_of_a_call_are_one_span_from_the_first_to_the_last() -> None:
+    web, orders = Program("web"), Program("orders")
+    told = [
+        web.batch(record(CLIENT, "a", began=0.0, ended=1.0, outcome="LostRemote")),
+        web.batch(record(CLIENT, "a", began=1.5, ended=2.0)),
+        orders.batch(record(SERVER, "a", began=1.6, ended=1.9)),
+    ]
+    for order in (told, told[::-1]):
+        [span] = Tree(read(*order)).spans
+        assert (span.outcome, round(span.took, 3)) == ("OK", 2.0)
+        assert span.caller is not None and span.caller.detail == {"attempts": 2}
+
+
+def test_the_end_of_what_was_told_of_as_open_is_no_other_attempt() -> None:
+    web = Program("web")
+    open_call = record(CLIENT, "a", began=0.0, ended=1.0, outcome="pending", detail={"open": True})
+    [span] = Tree(read(web.batch(open_call), web.batch(record(CLIENT, "a", began=0.0002, ended=2.0)))).spans
+    assert span.caller is not None and not span.is_open and span.caller.detail is None

@@ -166,9 +166,54 @@ def _one_call() -> None:
 
 
 def children() -> None:
-    child = multiprocessing.get_context("fork").Process(target=_one_call)
-    child.start()
-    child.join()
+    for method in ("fork", "forkserver"):
+        child = multiprocessing.get_context(method).Process(target=_one_call)
+        child.start()
+        child.join()
+
+
+def odd_tags() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    shop()
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    try:
+        with mesh.trace() as trace:
+            with mesh.span("odd", raises=Odd(), large=10**5000, deep=deep, none=None):
+                pass
+            with mesh.span("many") as span:
+                span.tags.update({f"tag {number}": number for number in range(100)})
+            raise KeyError("the program's own")
+    except KeyError:
+        print(trace.trace_id, flush=True)
+
+
+def calls_in_handler() -> None:
+    client = shop()
+
+    class Calls(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            client.place("of the handler")
+
+    logging.getLogger("mesh.trace").addHandler(Calls())
+    with mesh.trace() as span:
+        client.place("tea")
+    print(span.trace_id, flush=True)
+    time.sleep(1.0)
+
+
+def child_leaves() -> None:
+    shop()
+    with mesh.trace() as span:
+        pid = os.fork()
+        if not pid:
+            sys.exit(3)
+        os.waitpid(pid, 0)
+    print(span.trace_id, flush=True)
 
 
 def coroutines() -> None:
