@@ -166,17 +166,21 @@ class Recording:
         recorder, began = self._recorder, monotonic()
         assert recorder is not None
         counting = Counting(recorder, self.about.name)
-        due = began + SECOND
+        due, rest_due = began + SECOND, began
         while not self._leaving:
             now = monotonic()
             if now >= due:
                 self._count(counting, now)
                 due = now + SECOND
-            self._send(link, recorder, counting)
-            link.turn(now, PERIOD)
+            # Each answer wakes this thread: without waiting it would send a few records at a time.
+            all_of_them = now >= rest_due
+            self._send(link, recorder, counting, least=1 if all_of_them else SLICE)
+            if all_of_them:
+                rest_due = now + PERIOD
+            link.turn(now, max(rest_due - monotonic(), 0.001))
         self._count(counting, monotonic())
         while (now := monotonic()) < self._until:
-            self._send(link, recorder, counting)
+            self._send(link, recorder, counting, least=1)
             if link.settled:
                 break
             link.turn(now, LEAVING)
@@ -191,8 +195,9 @@ class Recording:
         counting.name = self.about.name
         counting.second(now)
 
-    def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
-        while link.has_room and (recorder.records or counting.rates):
+    def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting, *, least: int) -> None:
+        """Send what there is. least: of so many records; fewer wait for others."""
+        while link.has_room and (len(recorder.records) >= least or counting.rates):
             records, rates = recorder.take(SLICE), counting.take(SLICE)
             self._give(link, recorder, records, rates)
             tell_log(self.about, records, time() - monotonic())
