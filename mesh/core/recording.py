@@ -229,6 +229,15 @@ class Recorder:
 
     # A server's
 
+    def take_up(self, call: ServerCall) -> None:
+        """A call has come that tells of its trace but not of its span, as those of zerorpc's clients do: it
+        is given one of its own, for else all such calls of a trace were one, and what their handlers call
+        belonged to none.
+        """
+        trace_id = as_id(call.header["trace_id"])
+        if trace_id:
+            call.header["span_id"] = self.sampler.child(Span(trace_id, "")).span_id
+
     def keep(self, call: ServerCall, why: str) -> None:
         """A server's call without ids is about to end badly: its answer is to tell those that it has now."""
         kept = self.sampler.keep(call.method, why)
