@@ -268,8 +268,7 @@ class Recorder:
             if call.items:
                 detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message or traceback:
-                detail[MESSAGE] = message[:MAX_MESSAGE]
-                self._add_traceback(detail, traceback)
+                self._add_error(detail, message, traceback)
         self.add(
             (
                 _SERVER,
@@ -294,13 +293,25 @@ class Recorder:
         return self.sampler.root(name) if within is None else self.sampler.child(within)
 
     def event(
-        self, kind: Kind, end: str, name: str, span: Span, began: float, started: float, outcome: str
+        self,
+        kind: Kind,
+        end: str,
+        name: str,
+        span: Span,
+        began: float,
+        started: float,
+        outcome: str,
+        message: str = "",
+        traceback: str = "",
     ) -> None:
         """An event was given to its sender, or its handler has ended. end: the sender's or receiver's name.
-        began: when it came; started: when its handler began.
+        began: when it came; started: when its handler began. message, traceback: of what that has raised.
         """
+        detail: Detail | None = None
+        if message or traceback:
+            self._add_error(detail := {}, message, traceback)
         ids = (span.trace_id, span.span_id, span.parent_id)
-        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", None))
+        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", detail))
 
     # A hub's
 
@@ -319,8 +330,9 @@ class Recorder:
         times = (began, given, self.clock())
         self.add((Kind.HUB, *trace, "", service, "", *times, outcome, worker, None))
 
-    def _add_traceback(self, detail: Detail, traceback: str) -> None:
-        """Whole the first time, its fingerprint alone from then on."""
+    def _add_error(self, detail: Detail, message: str, traceback: str) -> None:
+        """The traceback whole the first time, its fingerprint alone from then on."""
+        detail[MESSAGE] = message[:MAX_MESSAGE]
         if not traceback:
             return
         whole = traceback[-MAX_TRACEBACK:]
