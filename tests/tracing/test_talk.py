@@ -48,6 +48,23 @@ def test_the_original_form() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("'jam'", "KeyError: 'jam'"),
+        ("KeyError: KeyError: 'jam'", "KeyError: 'jam'"),
+        ("KeyError: KeyError", "KeyError"),
+        ("", "KeyError"),
+        ("KeyErrors", "KeyError: KeyErrors"),
+    ],
+)
+def test_an_error_that_was_passed_on_has_its_name_once(message: str, shown: str) -> None:
+    detail = {"message": message}
+    tree = Tree(read(Program("web").batch(record(CLIENT, "a", outcome="KeyError", detail=detail))))
+    (line,) = views.tree_lines(tree)
+    assert line.endswith(f"  1.0 s  {shown}")
+
+
 def test_an_event_whose_handler_has_raised() -> None:
     web, mail = Program("web", **BOX), Program("mail", **BOX)
     detail = {"message": "'jam'", "traceback": "Traceback"}
