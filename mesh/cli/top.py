@@ -12,7 +12,7 @@ import click
 from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import Printer
-from mesh.cli.reporting import one_line, remark
+from mesh.cli.reporting import dumb, one_line, remark
 from mesh.errors import ConfigError
 from mesh.tracing import live
 
@@ -88,8 +88,9 @@ def top(
 
 def _require_screen() -> None:
     """Raises ConfigError where no live screen can be shown."""
-    if not sys.stdout.isatty() or not sys.stdin.isatty():
-        raise ConfigError("the live screen needs a terminal: --once prints one table, -j lines of JSON")
+    if not sys.stdout.isatty() or not sys.stdin.isatty() or dumb():
+        what = "a terminal that can draw, and TERM is dumb" if dumb() else "a terminal"
+        raise ConfigError(f"the live screen needs {what}: --once prints one table, -j lines of JSON")
     if find_spec("textual") is None:
         raise ConfigError(
             "the live screen needs textual, which is an extra: pip install 'zeromesh[top]'; --once prints "
