@@ -101,6 +101,25 @@ def test_search(collector: tuple[Path, str]) -> None:
     assert "neither a time ago" in failed(mesh("traces", "--since", "soon", cwd=folder), 2)
 
 
+def test_where_there_are_no_calls_to_show(tmp_path: Path) -> None:
+    with collecting("--store", "memory", cwd=tmp_path) as (_, endpoint):
+
+        def says(*command: str) -> str:
+            result = mesh(*command, "--collector", endpoint, cwd=tmp_path)
+            assert (result.returncode, result.stdout) == (0, "")
+            return result.stderr
+
+        assert says("top", "--once") == says("graph") == "nobody has told of calls: see MESH_TRACE\n"
+        tell(endpoint, Program("web").batch())
+        known = "by the one program that the collector knows\n"
+        assert says("top", "--once", "--seconds", "60") == f"no calls in the last 60 s {known}"
+        tell(endpoint, Program("orders").batch())
+        known = "by the 2 programs that the collector knows\n"
+        assert says("top", "--once") == f"no calls in the last 10 s {known}"
+        assert says("graph") == f"no calls in the last 5 min {known}"
+        assert says("top", "--once", "-j") == ""
+
+
 def test_what_others_have_named_is_not_obeyed_by_a_terminal(collector: tuple[Path, str]) -> None:
     folder, _ = collector
     for arguments in (["trace", "<8F3A2C>"], ["trace", "<8F3A2C>", "--tree"], ["traces"]):
