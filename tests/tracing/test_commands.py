@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -118,6 +119,16 @@ def test_where_there_are_no_calls_to_show(tmp_path: Path) -> None:
         assert says("top", "--once") == f"no calls in the last 10 s {known}"
         assert says("graph") == f"no calls in the last 5 min {known}"
         assert says("top", "--once", "-j") == ""
+
+
+def test_ps_waits_for_the_collector_as_long_as_for_the_others(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stands_still:
+        where = f"tcp://127.0.0.1:{stands_still.getsockname()[1]}"
+        result = mesh("ps", nobody(), "--timeout", "0.7", cwd=tmp_path, MESH_TRACE=where)
+    assert result.returncode == 3
+    line, _ = result.stderr.splitlines()
+    assert line.startswith("mesh: calls that no server tells of are not shown: ")
+    assert "after 0.7 s" in line
 
 
 def test_what_others_have_named_is_not_obeyed_by_a_terminal(collector: tuple[Path, str]) -> None:
