@@ -153,12 +153,13 @@ class _Receiver(Receiving, Runnable):
         """Its handler has come to its end. error: what it raised. Raises only what must end the process."""
         if process.generation() != self._generation:
             process.leave(error)  # the handler has forked this process, in which there is nothing else to do
-        self._receiver.end(delivery)
-        if error is None:
-            return
-        if ends_process(error):
-            raise error
-        self._receiver.raised(delivery, error, __file__)
+        try:
+            if error is not None:
+                if ends_process(error):
+                    raise error
+                self._receiver.raised(delivery, error, __file__)
+        finally:
+            self._receiver.end(delivery)
 
 
 _begun: Final[WeakSet[_Receiver]] = WeakSet()

@@ -45,3 +45,12 @@ def open_collector(where: str | None, services_file: str | None, timeout: float 
             f"nothing says where the collector is ({error}): give --collector EP, set MESH_TRACE=EP, or add "
             "`collector` to services.yml; `mesh collect` starts one"
         ) from None
+
+
+def why_no_calls(client: Client, lately: str) -> str:
+    """What to say where the collector tells of no calls. lately: the time that was asked for, as "10 s"."""
+    known = len(client.status()["processes"])
+    if not known:
+        return "nobody has told of calls: see MESH_TRACE"
+    programs = "the one program" if known == 1 else f"the {known:,} programs"
+    return f"no calls in the last {lately} by {programs} that the collector knows"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mesh.cli.collector import collector_option, open_collector
+from mesh.cli.collector import collector_option, open_collector, why_no_calls
 from mesh.cli.options import debug_option, seconds_option, services_option
 from mesh.cli.output import Printer, columns_of, cut, padded
 from mesh.cli.reporting import remark
@@ -62,6 +62,7 @@ def graph(
     chosen = form or (SUFFIXES.get(output.suffix.lower(), "text") if output else "text")
     with open_collector(collector, services_file, timeout) as client:
         found = Graph.of(client.graph(minutes))
+        nothing = "" if found.services else why_no_calls(client, f"{minutes:g} min")
     printer = Printer()
     lines = list(_lines(found, chosen, printer))
     if output is not None:
@@ -69,8 +70,8 @@ def graph(
     else:
         for line in lines:
             printer.line(line)
-    if not found.services:
-        remark("nobody has told of calls: see MESH_TRACE")
+    if nothing:
+        remark(nothing)
     if found.more:
         remark(f"{found.more:,} more edges, of the fewest calls, are left out")
 

@@ -54,7 +54,7 @@ class AskedCollector:
         try:
             if where is None and isinstance(Catalog(services_file).lookup(SERVICE), Missing):
                 return
-            with open_collector(where, services_file, 2 * patience) as collector:
+            with open_collector(where, services_file, patience) as collector:
                 answer = collector.open_calls()
         except MeshError as error:
             self.problem = one_line(f"calls that no server tells of are not shown: {error}")

@@ -94,9 +94,14 @@ def tell_draining(number: int) -> None:
 
 
 def colourful(stream: object) -> bool:
-    """Whether colours belong on `stream`: a terminal, and NO_COLOR is not set."""
+    """Whether colours belong on `stream`: a terminal that knows them, and NO_COLOR is not set."""
     isatty = getattr(stream, "isatty", None)
-    return bool(isatty and isatty()) and not os.environ.get("NO_COLOR")
+    return bool(isatty and isatty()) and not (os.environ.get("NO_COLOR") or dumb())
+
+
+def dumb() -> bool:
+    """Whether the terminal knows no escape sequences, as it says itself."""
+    return os.environ.get("TERM") == "dumb"
 
 
 def tell(lines: Iterable[str]) -> None:

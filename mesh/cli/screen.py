@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from mesh.cli.output import Printer
+from mesh.cli.reporting import dumb
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -21,8 +22,10 @@ def folded(printer: Printer, text: str, indent: str = "") -> list[str]:
 
 
 def show(printer: Printer, lines: Sequence[str], watch: bool) -> None:
-    """Write the lines. watch: there will be others in their place; in a pipe they are set apart."""
-    if not printer.tty:
+    """Write the lines. watch: there will be others in their place; in a pipe, and where a terminal has no
+    way to put them there, they are set apart.
+    """
+    if not printer.tty or (watch and dumb()):
         printer.line("\n".join(lines) + ("\n" if watch else ""))
         return
     if watch:

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from mesh.cli.collector import collector_option, open_collector
+from mesh.cli.collector import collector_option, open_collector, why_no_calls
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import Printer
-from mesh.cli.reporting import one_line, remark
+from mesh.cli.reporting import dumb, one_line, remark
 from mesh.errors import ConfigError
 from mesh.tracing import live
 
@@ -75,6 +75,8 @@ def top(
         rates = client.rates(seconds)
         if once or as_json:
             _show(Printer(as_json), look, rates)
+            if not rates and not as_json:
+                remark(why_no_calls(client, f"{seconds:g} s"))
         while as_json and not once:
             gevent.sleep(EVERY)
             _show(Printer(as_json), look, client.rates(seconds))
@@ -88,8 +90,9 @@ def top(
 
 def _require_screen() -> None:
     """Raises ConfigError where no live screen can be shown."""
-    if not sys.stdout.isatty() or not sys.stdin.isatty():
-        raise ConfigError("the live screen needs a terminal: --once prints one table, -j lines of JSON")
+    if not sys.stdout.isatty() or not sys.stdin.isatty() or dumb():
+        what = "a terminal that can draw, and TERM is dumb" if dumb() else "a terminal"
+        raise ConfigError(f"the live screen needs {what}: --once prints one table, -j lines of JSON")
     if find_spec("textual") is None:
         raise ConfigError(
             "the live screen needs textual, which is an extra: pip install 'zeromesh[top]'; --once prints "
@@ -107,5 +110,5 @@ def _show(printer: Printer, look: live.Look, rates: list[dict[str, Any]]) -> Non
         lines = [[one_line(cell) for cell in live.cells(row)] for row in rows]
         for line in printer.table(live.HEAD, lines, live.OPTIONAL):
             printer.line(line)
-    else:
-        remark("nobody has told of such calls" if rates else "nobody has told of calls: see MESH_TRACE")
+    elif rates:
+        remark("nobody has told of such calls")

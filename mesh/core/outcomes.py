@@ -104,10 +104,16 @@ def _refused(text: str) -> Overloaded:
 
 
 def tell_trace(error: Exception, span: Span) -> None:
-    """Have the error of a call say to which trace it belongs."""
+    """Have the error of a call say to which trace it belongs. Where a remote traceback ends with that, as it
+    is of an error that was passed on, it is not said there, so that it stands once whatever the depth.
+    """
     if isinstance(error, MeshError) and error.trace_id is None:
         error.trace_id = span.trace_id
-        error.add_note(f"TraceID: {span.trace_id}")
+        line = f"TraceID: {span.trace_id}"
+        notes = getattr(error, "__notes__", None)
+        if notes and notes[-1].endswith(f"\n{line}\n"):
+            notes[-1] = notes[-1].removesuffix(f"{line}\n")
+        error.add_note(line)
 
 
 def remote(header: Header, args: Any, peer: Peer, method: str) -> Exception:

@@ -234,6 +234,15 @@ class Recorder:
 
     # A server's
 
+    def take_up(self, call: ServerCall) -> None:
+        """A call has come that tells of its trace but not of its span, as those of zerorpc's clients do: it
+        is given one of its own, for else all such calls of a trace were one, and what their handlers call
+        belonged to none.
+        """
+        trace_id = as_id(call.header["trace_id"])
+        if trace_id:
+            call.header["span_id"] = self.sampler.child(Span(trace_id, "")).span_id
+
     def keep(self, call: ServerCall, why: str) -> None:
         """A server's call without ids is about to end badly: its answer is to tell those that it has now."""
         kept = self.sampler.keep(call.method, why)
@@ -266,8 +275,7 @@ class Recorder:
             if call.items:
                 detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message or traceback:
-                detail[MESSAGE] = message[:MAX_MESSAGE]
-                self._add_traceback(detail, traceback)
+                self._add_error(detail, message, traceback)
         self.add(
             (
                 _SERVER,
@@ -292,13 +300,25 @@ class Recorder:
         return self.sampler.root(name) if within is None else self.sampler.child(within)
 
     def event(
-        self, kind: Kind, end: str, name: str, span: Span, began: float, started: float, outcome: str
+        self,
+        kind: Kind,
+        end: str,
+        name: str,
+        span: Span,
+        began: float,
+        started: float,
+        outcome: str,
+        message: str = "",
+        traceback: str = "",
     ) -> None:
         """An event was given to its sender, or its handler has ended. end: the sender's or receiver's name.
-        began: when it came; started: when its handler began.
+        began: when it came; started: when its handler began. message, traceback: of what that has raised.
         """
+        detail: Detail | None = None
+        if message or traceback:
+            self._add_error(detail := {}, message, traceback)
         ids = (span.trace_id, span.span_id, span.parent_id)
-        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", None))
+        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", detail))
 
     # A hub's
 
@@ -317,8 +337,9 @@ class Recorder:
         times = (began, given, self.clock())
         self.add((Kind.HUB, *trace, "", service, "", *times, outcome, worker, None))
 
-    def _add_traceback(self, detail: Detail, traceback: str) -> None:
-        """Whole the first time, its fingerprint alone from then on."""
+    def _add_error(self, detail: Detail, message: str, traceback: str) -> None:
+        """The traceback whole the first time, its fingerprint alone from then on."""
+        detail[MESSAGE] = message[:MAX_MESSAGE]
         if not traceback:
             return
         whole = traceback[-MAX_TRACEBACK:]

@@ -342,7 +342,9 @@ class ServerSession:
         return now - self.ready[0].opened if self.ready and not self.draining else None
 
     def _extras(self, call: ServerCall, header: Header, now: float) -> None:
-        """The header keys beyond zerorpc's that change how the conversation is kept."""
+        """The header keys beyond zerorpc's that change how the conversation is kept, and its trace."""
+        if self._recorder is not None and "trace_id" in header and not header.get("span_id"):
+            self._recorder.take_up(call)
         deadline = header.get("deadline")
         if type(deadline) is int:
             call.deadline = now + max(deadline, 0) / 1000

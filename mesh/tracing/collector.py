@@ -46,8 +46,9 @@ MOST_LOOKED_AT: Final = 500_000
 """Summaries that a search looks at."""
 MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
-ANSWER: Final = 1.0
-"""Seconds that processes have to answer a question."""
+ANSWER: Final = 0.6
+"""Seconds that processes have to answer a question: less than the second that `mesh ps` waits for the answers
+of all, so that one which is silent costs nothing of what the others say."""
 SILENT: Final = 20.0
 """Seconds after which what a process told of as open is no longer taken for open."""
 _ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
@@ -312,7 +313,7 @@ class Collector:
 
     def open_calls(self, service: str | None = None) -> dict[str, Any]:
         """The calls that are open now: {"calls": [row], "silent": [process], "swept": [row], "more": calls
-        that are left out}. Every process that can be is asked, and has a second to answer; its answer is a
+        that are left out}. Every process that can be is asked, and has 0.6 s to answer; its answer is a
         list of rows. A row has what the process gives, and "process", its 32 digits, "name", "host", "pid".
         Of those that can't be asked there are the spans that they told of as open, with "told": true: {"id"
         of the span, "parent_id", "trace_id", "service", "method", "side", "age": seconds, "peer"}. silent:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mesh.core.trace_record import CREDIT
+from mesh.core.trace_record import CREDIT, Kind
 from mesh.tracing.tree import Span
 
 
 class Parts(NamedTuple):
     """Seconds; None where nobody told. hold: until it was sent, as its connection or its turn was waited for.
     lag: on its way to the callee, without the time in a hub's queue. hub: in that queue. queue: at the callee
-    until its handler began. handler: that. back: from its end until the answer was there. doubt: by which lag
-    and back may be wrong. credit: that a stream waited for its reader.
+    until its handler began. handler: that. back: from its end until the answer was there; an event has none.
+    doubt: by which lag and back may be wrong. credit: that a stream waited for its reader.
     """
 
     hold: float | None = None
@@ -42,5 +42,7 @@ def parts_of(span: Span, raw: bool = False) -> Parts:
         return Parts(hold, None, hub, queue, handler, credit=credit)
     ahead = 0.0 if raw else span.offset.middle
     lag = callee.began - ahead - caller.started - (hub or 0.0)
-    back = None if span.is_open else caller.ended - (callee.ended - ahead)
+    # Nothing comes back to the sender of an event.
+    answered = caller.kind == Kind.CLIENT and not span.is_open
+    back = caller.ended - (callee.ended - ahead) if answered else None
     return Parts(hold, lag, hub, queue, handler, back, 0.0 if raw else span.offset.doubt, credit)

@@ -139,7 +139,7 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
         found.asked += asked
         found.carried += kind in _CARRIED
         if outcome != GOOD and kind != Kind.HUB:
-            found.errors += asked
+            found.errors += asked or kind == Kind.RECEIVED  # of which its sender can't know
             found.failed.add(outcome[:MOST_CHARS])
     found.began, found.ended = first + shift, last + shift
     some = islice(calls, MOST_NAMES)

@@ -44,19 +44,22 @@ def _of_fold(tree: Tree, fold: Fold, raw: bool) -> Iterator[tuple[float, str]]:
         yield span.began, _of_local(tree, span)
         return
     parts = parts_of(span, raw)
-    pending = " (pending)" if span.is_open else ""
+    answered = span.side.kind in (Kind.CLIENT, Kind.SERVER)
+    remark = " (pending)" if span.is_open else ""
+    if not answered and span.outcome != GOOD:
+        remark = f" ({span.outcome})"
     lag = _times(parts.lag, parts)
     yield (
         span.began,
         _line(
             span.began,
             caller(tree, span),
-            span.method + pending,
+            span.method + remark,
             callee(tree, span),
             lag if span.callee else "",
         ),
     )
-    if not span.is_open and span.side.kind in (Kind.CLIENT, Kind.SERVER):
+    if answered and not span.is_open:
         back = _times(parts.back, parts) if span.callee else ""
         yield (
             span.ended,

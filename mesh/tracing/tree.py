@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
-from mesh.core.trace_record import ATTEMPTS, PENDING, Kind
+from mesh.core.trace_record import ATTEMPTS, GOOD, PENDING, Kind
 from mesh.tracing.clocks import SAME, UNKNOWN, Bound, Clocks, Offset, clock_ids
 from mesh.tracing.pieces import Read, Side, later
 
@@ -21,6 +21,7 @@ MOST_OTHERS: Final = 1_000
 """Subscribers of an event, or attempts of a call, that are kept."""
 _MADE = (Kind.CLIENT, Kind.SENT, Kind.LOCAL)
 _DONE = (Kind.SERVER, Kind.RECEIVED)
+_EVENT = (Kind.SENT, Kind.RECEIVED)
 
 
 class Span:
@@ -70,6 +71,18 @@ class Span:
         side = self.side = self.caller or self.callee or self.hubs[0]
         self.is_open = side.is_open
         self.outcome = PENDING if self.is_open else side.outcome
+        if side.kind in _EVENT and self.outcome == GOOD:
+            self._settle_event()
+
+    def _settle_event(self) -> None:
+        """Its sender can't know what becomes of it: that its receivers tell. One that has failed is the
+        callee, as there is something to see.
+        """
+        receivers = [one for one in (self.callee, *self.others) if one is not None]
+        failed = next((one for one in receivers if one.outcome != GOOD and not one.is_open), None)
+        if failed is not None:
+            self.outcome = failed.outcome
+            self.callee, self.others = failed, tuple(one for one in receivers if one is not failed)
 
     @property
     def service(self) -> str:

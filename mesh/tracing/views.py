@@ -79,6 +79,10 @@ def _outcome(span: Span) -> str:
         ),
         "",
     )
+    # The text of an error that was passed on begins with its name, at each call that it has ended once more.
+    name = f"{span.outcome}: "
+    while f"{message}: ".startswith(name):
+        message = message[len(name) :]
     return f"  {span.outcome}" + (f": {message[:200]}" if message else "")
 
 

@@ -23,7 +23,7 @@ from mesh.core.methods import expected_of
 from mesh.core.span import Span, within
 from mesh.core.trace_record import GOOD, Kind
 from mesh.core.unfinished import Running
-from mesh.errors import ConfigError, WireError, name_of
+from mesh.errors import ConfigError, WireError, name_of, text_of
 from mesh.names.resolver import Target
 from mesh.transport import dialer, host_lookup, process, sockets
 from mesh.transport.draining import tell_given_up, tell_waiting
@@ -43,10 +43,11 @@ log = logging.getLogger("mesh.events")
 
 class Delivery:
     """An event and the function that handles it. began: when it was given to the driver. span: the one
-    in which it was sent; None for none. outcome: what its handler has come to.
+    in which it was sent; None for none. outcome: what its handler has come to. message, traceback: of what
+    it has raised, where that is recorded.
     """
 
-    __slots__ = ("args", "began", "function", "kwargs", "name", "outcome", "span")
+    __slots__ = ("args", "began", "function", "kwargs", "message", "name", "outcome", "span", "traceback")
 
     def __init__(
         self,
@@ -64,6 +65,8 @@ class Delivery:
         self.began = began
         self.span = span
         self.outcome = GOOD
+        self.message = ""
+        self.traceback = ""
 
     def context(self) -> Context:
         """A new one for its handler."""
@@ -316,23 +319,41 @@ class EventReceiver:
         return None
 
     def end(self, delivery: Delivery) -> None:
-        """Its handler has come to its end."""
+        """Its handler has come to its end. Whatever is said of it afterwards counts no more."""
+        if delivery not in self._handling:
+            return
         self._handling.discard(delivery)
         if self._recorder is not None and delivery.span is not None:
             began = delivery.began
             self._recorder.event(
-                Kind.RECEIVED, self._service, delivery.name, delivery.span, began, began, delivery.outcome
+                Kind.RECEIVED,
+                self._service,
+                delivery.name,
+                delivery.span,
+                began,
+                began,
+                delivery.outcome,
+                delivery.message,
+                delivery.traceback,
             )
 
     def raised(self, delivery: Delivery, exc: BaseException, file: str) -> None:
-        """Its handler raised: tell the log. file: the driver's, whose frames are left out."""
+        """Its handler raised: tell the log. To be called before `end`. file: the driver's, whose frames are
+        left out.
+        """
         delivery.outcome = name_of(exc)
         more = self._limiter.passes((delivery.name, type(exc)), monotonic())
+        recorded = self._recorder is not None and delivery.span is not None
+        if more is None and not recorded:
+            return
+        trace = trace_of(exc, file, __file__)
+        if recorded:
+            delivery.message, delivery.traceback = text_of(exc), trace
         if more is None:
             return
-        trace = in_short(trace_of(exc, file, __file__), exc)
         level = logging.INFO if issubclass(type(exc), expected_of(delivery.function)) else logging.ERROR
-        log.log(level, "%s: the handler of %.80r raised %s%s", self.name, delivery.name, trace, more)
+        short = in_short(trace, exc)
+        log.log(level, "%s: the handler of %.80r raised %s%s", self.name, delivery.name, short, more)
 
     def _drop(self, what: str, detail: str) -> None:
         self._dropped.add(what, detail)

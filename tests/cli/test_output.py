@@ -12,6 +12,7 @@ import pytest
 from mesh.cli import output
 from mesh.cli.output import Printer, columns_of, cut, fit, from_json, paragraphs, summary, to_json
 from mesh.cli.reporting import one_line
+from mesh.cli.screen import show
 
 
 class Screen(io.TextIOWrapper):
@@ -36,12 +37,13 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that gives a Printer and the screen that it writes to."""
 
     def make(
-        tty: bool, columns: int = 60, as_json: bool = False, colour: bool = False
+        tty: bool, columns: int = 60, as_json: bool = False, colour: bool = False, term: str = "xterm"
     ) -> tuple[Printer, Screen]:
         shown = Screen(tty)
         monkeypatch.setattr(output.sys, "stdout", shown)
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setenv("NO_COLOR", "" if colour else "1")
+        monkeypatch.setenv("TERM", term)
         return Printer(as_json), shown
 
     return make
@@ -193,9 +195,16 @@ def test_the_columns_of_a_text(text: str, columns: int) -> None:
 def test_colours_only_where_they_are_wanted(screen: Any) -> None:
     printer, _ = screen(tty=True, colour=True)
     assert "\x1b[31mdown" in printer.table(HEAD, ROWS, colours={"down": "red"})[2]
-    for tty, colour in ((True, False), (False, True)):
-        printer, _ = screen(tty=tty, colour=colour)
+    for tty, colour, term in ((True, False, "xterm"), (False, True, "xterm"), (True, True, "dumb")):
+        printer, _ = screen(tty=tty, colour=colour, term=term)
         assert "\x1b" not in "".join(printer.table(HEAD, ROWS, colours={"down": "red"}))
+
+
+def test_what_is_shown_again_and_again_in_a_terminal_that_can_not_draw(screen: Any) -> None:
+    for term, cleared in (("xterm", True), ("dumb", False)):
+        printer, shown = screen(tty=True, term=term)
+        show(printer, ["one", "two"], watch=True)
+        assert shown.shown() == ("\x1b[H\x1b[2Jone\ntwo\n" if cleared else "one\ntwo\n\n")
 
 
 def test_json_is_plain_in_a_terminal_too(screen: Any) -> None:

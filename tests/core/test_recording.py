@@ -15,7 +15,7 @@ from mesh.core.peer import Peer
 from mesh.core.recording import Recorder
 from mesh.core.sampling import Sampler
 from mesh.core.server_session import ServerCall, ServerSession
-from mesh.core.span import Span
+from mesh.core.span import Span, span_in
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import LostRemote, RemoteError
 
@@ -71,6 +71,13 @@ class Ends:
 
 def records(of: Recorder) -> list[Record]:
     return [Record(*one) for one in of.take(1_000)]
+
+
+def span_of(call: ServerCall) -> Span:
+    """What its handler belongs to."""
+    span = span_in(call.header)
+    assert span is not None
+    return span
 
 
 def ids(record: Record) -> tuple[str, str, str]:
@@ -140,6 +147,29 @@ def test_an_error_without_words_has_its_traceback_all_the_same() -> None:
     [far] = records(ends.at_server)
     assert far.detail is not None
     assert (far.detail["message"], far.detail["traceback"]) == ("", "Traceback\n")
+
+
+def test_each_call_of_an_old_client_that_tells_its_trace_alone_is_a_span_of_its_own() -> None:
+    orders, stock = Ends("orders"), Ends("stock")
+    for number in range(2):
+        header = {"message_id": f"old {number}", "v": 3, "trace_id": "OLDER-9"}
+        orders.server.receive(b"old client", wire.pack(header, "place", []), CLOCK.now)
+        served = orders.server.ready.popleft()
+        assert orders.server.begin(served, CLOCK.now)
+        below = stock.ask("take", stock.at_client.sampler.child(span_of(served)))
+        stock.give(stock.server.answer(stock.begin(below), 1))
+        assert "span_id" not in wire.unpack(orders.server.answer(served, 1))[0]
+    served_ids = [ids(one)[:2] for one in records(orders.at_server)]
+    assert {trace_id for trace_id, _ in served_ids} == {"OLDER-9"}
+    assert len(set(served_ids)) == 2 and all(len(span_id) == 16 for _, span_id in served_ids)
+    assert [one.parent_id for one in records(stock.at_client)] == [span_id for _, span_id in served_ids]
+
+
+def test_a_trace_of_an_old_client_that_makes_no_sense_gets_no_span() -> None:
+    ends = Ends("orders")
+    header = {"message_id": "old", "v": 3, "trace_id": ["no", "id"]}
+    ends.server.receive(b"old client", wire.pack(header, "place", []), CLOCK.now)
+    assert "span_id" not in ends.server.ready.popleft().header
 
 
 def test_where_the_server_tells_of_nothing_its_client_tells_alone() -> None:

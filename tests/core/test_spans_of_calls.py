@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
+
 from mesh.core import wire
 from mesh.core.attempts import Attempts, Step
 from mesh.core.call import Options
@@ -29,6 +31,20 @@ def test_a_request_carries_it_and_its_error_tells_of_it() -> None:
     one.peer_down(peer, "killed", 1.0)
     assert isinstance(call.error, LostRemote) and call.error.trace_id == SPAN.trace_id
     assert call.error.__notes__ == [f"TraceID: {SPAN.trace_id}"]
+
+
+def test_an_error_that_is_passed_on_tells_of_its_trace_once() -> None:
+    trace = "Traceback (most recent call last):\nKeyError: 1\n"
+    for _ in range(5):
+        one, peer = session()
+        call = one.open("echo", (1,), None, 0.0, 5.0, None, None, SPAN)
+        header = {"message_id": b"x", "v": 3, "response_to": call.id}
+        one.receive(peer, wire.pack(header, "ERR", ["KeyError", "1", trace]), 1.0)
+        error = call.error
+        assert error is not None
+        trace = "".join(format_exception(error))  # as a handler does that passes it on
+        assert trace.count("TraceID") == 1 and trace.endswith(f"\nTraceID: {SPAN.trace_id}\n")
+        assert error.__notes__[-1] == f"TraceID: {SPAN.trace_id}"
 
 
 def test_without_one_nothing_of_it_travels() -> None:

@@ -149,7 +149,7 @@ class Terminal:
         require_terminals()
         self._screen, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        env = {**os.environ, **environment(**more), "TERM": "xterm"}
+        env = {**os.environ, **environment(**more), "TERM": more.get("TERM", "xterm")}
         env.pop("COLUMNS")
         self._popen = Popen(
             command, cwd=cwd, env=env, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,

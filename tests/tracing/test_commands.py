@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -99,6 +100,35 @@ def test_search(collector: tuple[Path, str]) -> None:
         assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == found, options
     assert mesh("traces", "--slower", "5", cwd=folder).stderr == "no trace is like that\n"
     assert "neither a time ago" in failed(mesh("traces", "--since", "soon", cwd=folder), 2)
+
+
+def test_where_there_are_no_calls_to_show(tmp_path: Path) -> None:
+    with collecting("--store", "memory", cwd=tmp_path) as (_, endpoint):
+
+        def says(*command: str) -> str:
+            result = mesh(*command, "--collector", endpoint, cwd=tmp_path)
+            assert (result.returncode, result.stdout) == (0, "")
+            return result.stderr
+
+        assert says("top", "--once") == says("graph") == "nobody has told of calls: see MESH_TRACE\n"
+        tell(endpoint, Program("web").batch())
+        known = "by the one program that the collector knows\n"
+        assert says("top", "--once", "--seconds", "60") == f"no calls in the last 60 s {known}"
+        tell(endpoint, Program("orders").batch())
+        known = "by the 2 programs that the collector knows\n"
+        assert says("top", "--once") == f"no calls in the last 10 s {known}"
+        assert says("graph") == f"no calls in the last 5 min {known}"
+        assert says("top", "--once", "-j") == ""
+
+
+def test_ps_waits_for_the_collector_as_long_as_for_the_others(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stands_still:
+        where = f"tcp://127.0.0.1:{stands_still.getsockname()[1]}"
+        result = mesh("ps", nobody(), "--timeout", "0.7", cwd=tmp_path, MESH_TRACE=where)
+    assert result.returncode == 3
+    line, _ = result.stderr.splitlines()
+    assert line.startswith("mesh: calls that no server tells of are not shown: ")
+    assert "after 0.7 s" in line
 
 
 def test_what_others_have_named_is_not_obeyed_by_a_terminal(collector: tuple[Path, str]) -> None:

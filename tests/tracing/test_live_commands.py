@@ -112,6 +112,13 @@ def test_top(shop: tuple[Path, str, int]) -> None:
 def test_the_live_screen(shop: tuple[Path, str, int]) -> None:
     folder, where, _ = shop
     assert "--once prints one table" in failed(mesh("top", "--collector", where, cwd=folder), 2)
+    with Terminal([*MESH, "top", "--collector", where], 200, folder, TERM="dumb") as terminal:
+        assert terminal.wait() == 2
+        assert "the live screen needs a terminal that can draw, and TERM is dumb: --once" in terminal.shown
+        assert "\x1b" not in terminal.shown
+    with Terminal([*MESH, "graph", "--collector", where], 100, folder, TERM="dumb") as terminal:
+        assert terminal.wait() == 0
+        assert "stock" in terminal.shown and "\x1b" not in terminal.shown
     require_textual()
     with Terminal([*MESH, "top", "--collector", where], 100, folder) as terminal:
         terminal.wait_for("stock.take")

@@ -220,6 +220,22 @@ def test_events(collector: tuple[Collector, str]) -> None:
     assert (sent.span_id, sent.outcome) == (received.span_id, received.outcome)
 
 
+def test_events_whose_handlers_raise(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    with run(endpoint, "failing_events") as process:
+        assert process.wait() == 0, process.describe()
+        [trace_id] = said(process)
+    received = [one for one in taker.of(trace_id) if one.kind == Kind.RECEIVED]
+    assert [one.outcome for one in received] == ["KeyError"] * 3
+    messages = set()
+    for one in received:
+        assert one.detail is not None
+        messages.add(one.detail["message"])
+        traceback = one.detail["traceback"]
+        assert traceback.startswith("Traceback") and "in job" in traceback and "receivers.py" not in traceback
+    assert messages == {"'job 1'", "'job 2'", "'job 3'"}
+
+
 def test_a_call_through_a_hub(collector: tuple[Collector, str], tmp_path: Path) -> None:
     """All are told of the collector by a line of the registry."""
     taker, endpoint = collector

@@ -50,6 +50,15 @@ def test_a_trace_is_put_together_of_all_who_tell() -> None:
         }  # fmt: skip
 
 
+def test_an_event_whose_handler_has_raised_is_found() -> None:
+    sent = block(Program("web").batch(record(Kind.SENT, "a", call="mail.placed")))
+    failed = block(Program("mail").batch(record(Kind.RECEIVED, "a", call="mail.placed", outcome="KeyError")))
+    for error in ("", "KeyError"):
+        (found,), _ = summaries.search([sent, failed], Wanted(error=error), 10, 1_000)
+        assert (found.errors, found.failed) == (1, {"KeyError"})
+    assert summaries.search([sent, failed], Wanted(error="ValueError"), 10, 1_000) == ([], True)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [

@@ -48,6 +48,46 @@ def test_the_original_form() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("'jam'", "KeyError: 'jam'"),
+        ("KeyError: KeyError: 'jam'", "KeyError: 'jam'"),
+        ("KeyError: KeyError", "KeyError"),
+        ("", "KeyError"),
+        ("KeyErrors", "KeyError: KeyErrors"),
+    ],
+)
+def test_an_error_that_was_passed_on_has_its_name_once(message: str, shown: str) -> None:
+    detail = {"message": message}
+    tree = Tree(read(Program("web").batch(record(CLIENT, "a", outcome="KeyError", detail=detail))))
+    (line,) = views.tree_lines(tree)
+    assert line.endswith(f"  1.0 s  {shown}")
+
+
+def test_an_event_whose_handler_has_raised() -> None:
+    web, mail = Program("web", **BOX), Program("mail", **BOX)
+    detail = {"message": "'jam'", "traceback": "Traceback"}
+    told = [
+        web.batch(record(Kind.SENT, "a", call="mail.placed", began=AT, ended=AT)),
+        mail.batch(
+            record(
+                Kind.RECEIVED, "a", call="mail.placed", began=AT + 0.002, ended=AT + 0.012,
+                outcome="KeyError", detail=detail,
+            )
+        ),
+    ]  # fmt: skip
+    tree = Tree(read(*told))
+    assert talk.lines(tree) == [
+        "[2012-03-07 23:56:29.759738] web@box --- placed (KeyError) ---> mail@box (lag: 2ms | exec: 10ms)"
+    ]
+    assert list(views.tree_lines(tree)) == ["mail.placed  web@box → mail@box  0.0 ms  KeyError: 'jam'"]
+    (span,) = views.jsonable(tree)["spans"]
+    assert (span["outcome"], span["detail"]) == ("KeyError", detail)
+    assert set(span["parts"]) == {"hold", "lag", "queue", "handler", "doubt"}, "nothing comes back"
+    assert min(span["parts"].values()) >= 0
+
+
 def test_how_sure_a_lag_is() -> None:
     web, orders = Program("web"), Program("orders", ahead=7.0)
     told = [

@@ -58,6 +58,20 @@ def test_a_span_whose_parent_nobody_told_of_is_a_root() -> None:
     }
 
 
+def test_an_event_has_failed_where_one_of_its_receivers_has() -> None:
+    sent = Program("web").batch(record(SENT, "a", call="news.out", ended=0.0))
+    failed, *good = (
+        Program(name).batch(
+            record(RECEIVED, "a", call="mail.out", began=0.1 + at, ended=0.2 + at, outcome=outcome)
+        )
+        for name, at, outcome in (("mail", 0.0, "KeyError"), ("log", 0.1, "OK"), ("wall", -0.05, "OK"))
+    )
+    for told in ((sent, failed, *good), (*good, sent, failed), (*good, failed)):
+        (span,) = Tree(read(*told)).spans
+        assert (span.outcome, span.is_open, len(span.others)) == ("KeyError", False, 2)
+        assert span.callee is not None and span.callee.outcome == "KeyError"
+
+
 def test_a_loop_of_parents_is_cut_in_front_of_what_began_first() -> None:
     web = Program("web")
     loop = [record(CLIENT, one, parent, f"s.{one}", at) for one, parent, at in

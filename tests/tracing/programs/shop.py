@@ -141,6 +141,34 @@ def events() -> None:
     print(span.trace_id, flush=True)
 
 
+def failing_events() -> None:
+    """Jobs whose handlers raise: of a puller in a greenlet, and of one in asyncio."""
+
+    def job(number: int) -> None:
+        raise KeyError(f"job {number}")
+
+    async def late_job(number: int) -> None:
+        await asyncio.sleep(0)
+        job(number)
+
+    puller = mesh.Puller(None, {"job": job})
+    plain = mesh.Pusher(puller.bind("tcp://127.0.0.1:*"))
+    puller.start()
+
+    async def main() -> None:
+        late = mesh.aio.Puller(None, {"job": job, "late_job": late_job})
+        pusher = mesh.Pusher(late.bind("tcp://127.0.0.1:*"))
+        async with late:
+            with mesh.trace() as span:
+                plain.job(1)
+                pusher.job(2)
+                pusher.late_job(3)
+            await asyncio.sleep(0.3)
+        print(span.trace_id, flush=True)
+
+    asyncio.run(main())
+
+
 def registered() -> None:
     """A worker of the hub at the second argument."""
     server = mesh.Server(Stock(), name="stock")
