@@ -225,8 +225,9 @@ class Collector:
 
         service, method: of any call in it. error: the name of one, "" for any. slower: seconds. since:
         seconds since 1970. tag: "key=value" or "key". A summary is {"id", "began": seconds since 1970,
-        "took": seconds, "service", "method", "outcome" and "process" of the root ("" where nobody told of
-        it), "spans", "errors", "cut", "failed": names of errors}.
+        "took": seconds, "service", "method", "outcome" and "process" of the root, "spans", "errors", "cut",
+        "failed": names of errors}. Where the caller of the root has not told, they are those of the topmost
+        server, with process "?"; "" where no server has told, either.
         """
         for name, value in (("service", service), ("method", method), ("error", error), ("tag", tag)):
             _text(name, value, none=True)

@@ -23,11 +23,14 @@ MOST_CHARS: Final = 100
 _ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
 _CARRIED: Final = frozenset({Kind.SERVER, Kind.RECEIVED})
 
+Root = tuple[str, str, str, float, str]
+
 
 @dataclass(slots=True)
 class Summary:
     """began, ended: seconds of the time of day of those who tell. root: [service, method, outcome, took,
-    process], None where nobody has told of the root; took in seconds. asked, carried: records of those who
+    process], with process "" where its caller has not told, and the topmost server stands for it; None where
+    no server has told, either; took in seconds. asked, carried: records of those who
     called and of those who were called. calls: service and method of each,
     with a line feed between them. tags: "key=value" of each.
     """
@@ -35,7 +38,7 @@ class Summary:
     trace_id: str
     began: float
     ended: float
-    root: tuple[str, str, str, float, str] | None = None
+    root: Root | None = None
     asked: int = 0
     carried: int = 0
     errors: int = 0
@@ -58,8 +61,7 @@ class Summary:
         """Take in what another one tells of the same trace."""
         self.began = min(self.began, other.began)
         self.ended = max(self.ended, other.ended)
-        if other.root is not None and (self.root is None or self.root[2] == PENDING):
-            self.root = other.root
+        self.root = _root(self.root, other.root)
         self.asked += other.asked
         self.carried += other.carried
         self.errors += other.errors
@@ -72,6 +74,8 @@ class Summary:
     def told(self) -> dict[str, Any]:
         """As a value that travels: see `Collector.traces`."""
         service, method, outcome, _, process = self.root or ("", "", "", 0.0, "")
+        if self.root and not process:
+            process = "?"
         return {
             "id": self.trace_id,
             "began": self.began,
@@ -85,6 +89,20 @@ class Summary:
             "process": process,
             "failed": sorted(self.failed)[:5],
         }
+
+
+def _root(one: Root | None, other: Root | None) -> Root | None:
+    """Which of two is told. The side of who began the trace counts more than that of a server; of servers, to
+    none of which the summary knows the caller, the topmost is the one that took longest, as the others have
+    worked for it.
+    """
+    if one is None or other is None:
+        return one or other
+    if one[4] and other[4]:
+        return other if one[2] == PENDING else one
+    if one[4] or other[4]:
+        return one if one[4] else other
+    return other if other[3] > one[3] else one
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +141,17 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
     """What one batch knows of one trace."""
     shift = batch.wall - batch.monotonic
     found = Summary(trace_id, 1e12, -1e12, cut=cut)
-    first, last, calls = 1e12, -1e12, set()
+    first, last, longest, calls = 1e12, -1e12, -1.0, set()
+    topmost: Root | None = None
     for kind, _, _, parent, service, method, began, _, ended, outcome, _, detail in records:
         first, last = min(began, first), max(ended, last)
         calls.add((service, method))
         if not parent and kind in _ASKED and (found.root is None or found.root[2] == PENDING):
             who = f"{batch.about.name}@{batch.about.host}"
             found.root = (service, method, outcome, ended - began, who)
+        elif kind in _CARRIED and ended - began > longest:
+            longest = ended - began
+            topmost = (service, method, outcome, longest, "")
         if detail is not None:
             _add_tags(found, detail)
             if detail.get(OPEN):
@@ -141,6 +163,7 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
         if outcome != GOOD and kind != Kind.HUB:
             found.errors += asked
             found.failed.add(outcome[:MOST_CHARS])
+    found.root = found.root or topmost
     found.began, found.ended = first + shift, last + shift
     some = islice(calls, MOST_NAMES)
     found.calls = {f"{service[:MOST_CHARS]}\n{method[:MOST_CHARS]}" for service, method in some}

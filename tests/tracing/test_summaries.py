@@ -50,6 +50,28 @@ def test_a_trace_is_put_together_of_all_who_tell() -> None:
         }  # fmt: skip
 
 
+def test_the_topmost_server_stands_for_a_caller_that_has_not_told() -> None:
+    web, orders, stock = Program("web"), Program("orders"), Program("stock", ahead=-3_600.0)
+    top = block(
+        orders.batch(
+            record(SERVER, "a", began=0.5, ended=2.5, outcome="KeyError"),
+            record(CLIENT, "b", "a", "stock.take", 0.8, 0.9),
+        )
+    )
+    below = block(stock.batch(record(SERVER, "b", call="stock.take", began=0.8, ended=0.9)))
+    for blocks in ([top, below], [below, top]):
+        (found,), _ = summaries.search(blocks, Wanted(), 10, 1_000)
+        told = found.told()
+        assert (told["service"], told["method"], told["outcome"]) == ("orders", "place", "KeyError")
+        assert (told["process"], round(told["took"], 3)) == ("?", 2.0)
+    caller = block(web.batch(record(CLIENT, "a", ended=1.0)))
+    for blocks in ([top, caller], [caller, top]):
+        (found,), _ = summaries.search(blocks, Wanted(), 10, 1_000)
+        assert (found.told()["process"], found.told()["outcome"], found.took) == ("web@web", "OK", 1.0)
+    (found,), _ = summaries.search([block(web.batch(record(CLIENT, "b", "a")))], Wanted(), 10, 1_000)
+    assert (found.told()["method"], found.told()["process"]) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
