@@ -105,6 +105,21 @@ def test_the_oldest_go_where_there_are_too_many(make: Make, bounds: dict[str, in
     assert list(store.pieces("9-4999")) == [b"x" * 300]
 
 
+@pytest.mark.parametrize("make", ["memory", "sqlite"], indirect=True)
+@pytest.mark.parametrize(("size", "number"), [(12_000, 100), (150, 8_000)])
+def test_a_full_store_stays_full(make: Make, size: int, number: int) -> None:
+    """Whatever the size of its pieces: no more goes than has to."""
+    most = 6_000_000
+    store = make(bytes=most)
+    sizes = []
+    for at in range(16):
+        store.write({f"{at}-{n:026x}": b"x" * size for n in range(number)}, b"b" * 1_000, float(at))
+        store.expire(float(at))
+        sizes.append(store.size().bytes)
+    assert max(sizes) <= most
+    assert min(sizes[8:]) > 0.9 * most
+
+
 def test_a_file_is_there_again(tmp_path: Path) -> None:
     path = str(tmp_path / "traces.db")
     first = SqliteStore(path, Bounds())
