@@ -13,7 +13,7 @@ from mesh.errors import ConfigError
 from mesh.tracing.store import Bounds, Store, StoreError
 from mesh.tracing.stores.memory import MemoryStore
 from mesh.tracing.stores.opening import open_store
-from mesh.tracing.stores.sqlite import AT_ONCE, SqliteStore
+from mesh.tracing.stores.sqlite import AT_ONCE, SHORTEST_LOG, SqliteStore
 from tests.helpers import redis_server
 
 Make = Callable[..., Store]
@@ -129,6 +129,23 @@ def test_a_file_is_there_again(tmp_path: Path) -> None:
     assert list(second.pieces("a")) == [b"one", b"two"]
     second.close()
     first.close()
+
+
+def test_the_log_beside_the_file_stays_short_also_while_somebody_searches(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "traces.db"), Bounds(bytes=6_000_000))
+    log = tmp_path / "traces.db-wal"
+    sizes, searching = [], None
+    for at in range(40):
+        store.write({f"{at}-{n}": b"x" * 12_000 for n in range(100)}, b"block", float(at))
+        store.expire(float(at))
+        sizes.append(log.stat().st_size)
+        if at == 5:
+            searching = store.blocks(0.0)
+            next(searching)
+    assert searching is not None
+    assert list(searching)
+    assert max(sizes) <= SHORTEST_LOG + 2 * 1_300_000
+    store.close()
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

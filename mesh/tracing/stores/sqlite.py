@@ -34,6 +34,14 @@ ROWS: Final = 250
 """Pieces of one statement. Python's lock is let go of and waited for once in each, which takes some
 milliseconds while the loop's thread is busy: with a row each nothing would get done.
 """
+SHORTEST_LOG, LONGEST_LOG = 1024**2, 16 * 1024**2
+"""Bytes of the write-ahead log: the longer it is, the fewer pages are written to the file again and again."""
+LAST: Final = 2**63 - 1
+"""More than any number of a row."""
+BLOCKS: Final = 8
+"""Blocks that are read at once. Whoever searches looks at them after that, as the log can't be begun anew while
+somebody reads.
+"""
 _TABLES: Final = """
 CREATE TABLE pieces
     (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, trace TEXT NOT NULL, data BLOB NOT NULL);
@@ -48,6 +56,9 @@ class SqliteStore:
     def __init__(self, path: str, bounds: Bounds) -> None:
         self._path = path
         self._bounds = bounds
+        # Bytes of the write-ahead log from which on it is written back to the file, and begun anew. It is
+        # longer by one write, as that is written back as a whole.
+        self._log = min(max(bounds.bytes // 8, SHORTEST_LOG), LONGEST_LOG)
         try:
             self._writer = self._connect()
             self._prepare()
@@ -69,8 +80,9 @@ class SqliteStore:
             )
         ask("PRAGMA journal_mode = WAL")
         ask("PRAGMA synchronous = NORMAL")
-        ask("PRAGMA wal_autocheckpoint = 4000")
-        ask("PRAGMA journal_size_limit = 67108864")
+        (page,) = ask("PRAGMA page_size").fetchone()
+        ask(f"PRAGMA wal_autocheckpoint = {self._log // page}")
+        ask(f"PRAGMA journal_size_limit = {self._log}")
         ask("PRAGMA cache_size = -32768")
         if not tables:
             self._writer.executescript(
@@ -170,10 +182,18 @@ class SqliteStore:
 
     def blocks(self, since: float) -> Iterator[bytes]:
         with self._reading() as connection:
-            for stamp, data in connection.execute("SELECT stamp, data FROM blocks ORDER BY number DESC"):
-                if stamp < since:
+            number = LAST
+            while True:
+                rows = connection.execute(
+                    "SELECT number, stamp, data FROM blocks WHERE number < ? ORDER BY number DESC LIMIT ?",
+                    (number, BLOCKS),
+                ).fetchall()
+                for number, stamp, data in rows:
+                    if stamp < since:
+                        return
+                    yield data
+                if len(rows) < BLOCKS:
                     return
-                yield data
 
     def size(self) -> Size:
         with self._reading() as connection:
