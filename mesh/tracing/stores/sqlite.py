@@ -137,7 +137,7 @@ class SqliteStore:
                 "(SELECT min(number) FROM blocks) + 1000",
                 (now,),
             )
-        return until > first
+        return bool(until > first)
 
     # Each of these gives the number of the first piece that stays, of the oldest AT_ONCE.
 
