@@ -14,6 +14,7 @@ from time import monotonic, time
 from typing import Any, Final, TypeVar
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from mesh.core.methods import idempotent, stream
 from mesh.core.trace_batch import MAX_TEXT, About, Batch, unpack
@@ -44,6 +45,8 @@ MOST_SENT: Final = 100 * 1024**2
 MOST_FOUND: Final = 1_000
 MOST_LOOKED_AT: Final = 500_000
 """Summaries that a search looks at."""
+MOST_SEARCHES: Final = 2
+"""Searches at once, each of which takes memory; others wait for them."""
 MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
 ANSWER: Final = 1.0
@@ -78,6 +81,7 @@ class Collector:
         self._names = ServiceNames()
         self._open = OpenSpans()
         self._taps = Taps()
+        self._searching = BoundedSemaphore(MOST_SEARCHES)
         self._spans: OrderedDict[str, list[int]] = OrderedDict()
         self._began = steady()
         self._taken = self._cut = self._twice = self._refused = self._rubbish = 0
@@ -242,7 +246,8 @@ class Collector:
             blocks = self._store.blocks(wanted.since or 0.0)
             return summaries.search(blocks, wanted, limit, MOST_LOOKED_AT)
 
-        return self._read(search)
+        with self._searching:
+            return self._read(search)
 
     def rates(self, seconds: float = 60.0) -> list[dict[str, Any]]:
         """How often, how long, with how many errors each method was called in the last seconds (5 to 3,600).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -111,6 +113,37 @@ def test_a_search_has_an_end() -> None:
     some, whole = summaries.search(blocks, Wanted(), 5, 1_000)
     assert ([one.trace_id[0] for one in some], whole) == (["0"] * 5, True)
     assert summaries.with_prefix(blocks, "3-", 4, 1_000) == ["3-0", "3-1", "3-2", "3-3"]
+
+
+def test_a_search_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "REMEMBERED", 500)
+
+    def blocks() -> Iterator[bytes]:
+        for n in range(30):
+            names = [f"s\nname {n} {one}" for one in range(summaries.MOST_NAMES)]
+            yield summaries.pack(Summary(f"{n}-{one}", 0.0, 1.0, calls=set(names)) for one in range(100))
+
+    tracemalloc.start()
+    try:
+        assert summaries.search(blocks(), Wanted(service="nobody"), 10, 10_000) == ([], True)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_parts_of_a_trace_count_together_unless_too_many_others_lie_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(summaries, "REMEMBERED", 10)
+    other = [summaries.pack([Summary(f"other {n}", 0.0, 1.0)]) for n in range(30)]
+    tagged = summaries.pack([Summary("t", 0.0, 1.0, tags={"user=42", "shop=1"})])
+    called = summaries.pack([Summary("t", 0.0, 1.0, calls={"s\nm", "s\nn"})])
+    wanted = Wanted(service="s", method="m", tag="user")
+    (found,), _ = summaries.search([called, *other[:9], tagged], wanted, 10, 1_000)
+    assert (found.calls, found.tags) == ({"s\nm"}, {"user=42"})
+    assert summaries.search([called, *other, tagged], wanted, 10, 1_000) == ([], True)
+    (found,), _ = summaries.search([called, *other, tagged], Wanted(service="s"), 10, 1_000)
+    assert found.trace_id == "t"  # what was found is not forgotten
 
 
 def test_names_of_one_trace_are_bounded() -> None:
