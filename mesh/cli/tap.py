@@ -125,7 +125,7 @@ def _show(printer: Printer, call: Passed) -> None:
     served = f" (server {brief(call.served)})" if call.served is not None else ""
     parts = [
         now,
-        one_line(f"{call.service}.{call.method}"),
+        one_line(f"{call.service}.{call.method or '?'}"),
         took + served,
         one_line(call.outcome),
         one_line(f"{call.caller or '?'} → {call.callee or '?'}"),

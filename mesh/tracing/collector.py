@@ -14,6 +14,7 @@ from time import monotonic, time
 from typing import Any, Final, TypeVar
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from mesh.core.methods import idempotent, stream
 from mesh.core.trace_batch import MAX_TEXT, About, Batch, unpack
@@ -44,6 +45,8 @@ MOST_SENT: Final = 100 * 1024**2
 MOST_FOUND: Final = 1_000
 MOST_LOOKED_AT: Final = 500_000
 """Summaries that a search looks at."""
+MOST_SEARCHES: Final = 2
+"""Searches at once, each of which takes memory; others wait for them."""
 MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
 ANSWER: Final = 0.6
@@ -79,6 +82,7 @@ class Collector:
         self._names = ServiceNames()
         self._open = OpenSpans()
         self._taps = Taps()
+        self._searching = BoundedSemaphore(MOST_SEARCHES)
         self._spans: OrderedDict[str, list[int]] = OrderedDict()
         self._began = steady()
         self._taken = self._cut = self._twice = self._refused = self._rubbish = 0
@@ -226,8 +230,9 @@ class Collector:
 
         service, method: of any call in it. error: the name of one, "" for any. slower: seconds. since:
         seconds since 1970. tag: "key=value" or "key". A summary is {"id", "began": seconds since 1970,
-        "took": seconds, "service", "method", "outcome" and "process" of the root ("" where nobody told of
-        it), "spans", "errors", "cut", "failed": names of errors}.
+        "took": seconds, "service", "method", "outcome" and "process" of the root, "spans", "errors", "cut",
+        "failed": names of errors}. Where the caller of the root has not told, they are those of the topmost
+        server, with process "?"; "" where no server has told, either.
         """
         for name, value in (("service", service), ("method", method), ("error", error), ("tag", tag)):
             _text(name, value, none=True)
@@ -242,7 +247,8 @@ class Collector:
             blocks = self._store.blocks(wanted.since or 0.0)
             return summaries.search(blocks, wanted, limit, MOST_LOOKED_AT)
 
-        return self._read(search)
+        with self._searching:
+            return self._read(search)
 
     def rates(self, seconds: float = 60.0) -> list[dict[str, Any]]:
         """How often, how long, with how many errors each method was called in the last seconds (5 to 3,600).

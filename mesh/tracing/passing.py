@@ -20,7 +20,7 @@ _CARRIES: Final = frozenset({"server", "received"})
 
 @dataclass(slots=True)
 class Passed:
-    """One call. began: seconds since 1970. took: seconds that the caller waited; served: those from when it
+    """One call. method: "" where only a hub has told. began: seconds since 1970. took: seconds that the caller waited; served: those from when it
     came in at the server; None where that side has not told. caller, callee: name@host:pid, "" where that
     side has not told. outcome: "OK", or the name of an error. hub: "" where it went through none.
     """
@@ -99,6 +99,8 @@ class Joined:
 
 def _join(call: Passed, record: Mapping[str, Any], side: str) -> None:
     process = f"{record['process']}:{record['pid']}"
+    if side in _ASKS or side in _CARRIES:
+        call.method = record["method"]  # a hub, which may have told before, does not know it
     if side in _ASKS:
         # The caller knows what came of it, and when it began on its own clock.
         call.caller, call.took = process, record["took"]

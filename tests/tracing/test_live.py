@@ -106,16 +106,20 @@ def side(name: str, span: str = "a", took: float = 0.1, **more: Any) -> dict[str
     return {**told, "began": 100.0, "took": took, "outcome": "OK", **who, **more}
 
 
-@pytest.mark.parametrize("order", [("client", "hub", "server"), ("server", "hub", "client")])
+@pytest.mark.parametrize(
+    "order", [("client", "hub", "server"), ("server", "hub", "client"), ("hub", "server", "client")]
+)
 def test_the_sides_of_a_call_are_one_whatever_comes_first(order: tuple[str, ...]) -> None:
     joined = Joined()
     told = {"client": 0.3, "hub": 0.2, "server": 0.1}
-    records = [side(name, took=told[name], outcome="KeyError") for name in order]
+    records = [
+        side(name, took=told[name], outcome="KeyError", method="" if name == "hub" else "m") for name in order
+    ]
     assert [list(joined.add(one, 0.0)) for one in records[:2]] == [[], []]
     (call,) = joined.add(records[2], 0.1)
     assert (call.took, call.served, call.outcome) == (0.3, 0.1, "KeyError")
     assert (call.caller, call.callee, call.hub) == ("client@box:7", "server@box:7", "hub@box:7")
-    assert call.told()["hub"] == "hub@box:7"
+    assert (call.told()["hub"], call.told()["method"]) == ("hub@box:7", "m")
     assert list(joined.due(99.0)) == []
 
 

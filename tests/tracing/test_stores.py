@@ -13,7 +13,7 @@ from mesh.errors import ConfigError
 from mesh.tracing.store import Bounds, Store, StoreError
 from mesh.tracing.stores.memory import MemoryStore
 from mesh.tracing.stores.opening import open_store
-from mesh.tracing.stores.sqlite import AT_ONCE, SqliteStore
+from mesh.tracing.stores.sqlite import AT_ONCE, SHORTEST_LOG, SqliteStore
 from tests.helpers import redis_server
 
 Make = Callable[..., Store]
@@ -105,6 +105,21 @@ def test_the_oldest_go_where_there_are_too_many(make: Make, bounds: dict[str, in
     assert list(store.pieces("9-4999")) == [b"x" * 300]
 
 
+@pytest.mark.parametrize("make", ["memory", "sqlite"], indirect=True)
+@pytest.mark.parametrize(("size", "number"), [(12_000, 100), (150, 8_000)])
+def test_a_full_store_stays_full(make: Make, size: int, number: int) -> None:
+    """Whatever the size of its pieces: no more goes than has to."""
+    most = 6_000_000
+    store = make(bytes=most)
+    sizes = []
+    for at in range(12):
+        store.write({f"{at}-{n:026x}": b"x" * size for n in range(number)}, b"b" * 1_000, float(at))
+        store.expire(float(at))
+        sizes.append(store.size().bytes)
+    assert max(sizes) <= most
+    assert min(sizes[7:]) > 0.9 * most
+
+
 def test_a_file_is_there_again(tmp_path: Path) -> None:
     path = str(tmp_path / "traces.db")
     first = SqliteStore(path, Bounds())
@@ -114,6 +129,23 @@ def test_a_file_is_there_again(tmp_path: Path) -> None:
     assert list(second.pieces("a")) == [b"one", b"two"]
     second.close()
     first.close()
+
+
+def test_the_log_beside_the_file_stays_short_also_while_somebody_searches(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "traces.db"), Bounds(bytes=6_000_000))
+    log = tmp_path / "traces.db-wal"
+    sizes, searching = [], None
+    for at in range(40):
+        store.write({f"{at}-{n}": b"x" * 12_000 for n in range(100)}, b"block", float(at))
+        store.expire(float(at))
+        sizes.append(log.stat().st_size)
+        if at == 5:
+            searching = store.blocks(0.0)
+            next(searching)
+    assert searching is not None
+    assert list(searching)
+    assert max(sizes) <= SHORTEST_LOG + 2 * 1_300_000
+    store.close()
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

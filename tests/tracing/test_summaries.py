@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -59,6 +61,28 @@ def test_an_event_whose_handler_has_raised_is_found() -> None:
     assert summaries.search([sent, failed], Wanted(error="ValueError"), 10, 1_000) == ([], True)
 
 
+def test_the_topmost_server_stands_for_a_caller_that_has_not_told() -> None:
+    web, orders, stock = Program("web"), Program("orders"), Program("stock", ahead=-3_600.0)
+    top = block(
+        orders.batch(
+            record(SERVER, "a", began=0.5, ended=2.5, outcome="KeyError"),
+            record(CLIENT, "b", "a", "stock.take", 0.8, 0.9),
+        )
+    )
+    below = block(stock.batch(record(SERVER, "b", call="stock.take", began=0.8, ended=0.9)))
+    for blocks in ([top, below], [below, top]):
+        (found,), _ = summaries.search(blocks, Wanted(), 10, 1_000)
+        told = found.told()
+        assert (told["service"], told["method"], told["outcome"]) == ("orders", "place", "KeyError")
+        assert (told["process"], round(told["took"], 3)) == ("?", 2.0)
+    caller = block(web.batch(record(CLIENT, "a", ended=1.0)))
+    for blocks in ([top, caller], [caller, top]):
+        (found,), _ = summaries.search(blocks, Wanted(), 10, 1_000)
+        assert (found.told()["process"], found.told()["outcome"], found.took) == ("web@web", "OK", 1.0)
+    (found,), _ = summaries.search([block(web.batch(record(CLIENT, "b", "a")))], Wanted(), 10, 1_000)
+    assert (found.told()["method"], found.told()["process"]) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -98,6 +122,37 @@ def test_a_search_has_an_end() -> None:
     some, whole = summaries.search(blocks, Wanted(), 5, 1_000)
     assert ([one.trace_id[0] for one in some], whole) == (["0"] * 5, True)
     assert summaries.with_prefix(blocks, "3-", 4, 1_000) == ["3-0", "3-1", "3-2", "3-3"]
+
+
+def test_a_search_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "REMEMBERED", 500)
+
+    def blocks() -> Iterator[bytes]:
+        for n in range(30):
+            names = [f"s\nname {n} {one}" for one in range(summaries.MOST_NAMES)]
+            yield summaries.pack(Summary(f"{n}-{one}", 0.0, 1.0, calls=set(names)) for one in range(100))
+
+    tracemalloc.start()
+    try:
+        assert summaries.search(blocks(), Wanted(service="nobody"), 10, 10_000) == ([], True)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_parts_of_a_trace_count_together_unless_too_many_others_lie_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(summaries, "REMEMBERED", 10)
+    other = [summaries.pack([Summary(f"other {n}", 0.0, 1.0)]) for n in range(30)]
+    tagged = summaries.pack([Summary("t", 0.0, 1.0, tags={"user=42", "shop=1"})])
+    called = summaries.pack([Summary("t", 0.0, 1.0, calls={"s\nm", "s\nn"})])
+    wanted = Wanted(service="s", method="m", tag="user")
+    (found,), _ = summaries.search([called, *other[:9], tagged], wanted, 10, 1_000)
+    assert (found.calls, found.tags) == ({"s\nm"}, {"user=42"})
+    assert summaries.search([called, *other, tagged], wanted, 10, 1_000) == ([], True)
+    (found,), _ = summaries.search([called, *other, tagged], Wanted(service="s"), 10, 1_000)
+    assert found.trace_id == "t"  # what was found is not forgotten
 
 
 def test_names_of_one_trace_are_bounded() -> None:

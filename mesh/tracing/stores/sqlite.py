@@ -21,10 +21,26 @@ VERSION: Final = 1
 PATIENCE: Final = 5.0
 """Seconds that a lock of another process is waited for."""
 AT_ONCE: Final = 5_000
-"""Pieces that are thrown away in one transaction, so that a write in between does not wait long."""
+"""Pieces that are thrown away in one transaction, at the most, so that the log stays short."""
+STEPS: Final = 10
+"""Transactions of that kind between two writes. It is more than one write brings, so that a flood of small
+pieces does not outgrow its bounds.
+"""
+OVERHEAD: Final = 100
+"""Bytes that a piece takes in the file beside its data: its number, time and trace, and its place in the
+index.
+"""
 ROWS: Final = 250
 """Pieces of one statement. Python's lock is let go of and waited for once in each, which takes some
 milliseconds while the loop's thread is busy: with a row each nothing would get done.
+"""
+SHORTEST_LOG, LONGEST_LOG = 1024**2, 16 * 1024**2
+"""Bytes of the write-ahead log: the longer it is, the fewer pages are written to the file again and again."""
+LAST: Final = 2**63 - 1
+"""More than any number of a row."""
+BLOCKS: Final = 8
+"""Blocks that are read at once. Whoever searches looks at them after that, as the log can't be begun anew while
+somebody reads.
 """
 _TABLES: Final = """
 CREATE TABLE pieces
@@ -40,6 +56,9 @@ class SqliteStore:
     def __init__(self, path: str, bounds: Bounds) -> None:
         self._path = path
         self._bounds = bounds
+        # Bytes of the write-ahead log from which on it is written back to the file, and begun anew. It is
+        # longer by one write, as that is written back as a whole.
+        self._log = min(max(bounds.bytes // 8, SHORTEST_LOG), LONGEST_LOG)
         try:
             self._writer = self._connect()
             self._prepare()
@@ -61,8 +80,9 @@ class SqliteStore:
             )
         ask("PRAGMA journal_mode = WAL")
         ask("PRAGMA synchronous = NORMAL")
-        ask("PRAGMA wal_autocheckpoint = 4000")
-        ask("PRAGMA journal_size_limit = 67108864")
+        (page,) = ask("PRAGMA page_size").fetchone()
+        ask(f"PRAGMA wal_autocheckpoint = {self._log // page}")
+        ask(f"PRAGMA journal_size_limit = {self._log}")
         ask("PRAGMA cache_size = -32768")
         if not tables:
             self._writer.executescript(
@@ -96,17 +116,19 @@ class SqliteStore:
             raise StoreError(f"{self._path}: {_why(error, self._path)}", lasting=not busy) from None
 
     def expire(self, now: float) -> None:
+        for _ in range(STEPS):
+            if not self._expire_some(now):
+                return
+
+    def _expire_some(self, now: float) -> bool:
+        """Whether there may be more to throw away."""
         with self._transaction() as connection:
             ask = connection.execute
             (first, last) = ask(
                 "SELECT coalesce(min(number), 0), coalesce(max(number), -1) FROM pieces"
             ).fetchone()
-            until = min(first + AT_ONCE, last + 1)
-            if self._size().bytes <= self._bounds.bytes and last - first < self._bounds.rows:
-                (until,) = ask(
-                    "SELECT coalesce(min(number), ?) FROM pieces WHERE number < ? AND stamp >= ?",
-                    (until, until, now - self._bounds.ttl),
-                ).fetchone()
+            until = max(self._too_old(first, now), self._too_many(first, last), self._too_large(first))
+            until = min(until, last + 1)
             if until > first:
                 ask("DELETE FROM pieces WHERE number < ?", (until,))
             ask(
@@ -115,6 +137,33 @@ class SqliteStore:
                 "(SELECT min(number) FROM blocks) + 1000",
                 (now,),
             )
+        return bool(until > first)
+
+    # Each of these gives the number of the first piece that stays, of the oldest AT_ONCE.
+
+    def _too_old(self, first: int, now: float) -> int:
+        (until,) = self._writer.execute(
+            "SELECT coalesce(min(number), ?1) FROM pieces WHERE number < ?1 AND stamp >= ?2",
+            (first + AT_ONCE, now - self._bounds.ttl),
+        ).fetchone()
+        return int(until)
+
+    def _too_many(self, first: int, last: int) -> int:
+        return min(last + 1 - self._bounds.rows, first + AT_ONCE)
+
+    def _too_large(self, first: int) -> int:
+        """Pieces differ by a factor of ten thousand, so that it is their bytes that count."""
+        excess = self._size().bytes - self._bounds.bytes
+        if excess <= 0:
+            return first
+        # One statement, for the reason that ROWS has.
+        (until,) = self._writer.execute(
+            "SELECT coalesce(max(number) + 1, ?1) FROM (SELECT number, size, sum(size) OVER (ORDER BY number)"
+            " AS total FROM (SELECT number, length(data) + ?2 AS size FROM pieces WHERE number < ?3))"
+            " WHERE total - size < ?4",
+            (first, OVERHEAD, first + AT_ONCE, excess),
+        ).fetchone()
+        return int(until)
 
     def pieces(self, trace_id: str) -> Iterator[bytes]:
         with self._reading() as connection:
@@ -133,10 +182,18 @@ class SqliteStore:
 
     def blocks(self, since: float) -> Iterator[bytes]:
         with self._reading() as connection:
-            for stamp, data in connection.execute("SELECT stamp, data FROM blocks ORDER BY number DESC"):
-                if stamp < since:
+            number = LAST
+            while True:
+                rows = connection.execute(
+                    "SELECT number, stamp, data FROM blocks WHERE number < ? ORDER BY number DESC LIMIT ?",
+                    (number, BLOCKS),
+                ).fetchall()
+                for number, stamp, data in rows:
+                    if stamp < since:
+                        return
+                    yield data
+                if len(rows) < BLOCKS:
                     return
-                yield data
 
     def size(self) -> Size:
         with self._reading() as connection:
