@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,14 +29,21 @@ def collector_option(command: F) -> F:
 
 
 def open_collector(where: str | None, services_file: str | None, timeout: float | None = None) -> Client:
-    """A client of the collector; to be used in `with`. Raises ConfigError where nothing says where it is."""
+    """A client of the collector; to be used in `with`. MESH_TRACE=off is for programs' own calls: who looks
+    at what others tell does so all the same. Raises ConfigError where nothing says where it is, and
+    ServiceNotFound for a name that leads nowhere.
+    """
     from mesh.cli.client import open_client
-    from mesh.transport.recording import recording
+    from mesh.transport.recording import ENV, named_collector, recording
 
     recording.keep_out()
-    where = where or os.environ.get("MESH_TRACE")
     if where:
         return open_client(where, services_file, timeout=timeout or PATIENCE)
+    if named := named_collector():
+        try:
+            return open_client(named, services_file, timeout=timeout or PATIENCE)
+        except (ServiceNotFound, ConfigError) as error:
+            raise type(error)(f"{ENV} is {named!r:.80}: {error}") from None
     try:
         return open_client(SERVICE, services_file, timeout=timeout or PATIENCE)
     except (ServiceNotFound, ConfigError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -52,11 +51,12 @@ def dashboard(
     from mesh.tracing.dashboard.application import Application
     from mesh.tracing.dashboard.guard import Hosts
     from mesh.tracing.dashboard.server import Server, address_of, listen
+    from mesh.transport.recording import named_collector
 
     host, port = address_of(bind)
     with open_collector(collector, services_file, timeout=PATIENCE) as client:
         listener, page = listen(host, port)
-        name = collector or os.environ.get("MESH_TRACE") or SERVICE
+        name = collector or named_collector() or SERVICE
         application = Application(client, name, Hosts({host, *hosts}))
         server = Server(listener, application)
         ended = _ended_by_signal()

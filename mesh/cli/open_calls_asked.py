@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -19,6 +18,7 @@ from mesh.names.catalog import Catalog
 from mesh.names.model import Endpoint, Missing, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
+from mesh.transport.recording import named_collector
 
 PATIENCE: Final = 1.0
 """Seconds that each has for its answer, and once more where it is a worker that a hub asks for us."""
@@ -48,13 +48,10 @@ class AskedCollector:
         self._asking = gevent.spawn(self._ask, services_file, patience)
 
     def _ask(self, services_file: str | None, patience: float) -> None:
-        where = os.environ.get("MESH_TRACE")
-        if where in ("", "0", "off"):
-            return
         try:
-            if where is None and isinstance(Catalog(services_file).lookup(SERVICE), Missing):
+            if not named_collector() and isinstance(Catalog(services_file).lookup(SERVICE), Missing):
                 return
-            with open_collector(where, services_file, patience) as collector:
+            with open_collector(None, services_file, patience) as collector:
                 answer = collector.open_calls()
         except MeshError as error:
             self.problem = one_line(f"calls that no server tells of are not shown: {error}")

@@ -1,8 +1,8 @@
 """Whether this process tells a collector of its calls, and the thread that does so.
 
-MESH_TRACE names the collector, by an endpoint or a service of the registry; without it a service `collector`
-in the registry's file does. Looked at when the first client, server or sender is made. Where there is none,
-nothing is recorded, and no thread begins.
+MESH_TRACE names the collector, by an endpoint or a service of the registry, or is off; without it a service
+`collector` in the registry's file does. Looked at when the first client, server or sender is made. Where
+there is none, nothing is recorded, and no thread begins.
 
 The thread is a native one, which no loop waits for. Four times a second it takes what the recorder has kept,
 in slices that are packed within a tenth of a millisecond each: what computes for longer would have the
@@ -51,6 +51,8 @@ SLICE: Final = 200
 """Records of one batch."""
 LEAVE: Final = 0.5
 """Seconds that the end of the program waits for what is not acknowledged."""
+
+_OFF: Final = ("", "0", "off")
 
 log = logging.getLogger("mesh.tracing")
 
@@ -159,7 +161,8 @@ class Recording:
             if _collectors():
                 return CollectorLink(_collectors, identity, lambda: self.about, self._answer, self._obey)
         except MeshError as exc:
-            log.warning("calls are not recorded: %s", exc)
+            named = named_collector()
+            log.warning("calls are not recorded: %s%s", f"{ENV} is {named!r:.80}: " if named else "", exc)
         return None
 
     def _turn(self, link: CollectorLink) -> None:
@@ -276,11 +279,17 @@ def _rate() -> float:
     return RATE
 
 
+def named_collector() -> str | None:
+    """What MESH_TRACE names; "" where it says that no calls are to be recorded, None where it is not set."""
+    named = os.environ.get(ENV)
+    return "" if named is not None and named.lower() in _OFF else named
+
+
 def _wanted() -> bool:
     """Whether there may be a collector. A file is not parsed here, which takes time."""
-    named = os.environ.get(ENV)
+    named = named_collector()
     if named is not None:
-        return named not in ("", "0", "off")
+        return bool(named)
     path = Catalog().path
     if path is None:
         return False
@@ -291,7 +300,7 @@ def _wanted() -> bool:
 
 def _collectors() -> list[str]:
     """The collectors' endpoints; none where there is no collector. Raises as `resolve` does."""
-    named = os.environ.get(ENV)
+    named = named_collector()
     catalog = Catalog()
     if not named and not any(service.name == SERVICE for service in catalog.services()):
         return []

@@ -146,6 +146,23 @@ def test_where_nothing_says_where_it_is(tmp_path: Path) -> None:
     failed(mesh("traces", "--collector", nobody(), "--timeout", "0.3", cwd=tmp_path), 3)
 
 
+def test_off_is_for_programs_and_no_collector(collector: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = collector
+    for off in ("off", "OFF", "0", ""):
+        assert "place" in mesh("trace", TRACE, cwd=folder, MESH_TRACE=off).stdout, off
+    line = failed(mesh("traces", cwd=tmp_path, MESH_TRACE="off"), 2)
+    assert line.startswith("mesh: nothing says where the collector is")
+    line = failed(mesh("traces", cwd=folder, MESH_TRACE="of"), 3)
+    assert line.startswith("mesh: MESH_TRACE is 'of': no service 'of' in ")
+    # Where nobody else answers, what is said of the collector comes first.
+    first, *others = mesh("ps", nobody(), cwd=folder, MESH_TRACE="of").stderr.splitlines()
+    assert first.startswith(
+        "mesh: calls that no server tells of are not shown: MESH_TRACE is 'of': no service"
+    )
+    assert len(others) == 1
+    assert len(mesh("ps", nobody(), cwd=folder, MESH_TRACE="OFF").stderr.splitlines()) == 1
+
+
 def test_it_ends_with_all_written_and_its_file_is_there_again(tmp_path: Path) -> None:
     port = f"tcp://127.0.0.1:{free_port()}"
     for number, (end, code) in enumerate(((signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGINT, 130))):

@@ -187,7 +187,18 @@ def test_a_wrong_rate_is_told_and_harms_nobody(collector: tuple[Collector, str])
 def test_a_name_that_nobody_knows_is_told_and_harms_nobody() -> None:
     with run("nobody-at-all", "calls") as process:
         assert process.wait() == 0
-        assert "calls are not recorded" in process.stderr
+        assert "calls are not recorded: MESH_TRACE is 'nobody-at-all': no service " in process.stderr
+
+
+def test_a_program_is_left_out_by_off(tmp_path: Path, collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+    (tmp_path / "services.yml").write_text(f"collector: {endpoint}\n")
+    for off in ("OFF", "0"):
+        env = {**environment(), "MESH_TRACE": off}
+        with python(SHOP, "calls", cwd=tmp_path, env=env) as process:
+            assert process.wait() == 0
+            assert "calls are not recorded" not in process.stderr
+    assert not taker.batches
 
 
 def test_a_handler_of_the_log_that_blocks_holds_up_nobody(collector: tuple[Collector, str]) -> None:
