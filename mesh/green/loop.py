@@ -26,7 +26,8 @@ class GeventLoop:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.call_soon: Callable[..., object] = hub.loop.run_callback
-        self.call_soon_threadsafe: Callable[..., object] = hub.loop.run_callback_threadsafe
+        self._loop = hub.loop
+        self.call_soon_threadsafe: Callable[..., object] = self._call_from_elsewhere
         self.thread: int = native.get_ident()
 
     def __eq__(self, other: object) -> bool:
@@ -34,6 +35,14 @@ class GeventLoop:
 
     def __hash__(self) -> int:
         return hash(id(self.hub))
+
+    def _call_from_elsewhere(self, function: Callable[..., object], *args: Any) -> None:
+        # gevent raises where the loop was destroyed; whoever calls from another thread can't know that.
+        try:
+            self._loop.run_callback_threadsafe(function, *args)
+        except ValueError:
+            if self.alive():
+                raise
 
     def timer(self, function: Callable[[], object]) -> GeventTimer:
         return GeventTimer(self.hub, function)
