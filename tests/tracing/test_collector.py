@@ -10,12 +10,13 @@ from typing import Any
 import gevent
 import pytest
 
-from mesh.core.trace_batch import MAX_BYTES
+from mesh.core.trace_batch import MAX_BYTES, unpack
 from mesh.core.trace_record import Kind
 from mesh.errors import Overloaded, WireError
 from mesh.tracing import collector as module
 from mesh.tracing import pieces
 from mesh.tracing.collector import Collector
+from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import MOST, MOST_QUESTIONS, Processes
 from mesh.tracing.store import Bounds, StoreError
 from mesh.tracing.stores.memory import MemoryStore
@@ -230,6 +231,14 @@ def test_questions_reach_processes_that_nobody_can_connect_to(collector: Collect
     collector.records(silent.batch(record(CLIENT, "a")))
     assert not [row for row in collector.open_calls()["calls"] if row.get("told")]
     assert not collector.answered(web.identity, 10**9, [])
+
+
+def test_spans_that_are_open_are_kept_without_what_may_be_large() -> None:
+    spans = OpenSpans()
+    still = record(CLIENT, "a", detail={"open": True, "tags": {"note": "x" * 60_000}}, outcome="pending")
+    spans.take(unpack(Program("web").batch(still)))
+    ((kept, _),) = spans._open.values()
+    assert kept == still._replace(detail=None, began=kept.began, started=kept.started, ended=kept.ended)
 
 
 def test_what_processes_fill_is_bounded() -> None:
