@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHORTEST = 32
 """Characters of an id that is whole."""
+MOST_ASKED = 1_000
+"""Processes of a trace of which is asked whether they have dropped records."""
 AT_ONCE = 2_000
 """Lines that are written together."""
 
@@ -57,10 +59,11 @@ def trace(
     # What is made here lives as long as the command: to look through it again and again takes a third of
     # the time of a large trace.
     gc.disable()
-    read = _fetch(trace_id, collector, services_file, timeout)
+    read, dropped = _fetch(trace_id, collector, services_file, timeout)
     from mesh.tracing.tree import Tree
 
     tree = Tree(read, raw)
+    _tell_dropped(tree, dropped)
     if as_json:
         from mesh.tracing.views import jsonable
 
@@ -80,8 +83,12 @@ def trace(
         )
 
 
-def _fetch(trace_id: str, where: str | None, services_file: str | None, timeout: float | None) -> Read:
-    """The trace. Raises ServiceNotFound where there is none, ConfigError where there are several."""
+def _fetch(
+    trace_id: str, where: str | None, services_file: str | None, timeout: float | None
+) -> tuple[Read, list[int]]:
+    """The trace, and how many records each of its processes had no room for while it ran. Raises
+    ServiceNotFound where there is none, ConfigError where there are several.
+    """
     from mesh.tracing.pieces import read
 
     with open_collector(where, services_file, timeout) as client:
@@ -97,8 +104,22 @@ def _fetch(trace_id: str, where: str | None, services_file: str | None, timeout:
             raise ServiceNotFound(
                 f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or still to come"
             )
-    whole = read(answer["id"], answer["pieces"])
-    return whole._replace(cut=whole.cut + answer["cut"])
+        whole = read(answer["id"], answer["pieces"])
+        identities = [identity for identity, _ in whole.processes[:MOST_ASKED]]
+        began = min((side.began for side in whole.sides), default=0.0)
+        ended = max((side.ended for side in whole.sides), default=0.0)
+        dropped = client.dropped(identities, max(began, 0.0), max(ended, 0.0))
+    return whole._replace(cut=whole.cut + answer["cut"]), dropped
+
+
+def _tell_dropped(tree: Tree, dropped: list[int]) -> None:
+    """That records of it may be missing, as a program had no room for them."""
+    lost = [(label, number) for label, number in zip(tree.labels, dropped, strict=False) if number]
+    if not lost:
+        return
+    some = ", ".join(f"{one_line(label)} {number:,}" for label, number in lost[:5])
+    more = f", and {len(lost) - 5:,} more programs theirs" if len(lost) > 5 else ""
+    remark(f"this trace may not be whole: records were dropped while it ran, by {some}{more}")
 
 
 def _lines(tree: Tree, as_tree: bool, critical: bool, raw: bool) -> Iterable[str]:

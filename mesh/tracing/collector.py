@@ -26,7 +26,7 @@ from mesh.tracing.exports.export import Export
 from mesh.tracing.exports.metrics import exposition
 from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
-from mesh.tracing.processes import POLL, REACHABLE, Processes
+from mesh.tracing.processes import MOST, POLL, REACHABLE, Processes
 from mesh.tracing.service_names import ServiceNames
 from mesh.tracing.store import Store, StoreError
 from mesh.tracing.summaries import Wanted
@@ -127,7 +127,7 @@ class Collector:
             return False
         process.numbers.append(batch.number)
         process.taken += len(batch.records)
-        process.dropped += max(batch.dropped, 0)
+        process.count_dropped(batch)
         self._processes.dropped += max(batch.dropped, 0)
         self._taken += len(batch.records)
         self._processes.count_open(process, batch.rates)
@@ -215,6 +215,17 @@ class Collector:
             return {"id": id, "pieces": found, "cut": left}
 
         return self._read(read)
+
+    def dropped(self, processes: list[bytes], began: float, ended: float) -> list[int]:
+        """How many records each of these processes, told by their 16 bytes, has thrown away in that time for
+        lack of room, so that a trace of that time may not be whole. began, ended: seconds since 1970, by the
+        process's clock. Known is what this collector was told since it began.
+        """
+        if type(processes) is not list or len(processes) > MOST:
+            raise ValueError(f"processes must be a list of at most {MOST}, not {processes!r:.60}")
+        first, last = _number("began", began) or 0.0, _number("ended", ended) or 0.0
+        found = (self._processes.known(_identity(one)) for one in processes)
+        return [0 if process is None else process.dropped_within(first, last) for process in found]
 
     def traces(
         self,

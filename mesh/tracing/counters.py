@@ -83,13 +83,14 @@ class Counters:
         self._open: dict[Key, Counts] = {}
         self._over: deque[tuple[float, dict[Key, bytes], int]] = deque()
         self._bytes = 0
-        self._known: dict[Key, float] = {}
+        # By itself, so that all windows have one and the same key of a row.
+        self._known: dict[Key, Key] = {}
 
     def add(self, rates: Iterable[Rate], now: float) -> None:
         """Take in what a process tells of all its calls."""
         self._turn(now)
         for rate in rates:
-            counts = self._counts(Key(rate.side, rate.caller, rate.service, rate.method), now)
+            counts = self._counts(Key(rate.side, rate.caller, rate.service, rate.method))
             counts.errors += rate.errors
             counts.sketch.merge(rate.sketch)
 
@@ -105,14 +106,14 @@ class Counters:
                     slowest[key] = (took, record[1])
         for (kind, service, method), (took, trace_id) in slowest.items():
             row = Key(kind, caller if kind == Kind.CLIENT else "", service, method)
-            counts = self._counts(row, now)
+            counts = self._counts(row)
             if took > counts.slowest:
                 counts.slowest, counts.trace_id = took, trace_id
 
-    def _counts(self, key: Key, now: float) -> Counts:
+    def _counts(self, key: Key) -> Counts:
         if key not in self._known and len(self._known) >= MOST_ROWS:
             key = Key(key.side, "", OTHER, OTHER)
-        self._known[key] = now
+        key = self._known.setdefault(key, key)
         counts = self._open.get(key)
         if counts is None:
             counts = self._open[key] = Counts()
@@ -134,7 +135,7 @@ class Counters:
             self._bytes -= self._over.popleft()[2]
         if len(self._known) >= MOST_ROWS:
             kept = {key for _, packed, _ in self._over for key in packed}
-            self._known = {key: seen for key, seen in self._known.items() if key in kept}
+            self._known = {key: key for key in self._known if key in kept}
 
     def over(self, seconds: float, now: float) -> tuple[float, dict[Key, Counts]]:
         """The rows of about the last so many seconds, and how many seconds these really are."""

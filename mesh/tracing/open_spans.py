@@ -32,7 +32,8 @@ class OpenSpans:
             detail = record[11]
             if detail is not None and OPEN in detail:
                 key = (process, record[1], record[2], record[0])
-                self._open[key] = record, record.began + shift
+                # Without its detail, whose tags may be large, and which nobody asks for.
+                self._open[key] = Record(*record[:-1]), record.began + shift
                 self._open.move_to_end(key)
                 if len(self._open) > MOST:
                     self._open.popitem(last=False)

@@ -20,9 +20,10 @@ _CARRIES: Final = frozenset({"server", "received"})
 
 @dataclass(slots=True)
 class Passed:
-    """One call. method: "" where only a hub has told. began: seconds since 1970. took: seconds that the caller waited; served: those from when it
-    came in at the server; None where that side has not told. caller, callee: name@host:pid, "" where that
-    side has not told. outcome: "OK", or the name of an error. hub: "" where it went through none.
+    """One call. method: "" where only a hub has told. began: seconds since 1970. took: seconds that the
+    caller waited; served: those from when it came in at the server; None where that side has not told.
+    caller, callee: name@host:pid, "" where that side has not told. outcome: "OK", or the name of an error.
+    hub: "" where it went through none.
     """
 
     trace_id: str

@@ -15,12 +15,14 @@ from typing import Any, Final
 import gevent
 from gevent.event import AsyncResult, Event
 
-from mesh.core.trace_batch import About, Rate
+from mesh.core.trace_batch import About, Batch, Rate
 
 MOST: Final = 10_000
 """Processes that are remembered; who was silent for the longest goes first."""
 MOST_NUMBERS: Final = 256
 """Batches of a process that are known when they come once more."""
+MOST_LOSSES: Final = 100
+"""Times of a process at which it threw records away that are remembered, the last ones."""
 MOST_OPEN: Final = 200
 """Methods of a process whose open calls are remembered."""
 MOST_QUESTIONS: Final = 100
@@ -36,6 +38,8 @@ REACHABLE: Final = 10.0
 class Process:
     """heard, polled: when it last sent or asked for a question, of the collector's monotonic clock; 0.0 where
     it never did. taken: records. dropped: those that it threw away itself.
+    told_at: the time of day, by its own clock, of its last batch; 0.0 where none came. losses: since when,
+    until when, and how many it threw away.
     """
 
     identity: bytes
@@ -44,10 +48,27 @@ class Process:
     polled: float = 0.0
     taken: int = 0
     dropped: int = 0
+    told_at: float = 0.0
+    losses: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=MOST_LOSSES))
     numbers: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_NUMBERS))
     open: dict[tuple[int, str, str], int] = field(default_factory=dict)
     questions: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST_QUESTIONS))
     asked: Event = field(default_factory=Event)
+
+    def count_dropped(self, batch: Batch) -> None:
+        """Remember how many records it threw away since the batch before. Of the first one, as where the
+        collector was away meanwhile: since what is in it began.
+        """
+        wall, shift = batch.wall, batch.wall - batch.monotonic
+        since = self.told_at or min((record.began + shift for record in batch.records), default=wall)
+        self.told_at = max(self.told_at, wall)
+        if batch.dropped > 0:
+            self.dropped += batch.dropped
+            self.losses.append((min(since, wall), wall, batch.dropped))
+
+    def dropped_within(self, began: float, ended: float) -> int:
+        """How many records it may have thrown away in that time of day, by its own clock."""
+        return sum(number for since, until, number in self.losses if since <= ended and until >= began)
 
     def told(self, now: float) -> dict[str, Any]:
         """As a value that travels."""
@@ -93,6 +114,10 @@ class Processes:
             process.about = about
             self._known.move_to_end(identity)
         return process
+
+    def known(self, identity: bytes) -> Process | None:
+        """None where nothing was heard of it, or not for long."""
+        return self._known.get(identity)
 
     def count_open(self, process: Process, rates: list[Rate]) -> None:
         """Remember how many calls are open there."""

@@ -10,13 +10,14 @@ from typing import Any
 import gevent
 import pytest
 
-from mesh.core.trace_batch import MAX_BYTES
+from mesh.core.trace_batch import MAX_BYTES, unpack
 from mesh.core.trace_record import Kind
 from mesh.errors import Overloaded, WireError
 from mesh.tracing import collector as module
 from mesh.tracing import pieces
 from mesh.tracing.collector import Collector
-from mesh.tracing.processes import MOST, MOST_QUESTIONS, Processes
+from mesh.tracing.open_spans import OpenSpans
+from mesh.tracing.processes import MOST, MOST_LOSSES, MOST_QUESTIONS, Processes
 from mesh.tracing.store import Bounds, StoreError
 from mesh.tracing.stores.memory import MemoryStore
 from mesh.tracing.taps import MOST as MOST_TAPS
@@ -232,6 +233,14 @@ def test_questions_reach_processes_that_nobody_can_connect_to(collector: Collect
     assert not collector.answered(web.identity, 10**9, [])
 
 
+def test_spans_that_are_open_are_kept_without_what_may_be_large() -> None:
+    spans = OpenSpans()
+    still = record(CLIENT, "a", detail={"open": True, "tags": {"note": "x" * 60_000}}, outcome="pending")
+    spans.take(unpack(Program("web").batch(still)))
+    ((kept, _),) = spans._open.values()
+    assert kept == still._replace(detail=None, began=kept.began, started=kept.started, ended=kept.ended)
+
+
 def test_what_processes_fill_is_bounded() -> None:
     processes = Processes()
     for n in range(MOST + 10):
@@ -292,6 +301,30 @@ def test_what_a_process_lost_is_told(collector: Collector) -> None:
     collector.records(web.batch(dropped=2))
     status = collector.status()
     assert (status["dropped"], status["processes"][0]["dropped"]) == (7, 7)
+
+
+def test_when_a_process_lost_records_is_told(collector: Collector) -> None:
+    web, other = Program("web"), Program("other")
+    collector.records(web.batch(record(CLIENT, "a"), ahead=0.0))
+    for at in (10.0, 20.0, 30.0):
+        collector.records(web.batch(record(CLIENT, "b"), ahead=at, dropped=int(at)))
+
+    def dropped(began: float, ended: float) -> list[int]:
+        return collector.dropped([other.identity, web.identity], NOW + began, NOW + ended)
+
+    assert dropped(12.0, 18.0) == [0, 20]
+    assert dropped(-9.0, 9.0) == [0, 10]
+    assert dropped(-9.0, -1.0) == dropped(31.0, 40.0) == [0, 0]
+    # One that the collector did not know, as it was away while records were dropped.
+    collector.records(other.batch(record(CLIENT, "c", began=-9.0, ended=-8.0), ahead=0.0, dropped=3))
+    assert dropped(-8.0, -7.0) == [3, 0]
+    assert dropped(-12.0, -10.0) == [0, 0]
+    for n in range(MOST_LOSSES):
+        collector.records(web.batch(ahead=100.0 + n, dropped=1))
+    assert dropped(0.0, 1_000.0)[1] == MOST_LOSSES
+    for bad in ([b"short"], "x", [web.identity] * (MOST + 1)):
+        with pytest.raises((ValueError, WireError)):
+            collector.dropped(bad, 0.0, 1.0)  # type: ignore[arg-type]
 
 
 def test_a_large_trace_is_given_in_part(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

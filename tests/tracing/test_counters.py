@@ -57,3 +57,13 @@ def test_a_hundred_thousand_made_up_methods_are_two_thousand_rows_and_one() -> N
     counters.add([], 4_000.0)
     counters.add([rate(SERVER, "", "new.m", [0.1])], 4_010.0)
     assert [key.service for key in counters.over(60.0, 4_011.0)[1]] == ["new"]
+
+
+def test_all_windows_have_the_same_key_of_a_row() -> None:
+    """Which takes more memory than its numbers, and there are 720 windows."""
+    counters = Counters(0.0)
+    for window in range(3):
+        counters.add([rate(SERVER, "", "orders.place", [0.1])], window * 5.0)
+    _, windows = counters.windows(60.0, 14.0)
+    assert len(windows) == 3
+    assert len({id(key) for window in windows for key in window}) == 1

@@ -39,8 +39,8 @@ SHORTEST_LOG, LONGEST_LOG = 1024**2, 16 * 1024**2
 LAST: Final = 2**63 - 1
 """More than any number of a row."""
 BLOCKS: Final = 8
-"""Blocks that are read at once. Whoever searches looks at them after that, as the log can't be begun anew while
-somebody reads.
+"""Blocks that are read at once. Whoever searches looks at them after that, as the log can't be begun anew
+while somebody reads.
 """
 _TABLES: Final = """
 CREATE TABLE pieces
@@ -188,12 +188,13 @@ class SqliteStore:
                     "SELECT number, stamp, data FROM blocks WHERE number < ? ORDER BY number DESC LIMIT ?",
                     (number, BLOCKS),
                 ).fetchall()
-                for number, stamp, data in rows:
+                for _, stamp, data in rows:
                     if stamp < since:
                         return
                     yield data
                 if len(rows) < BLOCKS:
                     return
+                number = rows[-1][0]
 
     def size(self) -> Size:
         with self._reading() as connection:
