@@ -93,6 +93,7 @@ def told(lines: list[str], host: str) -> set[str]:
     return found
 
 
+@pytest.mark.soak
 def test_the_shop_stays_open_for_whoever_looks_on(tmp_path: Path) -> None:
     require_terminals()
     with Process([*DEMO, "--stay"], env=environment(TMPDIR=str(tmp_path))) as demo:
