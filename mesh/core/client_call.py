@@ -31,6 +31,7 @@ class Call(Channel):
     hedge_at: float = NEVER
     copy: Copy | None = None
     original: RoutedCall | None = None
+    sent_at: float
     __slots__ = (
         "began",
         "caller",
@@ -68,7 +69,6 @@ class Call(Channel):
         self.items: deque[Any] | None = None
         self.span: Span | None = None
         self.caller: ServerCall | None = None
-        self.sent_at = now
 
     @property
     def pinned(self) -> bool:

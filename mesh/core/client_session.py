@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Final
 
@@ -374,6 +375,7 @@ class ClientSession:
     def _bind(self, call: Call, peer: Peer, now: float) -> None:
         call.peer = peer
         call.state = OPEN
+        call.sent_at = now
         peer.open += 1
         if len(self.peers) > 1:
             peer.unanswered[call.id] = now
@@ -384,7 +386,6 @@ class ClientSession:
         for call in taken:
             del self.unsent[call.id]
             self._bind(call, peer, now)
-            call.sent_at = now
             # Not before wake_at, for on_timer looks at what is unsent once an interval too.
             call.next_beat = now + self._interval
         return taken
@@ -399,7 +400,6 @@ class ClientSession:
                 continue
             del self.unsent[call.id]
             self._bind(call, peer, now)
-            call.sent_at = now
             call.next_beat = now + self._interval
             taken.append(call)
         return taken
@@ -676,7 +676,7 @@ class ClientSession:
         """Have the open calls counted."""
         service = self._service or ""
         for call in self.calls.values():
-            if call.method not in wire.OWN_QUESTIONS:
+            if call.method not in wire.OWN_QUESTIONS and call.original is None:
                 began = call.opened if call.items is None else call.began
                 peer = "" if call.peer is None else call.peer.endpoint
                 sent = call.sent_at if peer else 0.0
@@ -686,10 +686,13 @@ class ClientSession:
         """What is told of the calls that no handler has made, the oldest first. Its handler's server tells of
         another.
         """
-        own = wire.OWN_QUESTIONS
-        calls = [call for call in self.calls.values() if call.caller is None and call.method not in own]
-        oldest = sorted(calls, key=_opened)[:most]
-        return [client_row(call, self._service or "", now) for call in oldest if not call.items]
+        calls = [
+            call
+            for call in self.calls.values()
+            if call.caller is None and call.original is None and not call.items
+        ]
+        calls = [call for call in calls if call.method not in wire.OWN_QUESTIONS]
+        return [client_row(call, self._service or "", now) for call in nsmallest(most, calls, key=_opened)]
 
     def fail_all(self, error_of: Callable[[Call], MeshError]) -> None:
         """End every call, as the client closes."""

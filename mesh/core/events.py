@@ -18,7 +18,7 @@ from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.exposure import LeftOut, made
 from mesh.core.methods import MethodTable, is_async, is_generator
 from mesh.core.recording import Recorder
-from mesh.core.span import Span, current_span, span_in
+from mesh.core.span import UNRECORDED, Span, bound, current_span, span_in
 from mesh.core.trace_record import GOOD, Kind
 from mesh.core.values import Encode
 from mesh.core.wire import Header
@@ -79,7 +79,7 @@ class Packer:
         """One event. Raises TypeError for what can't travel, WireError for what is too large."""
         header: Header = {"message_id": self._ids.next(), "v": wire.VERSION}
         span, recorder = current_span(), self._recorder
-        if recorder is not None:
+        if recorder is not None and bound.get() is not UNRECORDED:
             span = recorder.event_span(span, name)
         if span is not None:
             header["trace_id"], header["span_id"] = span.trace_id, span.span_id

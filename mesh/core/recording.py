@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -42,14 +43,12 @@ MAX_TIMES: Final = 100_000
 MAX_METHODS: Final = 2_000
 """Methods of one side of a service that are counted apart; what comes over it goes together."""
 OTHER: Final = "(other)"
-_CLIENT: Final = int(Kind.CLIENT)
-_SERVER: Final = int(Kind.SERVER)
 MAX_SERVICES: Final = 500
 """Sides of services of which times are taken in one process."""
 MAX_TRACEBACKS: Final = 200
-"""Tracebacks that are told whole once, and by their fingerprint from then on; and, of a second, that are told
-whole, as each may be another."""
+"""Tracebacks that are remembered as told: the next time their fingerprint stands for them."""
 MAX_WHOLE: Final = 20
+"""Tracebacks that are told whole in a second, as each may be another."""
 MAX_MESSAGE: Final = 1_000
 MAX_TRACEBACK: Final = 16 * 1024
 """Characters of an error that are recorded."""
@@ -59,6 +58,8 @@ CANCELLED: Final = "cancelled"
 """The outcome of a call that nobody wanted any more."""
 SLOW: Final = "slow"
 """Why a call is kept that has come to no error."""
+_CLIENT: Final = int(Kind.CLIENT)
+_SERVER: Final = int(Kind.SERVER)
 
 
 class Times:
@@ -188,8 +189,8 @@ class Recorder:
     def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
         """A client's call has ended, in the midst or with its last answer."""
         method = call.method
-        if method in OWN_QUESTIONS:
-            return
+        if method in OWN_QUESTIONS or call.original is not None:
+            return  # the second is a copy, of whose end the call itself tells
         now = self.clock()
         stream = call.items is not None
         began = call.began if stream else call.opened
@@ -369,10 +370,11 @@ def passed_on_unrecorded(exc: BaseException) -> bool:
     would be recorded from here on up would look as if it had begun here.
     """
     cause: BaseException | None = exc
-    for _ in range(MAX_CAUSES):
-        if cause is None:
-            break
-        if isinstance(cause, MeshError) and cause.unrecorded:
-            return True
-        cause = cause.__cause__ or cause.__context__
+    with suppress(Exception):  # an exception of the program's own may raise when it is looked at
+        for _ in range(MAX_CAUSES):
+            if cause is None:
+                break
+            if isinstance(cause, MeshError) and cause.unrecorded:
+                return True
+            cause = cause.__cause__ or cause.__context__
     return False

@@ -24,7 +24,7 @@ from mesh.core.channel import BEATS_LATE, DONE, FASTEST, NEVER, OPEN, QUEUED, ST
 from mesh.core.dropped import Dropped
 from mesh.core.elements import weight
 from mesh.core.majordomo import MAX_BATCH
-from mesh.core.open_calls import OpenCalls
+from mesh.core.open_calls import OpenCalls, Row
 from mesh.core.progress import Progress
 from mesh.core.recording import CANCELLED, SLOW, Recorder, passed_on_unrecorded
 from mesh.core.server_answers import AnswerWriter
@@ -553,6 +553,10 @@ class ServerSession:
         for call in self.open_calls():
             span, name = span_in(call.header), self.name
             counting.open_call(Kind.SERVER, name, call.method, call.opened, call.begun, span, "", now)
+
+    def open_rows(self, now: float, most: int) -> list[Row]:
+        """None: whoever wants to know of a server's calls asks the server."""
+        return []
 
     def probes(self) -> list[Out]:
         """A heartbeat for each peer with an open call, to see which ones can be reached."""

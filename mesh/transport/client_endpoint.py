@@ -26,11 +26,9 @@ from mesh.core.client_session import Call, ClientSession, Waiting
 from mesh.core.cork import Cork
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.middleware import carried_out
-from mesh.core.open_calls import Row
 from mesh.core.peer import Peer
 from mesh.core.route import Route
 from mesh.core.span import UNRECORDED, Span, bound, span_in
-from mesh.core.trace_counting import Counting
 from mesh.core.values import Encode
 from mesh.core.wire import OWN_QUESTIONS, Header
 from mesh.errors import LostRemote, MeshError
@@ -51,8 +49,6 @@ it takes to connect again."""
 GRACE: Final = 0.25
 """Seconds by which a timer may be late before the loop counts as blocked; a quarter of a shorter
 heartbeat."""
-LOCKED: Final = 0.1
-"""Seconds for which the recorder waits for whoever has the lock."""
 LOOK: Final = 0.09
 """Seconds between two looks of the watchdog, at the least, at a loop that is blocked, or waits."""
 
@@ -339,24 +335,6 @@ class ClientEndpoint:
         """Under the lock, from the loop or from the watchdog."""
         while self._dropped:
             self._cancel(self._dropped.pop())
-
-    def tell_open(self, counting: Counting, now: float) -> None:
-        """Have the open calls counted, from the recorder's thread."""
-        if not self.lock.acquire(True, LOCKED):
-            return
-        try:
-            self.session.tell_open(counting, now)
-        finally:
-            self.lock.release()
-
-    def open_rows(self, now: float, most: int) -> list[Row]:
-        """What is told of the calls that no handler has made, from the recorder's thread."""
-        if not self.lock.acquire(True, LOCKED):
-            return []
-        try:
-            return self.session.open_rows(now, most)
-        finally:
-            self.lock.release()
 
     # Connections
 

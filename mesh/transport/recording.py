@@ -18,7 +18,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from random import getrandbits, random
 from time import monotonic, time
@@ -52,19 +52,30 @@ SLICE: Final = 200
 LEAVE: Final = 0.5
 """Seconds that the end of the program waits for what is not acknowledged."""
 
+LOCKED: Final = 0.1
+"""Seconds that this thread waits for whoever has the lock of an end."""
 _OFF: Final = ("", "0", "off")
 
 log = logging.getLogger("mesh.tracing")
 
 
-class HasCalls(Protocol):
-    """An end whose calls can be looked at from another thread."""
+class Session(Protocol):
+    """What the calls of an end are kept in."""
 
     def tell_open(self, counting: Counting, now: float) -> None:
         """Have the open calls counted, and those that have been open for long recorded."""
 
     def open_rows(self, now: float, most: int) -> list[Row]:
         """What is told of the open calls that nobody else tells of."""
+
+
+class HasCalls(Protocol):
+    """An end whose session may be looked at from another thread, under its lock."""
+
+    lock: Any
+
+    @property
+    def session(self) -> Session: ...
 
 
 class Recording:
@@ -191,12 +202,21 @@ class Recording:
 
     def _count(self, counting: Counting, now: float) -> None:
         """A second is over."""
+        for session in self._sessions():
+            session.tell_open(counting, now)
+        counting.name = self.about.name
+        counting.second(now)
+
+    def _sessions(self) -> Iterator[Session]:
+        """Those of all ends, each under its lock; one whose lock somebody keeps is passed over."""
         with self._lock:
             ends = list(self._ends)
         for end in ends:
-            end.tell_open(counting, now)
-        counting.name = self.about.name
-        counting.second(now)
+            if end.lock.acquire(True, LOCKED):
+                try:
+                    yield end.session
+                finally:
+                    end.lock.release()
 
     def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting, *, least: int) -> None:
         """Send what there is. least: of so many records; fewer wait for others."""
@@ -236,11 +256,9 @@ class Recording:
         """What somebody asks this process through the collector."""
         if what != "open_calls":
             return {"error": f"it knows nothing of {what!r:.40}"}
-        with self._lock:
-            ends = list(self._ends)
         now, rows = monotonic(), []
-        for end in ends:
-            rows += end.open_rows(now, MOST_ROWS)
+        for session in self._sessions():
+            rows += session.open_rows(now, MOST_ROWS)
         service = args[0] if args else None
         return [row for row in rows if service in (None, row["service"])][:MOST_ROWS]
 

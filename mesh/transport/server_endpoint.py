@@ -22,13 +22,11 @@ import zmq
 from mesh.core.channel import NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.cork import HOLD, QUICK, Cork
-from mesh.core.open_calls import Row
 from mesh.core.probing import Probing
 from mesh.core.progress import Progress
 from mesh.core.registration import Registration
 from mesh.core.server_call import HubCall
 from mesh.core.server_session import Limits, Out, Peer, ServerCall, ServerSession
-from mesh.core.trace_counting import Counting
 from mesh.core.unfinished import Running
 from mesh.core.values import Encode
 from mesh.errors import ConfigError, MeshError
@@ -387,19 +385,6 @@ class ServerEndpoint:
         finally:
             if locked:
                 self.lock.release()
-
-    def tell_open(self, counting: Counting, now: float) -> None:
-        """Have the open calls counted, from the recorder's thread."""
-        if not self.lock.acquire(True, LOCKED):
-            return
-        try:
-            self.session.tell_open(counting, now)
-        finally:
-            self.lock.release()
-
-    def open_rows(self, now: float, most: int) -> list[Row]:
-        """None: whoever wants to know of a server's calls asks that."""
-        return []
 
     def whom(self, call: ServerCall) -> str:
         """Where a call came from, in words; "" where that is not known."""

@@ -1,4 +1,5 @@
-"""The records of a process in its own log, for whoever wants them in a file: a line for each that has ended.
+"""The records of a process in its own log, for whoever wants them in a file: a line for each, also of what is
+still open.
 
 They go to the logger `mesh.trace`, a LogRecord for each batch. Nobody gets them who has not added a handler
 to that very logger: for a program's log they are too many.
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mesh.core.trace_batch import About
-from mesh.core.trace_record import Record
+from mesh.core.trace_record import Kind, Record
 
 _log: Final = logging.getLogger("mesh.trace")
 _log.propagate = False
@@ -27,15 +28,20 @@ class _Lines:
         self._wall = wall
 
     def __str__(self) -> str:
-        return "\n".join(self._line(Record(*record)) for record in self._records)
+        return "\n".join(map(_harmless, (self._line(Record(*record)) for record in self._records)))
 
     def _line(self, record: Record) -> str:
         at = datetime.fromtimestamp(record.began + self._wall)
         here = f"{self._about.name}@{self._about.host}:{self._about.pid}"
         took = (record.ended - record.began) * 1000
-        side = record.kind.name.lower() if hasattr(record.kind, "name") else record.kind
+        side = Kind(record.kind).name.lower()
         where = f"{record.service}.{record.method}"
         return f"[{at}] {record.trace_id} {here} {side} {where} {record.outcome} ({took:.0f}ms)"
+
+
+def _harmless(line: str) -> str:
+    """Without what a terminal would obey: names of errors, for one, are other programs' texts."""
+    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
 def tell_log(about: About, records: Sequence[Sequence[Any]], wall: float) -> None:

@@ -36,8 +36,8 @@ def new_span_id() -> str:
     return f"{getrandbits(64) or 1:016x}"
 
 
-def new_trace() -> Span:
-    return Span(f"{getrandbits(128) or 1:032x}", new_span_id())
+def _new_trace_id() -> str:
+    return f"{getrandbits(128) or 1:032x}"
 
 
 class _Timed(Span):
@@ -103,19 +103,16 @@ class trace(ContextDecorator):
         return _around(func, self._recreate_cm, super().__call__, "with mesh.trace():")
 
     def __enter__(self) -> Span:
-        binding = _Binding(self._span())
+        within = _told_by(self._traceparent)
+        if within is None and self._trace_id is None:
+            within = current_span()
+        if within is not None and not self._tags:
+            binding = _Binding(within)
+        else:
+            within = within or Span(self._trace_id or _new_trace_id(), "")
+            binding = _Binding(own := _Timed(within, "trace", dict(self._tags)), own)
         self._bound.append(binding)
         return binding.span
-
-    def _span(self) -> Span:
-        span = _told_by(self._traceparent)
-        if span is None and self._trace_id is None:
-            span = current_span()
-        if span is not None and not self._tags:
-            return span
-        if span is None and self._trace_id is not None:
-            span = Span(self._trace_id, "")
-        return _Timed(span or Span(new_trace().trace_id, ""), "trace", dict(self._tags))
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         _end(self._bound, exc)
@@ -150,7 +147,7 @@ class span(ContextDecorator):
         outer = current_span()
         inner = _Timed(outer or Span("", ""), self._name, dict(self._tags))
         if outer is not None:
-            self._bound.append(_Binding(inner))
+            self._bound.append(_Binding(inner, inner))
         return inner
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
@@ -158,19 +155,22 @@ class span(ContextDecorator):
 
 
 class _Binding:
-    """A span that what runs here belongs to, until `end`."""
+    """A span that what runs here belongs to, until `end`. own: the same where it ends then, too; None where
+    it was there before.
+    """
 
-    __slots__ = ("_token", "span")
+    __slots__ = ("_own", "_token", "span")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, own: _Timed | None = None) -> None:
         self.span = span
+        self._own = own
         self._token: Token[Span | None] = bound.set(span)
 
     def end(self, exc: BaseException | None) -> None:
         with suppress(ValueError):  # a generator may be ended in another context than the one it began in
             bound.reset(self._token)
-        if isinstance(self.span, _Timed):
-            self.span.record(exc)
+        if self._own is not None:
+            self._own.record(exc)
 
 
 def _end(bindings: list[_Binding], exc: BaseException | None) -> None:

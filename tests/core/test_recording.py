@@ -10,12 +10,15 @@ import pytest
 from mesh.core import recording, wire
 from mesh.core.attempts import Attempts, Step
 from mesh.core.call import Options
+from mesh.core.client_call import Copy, RoutedCall
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.peer import Peer
 from mesh.core.recording import Recorder
+from mesh.core.route import Route
 from mesh.core.sampling import Sampler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.span import Span, span_in
+from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import LostRemote, RemoteError
 
@@ -412,3 +415,30 @@ def test_a_first_attempt_that_others_may_follow_is_not_counted_by_itself() -> No
     with pytest.raises(LostRemote):
         attempts.outcome()
     assert counted(ends.at_client) == (1, 1)
+
+
+def test_a_copy_is_part_of_the_call_that_it_is_of() -> None:
+    """It ends with its connection, and tells of nothing by itself."""
+    ends = Ends("orders")
+    copy = Copy(b"c" * 32, "place", CLOCK.now, 5.0, CLOCK.now + 30.0)
+    copy.original = RoutedCall(b"o" * 32, "place", CLOCK.now, 5.0, CLOCK.now + 30.0, Route(None, None))
+    ends.client.calls[copy.id] = copy
+    ends.client._bind(copy, ends.peer, CLOCK.now)
+    ends.client.tell_open(Counting(ends.at_client, "web"), CLOCK.now + 2.0)
+    ends.client.peer_down(ends.peer, "killed", CLOCK.now)
+    assert not records(ends.at_client) and counted(ends.at_client) == (0, 0)
+
+
+class Odd(Exception):
+    """One that raises when it is looked at."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]  # as the odd ones do
+        raise RuntimeError("not to be looked at")
+
+
+def test_whatever_is_raised_its_caller_has_an_answer() -> None:
+    ends = Ends("orders")
+    call = ends.ask("place")
+    ends.fail(ends.begin(call), Odd("odd"))
+    assert isinstance(call.error, RemoteError) and call.error.name == "Odd"

@@ -166,6 +166,7 @@ def test_a_handler_of_the_log_that_raises_is_felt_by_nobody(collector: tuple[Col
         assert process.wait() == 0
         [good, _] = said(process, 2)
         assert "a handler of the logger mesh.trace has failed" in process.stderr
+        assert re.search(rf"^\[.+\] {good} stock@\S+ client \S+\.place OK \(\d+ms\)$", process.stdout, re.M)
     assert len(taker.of(good)) == 6
 
 

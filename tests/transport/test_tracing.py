@@ -226,3 +226,21 @@ def test_a_trace_with_tags_within_another_is_a_span_of_its_own() -> None:
 def test_the_name_of_a_tag_may_be_any() -> None:
     with mesh.trace(name="Ann", kind="big") as span:
         assert getattr(span, "tags") == {"name": "Ann", "kind": "big"}  # noqa: B009 - of a trace that it began
+
+
+def test_one_that_goes_on_within_another_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, by whoever began it."""
+    told: list[str] = []
+    monkeypatch.setattr("mesh.transport.tracing._Timed.record", lambda self, exc: told.append(self.name))
+
+    @mesh.trace()
+    def deeper() -> None:
+        pass
+
+    with mesh.trace():
+        with mesh.trace():
+            deeper()
+        with mesh.span("render"), mesh.trace():
+            pass
+        assert told == ["render"]
+    assert told == ["render", "trace"]

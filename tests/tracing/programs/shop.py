@@ -94,8 +94,8 @@ def handlers() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             raise RuntimeError("a handler of the log has raised")
 
-    logging.getLogger("mesh.trace").addHandler(Raises())
     logging.getLogger("mesh.trace").addHandler(logging.StreamHandler(sys.stdout))
+    logging.getLogger("mesh.trace").addHandler(Raises())
     calls()
 
 
@@ -221,11 +221,14 @@ def odd_tags() -> None:
 
 
 def calls_in_handler() -> None:
-    client = shop()
+    client, puller = shop(), mesh.Puller(None, {"job": str})
+    pusher = mesh.Pusher(puller.bind("tcp://127.0.0.1:*"))
+    puller.start()
 
     class Calls(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             client.place("of the handler")
+            pusher.job("of the handler")
 
     logging.getLogger("mesh.trace").addHandler(Calls())
     with mesh.trace() as span:
