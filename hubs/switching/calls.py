@@ -191,9 +191,9 @@ class Calls:
         for call in list(self.client_at(address).calls.values()):
             self._give_up(call)
 
-    def _give_up(self, call: RoutedCall, cancel: bytes | None = None) -> None:
+    def _give_up(self, call: RoutedCall, cancel: bytes | None = None, outcome: str = CANCELLED) -> None:
         """Nobody wants it any more. Its worker is told, and has its slot taken until it has ended it,
-        or for `timeout` where it can't be told."""
+        or for `timeout` where it can't be told. outcome: that its record tells."""
         env, worker = self._env, call.worker
         if worker is None:
             service = self._service_by_name[call.service]
@@ -213,7 +213,7 @@ class Calls:
             worker.abandoned[call.token] = call
             env.wake(call.deadline)
         self._forget(call)
-        self._record(call, CANCELLED)
+        self._record(call, outcome)
 
     # To a worker
 
@@ -347,8 +347,8 @@ class Calls:
         if call.early:
             for payload in call.early:
                 self._outgoing.follow(worker, call, payload)
-        call.head = call.body[0][:HEAD]
         if not call.idempotent:
+            call.head = call.body[0][:HEAD]
             call.body = call.early = ()
         worker.next_beat = now + worker.interval
 
@@ -412,7 +412,7 @@ class Calls:
         elif name == wire.STREAM:
             why = "the answer is a stream of many, and Majordomo 0.1 takes one for a call: use 0.2"
             self._outgoing.error(call, "WireError", f"{call.requested_as}: {why}", refused=False)
-            self._give_up(call)
+            self._give_up(call, outcome="WireError")
         else:
             self._env.dropped["partial to a client of 0.1"] += 1
 
@@ -436,7 +436,7 @@ class Calls:
             self._forget(call)
             self._record(call, "WireError")
         else:
-            self._give_up(call)
+            self._give_up(call, outcome="WireError")
 
     # Workers come and go
 
