@@ -55,7 +55,7 @@ Order = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DeviceKind:
     """front, back: socket types. quiet: seconds without a message after which it has drained, where
     that does not depend on the heartbeat. most: seconds that draining may take at the most.
     """
@@ -68,9 +68,11 @@ class Kind:
     most: float
 
 
-ANONYMOUS_QUEUE = Kind(zmq.ROUTER, zmq.DEALER, both_ways=True, may_block=True, quiet=None, most=math.inf)
-FORWARDER = Kind(zmq.XSUB, zmq.XPUB, both_ways=True, may_block=False, quiet=0.1, most=1.0)
-STREAMER = Kind(zmq.PULL, zmq.PUSH, both_ways=False, may_block=True, quiet=0.2, most=math.inf)
+ANONYMOUS_QUEUE = DeviceKind(
+    zmq.ROUTER, zmq.DEALER, both_ways=True, may_block=True, quiet=None, most=math.inf
+)
+FORWARDER = DeviceKind(zmq.XSUB, zmq.XPUB, both_ways=True, may_block=False, quiet=0.1, most=1.0)
+STREAMER = DeviceKind(zmq.PULL, zmq.PUSH, both_ways=False, may_block=True, quiet=0.2, most=math.inf)
 QUIET_HEARTBEATS = 2.5
 """Every open call of a queue has a message in that time, if only a heartbeat."""
 
@@ -87,7 +89,7 @@ def spins(cpu: float, frames: float, seconds: float) -> bool:
 class Device:
     """A hub of that kind; see hub.py."""
 
-    def __init__(self, spec: HubSpec, kind: Kind) -> None:
+    def __init__(self, spec: HubSpec, kind: DeviceKind) -> None:
         self.spec = spec
         self._kind = kind
         self._context: Context = new_context()

@@ -14,8 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.helpers.browser import chromium  # noqa: E402
-from tests.tracing.dashboard.serving import scene  # noqa: E402
+from tests.helpers.browser import chromium  # noqa: E402  # the path above leads to tests
+from tests.tracing.dashboard.serving import scene  # noqa: E402  # the path above leads to tests
 
 SECONDS = 70
 SIZE = {"width": 1280, "height": 760}

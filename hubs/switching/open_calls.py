@@ -32,7 +32,7 @@ _MOST_KEYS: Final = 100
 _opened = attrgetter("opened")
 
 
-class OpenCalls:
+class HubOpenCalls:
     """Answers whoever asks."""
 
     def __init__(

@@ -17,7 +17,7 @@ from hubs.switching.environment import Driver, Environment
 from hubs.switching.event_header import HeaderReader, header_of
 from hubs.switching.majordomo_clients import MajordomoClients
 from hubs.switching.model import Address, HubClient, RoutedCall, Worker
-from hubs.switching.open_calls import OpenCalls
+from hubs.switching.open_calls import HubOpenCalls
 from hubs.switching.outgoing import Out, Outgoing
 from hubs.switching.services import Services
 from hubs.switching.settings import Settings
@@ -66,7 +66,7 @@ class Switch:
         self._workers = WorkerRegistry(env, self._services, self._calls, self._outgoing)
         self._header_of = HeaderReader().read
         self._stand_in = StandIn(env, self._workers, self._calls, self._outgoing)
-        self._open_calls = OpenCalls(env, self._services, self._workers, self._calls, self._outgoing)
+        self._open_calls = HubOpenCalls(env, self._services, self._workers, self._calls, self._outgoing)
         # The last status in each form, and until when it is told again.
         self._statuses: dict[str, tuple[float, bytes]] = {}
 

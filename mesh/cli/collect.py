@@ -90,8 +90,9 @@ def collect(
     from mesh.cli.loops import GEVENT, run
     from mesh.cli.reporting import tell
     from mesh.cli.stopping import Stop
+    from mesh.core.trace_record import COLLECTOR
     from mesh.names.endpoints import check_endpoint
-    from mesh.tracing.collector import EXPECTED, SERVICE, Collector
+    from mesh.tracing.collector import EXPECTED, Collector
     from mesh.tracing.exports.opening import open_exports
     from mesh.tracing.store import Bounds
     from mesh.tracing.stores import memory
@@ -108,7 +109,7 @@ def collect(
     try:
         if port and totals:
             serve_metrics(port, partial(collector._metrics, totals))
-        server = mesh.Server(collector, name=SERVICE, expected=EXPECTED)
+        server = mesh.Server(collector, name=COLLECTOR, expected=EXPECTED)
         endpoint = server.bind(bind)
         stop = Stop(Ending(server, collector), DRAIN, start=start)
         tell([f"collecting on {endpoint} into {kind.rpartition('@')[2]}"])

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from mesh.core.trace_record import COLLECTOR
 from mesh.errors import ConfigError, ServiceNotFound
 
 if TYPE_CHECKING:
     from mesh import Client
 
-SERVICE: Final = "collector"
 PATIENCE: Final = 20.0
 """Seconds for an answer: it may search much."""
 
@@ -45,7 +45,7 @@ def open_collector(where: str | None, services_file: str | None, timeout: float 
         except (ServiceNotFound, ConfigError) as error:
             raise type(error)(f"{ENV} is {named!r:.80}: {error}") from None
     try:
-        return open_client(SERVICE, services_file, timeout=timeout or PATIENCE)
+        return open_client(COLLECTOR, services_file, timeout=timeout or PATIENCE)
     except (ServiceNotFound, ConfigError) as error:
         raise ConfigError(
             f"nothing says where the collector is ({error}): give --collector EP, set MESH_TRACE=EP, or add "

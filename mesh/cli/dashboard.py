@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.collector import SERVICE, collector_option, open_collector
+from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, services_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, remark, tell
+from mesh.core.trace_record import COLLECTOR
 from mesh.errors import MeshError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def dashboard(
     host, port = address_of(bind)
     with open_collector(collector, services_file, timeout=PATIENCE) as client:
         listener, page = listen(host, port)
-        name = collector or named_collector() or SERVICE
+        name = collector or named_collector() or COLLECTOR
         application = Application(client, name, Hosts({host, *hosts}))
         server = Server(listener, application)
         ended = _ended_by_signal()

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from mesh.cli.collector import SERVICE, open_collector
+from mesh.cli.collector import open_collector
 from mesh.cli.open_calls_told import Told, Values, count, rows_of, text
 from mesh.cli.reporting import one_line
 from mesh.core.call import Options
 from mesh.core.majordomo import CALLS
+from mesh.core.trace_record import COLLECTOR
 from mesh.core.wire import OPEN_CALLS
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
@@ -49,7 +50,7 @@ class AskedCollector:
 
     def _ask(self, services_file: str | None, patience: float) -> None:
         try:
-            if not named_collector() and isinstance(Catalog(services_file).lookup(SERVICE), Missing):
+            if not named_collector() and isinstance(Catalog(services_file).lookup(COLLECTOR), Missing):
                 return
             with open_collector(None, services_file, patience) as collector:
                 answer = collector.open_calls()

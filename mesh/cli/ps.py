@@ -70,7 +70,7 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
 
     Raises ServiceNotFound and ConfigError.
     """
-    from mesh.cli.collector import SERVICE
+    from mesh.core.trace_record import COLLECTOR
     from mesh.names.catalog import Catalog
     from mesh.names.endpoints import is_endpoint
     from mesh.names.resolver import parts_of, resolve
@@ -86,7 +86,7 @@ def endpoints_of(names: Sequence[str], services_file: str | None) -> dict[Endpoi
             check_takes_calls(part)
     else:
         # Not the collector: programs wait there for questions, a call for each.
-        parts = [one for one in catalog.services() if one.name != SERVICE] if catalog is not None else []
+        parts = [one for one in catalog.services() if one.name != COLLECTOR] if catalog is not None else []
     endpoints = _of_parts(parts, all_of_hubs=not names)
     if not endpoints:
         raise ServiceNotFound("the registry has no service that takes calls: name one, or an endpoint")

@@ -68,7 +68,7 @@ def top(
     """
     import gevent
 
-    look = live.Look(by, sort, text, services)
+    look = live.RateTable(by, sort, text, services)
     if not (once or as_json):
         _require_screen()
     with open_collector(collector, services_file, timeout) as client:
@@ -100,7 +100,7 @@ def _require_screen() -> None:
         )
 
 
-def _show(printer: Printer, look: live.Look, rates: list[dict[str, Any]]) -> None:
+def _show(printer: Printer, look: live.RateTable, rates: list[dict[str, Any]]) -> None:
     rows = look.rows(rates)
     if printer.as_json:
         now = time.time()

@@ -68,7 +68,7 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     TITLE = "mesh top"
 
-    def __init__(self, look: live.Look, rates: Rates, connect: Connect, seconds: float) -> None:
+    def __init__(self, look: live.RateTable, rates: Rates, connect: Connect, seconds: float) -> None:
         super().__init__()
         self._look = look
         self._rates = rates

@@ -71,7 +71,7 @@ class Rate(NamedTuple):
     sketch: Sketch
 
 
-class Batch(NamedTuple):
+class RecordBatch(NamedTuple):
     """Its records have the times of the process's own clock; `wall - monotonic` is what leads to the time of
     day.
     """
@@ -167,7 +167,7 @@ def _ids(trace_id: Any, span_id: Any, parent_id: str) -> object:
     return (trace_id, as_id(span_id), parent_id) if trace_id else None
 
 
-def unpack(payload: bytes) -> Batch:
+def unpack(payload: bytes) -> RecordBatch:
     """The batch in a message. Raises WireError for what is none, or is larger than one may be."""
     if len(payload) > MAX_BYTES or not within(payload, _MOST_VALUES):
         raise WireError(f"a batch of records of {len(payload)} bytes is larger than one may be")
@@ -177,7 +177,7 @@ def unpack(payload: bytes) -> Batch:
         if version != VERSION:
             raise WireError(f"a batch of records of version {version!r:.20}; this collector knows {VERSION}")
         _check(process, number, wall, monotonic, texts, records, rates, dropped)
-        return Batch(
+        return RecordBatch(
             process,
             number,
             wall,

@@ -71,6 +71,12 @@ class Record(NamedTuple):
     detail: Detail | None = None
 
 
+CALLING: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
+"""The sides that make a span."""
+CALLED: Final = frozenset({Kind.SERVER, Kind.RECEIVED})
+"""The sides that carry it out."""
+COLLECTOR: Final = "collector"
+"""The service that records are sent to."""
 GOOD: Final = "OK"
 PENDING: Final = "pending"
 """The outcome of a span that has not ended."""

@@ -17,11 +17,11 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from mesh.core.methods import idempotent, stream
-from mesh.core.trace_batch import MAX_TEXT, About, Batch, unpack
-from mesh.core.trace_record import Kind, Record
+from mesh.core.trace_batch import MAX_TEXT, About, RecordBatch, unpack
+from mesh.core.trace_record import CALLING, Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
-from mesh.tracing.counters import Counters, Counts, Key, merged
+from mesh.tracing.counters import CallCounters, Counts, RateKey, merged
 from mesh.tracing.exports.export import Export
 from mesh.tracing.exports.metrics import exposition
 from mesh.tracing.exports.totals import Totals
@@ -33,7 +33,6 @@ from mesh.tracing.summaries import Wanted
 from mesh.tracing.taps import Taps
 from mesh.tracing.writer import Writer
 
-SERVICE: Final = "collector"
 EXPECTED: Final = (Overloaded, WireError, ValueError)
 """What its methods raise in the ordinary course of things."""
 MOST_SPANS: Final = 100_000
@@ -54,7 +53,6 @@ ANSWER: Final = 0.6
 of all, so that one which is silent costs nothing of what the others say."""
 SILENT: Final = 20.0
 """Seconds after which what a process told of as open is no longer taken for open."""
-_ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
 
 T = TypeVar("T")
 log = logging.getLogger("mesh.collect")
@@ -78,7 +76,7 @@ class Collector:
         self._steady = steady
         self._writer = Writer(store, clock)
         self._processes = Processes()
-        self._counters = Counters(steady())
+        self._counters = CallCounters(steady())
         self._names = ServiceNames()
         self._open = OpenSpans()
         self._taps = Taps()
@@ -117,7 +115,7 @@ class Collector:
     def _why_full(self) -> str:
         return f", as {self._writer.trouble}" if self._writer.trouble else ""
 
-    def _take(self, batch: Batch) -> bool:
+    def _take(self, batch: RecordBatch) -> bool:
         """False where it was taken in before."""
         now = self._steady()
         process = self._processes.of(batch.process, batch.about)
@@ -140,7 +138,7 @@ class Collector:
             self._keep(batch)
         return True
 
-    def _keep(self, batch: Batch) -> None:
+    def _keep(self, batch: RecordBatch) -> None:
         found: dict[str, bytes] = {}
         told = []
         for trace_id, records in pieces.by_trace(batch).items():
@@ -158,7 +156,7 @@ class Collector:
                 self._spans.popitem(last=False)
         elif counts[0] + counts[1] >= MOST_SPANS // 2:
             self._spans.move_to_end(trace_id)
-        asked = sum(record[0] in _ASKED for record in records)
+        asked = sum(record[0] in CALLING for record in records)
         others = len(records) - asked
         if counts[0] + asked <= MOST_SPANS and counts[1] + others <= 2 * MOST_SPANS:
             counts[0] += asked
@@ -166,7 +164,7 @@ class Collector:
             return records, 0
         kept = []
         for record in records:
-            place = record[0] not in _ASKED
+            place = record[0] not in CALLING
             if counts[place] < MOST_SPANS * (1 + place):
                 counts[place] += 1
                 kept.append(record)
@@ -274,22 +272,24 @@ class Collector:
         still = self._open_by_row()
         return [_rate(key, counts, span, still.get(key, 0)) for key, counts in rows.items()]
 
-    def _counted(self, seconds: float) -> tuple[float, dict[Key, Counts]]:
+    def _counted(self, seconds: float) -> tuple[float, dict[RateKey, Counts]]:
         """What was counted in about so many seconds, and how many these are. Many rows of an hour take
         seconds: batches are taken in meanwhile.
         """
         span, windows = self._counters.windows(seconds, self._steady())
-        rows: dict[Key, Counts] = gevent.get_hub().threadpool.apply(merged, (windows, self._names.known()))
+        rows: dict[RateKey, Counts] = gevent.get_hub().threadpool.apply(
+            merged, (windows, self._names.known())
+        )
         return span, rows
 
-    def _open_by_row(self) -> dict[Key, int]:
-        found: dict[Key, int] = {}
+    def _open_by_row(self) -> dict[RateKey, int]:
+        found: dict[RateKey, int] = {}
         now, names = self._steady(), self._names.known()
         for process in self._processes:
             if now - process.heard < 60.0:
                 for (side, service, method), number in process.open.items():
                     caller = process.about.name if side == Kind.CLIENT else ""
-                    key = Key(side, caller, names.get(service, service), method)
+                    key = RateKey(side, caller, names.get(service, service), method)
                     found[key] = found.get(key, 0) + number
         return found
 
@@ -495,7 +495,7 @@ class Collector:
         self._store.close()
 
 
-def _rate(key: Key, counts: Counts, span: float, still: int) -> dict[str, Any]:
+def _rate(key: RateKey, counts: Counts, span: float, still: int) -> dict[str, Any]:
     sketch = counts.sketch
     return {
         "side": "client" if key.side == Kind.CLIENT else "server" if key.side == Kind.SERVER else "other",

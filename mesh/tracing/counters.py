@@ -27,7 +27,7 @@ MOST_BYTES: Final = 64 * 1024**2
 """Of all windows that are over."""
 
 
-class Key(NamedTuple):
+class RateKey(NamedTuple):
     """side: as `Record.kind`. caller: the service that calls; "" at a server."""
 
     side: int
@@ -74,23 +74,23 @@ def _own(total: float, longest: float, buckets: dict[int, int]) -> Sketch:
     return sketch
 
 
-class Counters:
+class CallCounters:
     """now: at which the first window begins; all times are of one monotonic clock, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._began = now
         self._began_first = now
-        self._open: dict[Key, Counts] = {}
-        self._over: deque[tuple[float, dict[Key, bytes], int]] = deque()
+        self._open: dict[RateKey, Counts] = {}
+        self._over: deque[tuple[float, dict[RateKey, bytes], int]] = deque()
         self._bytes = 0
         # By itself, so that all windows have one and the same key of a row.
-        self._known: dict[Key, Key] = {}
+        self._known: dict[RateKey, RateKey] = {}
 
     def add(self, rates: Iterable[Rate], now: float) -> None:
         """Take in what a process tells of all its calls."""
         self._turn(now)
         for rate in rates:
-            counts = self._counts(Key(rate.side, rate.caller, rate.service, rate.method))
+            counts = self._counts(RateKey(rate.side, rate.caller, rate.service, rate.method))
             counts.errors += rate.errors
             counts.sketch.merge(rate.sketch)
 
@@ -105,14 +105,14 @@ class Counters:
                 if key not in slowest or took > slowest[key][0]:
                     slowest[key] = (took, record[1])
         for (kind, service, method), (took, trace_id) in slowest.items():
-            row = Key(kind, caller if kind == Kind.CLIENT else "", service, method)
+            row = RateKey(kind, caller if kind == Kind.CLIENT else "", service, method)
             counts = self._counts(row)
             if took > counts.slowest:
                 counts.slowest, counts.trace_id = took, trace_id
 
-    def _counts(self, key: Key) -> Counts:
+    def _counts(self, key: RateKey) -> Counts:
         if key not in self._known and len(self._known) >= MOST_ROWS:
-            key = Key(key.side, "", OTHER, OTHER)
+            key = RateKey(key.side, "", OTHER, OTHER)
         key = self._known.setdefault(key, key)
         counts = self._open.get(key)
         if counts is None:
@@ -137,12 +137,12 @@ class Counters:
             kept = {key for _, packed, _ in self._over for key in packed}
             self._known = {key: key for key in self._known if key in kept}
 
-    def over(self, seconds: float, now: float) -> tuple[float, dict[Key, Counts]]:
+    def over(self, seconds: float, now: float) -> tuple[float, dict[RateKey, Counts]]:
         """The rows of about the last so many seconds, and how many seconds these really are."""
         span, windows = self.windows(seconds, now)
         return span, merged(windows, {})
 
-    def windows(self, seconds: float, now: float) -> tuple[float, list[dict[Key, bytes]]]:
+    def windows(self, seconds: float, now: float) -> tuple[float, list[dict[RateKey, bytes]]]:
         """What `merged` makes the rows of that time of; and how many seconds these really are. What is given
         does not change any more.
         """
@@ -155,11 +155,11 @@ class Counters:
         return max(now - max(self._began - back, self._began_first), 1.0), found
 
 
-def merged(windows: Iterable[Mapping[Key, bytes]], names: Mapping[str, str]) -> dict[Key, Counts]:
+def merged(windows: Iterable[Mapping[RateKey, bytes]], names: Mapping[str, str]) -> dict[RateKey, Counts]:
     """The rows of several windows together. In any thread: of very many it takes seconds. names: of services
     that callers know by another one.
     """
-    found: dict[Key, Counts] = {}
+    found: dict[RateKey, Counts] = {}
     for window in windows:
         for told, packed in window.items():
             key = told._replace(service=names[told.service]) if told.service in names else told

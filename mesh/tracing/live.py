@@ -94,7 +94,7 @@ def shown(
     return sorted(kept, key=lambda row: (SORTS[sort](row), by_name(row)))
 
 
-class Look:
+class RateTable:
     """What is looked at, and how; a live screen changes it. by: EDGE or METHOD. sort: one of SORTS. text:
     that names have. services: those whose rows are kept, () for all.
     """

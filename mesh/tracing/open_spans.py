@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from mesh.core.trace_batch import Batch
+from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import OPEN, Kind, Record
 
 MOST: Final = 10_000
@@ -25,7 +25,7 @@ class OpenSpans:
     def __len__(self) -> int:
         return len(self._open)
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: RecordBatch) -> None:
         """Take in what a batch tells."""
         process, shift = batch.process, batch.wall - batch.monotonic
         for record in batch.records:

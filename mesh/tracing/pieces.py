@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from mesh.core.trace_batch import About, Batch
+from mesh.core.trace_batch import About, RecordBatch
 from mesh.core.trace_record import OPEN, Record
 
 MOST_BYTES: Final = 2**31 - 1
@@ -58,7 +58,7 @@ class Read(NamedTuple):
     cut: int = 0
 
 
-def by_trace(batch: Batch) -> dict[str, list[Record]]:
+def by_trace(batch: RecordBatch) -> dict[str, list[Record]]:
     """The records of each trace that a batch tells of."""
     traces: dict[str, list[Record]] = {}
     for record in batch.records:
@@ -70,7 +70,7 @@ def by_trace(batch: Batch) -> dict[str, list[Record]]:
     return traces
 
 
-def pack(batch: Batch, records: Iterable[Record], cut: int = 0) -> bytes:
+def pack(batch: RecordBatch, records: Iterable[Record], cut: int = 0) -> bytes:
     """The piece of one trace. records: those of the batch that belong to it, and are to be kept."""
     rows = [(record[0], *record[2:]) for record in records]
     told = (batch.process, *batch.about, batch.wall - batch.monotonic, cut, rows)

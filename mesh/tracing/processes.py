@@ -15,7 +15,7 @@ from typing import Any, Final
 import gevent
 from gevent.event import AsyncResult, Event
 
-from mesh.core.trace_batch import About, Batch, Rate
+from mesh.core.trace_batch import About, Rate, RecordBatch
 
 MOST: Final = 10_000
 """Processes that are remembered; who was silent for the longest goes first."""
@@ -55,7 +55,7 @@ class Process:
     questions: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=MOST_QUESTIONS))
     asked: Event = field(default_factory=Event)
 
-    def count_dropped(self, batch: Batch) -> None:
+    def count_dropped(self, batch: RecordBatch) -> None:
         """Remember how many records it threw away since the batch before. Of the first one, as where the
         collector was away meanwhile: since what is in it began.
         """

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from mesh.core.trace_record import ATTEMPTS, GOOD, TAGS, Kind
 from mesh.tracing.pieces import Read, Side
+from mesh.tracing.tree import Span, Tree
 
 MOST: Final = 20
 FEWEST: Final = 3
@@ -18,7 +19,7 @@ LUCK: Final = 0.01
 """How likely it may be that chance alone makes up a difference that is told."""
 
 
-class Call(NamedTuple):
+class ExplainedCall(NamedTuple):
     """One call with what may be the reason. features: (kind, value)."""
 
     trace_id: str
@@ -27,22 +28,20 @@ class Call(NamedTuple):
     features: frozenset[tuple[str, str]]
 
 
-def calls_in(read: Read, service: str, method: str) -> Iterator[Call]:
-    """The calls of a method in a trace, each with all that its sides tell of it."""
-    spans: dict[str, list[Side]] = {}
-    for side in read.sides:
-        if (side.service, side.method) == (service, method) and not side.is_open:
-            spans.setdefault(side.span_id, []).append(side)
-    for sides in spans.values():
-        first = min(sides, key=lambda side: side.kind)
-        outcome = next((side.outcome for side in sides if side.outcome != GOOD), GOOD)
-        features = frozenset(feature for side in sides for feature in _features(side, read))
-        yield Call(read.trace_id, first.ended - first.began, outcome, features)
+def calls_in(read: Read, service: str, method: str) -> Iterator[ExplainedCall]:
+    """The calls of a method in a trace, each with all that its sides tell of it. A call that was tried again
+    is one, with the outcome of its last attempt. service: as its caller or its server calls it.
+    """
+    for span in Tree(read).spans:
+        ends = [side for side in (span.caller, span.callee, *span.others) if side is not None]
+        if not span.is_open and any((side.service, side.method) == (service, method) for side in ends):
+            features = {feature for side in (*ends, *span.hubs) for feature in _features(side, read)}
+            features.update(_tags(span))
+            yield ExplainedCall(read.trace_id, span.took, span.outcome, frozenset(features))
 
 
 def _features(side: Side, read: Read) -> Iterator[tuple[str, str]]:
     _, about = read.processes[side.process]
-    detail = side.detail or {}
     if side.kind == Kind.SERVER:
         yield "worker", f"{about.name}@{about.host}:{about.pid}"
         yield "host", about.host
@@ -51,14 +50,23 @@ def _features(side: Side, read: Read) -> Iterator[tuple[str, str]]:
         yield "caller", f"{about.name}@{about.host}:{about.pid}"
         yield "caller's host", about.host
         yield "endpoint", side.peer
-        yield "attempts", str(detail.get(ATTEMPTS, 1))
+        yield "attempts", str((side.detail or {}).get(ATTEMPTS, 1))
     elif side.kind == Kind.HUB:
         yield "hub", f"{about.name}@{about.host}:{about.pid}"
-    for key, value in (detail.get(TAGS) or {}).items():
-        yield f"tag {key}", str(value)[:100]
 
 
-def common(calls: Iterable[Call], slower: float | None) -> dict[str, Any]:
+def _tags(span: Span) -> Iterator[tuple[str, str]]:
+    """Those of the call, and of all that caused it: a user is tagged where the trace begins."""
+    cause: Span | None = span
+    while cause is not None:
+        for side in (cause.caller, cause.callee):
+            if side is not None and side.detail is not None:
+                for key, value in (side.detail.get(TAGS) or {}).items():
+                    yield f"tag {key}", str(value)[:100]
+        cause = cause.parent
+
+
+def common(calls: Iterable[ExplainedCall], slower: float | None) -> dict[str, Any]:
     """See `Collector.why`. slower: seconds from which a call counts as slow; None: the slowest tenth."""
     every = list(calls)
     took = sorted(call.took for call in every)
@@ -83,7 +91,7 @@ def common(calls: Iterable[Call], slower: float | None) -> dict[str, Any]:
     }
 
 
-def _compare(bad: list[Call], every: list[Call]) -> list[dict[str, Any]]:
+def _compare(bad: list[ExplainedCall], every: list[ExplainedCall]) -> list[dict[str, Any]]:
     """Features that are more frequent among the bad ones than among the others, the most telling first.
 
     What chance alone would bring about as well is left out: many features are looked at, and with few calls

@@ -14,8 +14,9 @@ from typing import Any, Final, Self
 
 import msgpack
 
-from mesh.core.trace_batch import Batch
-from mesh.core.trace_record import GOOD, OPEN, PENDING, TAGS, Kind, Record
+from mesh.core.recording import CANCELLED
+from mesh.core.trace_batch import RecordBatch
+from mesh.core.trace_record import CALLED, CALLING, GOOD, OPEN, PENDING, TAGS, Kind, Record
 
 MOST_NAMES: Final = 50
 """Methods, and tags, of one trace that can be looked for."""
@@ -27,8 +28,6 @@ REMEMBERED: Final = 25_000
 take some 20 MB.
 """
 _NONE: Final[frozenset[str]] = frozenset()
-_ASKED: Final = frozenset({Kind.CLIENT, Kind.SENT, Kind.LOCAL})
-_CARRIED: Final = frozenset({Kind.SERVER, Kind.RECEIVED})
 
 Root = tuple[str, str, str, float, str]
 
@@ -133,7 +132,7 @@ class Wanted:
         return (
             (self.since is None or one.began >= self.since)
             and (self.slower is None or one.took > self.slower)
-            and (self.error is None or bool(one.errors and (not self.error or self.error in one.failed)))
+            and (self.error is None or self._takes_failed(one))
             and (self.tag is None or any(map(self._takes_tag, one.tags)))
             and (self._any_call or any(map(self._takes_call, one.calls)))
         )
@@ -153,6 +152,12 @@ class Wanted:
         service, _, method = call.partition("\n")
         return self.service in (None, service) and self.method in (None, method)
 
+    def _takes_failed(self, one: Summary) -> bool:
+        """A server that was told to stop has not failed; any other may be all that tells of a failure."""
+        if self.error:
+            return self.error in one.failed
+        return bool(one.errors or one.failed - {CANCELLED})
+
     def _takes_tag(self, tag: str) -> bool:
         return self.tag is not None and (tag == self.tag or tag.startswith(self.tag + "="))
 
@@ -161,7 +166,7 @@ def _those(takes: Callable[[str], bool], names: Set[str]) -> Set[str]:
     return frozenset(filter(takes, names)) or _NONE
 
 
-def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int = 0) -> Summary:
+def of_records(trace_id: str, batch: RecordBatch, records: Iterable[Record], cut: int = 0) -> Summary:
     """What one batch knows of one trace."""
     shift = batch.wall - batch.monotonic
     found = Summary(trace_id, 1e12, -1e12, cut=cut)
@@ -173,10 +178,10 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
     for kind, _, _, parent, service, method, began, _, ended, outcome, _, detail in records:
         first, last = min(began, first), max(ended, last)
         calls.add((service, method))
-        if not parent and kind in _ASKED and (found.root is None or found.root[2] == PENDING):
+        if not parent and kind in CALLING and (found.root is None or found.root[2] == PENDING):
             who = f"{batch.about.name}@{batch.about.host}"
             found.root = (service, method, outcome, ended - began, who)
-        elif kind in _CARRIED and ended - began > longest:
+        elif kind in CALLED and ended - began > longest:
             longest = ended - began
             topmost = (service, method, outcome, longest, "")
         if detail is not None:
@@ -184,9 +189,9 @@ def of_records(trace_id: str, batch: Batch, records: Iterable[Record], cut: int 
             if detail.get(OPEN):
                 found.open += 1
                 continue
-        asked = kind in _ASKED
+        asked = kind in CALLING
         found.asked += asked
-        found.carried += kind in _CARRIED
+        found.carried += kind in CALLED
         if outcome != GOOD and kind != Kind.HUB:
             found.errors += asked or kind == Kind.RECEIVED  # of which its sender can't know
             failed.add(outcome[:MOST_CHARS])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gevent.queue import Empty, Full, Queue
 
-from mesh.core.trace_batch import Batch
+from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import Kind
 from mesh.errors import Overloaded
 
@@ -28,7 +28,7 @@ class Tap:
         self.queue: Queue[dict[str, Any]] = Queue(MOST_QUEUED)
         self.lost = 0
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: RecordBatch) -> None:
         shift = batch.wall - batch.monotonic
         for record in batch.records:
             if self.service not in (None, record.service) or self.method not in (None, record.method):
@@ -61,7 +61,7 @@ class Taps:
         self._open: list[Tap] = []
         self.ending = False
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: RecordBatch) -> None:
         for tap in self._open:
             tap.show(batch)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
-from mesh.core.trace_record import ATTEMPTS, GOOD, PENDING, Kind
+from mesh.core.trace_record import ATTEMPTS, CALLED, CALLING, GOOD, PENDING, Kind
 from mesh.tracing.clocks import SAME, UNKNOWN, Bound, Clocks, Offset, clock_ids
 from mesh.tracing.pieces import Read, Side, later
 
@@ -19,8 +19,6 @@ SAME_TIME: Final = 0.0005
 """Seconds by which two batches of a process may tell the time of one moment differently."""
 MOST_OTHERS: Final = 1_000
 """Subscribers of an event, or attempts of a call, that are kept."""
-_MADE = (Kind.CLIENT, Kind.SENT, Kind.LOCAL)
-_DONE = (Kind.SERVER, Kind.RECEIVED)
 _EVENT = (Kind.SENT, Kind.RECEIVED)
 
 
@@ -166,9 +164,9 @@ def _joined(sides: Iterable[Side]) -> dict[str, Span]:
         span = spans.get(span_id)
         if span is None:
             span = spans[span_id] = Span(span_id)
-        if kind in _MADE:
+        if kind in CALLING:
             span.caller = side if span.caller is None else _made_again(span.caller, side)
-        elif kind not in _DONE:
+        elif kind not in CALLED:
             span.hubs = _with(span.hubs, side)
         elif span.callee is None:
             span.callee = side

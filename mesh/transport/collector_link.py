@@ -19,6 +19,7 @@ from zmq import backend
 from mesh.core import wire
 from mesh.core.channel import Ids
 from mesh.core.trace_batch import About
+from mesh.core.trace_record import COLLECTOR
 from mesh.core.wire import BEAT, OK, Header
 from mesh.errors import MeshError, WireError
 from mesh.transport import process
@@ -35,7 +36,6 @@ well answers the question within four."""
 PAUSE: Final = 1.0
 """The same of what the collector has refused, as it is full or stops."""
 MAX_MESSAGE: Final = 1024 * 1024
-SERVICE: Final = "collector"
 
 log = logging.getLogger("mesh.tracing")
 
@@ -124,7 +124,7 @@ class CollectorLink:
 
     def _request(self, method: str, args: list[Any]) -> _Request:
         channel = self._ids.next()
-        header: Header = {"message_id": channel, "v": wire.VERSION, "service": SERVICE}
+        header: Header = {"message_id": channel, "v": wire.VERSION, "service": COLLECTOR}
         return _Request(channel, wire.pack(header, method, args))
 
     def turn(self, now: float, most: float) -> None:

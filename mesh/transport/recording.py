@@ -31,11 +31,12 @@ from mesh.core.sampling import Sampler
 from mesh.core.span import UNRECORDED, bound
 from mesh.core.trace_batch import MAX_BYTES, MAX_TEXT, About, Rate, pack
 from mesh.core.trace_counting import Counting
+from mesh.core.trace_record import COLLECTOR
 from mesh.errors import MeshError
 from mesh.names.catalog import Catalog
 from mesh.names.resolver import resolve
 from mesh.transport import native, process
-from mesh.transport.collector_link import SERVICE, CollectorLink
+from mesh.transport.collector_link import CollectorLink
 from mesh.transport.trace_log import tell_log
 
 ENV: Final = "MESH_TRACE"
@@ -110,7 +111,7 @@ class Recording:
 
     def recorder(self, service: str = "") -> Recorder | None:
         """What the calls of an end are recorded by; None where they are not. service: that is called."""
-        if service == SERVICE or service == os.environ.get(ENV):
+        if service == COLLECTOR or service == os.environ.get(ENV):
             return None  # the collector's own, and of those who ask it
         with self._lock:
             if not self._looked:
@@ -312,7 +313,7 @@ def _wanted() -> bool:
     if path is None:
         return False
     with suppress(OSError), open(path, "rb") as file:
-        return SERVICE.encode() in file.read()
+        return COLLECTOR.encode() in file.read()
     return False
 
 
@@ -320,9 +321,9 @@ def _collectors() -> list[str]:
     """The collectors' endpoints; none where there is no collector. Raises as `resolve` does."""
     named = named_collector()
     catalog = Catalog()
-    if not named and not any(service.name == SERVICE for service in catalog.services()):
+    if not named and not any(service.name == COLLECTOR for service in catalog.services()):
         return []
-    return [endpoint.address for endpoint in resolve(named or SERVICE, catalog).endpoints]
+    return [endpoint.address for endpoint in resolve(named or COLLECTOR, catalog).endpoints]
 
 
 def _boot() -> str:

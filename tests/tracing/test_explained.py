@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from mesh.core.trace_record import Kind
 from mesh.tracing import explained, reasons
 from mesh.tracing.explained import says, too_little
-from mesh.tracing.reasons import Call, chance
+from mesh.tracing.reasons import ExplainedCall, chance
+from tests.tracing.batches import Program, read, record
 
 
-def calls(number: int, took: float, outcome: str = "OK", **features: Any) -> list[Call]:
+def calls(number: int, took: float, outcome: str = "OK", **features: Any) -> list[ExplainedCall]:
     told = frozenset((what.replace("_", " "), str(value)) for what, value in features.items())
-    return [Call(f"t{n}", took, outcome, told) for n in range(number)]
+    return [ExplainedCall(f"t{n}", took, outcome, told) for n in range(number)]
 
 
 def test_a_plain_sentence_with_both_shares() -> None:
@@ -78,3 +80,30 @@ def test_chance_is_the_tail_of_what_blind_draws_give() -> None:
     assert chance(4, 6, 10, 30) == pytest.approx(exact)
     assert chance(0, 6, 10, 30) == pytest.approx(1.0)
     assert chance(6, 6, 28, 30) == pytest.approx(comb(28, 6) / comb(30, 6))
+
+
+def test_what_is_told_of_a_call_through_a_hub_that_was_tried_again() -> None:
+    """The hub names no method, and the client calls by the endpoint: the server knows what it is."""
+    web, hub, orders = Program("web"), Program("hub"), Program("orders")
+    trace = read(
+        web.batch(
+            record(Kind.LOCAL, "root", call="shop.checkout", ended=4.0, detail={"tags": {"user": 42}}),
+            record(Kind.CLIENT, "a", "root", "tcp://a:1.place", 0.0, 1.0, outcome="LostRemote"),
+            record(Kind.CLIENT, "a", "root", "tcp://a:1.place", 1.5, 3.5),
+        ),
+        hub.batch(record(Kind.HUB, "a", call="orders.", began=1.5, ended=3.4)),
+        orders.batch(record(Kind.SERVER, "a", began=1.6, ended=3.3, detail={"tags": {"shop": "north"}})),
+        orders.batch(record(Kind.SERVER, "b", ended=9.0, detail={"open": True})),
+    )
+    (call,) = reasons.calls_in(trace, "orders", "place")
+    assert (call.took, call.outcome) == (3.5, "OK")
+    assert call.features >= {
+        ("worker", "orders@orders:1"),
+        ("hub", "hub@hub:1"),
+        ("caller", "web@web:1"),
+        ("attempts", "2"),
+        ("tag user", "42"),
+        ("tag shop", "north"),
+    }
+    assert len(list(reasons.calls_in(trace, "tcp://a:1", "place"))) == 1
+    assert list(reasons.calls_in(trace, "shop", "place")) == []

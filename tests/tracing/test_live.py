@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.tracing import live
-from mesh.tracing.live import EDGE, METHOD, Look, brief, cells, per_second, rows_of, shown
+from mesh.tracing.live import EDGE, METHOD, RateTable, brief, cells, per_second, rows_of, shown
 from mesh.tracing.passing import MOST, Joined
 
 
@@ -58,7 +58,7 @@ def test_only_some() -> None:
     assert [row.caller for row in shown(rows, ["web"])] == ["web", "web"]
     assert [row.caller for row in shown(rows, ["orders"], "CRON")] == ["cron"]
     assert [row.caller for row in shown(rows, text="web orders.pl")] == ["web"]
-    look = Look(METHOD, "rate", "take", ())
+    look = RateTable(METHOD, "rate", "take", ())
     assert [row.call for row in look.rows(RATES)] == ["stock.take"]
 
 

@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 import mesh
-from mesh.core.trace_batch import About, Batch, pack, unpack
+from mesh.core.trace_batch import About, RecordBatch, pack, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
 from mesh.transport import collector_link
@@ -32,7 +32,7 @@ class Collector:
     """Keeps what it is told. refusals: batches that it has no room for, of those that come next."""
 
     def __init__(self) -> None:
-        self.batches: list[Batch] = []
+        self.batches: list[RecordBatch] = []
         self.refusals = 0
 
     def records(self, batch: bytes) -> dict[str, None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mesh.core.recording import CANCELLED
 from mesh.core.trace_batch import unpack
 from mesh.core.trace_record import Kind
 from mesh.tracing import pieces, summaries
@@ -50,6 +51,17 @@ def test_a_trace_is_put_together_of_all_who_tell() -> None:
             "id": found.trace_id, "service": "orders", "method": "place", "outcome": "OK", "spans": 2,
             "errors": 1, "cut": 0, "process": "web@web", "failed": ["KeyError"],
         }  # fmt: skip
+
+
+def test_a_failure_that_its_server_alone_tells_of_is_found() -> None:
+    """A client of zerorpc tells nothing. What was cancelled has not failed."""
+    failed = block(Program("orders").batch(record(SERVER, "a", outcome="KeyError")))
+    ended = block(Program("orders").batch(record(SERVER, "b", outcome=CANCELLED)))
+    for error in ("", "KeyError"):
+        (found,), _ = summaries.search([failed], Wanted(error=error), 10, 1_000)
+        assert found.failed == {"KeyError"}
+    assert summaries.search([ended], Wanted(error=""), 10, 1_000) == ([], True)
+    assert len(summaries.search([ended], Wanted(error=CANCELLED), 10, 1_000)[0]) == 1
 
 
 def test_an_event_whose_handler_has_raised_is_found() -> None:

@@ -62,7 +62,7 @@ def look_at(answers: Answers, size: tuple[int, int], act: Callable[[Pilot[None]]
     """Show the screen, act there, and give what is left of it."""
     from mesh.cli.top_screen import Top
 
-    app = Top(live.Look(live.EDGE, "rate", "", ()), answers.rates(10), answers.connect, 10)
+    app = Top(live.RateTable(live.EDGE, "rate", "", ()), answers.rates(10), answers.connect, 10)
 
     async def show() -> None:
         async with app.run_test(size=size) as pilot:

@@ -121,10 +121,10 @@ def _figures(row: dict[str, Any]) -> list[float]:
     return [float(f"{row[key]:.5g}") for key in ("rate", "errors", "p50", "p95", "p99")]
 
 
-class Page:
+class BrowserPage:
     """The events of one page, one after another. closed: called with it once it is over."""
 
-    def __init__(self, feeds: list[Feed], first: bytes, closed: Callable[[Page], None]) -> None:
+    def __init__(self, feeds: list[Feed], first: bytes, closed: Callable[[BrowserPage], None]) -> None:
         self._changed = Event()
         self._closed = closed
         self._waiting = deque([first or b": hello\n\n"])
@@ -158,7 +158,7 @@ class Feeds:
 
     def __init__(self, topics: dict[str, Ask]) -> None:
         self._feeds = {name: Feed(name, ask) for name, ask in topics.items()}
-        self._pages: set[Page] = set()
+        self._pages: set[BrowserPage] = set()
         self._always = Event()
 
     def __contains__(self, name: str) -> bool:
@@ -168,13 +168,13 @@ class Feeds:
         """Ask for this topic also where nobody looks."""
         self._feeds[name].watch(self._always)
 
-    def page(self, names: list[str], first: bytes = b"") -> Page:
+    def page(self, names: list[str], first: bytes = b"") -> BrowserPage:
         """What a page is sent, without an end. first: sent before all. Raises Overloaded where too many pages
         are open.
         """
         if len(self._pages) >= MOST_PAGES:
             raise Overloaded(f"{MOST_PAGES} pages are open already: close some")
-        page = Page([self._feeds[name] for name in dict.fromkeys(names)], first, self._pages.discard)
+        page = BrowserPage([self._feeds[name] for name in dict.fromkeys(names)], first, self._pages.discard)
         self._pages.add(page)
         return page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from mesh.core.trace_batch import Batch
+from mesh.core.trace_batch import RecordBatch
 
 
 class Export(Protocol):
@@ -14,7 +14,7 @@ class Export(Protocol):
 
     name: str
 
-    def take(self, batch: Batch, payload: bytes) -> None:
+    def take(self, batch: RecordBatch, payload: bytes) -> None:
         """A batch was taken in. payload: the same as it came."""
 
     def told(self) -> dict[str, Any]:

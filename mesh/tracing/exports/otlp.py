@@ -15,7 +15,7 @@ from random import uniform
 from time import monotonic, sleep
 from typing import Any, Final
 
-from mesh.core.trace_batch import Batch, unpack
+from mesh.core.trace_batch import RecordBatch, unpack
 from mesh.tracing.exports.otlp_http import Busy, Refused, Target
 from mesh.tracing.exports.otlp_spans import request_of
 from mesh.tracing.exports.tracebacks import Tracebacks
@@ -56,7 +56,7 @@ class Otlp:
         self._thread = threading.Thread(target=self._run, name="mesh-collect-otlp", daemon=True)
         self._thread.start()
 
-    def take(self, batch: Batch, payload: bytes) -> None:
+    def take(self, batch: RecordBatch, payload: bytes) -> None:
         if not batch.records:
             return
         with self._condition:

@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from mesh.core.recording import CANCELLED
-from mesh.core.trace_batch import Batch
+from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import (
     CREDIT,
     FIRST,
@@ -44,7 +44,7 @@ _FINE: Final = frozenset({GOOD, CANCELLED})
 
 
 def request_of(
-    batches: Iterable[Batch], tracebacks: Tracebacks, rest: Callable[[], object] = lambda: None
+    batches: Iterable[RecordBatch], tracebacks: Tracebacks, rest: Callable[[], object] = lambda: None
 ) -> tuple[bytes, int]:
     """What is sent of these batches, and how many spans are in it. What is open is left out: its end comes
     later. tracebacks: all that was told so far. rest: called after every SLICE spans.
@@ -68,7 +68,7 @@ def request_of(
     return request.SerializeToString(), number
 
 
-def _describe(group: ResourceSpans, batch: Batch) -> None:
+def _describe(group: ResourceSpans, batch: RecordBatch) -> None:
     about = batch.about
     told: dict[str, Any] = {
         "service.name": about.name or "unknown_service",
@@ -80,7 +80,7 @@ def _describe(group: ResourceSpans, batch: Batch) -> None:
     group.resource.attributes.extend(_pair(key, value) for key, value in told.items() if value != "")
 
 
-def _span(batch: Batch, record: Record, tracebacks: Tracebacks, shown: set[str]) -> Span:
+def _span(batch: RecordBatch, record: Record, tracebacks: Tracebacks, shown: set[str]) -> Span:
     kind, trace_id, _, _, service, method, began, started, ended, outcome, peer, detail = record
     shift = batch.wall - batch.monotonic
     span_id, parent_id = _ids(batch, record)
@@ -110,7 +110,7 @@ def _nanoseconds(seconds: float) -> int:
     return min(max(int(seconds * 1e9), 0), 2**63)
 
 
-def _ids(batch: Batch, record: Record) -> tuple[bytes, bytes]:
+def _ids(batch: RecordBatch, record: Record) -> tuple[bytes, bytes]:
     """The span's own and its parent's, as exports/ids.py tells."""
     span, parent = span_bytes(record.span_id), span_bytes(record.parent_id)
     kind = record.kind

@@ -20,7 +20,7 @@ from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import BadDsn, Dsn
 
 from mesh.core.recording import CANCELLED
-from mesh.core.trace_batch import About, Batch
+from mesh.core.trace_batch import About, RecordBatch
 from mesh.core.trace_record import GOOD, MESSAGE, PENDING, Kind, Record
 from mesh.errors import ConfigError
 from mesh.tracing.exports.meter import Meter
@@ -98,7 +98,7 @@ class Sentry:
             environment=os.environ.get("SENTRY_ENVIRONMENT", "production"),
         )
 
-    def take(self, batch: Batch, payload: bytes) -> None:
+    def take(self, batch: RecordBatch, payload: bytes) -> None:
         for record in batch.records:
             if record[9] in _NO_ERROR or record[0] not in _HANDLERS:
                 continue

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from mesh.core.trace_batch import Batch
+from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import Kind
 from mesh.tracing.counters import OTHER
 
@@ -55,7 +55,7 @@ class Totals:
         self._rows: dict[Row, Total] = {}
         self._lock = threading.Lock()
 
-    def take(self, batch: Batch, payload: bytes) -> None:
+    def take(self, batch: RecordBatch, payload: bytes) -> None:
         with self._lock:
             for rate in batch.rates:
                 row = self.row(rate.side, rate.service, rate.method)
