@@ -16,10 +16,11 @@ import gevent.fileobject
 import msgpack
 
 import mesh
+from mesh.core.record_rows import ROW
 
 IN_FLIGHT = 100
-RECORDS = 6
-"""Which part of a batch they are; a sink looks at no other, so that it costs the others little."""
+ROWS = 6
+"""Which part of a batch the records are; a sink looks at no other, so that it costs the others little."""
 
 
 class Sink:
@@ -29,7 +30,7 @@ class Sink:
         self.count = 0
 
     def records(self, batch: bytes) -> dict[str, None]:
-        self.count += len(msgpack.unpackb(batch, strict_map_key=False)[RECORDS])
+        self.count += len(msgpack.unpackb(batch, strict_map_key=False)[ROWS]) // ROW.size
         return {}
 
     def question(self, process: bytes, about: Any) -> None:

@@ -66,31 +66,32 @@ def batches(number: int, seed: int) -> Iterator[bytes]:
     """So many batches of three processes whose calls are in the same traces."""
     import random
 
+    from mesh.core.record_rows import KeptRecords
     from mesh.core.trace_batch import About, pack
-    from mesh.core.trace_record import Record
 
     chance = random.Random(seed)
     names = ("web", "orders", "stock")
     identities = [chance.randbytes(16) for _ in names]
-    rows: dict[str, list[Record]] = {name: [] for name in names}
+    rows = {name: KeptRecords(time.monotonic) for name in names}
     sent = 0
     counts = dict.fromkeys(names, 0)
     while sent < number:
         trace, root = chance.randbytes(16).hex(), chance.randbytes(8).hex()
         call = ("orders", "place", 10.0, 10.001, 10.2, "OK", "tcp://10.0.0.1:4242")
-        rows["web"].append(Record(1, trace, root, "", *call))
-        rows["orders"].append(Record(2, trace, root, "", *call))
+        rows["web"].add(1, trace, root, "", *call)
+        rows["orders"].add(2, trace, root, "", *call)
         for method in ("find", "take", "price", "log"):
             span = chance.randbytes(8).hex()
             call = ("stock", method, 10.01, 10.011, 10.02, "OK", "tcp://10.0.0.2:4242")
-            rows["orders"].append(Record(1, trace, span, root, *call))
-            rows["stock"].append(Record(2, trace, span, "", *call))
+            rows["orders"].add(1, trace, span, root, *call)
+            rows["stock"].add(2, trace, span, "", *call)
         for place, name in enumerate(names):
             if len(rows[name]) >= 996 and sent < number:
                 counts[name] += 1
                 about = About(name, f"host-{place}", 1, f"boot-{place}", "")
-                yield pack(identities[place], counts[name], time.time(), 20.0, about, rows[name], [], 0)
-                rows[name], sent = [], sent + 1
+                some = rows[name].take(len(rows[name]))
+                yield pack(identities[place], counts[name], time.time(), 20.0, about, some, [], 0)
+                sent += 1
 
 
 def send(endpoint: str, number: int, seed: int, ready: Any, go: Any, told: Any) -> None:
@@ -232,26 +233,33 @@ def large_trace(spans: int) -> tuple[str, list[bytes]]:
     """A trace of calls of a few methods, with both sides, on hosts whose clocks are apart; in batches."""
     import random
 
+    from mesh.core.record_rows import KeptRecords
     from mesh.core.trace_batch import About, pack
-    from mesh.core.trace_record import Record
 
     chance = random.Random(spans)
     trace, root = chance.randbytes(16).hex(), chance.randbytes(8).hex()
+    sides = [KeptRecords(time.monotonic) for _ in range(2)]
+    made: list[bytes] = []
+
+    def send(number: int) -> None:
+        for side, kept in enumerate(sides):
+            about = About("orders", f"host-{side}", 1, f"boot-{side}", "")
+            some = kept.take(1_000)
+            made.append(pack(bytes([side]) * 16, number, 1e9 + side, 0.0, about, some, [], 0))
+
     call = ("orders", "place", 0.0, 0.001, 100.0, "OK", "tcp://10.0.0.1:4242")
-    rows = [[Record(1, trace, root, "", *call)], [Record(2, trace, root, "", *call)]]
+    sides[0].add(1, trace, root, "", *call)
+    sides[1].add(2, trace, root, "", *call)
     parent = root
-    for number in range(spans - 1):
-        span, at = chance.randbytes(8).hex(), number * 99 / spans
+    for number in range(1, spans):
+        if number % 1_000 == 0:
+            send(number)
+        span, at = chance.randbytes(8).hex(), (number - 1) * 99 / spans
         call = ("stock", f"m{chance.randrange(20)}", at, at + 1e-5, at + 5e-4, "OK", "tcp://10.0.0.2:4242")
-        rows[0].append(Record(1, trace, span, chance.choice((parent, root)), *call))
-        rows[1].append(Record(2, trace, span, "", *call))
-        parent = span if number % 50 == 0 else parent
-    made = []
-    for side in (0, 1):
-        about = About("orders", f"host-{side}", 1, f"boot-{side}", "")
-        for number, at in enumerate(range(0, spans, 1_000)):
-            told = rows[side][at : at + 1_000]
-            made.append(pack(bytes([side]) * 16, number, 1e9 + side, 0.0, about, told, [], 0))
+        sides[0].add(1, trace, span, chance.choice((parent, root)), *call)
+        sides[1].add(2, trace, span, "", *call)
+        parent = span if number % 50 == 1 else parent
+    send(spans)
     return trace, made
 
 

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from mesh.core.client_call import Call
+from mesh.core.record_rows import KeptRecords
 from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
@@ -36,8 +37,6 @@ from mesh.core.trace_record import (
 from mesh.core.wire import OWN_QUESTIONS
 from mesh.errors import MeshError, RemoteError, TimeoutExpired, name_of
 
-MAX_RECORDS: Final = 20_000
-"""Records that are kept; what comes over it is dropped and counted."""
 MAX_TIMES: Final = 100_000
 """Calls of one method whose times wait to be counted; of more in a second as many count."""
 MAX_METHODS: Final = 2_000
@@ -66,7 +65,7 @@ class Times:
     """What the calls of one side of one service took, by method, until it is counted.
 
     side: as Record.kind. take: method -> what takes the seconds of a call of it that went well, where there
-    has been one. failed: how many of a method have failed so far.
+    has been one; always the same dict. failed: how many of a method have failed so far.
     """
 
     __slots__ = ("_most", "_seconds", "failed", "service", "side", "take")
@@ -100,7 +99,8 @@ class Times:
     def stop(self) -> None:
         """Nobody counts any more: keep none."""
         self._most = 0
-        self.take, self._seconds = {}, {}
+        self.take.clear()
+        self._seconds = {}
 
 
 class Recorder:
@@ -110,11 +110,8 @@ class Recorder:
         self.clock = clock
         self.sampler = sampler
         self.slow = slow
-        self.records: deque[tuple[Any, ...]] = deque()
-        """In the order of Record; the ids as they came, which may be no text."""
-        self.dropped = 0
-        """Records that there was no room for."""
-        self._most = MAX_RECORDS
+        self.kept = KeptRecords(clock)
+        self._add = self.kept.add
         self.times: dict[tuple[Kind, str], Times] = {}
         self._tracebacks: set[str] = set()
         """Fingerprints of those that were told."""
@@ -123,10 +120,8 @@ class Recorder:
 
     def forget(self) -> None:
         """In the child of a fork: what is kept the parent sends."""
-        self.records.clear()
-        self.dropped = 0
+        self.kept.forget()
         self._tracebacks = set()
-        self.sampler.renew()
         for times in self.times.values():
             for _ in times.drain():
                 pass  # the parent counts them
@@ -134,8 +129,7 @@ class Recorder:
 
     def stop(self) -> None:
         """Nobody takes what is kept any more, so nothing is."""
-        self._most = 0
-        self.records.clear()
+        self.kept.stop()
         for times in list(self.times.values()):
             times.stop()
 
@@ -152,22 +146,6 @@ class Recorder:
             if len(self.times) < MAX_SERVICES:
                 self.times[side, service] = known
         return known
-
-    def add(self, record: tuple[Any, ...]) -> None:
-        """Keep one, in the order of Record."""
-        if len(self.records) < self._most:
-            self.records.append(record)
-        else:
-            self.dropped += 1
-
-    def take(self, most: int) -> list[tuple[Any, ...]]:
-        """The oldest, for whoever sends them."""
-        return [self.records.popleft() for _ in range(min(most, len(self.records)))]
-
-    def take_dropped(self) -> int:
-        """How many were dropped since the last time."""
-        dropped, self.dropped = self.dropped, 0
-        return dropped
 
     # A client's calls
 
@@ -186,8 +164,26 @@ class Recorder:
                 parent_id = as_id(caller.header.get("span_id"))
         return Span(trace_id, span_id, parent_id, late=True)
 
+    def client_answered(self, service: str, call: Call, span: Span, now: float) -> None:
+        """A client's call that is recorded has come to a good end: no stream, and not for its end alone."""
+        peer = call.peer
+        sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
+        self._add(
+            _CLIENT,
+            span.trace_id,
+            span.span_id,
+            span.parent_id,
+            service,
+            call.method,
+            call.opened,
+            sent,
+            now,
+            GOOD,
+            endpoint,
+        )
+
     def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
-        """A client's call has ended, in the midst or with its last answer."""
+        """A client's call has ended, in the midst or with its last answer, however that came."""
         method = call.method
         if method in OWN_QUESTIONS or call.original is not None:
             return  # the second is a copy, of whose end the call itself tells
@@ -216,21 +212,19 @@ class Recorder:
                 detail[MESSAGE] = str(error)[:MAX_MESSAGE]
         peer = call.peer
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
-        self.add(
-            (
-                _CLIENT,
-                span.trace_id,
-                span.span_id,
-                span.parent_id,
-                times.service,
-                method,
-                began,
-                sent,
-                now,
-                outcome,
-                endpoint,
-                detail,
-            )
+        self._add(
+            _CLIENT,
+            span.trace_id,
+            span.span_id,
+            span.parent_id,
+            times.service,
+            method,
+            began,
+            sent,
+            now,
+            outcome,
+            endpoint,
+            detail,
         )
 
     # A server's
@@ -256,6 +250,23 @@ class Recorder:
         call.header["trace_id"], call.header["span_id"] = span.trace_id, span.span_id
         call.late = True
 
+    def server_answered(self, service: str, call: ServerCall, now: float) -> None:
+        """As `client_answered`."""
+        header = call.header
+        self._add(
+            _SERVER,
+            header["trace_id"],
+            header.get("span_id", ""),
+            "",
+            service,
+            call.method,
+            call.opened,
+            call.begun or now,
+            now,
+            GOOD,
+            "",
+        )
+
     def server_ended(
         self,
         times: Times,
@@ -265,7 +276,7 @@ class Recorder:
         message: str = "",
         traceback: str = "",
     ) -> None:
-        """A server's call has had its last answer, or nobody wants it any more."""
+        """A server's call has had its last answer, whatever that was, or nobody wants it any more."""
         times.ended(call.method, now - call.opened, failed=outcome not in (GOOD, CANCELLED))
         trace_id = call.header.get("trace_id")
         if trace_id is None:
@@ -277,21 +288,19 @@ class Recorder:
                 detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message or traceback:
                 self._add_error(detail, message, traceback)
-        self.add(
-            (
-                _SERVER,
-                trace_id,
-                call.header.get("span_id", ""),
-                "",
-                times.service,
-                call.method,
-                call.opened,
-                call.begun or now,
-                now,
-                outcome,
-                "",
-                detail,
-            )
+        self._add(
+            _SERVER,
+            trace_id,
+            call.header.get("span_id", ""),
+            "",
+            times.service,
+            call.method,
+            call.opened,
+            call.begun or now,
+            now,
+            outcome,
+            "",
+            detail,
         )
 
     # Events
@@ -319,7 +328,7 @@ class Recorder:
         if message or traceback:
             self._add_error(detail := {}, message, traceback)
         ids = (span.trace_id, span.span_id, span.parent_id)
-        self.add((kind, *ids, end, name, began, started, self.clock(), outcome, "", detail))
+        self._add(kind, *ids, end, name, began, started, self.clock(), outcome, "", detail)
 
     # A hub's
 
@@ -336,7 +345,7 @@ class Recorder:
         which one, "" for none.
         """
         times = (began, given, self.clock())
-        self.add((Kind.HUB, *trace, "", service, "", *times, outcome, worker, None))
+        self._add(Kind.HUB, *trace, "", service, "", *times, outcome, worker)
 
     def _add_error(self, detail: Detail, message: str, traceback: str) -> None:
         """The traceback whole the first time, its fingerprint alone from then on."""

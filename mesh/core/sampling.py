@@ -12,6 +12,7 @@ from math import log
 from typing import Final
 
 from mesh.core.span import Span
+from mesh.core.span_ids import SpanIds
 
 MAX_METHODS: Final = 1_000
 """Methods that are looked at in one second."""
@@ -19,20 +20,19 @@ _OFTEN: Final = 10**9
 
 
 class Sampler:
-    """random: from 0 to 1. random_bits: gives so many as a number. rate: the share of traces that are
-    recorded besides the first of a second.
+    """random: from 0 to 1. ids: of the spans. rate: the share of traces that are recorded besides the first
+    of a second.
     """
 
-    __slots__ = ("_gap", "_random", "_random_bits", "_seen", "_state", "_suffix", "_told", "rate")
+    __slots__ = ("_gap", "_ids", "_random", "_seen", "_told", "rate")
 
-    def __init__(self, random: Callable[[], float], random_bits: Callable[[int], int], rate: float) -> None:
+    def __init__(self, random: Callable[[], float], ids: SpanIds, rate: float) -> None:
         self._random = random
-        self._random_bits = random_bits
+        self._ids = ids
         self._seen: set[str] = set()
         """The methods that began a trace in this second."""
         self._told: set[tuple[str, str]] = set()
         """The methods and errors of which this second has had one that was recorded for its bad end."""
-        self.renew()
         self.set_rate(rate)
 
     def set_rate(self, rate: float) -> None:
@@ -53,10 +53,11 @@ class Sampler:
     def root(self, method: str) -> Span | None:
         """The span of a call that belongs to no trace and begins one; None where it is not to be recorded."""
         if method in self._seen or len(self._seen) >= MAX_METHODS:
-            self._gap -= 1
-            if self._gap >= 0:
+            if self._gap:
+                self._gap -= 1
                 return None
-            self._gap = self._next_gap()
+            if self.rate < 1:
+                self._gap = self._next_gap()
         else:
             self._seen.add(method)
         return self._new()
@@ -69,23 +70,12 @@ class Sampler:
         self._told.add(kind)
         return self._new()
 
-    def renew(self) -> None:
-        """Begin other ids: in the child of a fork they would be those of its parent."""
-        self._suffix = f"{self._random_bits(64) or 1:016x}"
-        self._state = self._random_bits(64)
-
-    def _digits(self) -> str:
-        """16 that have not been there for 2 ** 64 times. A generator of all those numbers in an order without
-        a pattern to be seen takes a third of the time of random bits (Knuth's MMIX, TAOCP 3.3.4)."""
-        self._state = state = (self._state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
-        return f"{state:016x}"
-
     def _new(self) -> Span:
         # Its first span has the trace's first digits, as to make others takes as long again. The beginning
         # of a trace's id is what people type: it has to differ.
-        digits = self._digits()
-        return Span(digits + self._suffix, digits)
+        digits = self._ids.next()
+        return Span(digits + self._ids.process, digits)
 
     def child(self, parent: Span) -> Span:
         """A span of what is done within another."""
-        return Span(parent.trace_id, self._digits(), parent.span_id)
+        return Span(parent.trace_id, self._ids.next(), parent.span_id)

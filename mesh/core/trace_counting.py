@@ -7,7 +7,7 @@ it matters.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from mesh.core.recording import OTHER, Recorder
 from mesh.core.sketch import Sketch
@@ -104,8 +104,7 @@ class Counting:
         self._told += 1
         ids = (span.trace_id, span.span_id, span.parent_id)
         times = (began, started or now, now)
-        record: tuple[Any, ...] = (side, *ids, service, method, *times, PENDING, peer, {OPEN: True})
-        self._recorder.add(record)
+        self._recorder.kept.add(side, *ids, service, method, *times, PENDING, peer, {OPEN: True})
 
 
 def _due(before: float, after: float) -> bool:

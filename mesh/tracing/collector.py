@@ -17,7 +17,8 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from mesh.core.methods import idempotent, stream
-from mesh.core.trace_batch import MAX_TEXT, About, RecordBatch, unpack
+from mesh.core.record_rows import MAX_TEXT
+from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import CALLING, Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries

@@ -39,8 +39,7 @@ from mesh.transport.client_link import Link
 from mesh.transport.client_links import ClientLinks
 from mesh.transport.loop import Loop
 from mesh.transport.pump import Pump
-from mesh.transport.recording import recording
-from mesh.transport.tracing import new_span_id
+from mesh.transport.recording import recording, span_ids
 from mesh.transport.watchdog import watchdog
 
 STILL: Final = 0.03
@@ -519,9 +518,9 @@ def _span_of(to: Peer | Route | None, method: str, parent: Span) -> Span | None:
     if method in OWN_QUESTIONS or parent is UNRECORDED:
         return None
     if not isinstance(to, Route):
-        return Span(parent.trace_id, new_span_id(), parent.span_id)
+        return Span(parent.trace_id, span_ids.next(), parent.span_id)
     if to.span is None:
-        to.span = Span(parent.trace_id, new_span_id(), parent.span_id)
+        to.span = Span(parent.trace_id, span_ids.next(), parent.span_id)
     return to.span
 
 

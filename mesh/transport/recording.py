@@ -26,10 +26,12 @@ from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from mesh.core.open_calls import MOST_ROWS, Row
+from mesh.core.record_rows import MAX_TEXT, KeptRecords, RowSlice
 from mesh.core.recording import Recorder
 from mesh.core.sampling import Sampler
 from mesh.core.span import UNRECORDED, bound
-from mesh.core.trace_batch import MAX_BYTES, MAX_TEXT, About, Rate, pack
+from mesh.core.span_ids import SpanIds
+from mesh.core.trace_batch import MAX_BYTES, About, Rate, pack
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import COLLECTOR
 from mesh.errors import MeshError
@@ -48,7 +50,7 @@ PERIOD: Final = 0.25
 LEAVING: Final = 0.02
 """Seconds between two looks at what there is to send; and as the program ends."""
 SECOND: Final = 1.0
-SLICE: Final = 200
+SLICE: Final = 500
 """Records of one batch."""
 LEAVE: Final = 0.5
 """Seconds that the end of the program waits for what is not acknowledged."""
@@ -108,6 +110,7 @@ class Recording:
         self._begin()
         if self._recorder is not None:
             self._recorder.forget()
+        span_ids.renew()
 
     def recorder(self, service: str = "") -> Recorder | None:
         """What the calls of an end are recorded by; None where they are not. service: that is called."""
@@ -117,7 +120,7 @@ class Recording:
             if not self._looked:
                 self._looked = True
                 if _wanted():
-                    self._recorder = Recorder(monotonic, Sampler(random, getrandbits, _rate()))
+                    self._recorder = Recorder(monotonic, Sampler(random, span_ids, _rate()))
             if self._recorder is not None and not (self._running or self._ended):
                 self._running = True
                 atexit.register(self.flush)
@@ -221,28 +224,26 @@ class Recording:
 
     def _send(self, link: CollectorLink, recorder: Recorder, counting: Counting, *, least: int) -> None:
         """Send what there is. least: of so many records; fewer wait for others."""
-        while link.has_room and (len(recorder.records) >= least or counting.rates):
-            records, rates = recorder.take(SLICE), counting.take(SLICE)
-            self._give(link, recorder, records, rates)
-            tell_log(self.about, records, time() - monotonic())
+        kept = recorder.kept
+        while link.has_room and (len(kept) >= least or counting.rates):
+            self._give(link, kept, kept.take(SLICE), counting.take(SLICE))
 
-    def _give(
-        self, link: CollectorLink, recorder: Recorder, records: list[tuple[Any, ...]], rates: list[Rate]
-    ) -> None:
+    def _give(self, link: CollectorLink, kept: KeptRecords, some: RowSlice, rates: list[Rate]) -> None:
         """Send what may be too large for one batch, as errors and tags have texts."""
         self._number += 1
-        dropped = recorder.take_dropped()
-        batch = pack(self._identity, self._number, *_clocks(), self.about, records, rates, dropped)
+        dropped = kept.take_dropped()
+        batch = pack(self._identity, self._number, *_clocks(), self.about, some, rates, dropped)
         if len(batch) <= MAX_BYTES:
             link.give(batch)
+            tell_log(batch)
             return
-        recorder.dropped += dropped
-        half = len(records) // 2
-        if not half:
-            recorder.dropped += len(records)
+        kept.dropped += dropped
+        if len(some.rows) < 2:
+            kept.dropped += len(some.rows)
             return
-        self._give(link, recorder, records[:half], rates)
-        self._give(link, recorder, records[half:], [])
+        first, second = some.halves()
+        self._give(link, kept, first, rates)
+        self._give(link, kept, second, [])
 
     def flush(self) -> None:
         """The program ends: what is kept goes out, if that takes no time. Once; Python calls it by itself,
@@ -333,4 +334,6 @@ def _boot() -> str:
     return ""
 
 
+span_ids: Final = SpanIds(getrandbits)
+"""Those of the spans of this process."""
 recording: Final = Recording()

@@ -8,11 +8,10 @@ to that very logger: for a program's log they are too many.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from mesh.core.trace_batch import About
+from mesh.core.trace_batch import RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 
 _log: Final = logging.getLogger("mesh.trace")
@@ -22,17 +21,16 @@ _log.propagate = False
 class _Lines:
     """The text of a batch, made where a handler asks for it."""
 
-    def __init__(self, about: About, records: Sequence[Sequence[Any]], wall: float) -> None:
-        self._about = about
-        self._records = records
-        self._wall = wall
+    def __init__(self, batch: RecordBatch) -> None:
+        self._batch = batch
 
     def __str__(self) -> str:
-        return "\n".join(map(_harmless, (self._line(Record(*record)) for record in self._records)))
+        return "\n".join(map(_harmless, map(self._line, self._batch.records)))
 
     def _line(self, record: Record) -> str:
-        at = datetime.fromtimestamp(record.began + self._wall)
-        here = f"{self._about.name}@{self._about.host}:{self._about.pid}"
+        batch, about = self._batch, self._batch.about
+        at = datetime.fromtimestamp(record.began + batch.wall - batch.monotonic)
+        here = f"{about.name}@{about.host}:{about.pid}"
         took = (record.ended - record.began) * 1000
         side = Kind(record.kind).name.lower()
         where = f"{record.service}.{record.method}"
@@ -44,12 +42,15 @@ def _harmless(line: str) -> str:
     return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
-def tell_log(about: About, records: Sequence[Sequence[Any]], wall: float) -> None:
-    """wall: what leads from the records' clock to the time of day, in seconds. Never raises."""
-    if not _log.handlers or not records:
+def tell_log(batch: bytes) -> None:
+    """Give it to whoever listens. Never raises."""
+    if not _log.handlers:
         return
-    record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, _Lines(about, records, wall), (), None)
-    record.records = records
+    found = unpack(batch)
+    if not found.records:
+        return
+    record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, _Lines(found), (), None)
+    record.records = found.records
     try:
         _log.handle(record)
     except Exception:

@@ -21,7 +21,7 @@ from mesh.core.span import MOST_CHARS, Span, as_id, bound, current_span
 from mesh.core.trace_record import GOOD, MESSAGE, TAGS, Kind
 from mesh.errors import name_of, text_of
 from mesh.transport import process
-from mesh.transport.recording import recording
+from mesh.transport.recording import recording, span_ids
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 
@@ -30,10 +30,6 @@ MAX_TAG: Final = 200
 """Characters of a tag's name, and of its value."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def new_span_id() -> str:
-    return f"{getrandbits(64) or 1:016x}"
 
 
 def _new_trace_id() -> str:
@@ -48,7 +44,7 @@ class _Timed(Span):
     __slots__ = ("_generation", "began", "name", "tags")
 
     def __init__(self, within: Span, name: str, tags: dict[str, Any]) -> None:
-        super().__init__(within.trace_id, new_span_id(), within.span_id)
+        super().__init__(within.trace_id, span_ids.next(), within.span_id)
         self.name = name
         self.tags = tags
         self.began = monotonic()
@@ -67,7 +63,7 @@ class _Timed(Span):
         outcome, ids = GOOD if exc is None else name_of(exc), (self.trace_id, self.span_id, self.parent_id)
         times = (self.began, self.began, monotonic())
         name = recording.about.name
-        recorder.add((Kind.LOCAL, *ids, name, self.name, *times, outcome, "", detail or None))
+        recorder.kept.add(Kind.LOCAL, *ids, name, self.name, *times, outcome, "", detail or None)
 
 
 class trace(ContextDecorator):

@@ -13,14 +13,17 @@ from mesh.core.call import Options
 from mesh.core.client_call import Copy, RoutedCall
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.peer import Peer
+from mesh.core.record_rows import MAX_RECORDS
 from mesh.core.recording import Recorder
 from mesh.core.route import Route
 from mesh.core.sampling import Sampler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.span import Span, span_in
+from mesh.core.span_ids import SpanIds
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import LostRemote, RemoteError
+from tests.tracing.batches import records_in
 
 SPAN = Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "a" * 16)
 
@@ -34,11 +37,12 @@ class Clock:
 
 
 CLOCK = Clock()
+RECORD = (Kind.CLIENT, "8f3a2c00" * 4, "ab" * 8, "", "orders", "place", 1.0, 1.0, 2.0, "OK", "")
 
 
 def recorder(rate: float = 0.0, slow: float = 1.0) -> Recorder:
     random = Random(7)
-    sampler = Sampler(random.random, random.getrandbits, rate)
+    sampler = Sampler(random.random, SpanIds(random.getrandbits), rate)
     return Recorder(CLOCK, sampler, slow)
 
 
@@ -73,7 +77,7 @@ class Ends:
 
 
 def records(of: Recorder) -> list[Record]:
-    return [Record(*one) for one in of.take(1_000)]
+    return records_in(of.kept)
 
 
 def span_of(call: ServerCall) -> Span:
@@ -263,13 +267,13 @@ def test_streams() -> None:
 
 def test_what_is_kept_has_a_bound_and_what_is_over_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     one = recorder()
-    for _ in range(recording.MAX_RECORDS + 5):
-        one.add(())
+    for _ in range(MAX_RECORDS + 5):
+        one.kept.add(*RECORD)
     times = one.times_of(Kind.CLIENT, "orders")
     for number in range(recording.MAX_TIMES + 3):
         times.ended("place", 0.1, failed=False)
         times.ended(str(number), 0.1, failed=True)
-    assert (len(one.records), one.take_dropped(), one.take_dropped()) == (recording.MAX_RECORDS, 5, 0)
+    assert (len(one.kept), one.kept.take_dropped(), one.kept.take_dropped()) == (MAX_RECORDS, 5, 0)
     taken = dict(times.drain())
     assert len(taken["place"]) == recording.MAX_TIMES
     assert len(taken) == len(times.failed) + 1 == recording.MAX_METHODS + 1
@@ -277,23 +281,23 @@ def test_what_is_kept_has_a_bound_and_what_is_over_is_counted(monkeypatch: pytes
         one.times_of(Kind.CLIENT, str(number))
     assert len(one.times) == recording.MAX_SERVICES
     one.stop()
-    one.add(())
+    one.kept.add(*RECORD)
     times.ended("place", 0.1, failed=False)
-    assert not one.records and not list(times.drain())
+    assert not one.kept and not list(times.drain())
 
 
 def test_a_child_of_a_fork_has_none_of_its_parent_s() -> None:
     one = recorder()
-    one.add(())
+    one.kept.add(*RECORD)
     one.times_of(Kind.CLIENT, "orders").ended("place", 0.1, failed=False)
     one.forget()
-    assert not one.records and not list(one.times_of(Kind.CLIENT, "orders").drain())
+    assert not one.kept and not list(one.times_of(Kind.CLIENT, "orders").drain())
 
 
 class TestSampling:
     def sampler(self, rate: float) -> Sampler:
         random = Random(3)
-        return Sampler(random.random, random.getrandbits, rate)
+        return Sampler(random.random, SpanIds(random.getrandbits), rate)
 
     def test_the_first_call_of_each_method_in_a_second(self) -> None:
         one = self.sampler(0.0)

@@ -9,10 +9,12 @@ import msgpack
 import pytest
 
 from mesh.core import trace_batch
+from mesh.core.record_rows import MAX_TEXT, ROW
 from mesh.core.sketch import Sketch
 from mesh.core.trace_batch import About, Rate
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import WireError
+from tests.tracing.batches import packed
 
 PROCESS = bytes(range(16))
 ABOUT = About("orders", "box-7", 77, "0b0d", "1.2")
@@ -37,7 +39,7 @@ def _record(random: Random, **other: Any) -> Record:
 
 
 def _batch(records: list[Record], rates: list[Rate] | None = None) -> bytes:
-    return trace_batch.pack(PROCESS, 7, 1.7e9, 1000.0, ABOUT, records, rates or [], 3)
+    return packed(PROCESS, 7, 1.7e9, 1000.0, ABOUT, records, rates or [], 3)
 
 
 def _near(one: Record, other: Record) -> bool:
@@ -72,7 +74,7 @@ def test_a_record_takes_seventy_bytes_at_the_most() -> None:
 
 def test_names_that_are_too_long_are_cut() -> None:
     batch = trace_batch.unpack(_batch([_record(Random(3), method="m" * 1_000)]))
-    assert batch.records[0].method == "m" * trace_batch.MAX_TEXT
+    assert batch.records[0].method == "m" * MAX_TEXT
 
 
 def test_ids_that_peers_have_made_up_spoil_no_batch() -> None:
@@ -95,10 +97,15 @@ def _damaged() -> list[bytes]:
         _batch([_record(Random(4), detail={"items": 3})]), raw=False, strict_map_key=False
     )
 
-    def with_row(at: int, value: Any) -> bytes:
-        rows = [list(whole[6][0])]
-        rows[0][at] = value
-        return bytes(msgpack.packb([*whole[:6], rows, *whole[7:]]))
+    def with_field(at: int, value: Any) -> bytes:
+        row = list(ROW.unpack(whole[6]))
+        row[at] = value
+        return with_part(6, ROW.pack(*row))
+
+    def with_beside(at: int, value: Any) -> bytes:
+        beside = list(whole[7][0])
+        beside[at] = value
+        return with_part(7, [beside])
 
     def with_part(at: int, value: Any) -> bytes:
         return bytes(msgpack.packb([*whole[:at], value, *whole[at + 1 :]]))
@@ -114,22 +121,36 @@ def _damaged() -> list[bytes]:
         with_part(3, [float("nan"), 1.0]),
         with_part(4, ["orders"]),
         with_part(5, [1, 2]),
-        with_part(6, [whole[6][0]] * 1_001),
+        with_part(5, ["x" * 201]),
+        with_part(6, whole[6] * 1_001),
+        with_part(6, whole[6][:-1]),
+        with_part(6, "rows"),
         with_part(7, [[1]]),
+        with_part(7, whole[7] * 1_001),
         with_part(8, None),
-        with_row(0, 99),
-        with_row(1, b"\0" * 33),
-        with_row(1, ["", "", ""]),
-        with_row(1, ["\x1b[2J", "", ""]),
-        with_row(2, 1_000),
-        with_row(2, -1),
-        with_row(4, 1.5),
-        with_row(4, 10**15),
-        with_row(5, -1),
-        with_row(9, [1]),
-        with_row(9, {"tags": {"deep": {}}}),
-        with_row(9, {"message": "x" * 70_000}),
-        with_row(9, {str(number): 1 for number in range(30)}),
+        with_part(9, [[1]]),
+        with_part(10, None),
+        with_field(0, 99),
+        with_field(1, 1_000),
+        with_field(5, float("nan")),
+        with_field(5, float("inf")),
+        with_field(5, 1e9),
+        with_field(6, -1.0),
+        with_field(7, 1e9),
+        with_field(7, float("nan")),
+        with_beside(0, 1),
+        with_beside(0, -1),
+        with_beside(0, "0"),
+        with_beside(1, [1]),
+        with_beside(1, {"tags": {"deep": {}}}),
+        with_beside(1, {"message": "x" * 70_000}),
+        with_beside(1, {str(number): 1 for number in range(30)}),
+        with_beside(2, ["", "", ""]),
+        with_beside(2, ["\x1b[2J", "", ""]),
+        with_beside(2, 7),
+        with_beside(3, ["a", "b", "c"]),
+        with_beside(3, ["a", "b", "c", "x" * 201]),
+        with_beside(3, ["a", "b", "c", 1]),
         b"\0" * (trace_batch.MAX_BYTES + 1),
     ]
 

@@ -10,8 +10,10 @@ from mesh.core import trace_counting
 from mesh.core.recording import MAX_METHODS, OTHER, Recorder
 from mesh.core.sampling import Sampler
 from mesh.core.span import Span
+from mesh.core.span_ids import SpanIds
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import PENDING, Kind, Record
+from tests.tracing.batches import records_in
 
 SPAN = Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "a" * 16)
 
@@ -20,7 +22,7 @@ class Bench:
     def __init__(self) -> None:
         self.now = 100.0
         random = Random(7)
-        self.recorder = Recorder(lambda: self.now, Sampler(random.random, random.getrandbits, 0.0))
+        self.recorder = Recorder(lambda: self.now, Sampler(random.random, SpanIds(random.getrandbits), 0.0))
         self.counting = Counting(self.recorder, "web")
         self.times = self.recorder.times_of(Kind.CLIENT, "orders")
 
@@ -34,7 +36,7 @@ class Bench:
         call = (Kind.CLIENT, "orders", "place", began, began, SPAN, "tcp://a:1", self.now)
         self.counting.open_call(*call)
         self.counting.second(self.now)
-        return [Record(*one) for one in self.recorder.take(10)]
+        return records_in(self.recorder.kept)
 
 
 def test_all_calls_of_a_second_are_counted() -> None:
@@ -97,7 +99,7 @@ def test_of_many_open_calls_no_more_are_told_than_may_be(monkeypatch: pytest.Mon
     bench.now += 2.0
     for _ in range(50):
         bench.counting.open_call(Kind.CLIENT, "orders", "place", 101.0, 0.0, SPAN, "", bench.now)
-    assert len(bench.recorder.records) == 5
+    assert len(bench.recorder.kept) == 5
     bench.counting.second(bench.now)
     assert bench.counting.take(10)[0].open == 50
 

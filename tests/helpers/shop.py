@@ -12,8 +12,9 @@ from collections.abc import Callable
 from itertools import count
 
 from mesh.core.sketch import Sketch
-from mesh.core.trace_batch import MAX_RECORDS, About, Rate, pack
+from mesh.core.trace_batch import MAX_RECORDS, About, Rate
 from mesh.core.trace_record import PENDING, Kind, Record
+from tests.tracing.batches import packed
 
 PLACES = {
     "edge": ("edge-1", 2211), "web": ("api-1", 311), "users": ("box-3", 402), "orders": ("box-7", 77),
@@ -51,7 +52,7 @@ class Program:
             some, self.records = self.records[:MAX_RECORDS], self.records[MAX_RECORDS:]
             told, rates = rates[:MAX_RECORDS], rates[MAX_RECORDS:]
             wall = time.time() + self.ahead
-            tell(pack(self.identity, next(self._batches), wall, wall, self.about, some, told, 0))
+            tell(packed(self.identity, next(self._batches), wall, wall, self.about, some, told, 0))
             if not self.records and not rates:
                 return
 

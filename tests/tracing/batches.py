@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
+from mesh.core import record_rows
+from mesh.core.record_rows import MAX_RECORDS, KeptRecords
 from mesh.core.sketch import Sketch
 from mesh.core.trace_batch import About, Rate, pack
 from mesh.core.trace_record import Kind, Record
@@ -44,6 +46,31 @@ def as_span(text: str) -> str:
     return text.encode().hex().ljust(16, "0")[:16]
 
 
+def records_in(kept: KeptRecords) -> list[Record]:
+    """What is kept, as a collector reads it; nothing is kept any more. It is of the last seconds."""
+    some, found = kept.take(MAX_RECORDS), []
+    beside = [list(one) for one in some.beside]
+    found += record_rows.records(b"".join(some.rows), some.texts, beside, 0.0)
+    return found
+
+
+def packed(
+    process: bytes,
+    number: int,
+    wall: float,
+    monotonic: float,
+    about: About,
+    records: Iterable[Record],
+    rates: Iterable[Rate],
+    dropped: int,
+) -> bytes:
+    """The batch of these records."""
+    kept = KeptRecords(lambda: monotonic)
+    for one in records:
+        kept.add(*one)
+    return pack(process, number, wall, monotonic, about, kept.take(len(kept)), rates, dropped)
+
+
 class Program:
     """A process that tells. ahead: seconds that its clock is ahead of the true time."""
 
@@ -63,7 +90,7 @@ class Program:
     ) -> bytes:
         wall = NOW + (self.ahead if ahead is None else ahead)
         which = next(self._numbers) if number is None else number
-        return pack(self.identity, which, wall, 0.0, self.about, records, rates, dropped)
+        return packed(self.identity, which, wall, 0.0, self.about, records, rates, dropped)
 
 
 def rate(side: Kind, caller: str, call: str, took: Iterable[float], errors: int = 0, still: int = 0) -> Rate:

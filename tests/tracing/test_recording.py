@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 import mesh
-from mesh.core.trace_batch import About, RecordBatch, pack, unpack
+from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
 from mesh.transport import collector_link
@@ -23,6 +23,7 @@ from tests.e2e.commands import environment, start
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import PATIENCE, Process, eventually, python
 from tests.hubs.commands import hub
+from tests.tracing.batches import packed
 
 SHOP = Path(__file__).parent / "programs" / "shop.py"
 CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
@@ -304,7 +305,7 @@ def test_of_several_collectors_one_that_is_there_is_enough(
     taker, endpoint = collector
     monkeypatch.setattr(collector_link, "AWAY", 0.2)
     link = CollectorLink(lambda: [nobody(), endpoint], bytes(16), About, lambda *_: None, lambda _: None)
-    link.give(pack(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
+    link.give(packed(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
     until = time.monotonic() + PATIENCE
     while not link.settled and time.monotonic() < until:
         link.turn(time.monotonic(), 0.0)
