@@ -55,6 +55,15 @@ class Ending:
 @click.option(
     "--most", type=size, metavar="SIZE", help="Bytes that are kept, as 10GiB; else 2GiB, in memory 96MiB."
 )
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="SHARE",
+    help="Have all programs record this share of traces, 0 to 1; else each as MESH_TRACE_RATE says.",
+)
+@click.option(
+    "--slow", type=seconds, metavar="S", help="Have them record calls that took longer; else a second."
+)
 @click.option("--sentry", metavar="DSN", help="Send errors of handlers to Sentry; else SENTRY_DSN says so.")
 @click.option(
     "--otlp",
@@ -70,6 +79,8 @@ def collect(
     store: str | None,
     ttl: float,
     most: int | None,
+    rate: float | None,
+    slow: float | None,
     sentry: str | None,
     otlp: str | None,
     metrics: str | None,
@@ -80,7 +91,8 @@ def collect(
     The line "collecting on ENDPOINT into STORE" on standard output tells that it is ready; the log goes to
     standard error. What is older than --ttl goes, and the oldest where there is more than --most. A store
     that can't be written to is told of in the log, and what is lost is counted: `mesh call ENDPOINT status`.
-    So is what another system does not take.
+    So is what another system does not take. What --rate and --slow say programs go by from their next
+    records on; to change it again, start the collector with another value.
     """
     from mesh.cli.serving import begin
 
@@ -105,7 +117,7 @@ def collect(
     bytes_ = most or (memory.MEMORY if kind == "memory" else Bounds().bytes)
     port = None if metrics is None else metrics_endpoint(metrics)
     exports, totals = open_exports(sentry, otlp, os.environ, metrics=port is not None)
-    collector = Collector(open_store(kind, Bounds(ttl, bytes_)), exports=exports)
+    collector = Collector(open_store(kind, Bounds(ttl, bytes_)), exports=exports, rate=rate, slow=slow)
     try:
         if port and totals:
             serve_metrics(port, partial(collector._metrics, totals))

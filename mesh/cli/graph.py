@@ -8,14 +8,20 @@ from pathlib import Path
 import click
 
 from mesh.cli.collector import collector_option, open_collector, why_no_calls
-from mesh.cli.options import debug_option, seconds_option, services_option
-from mesh.cli.output import Printer, columns_of, cut, padded
+from mesh.cli.options import debug_option, json_option, seconds_option, services_option
+from mesh.cli.output import Printer, columns_of, cut, padded, to_json
 from mesh.cli.reporting import remark
 from mesh.errors import ConfigError
 from mesh.tracing.call_graph import Branch, Graph, dot, figures, mermaid, tree
 
 FORMATS = ("text", "dot", "mermaid", "svg")
-SUFFIXES = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
+SUFFIXES = {
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+}
 NARROWEST = 12
 """Columns that a name has at least."""
 
@@ -41,6 +47,7 @@ NARROWEST = 12
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to FILE.",
 )
+@json_option
 @collector_option
 @seconds_option("--timeout", "Seconds to wait for an answer; else 20.")
 @services_option
@@ -49,6 +56,7 @@ def graph(
     minutes: float,
     form: str | None,
     output: Path | None,
+    as_json: bool,
     collector: str | None,
     timeout: float | None,
     services_file: str | None,
@@ -57,14 +65,18 @@ def graph(
 
     As text each service stands below those that call it: "(as above)" where what it calls was told already,
     "↻ cycle" where it is one of its own callers. dot is for Graphviz, mermaid for pages that draw it, svg is
-    a picture by itself.
+    a picture by itself. With --json all edges and services are one value.
     """
-    chosen = form or (SUFFIXES.get(output.suffix.lower(), "text") if output else "text")
+    if as_json and form:
+        raise click.UsageError("--format and --json exclude each other")
+    suffix = output.suffix.lower() if output else ""
+    chosen = "json" if as_json else form or SUFFIXES.get(suffix, "text")
     with open_collector(collector, services_file, timeout) as client:
-        found = Graph.of(client.graph(minutes))
+        answer = client.graph(minutes)
+        found = Graph.of(answer)
         nothing = "" if found.services else why_no_calls(client, f"{minutes:g} min")
     printer = Printer()
-    lines = list(_lines(found, chosen, printer))
+    lines = [to_json(answer)] if chosen == "json" else list(_lines(found, chosen, printer))
     if output is not None:
         _write(output, lines)
     else:
@@ -72,7 +84,7 @@ def graph(
             printer.line(line)
     if nothing:
         remark(nothing)
-    if found.more:
+    if found.more and chosen != "json":
         remark(f"{found.more:,} more edges, of the fewest calls, are left out")
 
 

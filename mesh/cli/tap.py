@@ -61,7 +61,7 @@ def tap(
     from mesh.cli.client import stopping_with_reader
 
     printer = Printer(as_json)
-    joined = Joined()
+    joined = Joined(method)
     number = 0
     method_name = f".{method}" if method else ""
     with open_collector(collector, services_file, timeout) as client, stopping_with_reader():

@@ -13,16 +13,10 @@ from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import to_json
 from mesh.cli.reporting import one_line, remark
-from mesh.errors import ConfigError, ServiceNotFound
 
 if TYPE_CHECKING:
-    from mesh.tracing.pieces import Read
     from mesh.tracing.tree import Tree
 
-SHORTEST = 32
-"""Characters of an id that is whole."""
-MOST_ASKED = 1_000
-"""Processes of a trace of which is asked whether they have dropped records."""
 AT_ONCE = 2_000
 """Lines that are written together."""
 
@@ -59,11 +53,14 @@ def trace(
     # What is made here lives as long as the command: to look through it again and again takes a third of
     # the time of a large trace.
     gc.disable()
-    read, dropped = _fetch(trace_id, collector, services_file, timeout)
+    with open_collector(collector, services_file, timeout) as client:
+        from mesh.tracing.lookup import look_up, whole, with_dropped
+
+        found = with_dropped(client, whole(look_up(client, trace_id)))
     from mesh.tracing.tree import Tree
 
-    tree = Tree(read, raw)
-    _tell_dropped(tree, dropped)
+    tree = Tree(found, raw)
+    _tell_dropped(tree)
     if as_json:
         from mesh.tracing.views import jsonable
 
@@ -83,43 +80,13 @@ def trace(
         )
 
 
-def _fetch(
-    trace_id: str, where: str | None, services_file: str | None, timeout: float | None
-) -> tuple[Read, list[int]]:
-    """The trace, and how many records each of its processes had no room for while it ran. Raises
-    ServiceNotFound where there is none, ConfigError where there are several.
-    """
-    from mesh.tracing.pieces import read
-
-    with open_collector(where, services_file, timeout) as client:
-        answer = client.trace(trace_id)
-        if not answer["pieces"] and len(trace_id) < SHORTEST:
-            found = client.find(trace_id)
-            if len(found) > 1:
-                ids = ", ".join(map(one_line, found[:10]))
-                raise ConfigError(f"{len(found)} traces or more begin with {trace_id!r}: {ids}")
-            if found:
-                answer = client.trace(found[0])
-        if not answer["pieces"]:
-            raise ServiceNotFound(
-                f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or still to come"
-            )
-        whole = read(answer["id"], answer["pieces"])
-        identities = [identity for identity, _ in whole.processes[:MOST_ASKED]]
-        began = min((side.began for side in whole.sides), default=0.0)
-        ended = max((side.ended for side in whole.sides), default=0.0)
-        dropped = client.dropped(identities, max(began, 0.0), max(ended, 0.0))
-    return whole._replace(cut=whole.cut + answer["cut"]), dropped
-
-
-def _tell_dropped(tree: Tree, dropped: list[int]) -> None:
+def _tell_dropped(tree: Tree) -> None:
     """That records of it may be missing, as a program had no room for them."""
-    lost = [(label, number) for label, number in zip(tree.labels, dropped, strict=False) if number]
-    if not lost:
-        return
-    some = ", ".join(f"{one_line(label)} {number:,}" for label, number in lost[:5])
-    more = f", and {len(lost) - 5:,} more programs theirs" if len(lost) > 5 else ""
-    remark(f"this trace may not be whole: records were dropped while it ran, by {some}{more}")
+    lost = tree.lost
+    if lost:
+        some = ", ".join(f"{one_line(label)} {number:,}" for label, number in lost[:5])
+        more = f", and {len(lost) - 5:,} more programs theirs" if len(lost) > 5 else ""
+        remark(f"this trace may not be whole: records were dropped while it ran, by {some}{more}")
 
 
 def _lines(tree: Tree, as_tree: bool, critical: bool, raw: bool) -> Iterable[str]:

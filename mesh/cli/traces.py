@@ -92,5 +92,10 @@ def traces(
             printer.line(line)
     else:
         remark("no trace is like that")
+    if answer["dropped"]:
+        remark(
+            f"programs dropped {answer['dropped']:,} records in that time, for lack of room: some of these "
+            "may not be whole, as `mesh trace ID` tells"
+        )
     if not answer["all"]:
         remark("only the newest were looked at: --since, or a shorter --ttl of the collector, makes it fewer")

@@ -8,6 +8,7 @@ they are.
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, time
@@ -61,7 +62,8 @@ log = logging.getLogger("mesh.collect")
 
 class Collector:
     """store: where traces are kept. clock: the time of day; steady: a monotonic clock; both in seconds.
-    exports: what passes records on to other systems.
+    exports: what passes records on to other systems. rate, slow: what all processes are told to go by, as
+    `records` says.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class Collector:
         clock: Callable[[], float] = time,
         steady: Callable[[], float] = monotonic,
         exports: Sequence[Export] = (),
+        rate: float | None = None,
+        slow: float | None = None,
     ) -> None:
         self._store = store
+        self._rules = {"rate": rate, "slow": slow}
         self._exports = exports
         self._clock = clock
         self._steady = steady
@@ -111,7 +116,7 @@ class Collector:
         if self._take(found):
             for export in self._exports:
                 export.take(found, batch)
-        return {"rate": None, "slow": None}
+        return self._rules
 
     def _why_full(self) -> str:
         return f", as {self._writer.trouble}" if self._writer.trouble else ""
@@ -236,7 +241,9 @@ class Collector:
         tag: str | None = None,
         limit: int = 50,
     ) -> dict[str, Any]:
-        """The newest traces of these properties: {"traces": [summary], "all": whether it looked at all}.
+        """The newest traces of these properties: {"traces": [summary], "all": whether it looked at all,
+        "dropped": how many records programs had no room for since the oldest of these began, so that some may
+        not be whole}.
 
         service, method: of any call in it. error: the name of one, "" for any. slower: seconds. since:
         seconds since 1970. tag: "key=value" or "key". A summary is {"id", "began": seconds since 1970,
@@ -250,7 +257,9 @@ class Collector:
         limit = _limit(limit)
         self._written()
         found, whole = self._search(wanted, limit)
-        return {"traces": [one.told() for one in found], "all": whole}
+        began = min((one.began for one in found), default=self._clock())
+        dropped = sum(one.dropped_within(began, math.inf) for one in self._processes)
+        return {"traces": [one.told() for one in found], "all": whole, "dropped": dropped}
 
     def _search(self, wanted: Wanted, limit: int) -> tuple[list[summaries.Summary], bool]:
         def search() -> tuple[list[summaries.Summary], bool]:
@@ -381,7 +390,8 @@ class Collector:
         """Records of recorded calls as they come in, for so many seconds, 3,600 at the most: {"trace_id",
         "span_id", "parent_id", "side": "client", "server", "hub", "sent", "received" or "local", "service",
         "method", "began": seconds since 1970, "took": seconds, "outcome", "process": name@host, "pid",
-        "detail", "lost": how many were too fast for who looks on}.
+        "detail", "lost": how many were too fast for who looks on}. A hub does not know the method, which is
+        "" there, and its records come whatever method is asked for.
         """
         _text("service", service, none=True)
         _text("method", method, none=True)
@@ -417,7 +427,8 @@ class Collector:
         processes, "lost": that the store refused, "cut": of traces with too many spans, "twice", "refused",
         "rubbish": batches, "queued": bytes that wait to be written, "trouble": of the store, "", "rows" and
         "bytes" of the store, "processes": [{"process", "name", "host", "pid", "release", "heard": seconds
-        ago, "records", "dropped"}], the 1,000 that were heard last, "exports": {what each tells of itself}}.
+        ago, "records", "dropped"}], the 1,000 that were heard last, "taps": how many look at calls as they
+        pass, "exports": {what each tells of itself}}.
         """
         now = self._steady()
         try:
@@ -430,6 +441,7 @@ class Collector:
             "rows": rows,
             "bytes": used,
             "processes": [one.told(now) for one in list(self._processes)[-1_000:]],
+            "taps": len(self._taps),
             "exports": {one.name: one.told() for one in self._exports},
         }
 

@@ -6,6 +6,7 @@ until the other one is there. In what order they come doesn't matter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,10 +62,13 @@ class Passed:
 
 
 class Joined:
-    """lost: records that the collector has not shown, as they were too many."""
+    """method: of the calls that are shown; None for any. lost: records that the collector has not shown, as
+    they were too many.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, method: str | None = None) -> None:
         self.lost = 0
+        self._method = method
         self._waiting: dict[tuple[str, str], Passed] = {}
 
     def add(self, record: Mapping[str, Any], now: float) -> Iterator[Passed]:
@@ -86,16 +90,17 @@ class Joined:
             del self._waiting[key]
             yield call
         elif len(self._waiting) > MOST:
-            yield self._waiting.pop(next(iter(self._waiting)))
+            yield from self.due(math.inf, most=1)
 
-    def due(self, now: float, patience: float = PATIENCE) -> Iterator[Passed]:
-        """The calls whose other side has not come in that time."""
-        while self._waiting:
+    def due(self, now: float, patience: float = PATIENCE, most: int | None = None) -> Iterator[Passed]:
+        """The calls whose other side has not come in that time. most: look at so many."""
+        for _ in range(len(self._waiting) if most is None else most):
             key, call = next(iter(self._waiting.items()))
             if now - call.since < patience:
                 return
             del self._waiting[key]
-            yield call
+            if self._method in (None, call.method):  # of other methods only a hub has told
+                yield call
 
 
 def _join(call: Passed, record: Mapping[str, Any], side: str) -> None:

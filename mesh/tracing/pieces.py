@@ -13,7 +13,7 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -49,13 +49,15 @@ class Side(NamedTuple):
 
 class Read(NamedTuple):
     """A trace as it was read. processes: the 16 bytes of each, and what it says of itself; a `Side` has the
-    number of its own. cut: records that were not kept.
+    number of its own. cut: records that were not kept. dropped: how many each of the first processes had no
+    room for, as far as was asked.
     """
 
     trace_id: str
     sides: list[Side]
     processes: list[tuple[bytes, About]]
     cut: int = 0
+    dropped: Sequence[int] = ()
 
 
 def by_trace(batch: RecordBatch) -> dict[str, list[Record]]:

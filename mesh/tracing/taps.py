@@ -20,7 +20,9 @@ LOOK: Final = 0.5
 
 
 class Tap:
-    """What one sees. service, method: None for any."""
+    """What one sees. service, method: None for any. A hub doesn't know the methods: what it tells is shown
+    to all who look at the service.
+    """
 
     def __init__(self, service: str | None, method: str | None) -> None:
         self.service = service
@@ -31,7 +33,9 @@ class Tap:
     def show(self, batch: RecordBatch) -> None:
         shift = batch.wall - batch.monotonic
         for record in batch.records:
-            if self.service not in (None, record.service) or self.method not in (None, record.method):
+            if self.service not in (None, record.service):
+                continue
+            if self.method not in (None, record.method) and record.kind != Kind.HUB:
                 continue
             told = {
                 "trace_id": record.trace_id,
@@ -60,6 +64,9 @@ class Taps:
     def __init__(self) -> None:
         self._open: list[Tap] = []
         self.ending = False
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def show(self, batch: RecordBatch) -> None:
         for tap in self._open:

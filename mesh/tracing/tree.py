@@ -98,8 +98,8 @@ class Span:
 
 class Tree:
     """A trace. spans: by when they began, of those of one moment the longest first. roots: those without a
-    parent. labels: of processes, by number.
-    clocks: as far as is known.
+    parent. labels: of processes, by number. lost: the labels of those that dropped records while it ran, and
+    how many. clocks: as far as is known.
     """
 
     def __init__(self, read: Read, raw: bool = False) -> None:
@@ -108,6 +108,8 @@ class Tree:
         self.cut = read.cut
         self.processes = read.processes
         self.labels = labels(read)
+        dropped = zip(self.labels, read.dropped, strict=False)
+        self.lost = [(label, number) for label, number in dropped if number]
         self._clock_of = clock_ids(read.processes)
         spans = _joined(read.sides)
         for span in spans.values():

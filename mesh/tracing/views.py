@@ -117,6 +117,7 @@ def jsonable(tree: Tree, raw: bool = False) -> dict[str, Any]:
     return {
         "id": tree.trace_id,
         "cut": tree.cut,
+        "dropped": dict(tree.lost),
         "processes": [
             {"process": identity.hex(), "label": label, **about._asdict()}
             for (identity, about), label in zip(tree.processes, tree.labels, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -82,7 +83,7 @@ def test_a_batch_is_acknowledged_and_can_be_read(collector: Collector) -> None:
     assert collector.find(TRACE[:5]) == [TRACE]
     (found,) = collector.traces(service="orders")["traces"]
     assert (found["id"], found["process"]) == (TRACE, "web@web")
-    assert collector.traces(service="nobody") == {"traces": [], "all": True}
+    assert collector.traces(service="nobody") == {"traces": [], "all": True, "dropped": 0}
 
 
 def test_a_batch_that_comes_twice_counts_once(collector: Collector) -> None:
@@ -257,15 +258,17 @@ def test_what_processes_fill_is_bounded() -> None:
 def test_who_looks_on_sees_records_as_they_come(collector: Collector) -> None:
     web = Program("web")
     seen: list[dict[str, Any]] = []
-    looking = gevent.spawn(lambda: seen.extend(collector.tap("orders", "place", seconds=0.3)))
+    tap = collector.tap("orders", "place", seconds=60.0)
+    looking = gevent.spawn(lambda: seen.extend(islice(tap, MOST_QUEUED)))
     gevent.sleep(0.01)
     calls = [record(CLIENT, str(n)) for n in range(990)]
     collector.records(web.batch(*calls, record(CLIENT, "x", call="stock.take")))
     collector.records(web.batch(*calls))
-    looking.get(timeout=5)
-    assert len(seen) == MOST_QUEUED
+    looking.get(timeout=30)
+    assert len(seen) == MOST_QUEUED, "and what came too fast is not kept"
     assert (seen[0]["side"], seen[0]["process"], seen[0]["span_id"]) == ("client", "web@web", as_span("0"))
     assert all(one["service"] == "orders" for one in seen)
+    tap.close()  # type: ignore[attr-defined]  # it is a generator
     assert not collector._taps._open
     open_taps = [collector.tap(seconds=5.0) for _ in range(MOST_TAPS + 1)]
     tasks = [gevent.spawn(next, tap) for tap in open_taps[:-1]]
@@ -303,6 +306,18 @@ def test_what_a_process_lost_is_told(collector: Collector) -> None:
     assert (status["dropped"], status["processes"][0]["dropped"]) == (7, 7)
 
 
+def test_what_all_processes_are_told_to_go_by(clock: Clock) -> None:
+    def rules(**given: float) -> Any:
+        collector = Collector(MemoryStore(Bounds()), clock.wall, clock.steady, **given)
+        try:
+            return collector.records(Program("web").batch())
+        finally:
+            collector._close()
+
+    assert rules() == {"rate": None, "slow": None}
+    assert rules(rate=0.0, slow=2.5) == {"rate": 0.0, "slow": 2.5}
+
+
 def test_when_a_process_lost_records_is_told(collector: Collector) -> None:
     web, other = Program("web"), Program("other")
     collector.records(web.batch(record(CLIENT, "a"), ahead=0.0))
@@ -319,6 +334,8 @@ def test_when_a_process_lost_records_is_told(collector: Collector) -> None:
     collector.records(other.batch(record(CLIENT, "c", began=-9.0, ended=-8.0), ahead=0.0, dropped=3))
     assert dropped(-8.0, -7.0) == [3, 0]
     assert dropped(-12.0, -10.0) == [0, 0]
+    # Whoever looks for traces is told, too, of all since the oldest of these.
+    assert collector.traces()["dropped"] == 63
     for n in range(MOST_LOSSES):
         collector.records(web.batch(ahead=100.0 + n, dropped=1))
     assert dropped(0.0, 1_000.0)[1] == MOST_LOSSES

@@ -93,6 +93,9 @@ def test_a_trace_of_which_records_may_have_been_dropped(collector: tuple[Path, s
         told = "this trace may not be whole: records were dropped while it ran, by busy"
         assert result.stderr.startswith(told) and result.stderr.endswith(" 1,234\n")
         assert "\x1b" not in result.stderr
+    assert list(json.loads(result.stdout)["dropped"].values()) == [1_234]
+    found = mesh("traces", "--limit", "1", cwd=folder)
+    assert "programs dropped 1,234 records in that time" in found.stderr
 
 
 def test_search(collector: tuple[Path, str]) -> None:

@@ -142,6 +142,16 @@ def test_what_is_no_call_that_has_ended_does_not_pass() -> None:
     assert joined.lost == 3
 
 
+def test_of_one_method_no_other_passes_though_hubs_tell_of_all() -> None:
+    joined = Joined("m")
+    assert not list(joined.add(side("hub", "a", method=""), 0.0))
+    assert not list(joined.add(side("hub", "b", method=""), 0.0))
+    assert not list(joined.add(side("client", "b"), 0.0))
+    (call,) = joined.add(side("server", "b"), 0.0)
+    assert (call.method, call.hub) == ("m", "hub@box:7")
+    assert not list(joined.due(9.0)), "the other hub's call was of another method"
+
+
 def test_calls_that_wait_are_bounded() -> None:
     joined = Joined()
     out = [call for n in range(MOST + 10) for call in joined.add(side("client", str(n)), 0.0)]

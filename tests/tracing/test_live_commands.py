@@ -165,6 +165,14 @@ def test_graph(shop: tuple[Path, str, int]) -> None:
     ElementTree.parse(folder / "graph.svg")
     mesh("graph", "-o", "graph.mmd", "--collector", where, cwd=folder)
     assert (folder / "graph.mmd").read_text().startswith("flowchart LR\n")
+    told = json.loads(mesh("graph", "-j", "--collector", where, cwd=folder).stdout)
+    edges = {(edge["caller"], edge["service"]) for edge in told["edges"]}
+    assert edges == {("load", "orders"), ("orders", "stock")}
+    assert {node["service"] for node in told["nodes"]} == {"load", "orders", "stock"}
+    mesh("graph", "-j", "-o", "graph.json", "--collector", where, cwd=folder)
+    assert set(json.loads((folder / "graph.json").read_text())) == set(told)
+    line = failed(mesh("graph", "-j", "--format", "dot", "--collector", where, cwd=folder), 2)
+    assert "--format and --json exclude each other" in line
     line = failed(mesh("graph", "-o", "no/graph.svg", "--collector", where, cwd=folder), 2)
     assert line == "mesh: no/graph.svg can't be written: No such file or directory"
 
@@ -192,7 +200,13 @@ def test_tap_ends_with_its_reader_and_by_ctrl_c(shop: tuple[Path, str, int]) -> 
     with Process([sys.executable, "-c", UNREAD, *command], cwd=folder, env=environment()) as process:
         assert process.wait() == 141
         assert process.stderr == ""
+
+    def looking_on() -> int:
+        return int(json.loads(mesh("call", where, "status", "-j", cwd=folder).stdout)["taps"])
+
+    eventually(lambda: not looking_on())
     with start("tap", "nix", "--collector", where, cwd=folder) as silent:
+        eventually(looking_on)
         with start("tap", "stock", "--collector", where, cwd=folder) as process:
             process.wait_for("stock.take")
             process.signal(signal.SIGINT)

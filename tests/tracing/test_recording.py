@@ -30,18 +30,21 @@ CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
 
 
 class Collector:
-    """Keeps what it is told. refusals: batches that it has no room for, of those that come next."""
+    """Keeps what it is told. refusals: batches that it has no room for, of those that come next. rules: what
+    programs are told to go by.
+    """
 
     def __init__(self) -> None:
         self.batches: list[RecordBatch] = []
         self.refusals = 0
+        self.rules: object = {"rate": None, "slow": None}
 
-    def records(self, batch: bytes) -> dict[str, None]:
+    def records(self, batch: bytes) -> object:
         if self.refusals:
             self.refusals -= 1
             raise Overloaded("full")
         self.batches.append(unpack(batch))
-        return {"rate": None, "slow": None}
+        return self.rules
 
     def question(self, process: bytes, about: list[object]) -> None:
         gevent.sleep(1.0)
@@ -108,6 +111,23 @@ def test_a_trace_is_told_by_all_who_took_part_before_the_program_ends(
     assert counted == {(side, method): 2 for side in (CLIENT, SERVER) for method in (place, take)}
     assert sum(one.errors for batch in taker.batches for one in batch.rates) == 4
     assert taker.batches[0].about.name == "stock"
+
+
+def test_a_collector_says_what_is_recorded(collector: tuple[Collector, str]) -> None:
+    taker, endpoint = collector
+
+    def recorded() -> list[Record]:
+        return [one for batch in taker.batches for one in batch.records]
+
+    with run(endpoint, "goes_on", MESH_TRACE_RATE="0"):
+        for rubbish in (["rate"], {"rate": 7, "slow": "x"}):
+            taker.rules, before = rubbish, len(taker.batches)
+            eventually(lambda before=before: len(taker.batches) > before + 2)  # type: ignore[misc]
+        assert not any(one.detail and one.detail.get("late") for one in recorded())
+        taker.rules = {"rate": None, "slow": 1e-6}
+        eventually(lambda: any(one.detail and one.detail.get("late") for one in recorded()))
+        taker.rules = {"rate": 1.0}
+        eventually(lambda: len(recorded()) > 1_000)  # where it were a few in a second
 
 
 def test_a_child_of_a_fork_tells_of_its_own_calls(collector: tuple[Collector, str]) -> None:

@@ -16,7 +16,8 @@ _MICRO: Final = 1_000_000
 
 
 def packed(tree: Tree) -> dict[str, Any]:
-    """{"id", "cut", "steps": how often a clock was set, "began": of the first span, in seconds since 1970,
+    """{"id", "cut", "dropped": records that its programs had no room for while it ran, "steps": how often a
+    clock was set, "began": of the first span, in seconds since 1970,
     "processes": [{"label", "name", "host", "pid", …}], "texts": [text], "spans": [row], "critical": [number
     of a row on the critical path]}. A row is
 
@@ -42,6 +43,7 @@ def packed(tree: Tree) -> dict[str, Any]:
     return {
         "id": tree.trace_id,
         "cut": tree.cut,
+        "dropped": sum(number for _, number in tree.lost),
         "steps": tree.clocks.steps,
         "began": first,
         "processes": [

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 
-from mesh.errors import ConfigError, ServiceNotFound
-from mesh.tracing.pieces import read
+from mesh.tracing.lookup import look_up, whole, with_dropped
 from mesh.tracing.tree import Tree
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 STATUS_SECONDS: Final = 2.0
 TAP_SECONDS: Final = 600.0
 """After which a page that looks at calls as they pass has to ask again."""
-WHOLE: Final = 32
-"""Characters of an id that needs no looking for."""
 
 T = TypeVar("T")
 
@@ -49,23 +46,9 @@ class Source:
         """A trace, by its id or the beginning of it. Raises ServiceNotFound where there is none, and
         ConfigError where several begin so.
         """
-        answer = self.ask("trace", trace_id)
-        if not answer["pieces"] and len(trace_id) < WHOLE:
-            found = self.ask("find", trace_id)
-            if len(found) > 1:
-                raise ConfigError(f"{len(found)} traces or more begin with {trace_id}")
-            if found:
-                answer = self.ask("trace", found[0])
-        if not answer["pieces"]:
-            raise ServiceNotFound(
-                f"the collector has no trace {trace_id}: it was not sampled, is too old, or still to come"
-            )
-
-        def build() -> Tree:
-            whole = read(answer["id"], answer["pieces"])
-            return Tree(whole._replace(cut=whole.cut + answer["cut"]))
-
-        return in_thread(build)
+        answer = look_up(self.ask, trace_id)
+        found = with_dropped(self.ask, in_thread(lambda: whole(answer)))
+        return in_thread(lambda: Tree(found))
 
 
 _at_work = 0

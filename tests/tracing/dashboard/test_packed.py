@@ -56,3 +56,9 @@ def test_many_spans_take_few_bytes() -> None:
 
 def test_a_trace_of_nothing() -> None:
     assert packed(Tree(read()))["spans"] == []
+
+
+def test_what_its_programs_had_no_room_for() -> None:
+    found = read(Program("web").batch(record(CLIENT, "a")), Program("stock").batch(record(SERVER, "a")))
+    assert packed(Tree(found))["dropped"] == 0
+    assert packed(Tree(found._replace(dropped=[3, 4])))["dropped"] == 7

@@ -81,6 +81,14 @@ def waits() -> None:
         time.sleep(0.05)
 
 
+def goes_on() -> None:
+    """Calls all the time, one after another."""
+    client = shop()
+    while True:
+        client.place("tea")
+        time.sleep(0.002)
+
+
 def lonely() -> None:
     """A program that serves nothing, and calls what is not there."""
     print("calls", flush=True)

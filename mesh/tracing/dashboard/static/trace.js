@@ -42,6 +42,7 @@ function show(main, trace, made) {
   ].filter(Boolean);
   const notes = [
     trace.cut ? `${count(trace.cut)} more records of this trace were not kept.` : "",
+    trace.dropped ? `${count(trace.dropped)} records were dropped by its programs while it ran, for lack of room: it may not be whole.` : "",
     trace.steps ? "A clock was set while it ran: times of the hosts may not fit." : "",
   ].filter(Boolean);
   main.replaceChildren(
