@@ -54,9 +54,9 @@ def trace(
     # the time of a large trace.
     gc.disable()
     with open_collector(collector, services_file, timeout) as client:
-        from mesh.tracing.lookup import look_up, whole, with_dropped
+        from mesh.tracing.trace_lookup import completed, look_up, whole
 
-        found = with_dropped(client, whole(look_up(client, trace_id)))
+        found = completed(client, whole(look_up(client, trace_id)))
     from mesh.tracing.tree import Tree
 
     tree = Tree(found, raw)

@@ -23,6 +23,7 @@ from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import CALLING, Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
+from mesh.tracing.clock_offsets import ClockOffsets
 from mesh.tracing.counters import CallCounters, Counts, RateKey, merged
 from mesh.tracing.exports.export import Export
 from mesh.tracing.exports.metrics import exposition
@@ -85,6 +86,7 @@ class Collector:
         self._counters = CallCounters(steady())
         self._names = ServiceNames()
         self._open = OpenSpans()
+        self._clocks = ClockOffsets()
         self._taps = Taps()
         self._searching = BoundedSemaphore(MOST_SEARCHES)
         self._spans: OrderedDict[str, list[int]] = OrderedDict()
@@ -139,6 +141,7 @@ class Collector:
         self._counters.see(batch.records, batch.about.name, now)
         self._names.see(batch.records)
         self._open.take(batch)
+        self._clocks.take(batch, now)
         self._taps.show(batch)
         if batch.records:
             self._keep(batch)
@@ -230,6 +233,17 @@ class Collector:
         first, last = _number("began", began) or 0.0, _number("ended", ended) or 0.0
         found = (self._processes.known(_identity(one)) for one in processes)
         return [0 if process is None else process.dropped_within(first, last) for process in found]
+
+    def clocks(self, times: dict[str, list[float]]) -> list[list[float]]:
+        """How far these clocks were apart, as the calls of all traces tell: [number of the first clock, of
+        the second, when by the first one, low, high], in seconds; the numbers are their places in `times`.
+        times: of each clock since when and until when, by itself, in seconds since 1970. A clock is called by
+        the boot id of its host, or where a process has told none by the process's 16 bytes in hexadecimal
+        digits. Known is what this collector was told since it began, in the last hour.
+        """
+        if type(times) is not dict or len(times) > MOST or not all(map(_is_time, times.items())):
+            raise ValueError(f"times must be of at most {MOST} clocks, [from, to] each, not {times!r:.60}")
+        return self._clocks.between(times)
 
     def traces(
         self,
@@ -554,6 +568,14 @@ def _about(values: Any) -> About:
 def _text(name: str, value: Any, none: bool = False) -> None:
     if not (value is None and none) and (type(value) is not str or len(value) > MAX_TEXT):
         raise ValueError(f"{name} must be text of at most {MAX_TEXT} characters, not {value!r:.60}")
+
+
+def _is_time(item: tuple[object, object]) -> bool:
+    """Whether it is a clock's name with a time of it."""
+    name, time = item
+    if type(name) is not str or type(time) is not list or len(time) != 2:
+        return False
+    return all(type(one) in (int, float) for one in time)
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -50,7 +50,8 @@ class Side(NamedTuple):
 class Read(NamedTuple):
     """A trace as it was read. processes: the 16 bytes of each, and what it says of itself; a `Side` has the
     number of its own. cut: records that were not kept. dropped: how many each of the first processes had no
-    room for, as far as was asked.
+    room for, as far as was asked. offsets: how far clocks were apart, as calls of other traces tell: (number
+    of a process with the first clock, of one with the second, when, low, high), in seconds.
     """
 
     trace_id: str
@@ -58,6 +59,7 @@ class Read(NamedTuple):
     processes: list[tuple[bytes, About]]
     cut: int = 0
     dropped: Sequence[int] = ()
+    offsets: Sequence[tuple[int, int, float, float, float]] = ()
 
 
 def by_trace(batch: RecordBatch) -> dict[str, list[Record]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from math import inf
 from typing import Final
 
@@ -114,7 +115,9 @@ class Tree:
         spans = _joined(read.sides)
         for span in spans.values():
             span.settle()
-        self.clocks = Clocks(self._bounds(spans.values()))
+        clock = self._clock_of
+        told = (Bound(at, clock[one], clock[two], Offset(*most)) for one, two, at, *most in read.offsets)
+        self.clocks = Clocks(chain(self._bounds(spans.values()), told))
         self.roots = _linked(spans)
         self._place(spans.values(), raw)
         self.spans = sorted(spans.values(), key=lambda span: (span.began, -span.ended))

@@ -306,6 +306,22 @@ def test_what_a_process_lost_is_told(collector: Collector) -> None:
     assert (status["dropped"], status["processes"][0]["dropped"]) == (7, 7)
 
 
+def test_how_far_clocks_are_apart(collector: Collector) -> None:
+    web, stock = Program("web"), Program("stock")
+    collector.records(stock.batch())
+    collector.records(web.batch(record(CLIENT, "a")))
+    collector.records(stock.batch(record(SERVER, "a", began=0.1, ended=0.8)))
+    times = {"boot of web": [NOW, NOW + 1.0], "boot of stock": [NOW, NOW + 1]}
+    ((first, second, at, low, high),) = collector.clocks(times)
+    assert {first, second} == {0, 1} and at == pytest.approx(NOW, abs=0.2)
+    assert sorted((abs(low), abs(high))) == pytest.approx([0.1, 0.2])
+    assert collector.clocks({}) == collector.clocks({"other": [0.0, 1.0]}) == []
+    many = {str(number): [1.0, 2.0] for number in range(MOST + 1)}
+    for bad in (None, {"a": 1}, {"a": [1]}, {"a": ["x", 1]}, {1: [1, 2]}, many):
+        with pytest.raises(ValueError, match="times must be"):
+            collector.clocks(bad)  # type: ignore[arg-type]
+
+
 def test_what_all_processes_are_told_to_go_by(clock: Clock) -> None:
     def rules(**given: float) -> Any:
         collector = Collector(MemoryStore(Bounds()), clock.wall, clock.steady, **given)

@@ -98,6 +98,26 @@ def test_a_trace_of_which_records_may_have_been_dropped(collector: tuple[Path, s
     assert "programs dropped 1,234 records in that time" in found.stderr
 
 
+def test_a_call_whose_lag_other_traces_tell(tmp_path: Path) -> None:
+    """The clocks are half a second apart, which the slow call alone does not say."""
+    near, far = Program("near"), Program("far", ahead=0.5)
+    with collecting("--store", "memory", cwd=tmp_path) as (_, endpoint):
+        for number in range(1, 5):
+            name, trace, at = f"{number:04d}", f"{number:032x}", number / 10
+            tell(
+                endpoint,
+                near.batch(record(CLIENT, name, trace=trace, began=at, ended=at + 0.012)),
+                far.batch(record(SERVER, name, trace=trace, began=at + 0.001, ended=at + 0.011)),
+            )
+        tell(
+            endpoint,
+            near.batch(record(CLIENT, "slow", began=2.0, ended=9.0)),
+            far.batch(record(SERVER, "slow", began=4.0, ended=6.0)),
+        )
+        request, _ = mesh("trace", TRACE, "--collector", endpoint, cwd=tmp_path).stdout.splitlines()
+        assert "(lag: 2000ms ±1 | exec: 2000ms)" in request
+
+
 def test_search(collector: tuple[Path, str]) -> None:
     folder, endpoint = collector
     result = mesh("traces", cwd=folder)

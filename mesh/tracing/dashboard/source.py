@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 
-from mesh.tracing.lookup import look_up, whole, with_dropped
+from mesh.tracing.trace_lookup import completed, look_up, whole
 from mesh.tracing.tree import Tree
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Source:
         ConfigError where several begin so.
         """
         answer = look_up(self.ask, trace_id)
-        found = with_dropped(self.ask, in_thread(lambda: whole(answer)))
+        found = completed(self.ask, in_thread(lambda: whole(answer)))
         return in_thread(lambda: Tree(found))
 
 

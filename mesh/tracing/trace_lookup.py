@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mesh.errors import ConfigError, ServiceNotFound
+from mesh.tracing.clock_offsets import clock_of
 from mesh.tracing.pieces import Read, read
 
 WHOLE: Final = 32
 """Characters of an id that needs no looking for."""
 MOST_ASKED: Final = 1_000
 """Processes of a trace of which is asked whether they have dropped records."""
+MOST_SIDES: Final = 10_000
+"""Sides of a trace that are looked at for when it ran by each clock, which need not be exact."""
 MOST_NAMED: Final = 10
 
 Ask = Callable[..., Any]
@@ -42,9 +45,24 @@ def whole(answer: dict[str, Any]) -> Read:
     return found._replace(cut=found.cut + answer["cut"])
 
 
-def with_dropped(ask: Ask, found: Read) -> Read:
-    """The same, with how many records each of its processes had no room for while it ran."""
-    identities = [identity for identity, _ in found.processes[:MOST_ASKED]]
-    began = min((side.began for side in found.sides), default=0.0)
-    ended = max((side.ended for side in found.sides), default=0.0)
-    return found._replace(dropped=ask("dropped", identities, max(began, 0.0), max(ended, 0.0)))
+def completed(ask: Ask, found: Read) -> Read:
+    """The same, with what else the collector knows of the time while it ran: how many records each of its
+    processes had no room for, and how far their clocks were apart.
+    """
+    processes = found.processes[:MOST_ASKED]
+    began = max(min((side.began for side in found.sides), default=0.0), 0.0)
+    ended = max(max((side.ended for side in found.sides), default=0.0), 0.0)
+    dropped = ask("dropped", [identity for identity, _ in processes], began, ended)
+    clocks = [clock_of(identity, about.boot) for identity, about in processes]
+    numbers = {clock: number for number, clock in enumerate(clocks)}
+    if len(numbers) < 2:
+        return found._replace(dropped=dropped)
+    times: dict[str, list[float]] = {}
+    for side in found.sides[:: len(found.sides) // MOST_SIDES + 1]:
+        if side.process < MOST_ASKED:
+            first, last = times.setdefault(clocks[side.process], [side.began, side.ended])
+            times[clocks[side.process]] = [min(first, side.began), max(last, side.ended)]
+    places = [numbers[clock] for clock in times]
+    told = ask("clocks", times)
+    offsets = [(places[one], places[two], at, low, high) for one, two, at, low, high in told]
+    return found._replace(dropped=dropped, offsets=offsets)
