@@ -39,7 +39,8 @@ bench: $(STAMP) ## measure beside the peers and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.tracing --write benchmarks/results/tracing.md
 	$(BIN)/python -m benchmarks.traced --write benchmarks/results/traced.md
 	$(BIN)/python -m benchmarks.balanced --write benchmarks/results/balanced.md
-	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md dns_names.md values.md middleware.md paced.md balanced.md tracing.md traced.md)
+	$(BIN)/python -m benchmarks.open_calls --write benchmarks/results/open_calls.md
+	$(BIN)/python -m benchmarks --write-docs --sections $(addprefix benchmarks/results/,memory.md names.md dns_names.md values.md middleware.md paced.md balanced.md tracing.md traced.md open_calls.md)
 
 soak: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak

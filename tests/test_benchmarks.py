@@ -20,6 +20,7 @@ from benchmarks import (
     memory,
     middleware,
     names,
+    open_calls,
     paced,
     report,
     traced,
@@ -303,3 +304,11 @@ def test_what_recording_costs_a_call(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert came and int(came[1].replace(",", "")) >= 400 / 2, "all of the warm-up at both ends, at the least"
     cost = traced.Cost({"off": [100.0], "1 %": [98.0]}, {"off": [20.0], "1 %": [20.5]}, {}, 0)
     assert (cost.share("1 %"), cost.more(cost.client, "1 %")) == (0.98, 0.5)
+
+
+def test_how_soon_open_calls_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = tmp_path / "open_calls.md"
+    options = ["--processes", "3", "--calls", "5", "--rounds", "1", "--write", str(section)]
+    assert open_calls.main(options) == 0
+    assert section.read_text().startswith("## Open calls: how soon they are listed\n")
+    assert "| 3 | 15 | " in capsys.readouterr().out

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import click
@@ -211,6 +212,8 @@ def cut(text: str, width: int) -> str:
     """`text` in at most `width` columns, with … where something is missing."""
     if columns_of(text) <= width:
         return text
+    if text.isascii():
+        return text[: max(width - 1, 0)] + "…"
     kept, room = "", width - 1
     for char in text:
         room -= columns_of(char)
@@ -230,6 +233,7 @@ def columns_of(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
+@lru_cache(1_000)
 def _columns(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # drawn on the one before, or not at all
         return 0

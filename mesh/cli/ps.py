@@ -47,6 +47,10 @@ def ps(
 
     With --json there is a line for each call, and for each that does not answer.
     """
+    import gc
+
+    # Of ten thousand calls hundreds of thousands of objects are made, which live as long as the command.
+    gc.disable()
     from mesh.cli.client import quiet_interrupt
     from mesh.cli.open_calls import gathered, stuck
     from mesh.cli.open_calls_asked import PATIENCE, ask_all, ask_collector
