@@ -113,14 +113,14 @@ def test_nothing_waits_for_a_name_server_but_the_call(
     other.who()
     began = time.monotonic()
     call = connect("users").who.future()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2.0, "a name server that is silent holds its asker for four seconds"
     slowest = 0.0
     for _ in range(50):
         began = time.monotonic()
         assert other.who() == "other"
         slowest = max(slowest, time.monotonic() - began)
         gevent.sleep(0.01)
-    assert slowest < 0.5, "a name server that is silent holds its asker for seconds"
+    assert slowest < 2.0
     dns.silent = False
     dns.service(NAME, f"a.mesh.test:{port_of(serve(Users('a')))}")
     assert call.result() == "a"

@@ -204,7 +204,7 @@ def test_it_ends_with_all_written_and_its_file_is_there_again(tmp_path: Path) ->
     port = f"tcp://127.0.0.1:{free_port()}"
     for number, (end, code) in enumerate(((signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGINT, 130))):
         with collecting("--store", "kept.db", bind=port, cwd=tmp_path) as (process, endpoint):
-            assert process.stdout == f"collecting on {port} into kept.db\n"
+            assert process.stdout.strip() == f"collecting on {port} into kept.db"
             tell(endpoint, Program("web").batch(record(CLIENT, "a", trace=f"{number}" * 32)))
             found = mesh("traces", "-j", "--collector", endpoint, cwd=tmp_path).stdout.splitlines()
             assert len(found) == number + 1
