@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, time
 from typing import Any, Final, TypeVar
@@ -24,13 +24,14 @@ from mesh.core.trace_record import CALLING, Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
 from mesh.tracing.clock_offsets import ClockOffsets
-from mesh.tracing.counters import CallCounters, Counts, RateKey, merged
+from mesh.tracing.counters import CallCounters, Counts, RateKey, merged, together
 from mesh.tracing.exports.export import Export
 from mesh.tracing.exports.metrics import exposition
 from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import MOST, POLL, REACHABLE, Processes
 from mesh.tracing.service_names import ServiceNames
+from mesh.tracing.shared_windows import MOST_WAITING, SharedWindows, added
 from mesh.tracing.store import Store, StoreError
 from mesh.tracing.summaries import Wanted
 from mesh.tracing.taps import Taps
@@ -81,7 +82,9 @@ class Collector:
         self._exports = exports
         self._clock = clock
         self._steady = steady
-        self._writer = Writer(store, clock)
+        self._others_windows: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._writer = Writer(store, clock, read_windows=self._others_windows.append)
+        self._shared = SharedWindows(clock())
         self._processes = Processes()
         self._counters = CallCounters(steady())
         self._names = ServiceNames()
@@ -145,7 +148,21 @@ class Collector:
         self._taps.show(batch)
         if batch.records:
             self._keep(batch)
+        self._share(now)
         return True
+
+    def _share(self, now: float) -> None:
+        """Leave what was counted in a window to other collectors, and take in what they have left."""
+        wall = self._clock()
+        while self._counters.just_over:
+            began, rows = self._counters.just_over.popleft()
+            named = together(rows, self._names.known())
+            window = self._shared.pack(began + wall - now, named, self._own_open(now), self._own_alive(now))
+            self._writer.put_window(window)
+        while self._others_windows:
+            found = self._shared.take(self._others_windows.popleft())
+            if found is not None:
+                self._counters.join(found.began - wall + now, found.rows, now)
 
     def _keep(self, batch: RecordBatch) -> None:
         found: dict[str, bytes] = {}
@@ -300,6 +317,7 @@ class Collector:
         """What was counted in about so many seconds, and how many these are. Many rows of an hour take
         seconds: batches are taken in meanwhile.
         """
+        self._share(self._steady())
         span, windows = self._counters.windows(seconds, self._steady())
         rows: dict[RateKey, Counts] = gevent.get_hub().threadpool.apply(
             merged, (windows, self._names.known())
@@ -307,8 +325,16 @@ class Collector:
         return span, rows
 
     def _open_by_row(self) -> dict[RateKey, int]:
+        others = [window.open.items() for window in self._shared.fresh(self._clock())]
+        return added(self._own_open(self._steady()).items(), *others)
+
+    def _own_alive(self, now: float) -> dict[str, int]:
+        """Services with processes that have told this collector something in the last minute: how many."""
+        return added((one.about.name, 1) for one in self._processes if now - one.heard < 60.0)
+
+    def _own_open(self, now: float) -> dict[RateKey, int]:
         found: dict[RateKey, int] = {}
-        now, names = self._steady(), self._names.known()
+        names = self._names.known()
         for process in self._processes:
             if now - process.heard < 60.0:
                 for (side, service, method), number in process.open.items():
@@ -335,11 +361,8 @@ class Collector:
                 called.setdefault(key.caller, Counts())
             elif key.side == Kind.SERVER:
                 served.setdefault(key.service, Counts()).merge(counts)
-        now = self._steady()
-        alive: dict[str, int] = {}
-        for process in self._processes:
-            if now - process.heard < 60.0:
-                alive[process.about.name] = alive.get(process.about.name, 0) + 1
+        others = [window.alive.items() for window in self._shared.fresh(self._clock())]
+        alive = added(self._own_alive(self._steady()).items(), *others)
         nodes = {**called, **served}
         return {
             "edges": [
@@ -516,6 +539,8 @@ class Collector:
     def _close(self, patience: float = 5.0) -> None:
         """Write and send what waits, for so many seconds at the most."""
         end = monotonic() + patience
+        self._counters.end_window(self._steady())
+        self._share(self._steady())
         self._writer.close(patience)
         for export in self._exports:
             export.close(max(end - monotonic(), 0.5))

@@ -1,14 +1,17 @@
 """How often, how long and with how many errors each method is called: windows of merged sketches.
 
 They are made from what processes tell of all their calls, never from traces, which are samples. Windows are
-of five seconds; those that are over are kept packed. After 2,000 rows, whatever is new counts as `(other)`.
+of five seconds; those that are over are kept packed, beside those of other collectors. After 2,000 rows,
+whatever is new counts as `(other)`.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping
 from math import ceil
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgpack
@@ -81,8 +84,11 @@ class CallCounters:
         self._began = now
         self._began_first = now
         self._open: dict[RateKey, Counts] = {}
-        self._over: deque[tuple[float, dict[RateKey, bytes], int]] = deque()
+        self._over: list[tuple[float, dict[RateKey, bytes], int]] = []
+        """By when they began; of those of other collectors some come late."""
         self._bytes = 0
+        self.just_over: deque[tuple[float, dict[RateKey, bytes]]] = deque(maxlen=KEPT)
+        """When its own windows began, and their rows, until somebody takes them to tell others."""
         # By itself, so that all windows have one and the same key of a row.
         self._known: dict[RateKey, RateKey] = {}
 
@@ -110,10 +116,28 @@ class CallCounters:
             if took > counts.slowest:
                 counts.slowest, counts.trace_id = took, trace_id
 
-    def _counts(self, key: RateKey) -> Counts:
+    def join(self, began: float, rows: Mapping[RateKey, bytes], now: float) -> None:
+        """Take in a window of another collector, or of one that ran before."""
+        self._turn(now)
+        if now - KEPT * WINDOW <= began <= now + WINDOW:
+            self._began_first = min(began, self._began_first)
+            found: dict[RateKey, bytes] = {}
+            for key, packed in rows.items():
+                _put(found, self._row(key), packed)
+            self._keep(began, found)
+
+    def _keep(self, began: float, rows: dict[RateKey, bytes]) -> None:
+        size = sum(map(len, rows.values())) + 200 * len(rows)
+        insort(self._over, (began, rows, size), key=itemgetter(0))
+        self._bytes += size
+
+    def _row(self, key: RateKey) -> RateKey:
         if key not in self._known and len(self._known) >= MOST_ROWS:
             key = RateKey(key.side, "", OTHER, OTHER)
-        key = self._known.setdefault(key, key)
+        return self._known.setdefault(key, key)
+
+    def _counts(self, key: RateKey) -> Counts:
+        key = self._row(key)
         counts = self._open.get(key)
         if counts is None:
             counts = self._open[key] = Counts()
@@ -121,18 +145,20 @@ class CallCounters:
 
     def _turn(self, now: float) -> None:
         """Begin another window where the time of this one is over."""
-        if now < self._began + WINDOW:
-            return
+        if now >= self._began + WINDOW:
+            self.end_window(now)
+
+    def end_window(self, now: float) -> None:
+        """Begin another one, whether or not the time of this one is over."""
         if self._open:
             packed = {key: counts.pack() for key, counts in self._open.items()}
-            size = sum(map(len, packed.values())) + 200 * len(packed)
-            self._over.append((self._began, packed, size))
-            self._bytes += size
+            self._keep(self._began, packed)
+            self.just_over.append((self._began, packed))
         self._open = {}
         self._began = now - (now - self._began) % WINDOW
         oldest = now - KEPT * WINDOW
         while self._over and (self._over[0][0] < oldest or self._bytes > MOST_BYTES):
-            self._bytes -= self._over.popleft()[2]
+            self._bytes -= self._over.pop(0)[2]
         if len(self._known) >= MOST_ROWS:
             kept = {key for _, packed, _ in self._over for key in packed}
             self._known = {key: key for key in self._known if key in kept}
@@ -153,6 +179,22 @@ class CallCounters:
         # The first of the windows that count, also where nothing came in it.
         back = (ceil((self._began - since) / WINDOW) - 1) * WINDOW
         return max(now - max(self._began - back, self._began_first), 1.0), found
+
+
+def together(rows: Mapping[RateKey, bytes], names: Mapping[str, str]) -> dict[RateKey, bytes]:
+    """The rows of one window, with services by the names that these are called by: as `merged`."""
+    found: dict[RateKey, bytes] = {}
+    for key, packed in rows.items():
+        _put(found, key._replace(service=names.get(key.service, key.service)), packed)
+    return found
+
+
+def _put(rows: dict[RateKey, bytes], key: RateKey, packed: bytes) -> None:
+    if key in rows:
+        counts = Counts.unpack(packed)
+        counts.merge(Counts.unpack(rows[key]))
+        packed = counts.pack()
+    rows[key] = packed
 
 
 def merged(windows: Iterable[Mapping[RateKey, bytes]], names: Mapping[str, str]) -> dict[RateKey, Counts]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+WINDOWS_TTL: Final = 3_600
+"""Seconds that a window of rates is kept."""
 
 
 class StoreError(Exception):
@@ -48,6 +51,14 @@ class Store(Protocol):
 
     def blocks(self, since: float) -> Iterator[bytes]:
         """Blocks of summaries that were written since that time of day, the newest first."""
+
+    def put_window(self, window: bytes, now: float) -> None:
+        """Keep a window of rates for an hour, where the store outlives a collector. As write."""
+
+    def windows(self, now: float) -> Iterator[bytes]:
+        """Those that were put, by whomever, since this was asked the last time, and at first those of the
+        last hour; the oldest first. Of what is not read to the end the rest comes the next time.
+        """
 
     def size(self) -> Size: ...
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from mesh.tracing.counters import KEPT, WINDOW
 from mesh.tracing.store import Store, StoreError
 
 MOST_QUEUED: Final = 48 * 1024**2
@@ -25,6 +27,8 @@ SHORTEST, LONGEST = 0.2, 5.0
 """Seconds before a store that is away is tried again."""
 REMIND: Final = 60.0
 """Seconds after which it is told once more of what goes on."""
+MOST_READ: Final = 16 * 1024**2
+"""Bytes of others' windows that are read at once; the rest comes the next time."""
 _OVERHEAD: Final = 150
 """Bytes that Python needs for a piece beside what is in it."""
 
@@ -35,11 +39,18 @@ log = logging.getLogger("mesh.collect")
 
 
 class Writer:
-    """clock: the time of day. written, lost: records. trouble: what the store says while it can't be written
+    """clock: the time of day. read_windows: takes each window of rates that others, or this one, have left in
+    the store; in the thread. written, lost: records. trouble: what the store says while it can't be written
     to, "" else.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float], most: int = MOST_QUEUED) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        most: int = MOST_QUEUED,
+        read_windows: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._most = most
@@ -48,6 +59,10 @@ class Writer:
         self._queued = 0
         self._closing: float | None = None
         self._told = self._told_full = -REMIND
+        self._windows: deque[bytes] = deque(maxlen=KEPT)
+        """Those that are not in the store yet."""
+        self._read_windows = read_windows
+        self._windows_due = 0.0
         self.written = 0
         self.lost = 0
         self.trouble = ""
@@ -79,6 +94,10 @@ class Writer:
             self._queued += size
             if self._queued > GATHERED:
                 self._condition.notify()
+
+    def put_window(self, window: bytes) -> None:
+        """Have a window of rates kept. Where the store is away for long the oldest are lost."""
+        self._windows.append(window)
 
     def close(self, patience: float) -> None:
         """Write what is left, for so many seconds at the most, and end."""
@@ -117,8 +136,11 @@ class Writer:
             with self._condition:
                 self._queue = self._queue[len(taken) :]
                 self._queued -= size
-                if self._closing is not None and not self._queue:
-                    return
+                over = self._closing is not None and not self._queue
+            if over or monotonic() >= self._windows_due:
+                self._share_windows()
+            if over:
+                return
             self._expire()
 
     def _take(self) -> tuple[list[Part], int]:
@@ -152,6 +174,26 @@ class Writer:
             log.warning("traces are written again; %d records are lost in all", self.lost)
             self.trouble = ""
         return True
+
+    def _share_windows(self) -> None:
+        """Leave the windows of rates in the store, and look for others'. A store that is away says so of the
+        records, too.
+        """
+        self._windows_due = monotonic() + WINDOW
+        now = self._clock()
+        try:
+            while self._windows:
+                self._store.put_window(self._windows[0], now)
+                self._windows.popleft()
+            if self._closing is None:
+                size = 0
+                for window in self._store.windows(now):
+                    self._read_windows(window)
+                    size += len(window)
+                    if size > MOST_READ:
+                        break
+        except StoreError as error:
+            log.debug("rates are not shared with other collectors: %s", error)
 
     def _expire(self) -> None:
         try:

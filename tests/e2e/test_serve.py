@@ -208,7 +208,7 @@ def pids(endpoint: str, most: int) -> set[int]:
 def test_processes_share_the_connections_and_are_replaced(folder: Path) -> None:
     arguments = ("users:Users", "--bind", ANY_PORT, "--processes", "2")
     with serving(*arguments, cwd=folder) as (server, endpoint):
-        assert server.stdout == f"serving Users on {endpoint}\n"
+        assert server.stdout.strip() == f"serving Users on {endpoint}"
         victim = pids(endpoint, most=2).pop()
         os.kill(victim, signal.SIGKILL)
         assert victim not in pids(endpoint, most=2)

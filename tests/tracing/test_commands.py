@@ -21,7 +21,7 @@ from tests.helpers import redis_server
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import Process, eventually, python
 from tests.helpers.requirements import unshared
-from tests.tracing.batches import TRACE, Program, record
+from tests.tracing.batches import TRACE, Program, rate, record
 
 CLIENT, SERVER = Kind.CLIENT, Kind.SERVER
 
@@ -303,3 +303,33 @@ def test_ps_shows_what_a_program_waits_for_that_serves_nothing(collector: tuple[
 
         line = eventually(row)
     assert f":{program.pid}" in line and "a connection" in line
+
+
+def test_rates_are_known_to_the_collector_that_comes_after(tmp_path: Path) -> None:
+    calls = [rate(CLIENT, "web", "orders.place", [0.1] * 50)]
+    for told in (True, False):
+        with collecting("--store", "kept.db", cwd=tmp_path) as (process, endpoint):
+            if told:
+                tell(endpoint, Program("web").batch(rates=calls))
+
+            def rows(where: str = endpoint) -> str:
+                return mesh("top", "--once", "--collector", where, cwd=tmp_path).stdout
+
+            eventually(lambda rows=rows: "orders.place" in rows())  # type: ignore[misc]
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+
+
+def test_of_several_collectors_on_one_redis_each_knows_all_rates(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        _, port = stack.enter_context(redis_server.running(tmp_path))
+        store = ("--store", f"redis://127.0.0.1:{port}/0")
+        one, other = (stack.enter_context(collecting(*store, cwd=tmp_path))[1] for _ in range(2))
+        web = Program("web")
+
+        def known() -> bool:
+            tell(one, web.batch(rates=[rate(CLIENT, "web", "orders.place", [0.1], still=3)]))
+            told = mesh("top", "--once", "-j", "--collector", other, cwd=tmp_path).stdout.splitlines()
+            return any(json.loads(line)["open"] == 3 for line in told)
+
+        eventually(known)

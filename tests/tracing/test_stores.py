@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,20 @@ def test_a_redis_that_is_full_or_away_is_told(tmp_path: Path) -> None:
         assert not caught.value.lasting
         with pytest.raises(StoreError):
             list(store.blocks(0.0))
+
+
+def test_windows_of_rates_come_once_to_each_who_asks(make: Make) -> None:
+    store = make()
+    now = now_of(store)
+    assert list(store.windows(now)) == []
+    for window in (b"one", b"two", b"three"):
+        store.put_window(window, now)
+    kept = [] if isinstance(store, MemoryStore) else [b"one", b"two", b"three"]
+    assert list(islice(store.windows(now), 2)) == kept[:2]
+    assert list(store.windows(now)) == kept[2:]
+    assert list(store.windows(now)) == []
+    other = make()
+    assert list(other.windows(now)) == kept
+    if not hasattr(store, "_redis"):  # which has its own clock
+        store.put_window(b"late", now + 4_000.0)
+        assert list(make().windows(now + 4_000.0)) == ([] if isinstance(store, MemoryStore) else [b"late"])

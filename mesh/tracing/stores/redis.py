@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mesh.errors import ConfigError
-from mesh.tracing.store import Bounds, Size, StoreError
+from mesh.tracing.store import WINDOWS_TTL, Bounds, Size, StoreError
 from mesh.tracing.summaries import with_prefix
 
 PATIENCE: Final = 5.0
@@ -51,6 +51,8 @@ class RedisStore:
             )
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}") from None
+        self._windows_read: dict[int, int] = {}
+        """Minutes, and how many of their windows of rates were read."""
         self._append: Any = self._redis.register_script(_APPEND)
         where = self._redis.connection_pool.connection_kwargs
         self._where = (
@@ -110,6 +112,27 @@ class RedisStore:
             begin = max(length - BLOCKS, 0)
             yield from reversed(self._ask("lrange", f"{PREFIX}minute:{minute}", begin, length - 1))
             length = begin
+
+    def put_window(self, window: bytes, now: float) -> None:
+        (seconds, _) = self._ask("time")
+        key = f"{PREFIX}windows:{int(seconds) // MINUTE}"
+        try:
+            self._append([key], [WINDOWS_TTL + MINUTE, window])
+        except (self._error, OSError) as error:
+            raise StoreError(self._why(error), lasting=_is_full(error)) from None
+
+    def windows(self, now: float) -> Iterator[bytes]:
+        (seconds, _) = self._ask("time")
+        this = int(seconds) // MINUTE
+        if not self._windows_read:
+            self._windows_read = dict.fromkeys(range(this - WINDOWS_TTL // MINUTE, this), 0)
+        self._windows_read.setdefault(this, 0)
+        for minute, read in sorted(self._windows_read.items()):
+            for window in self._ask("lrange", f"{PREFIX}windows:{minute}", read, -1):
+                self._windows_read[minute] += 1
+                yield window
+            if minute < this - 1:
+                del self._windows_read[minute]  # nobody adds to it any more
 
     def size(self) -> Size:
         memory = self._ask("info", "memory")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from mesh.errors import ConfigError
-from mesh.tracing.store import Bounds, Size, StoreError
+from mesh.tracing.store import WINDOWS_TTL, Bounds, Size, StoreError
 
 APPLICATION: Final = 0x6D657368
 """What SQLite keeps in a file of ours to tell it from others: "mesh" in ASCII."""
-VERSION: Final = 1
+VERSION: Final = 2
 PATIENCE: Final = 5.0
 """Seconds that a lock of another process is waited for."""
 AT_ONCE: Final = 5_000
@@ -47,6 +47,7 @@ CREATE TABLE pieces
     (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, trace TEXT NOT NULL, data BLOB NOT NULL);
 CREATE INDEX pieces_by_trace ON pieces (trace);
 CREATE TABLE blocks (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, data BLOB NOT NULL);
+CREATE TABLE windows (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, data BLOB NOT NULL);
 """
 
 
@@ -59,6 +60,8 @@ class SqliteStore:
         # Bytes of the write-ahead log from which on it is written back to the file, and begun anew. It is
         # longer by one write, as that is written back as a whole.
         self._log = min(max(bounds.bytes // 8, SHORTEST_LOG), LONGEST_LOG)
+        self._last_window = 0
+        """The number of the last window of rates that was read."""
         try:
             self._writer = self._connect()
             self._prepare()
@@ -195,6 +198,20 @@ class SqliteStore:
                 if len(rows) < BLOCKS:
                     return
                 number = rows[-1][0]
+
+    def put_window(self, window: bytes, now: float) -> None:
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO windows (stamp, data) VALUES (?, ?)", (now, window))
+            connection.execute("DELETE FROM windows WHERE stamp < ?", (now - WINDOWS_TTL,))
+
+    def windows(self, now: float) -> Iterator[bytes]:
+        with self._reading() as connection:
+            for number, data in connection.execute(
+                "SELECT number, data FROM windows WHERE number > ? AND stamp >= ? ORDER BY number",
+                (self._last_window, now - WINDOWS_TTL),
+            ):
+                self._last_window = number
+                yield data
 
     def size(self) -> Size:
         with self._reading() as connection:
