@@ -262,7 +262,12 @@ class Registration:
             self.end(address, (event,))
 
     def end(self, address: bytes, body: Sequence[bytes]) -> None:
-        """Tell the hub that a request of which nothing is kept has come to nothing."""
+        """Tell the hub that a request of which nothing is kept has come to nothing.
+
+        What waits in the batch goes before: it may be the answer of a call on which something more has come,
+        that nobody knows here any longer, and the hub takes the first end that it hears of.
+        """
+        self.release()
         self.out.append(mdp.carried(self._style, Command.FINAL, address, body))
 
     def release(self) -> None:

@@ -213,3 +213,18 @@ def test_the_end_of_a_registration_is_that_of_its_calls() -> None:
     desk.calls.lost()
     assert [call.peer for call in desk.session.open_calls()] == [b"direct"]
     assert desk.ends() == []
+
+
+def test_credit_that_comes_when_a_stream_has_just_ended_spoils_nothing() -> None:
+    """The stream's last event waits for others of this turn; the hub would take what comes first for it."""
+    desk = Desk(server(), known=True)
+    desk.registration.receive(mdp.heartbeat(about={"capacity": 10, "batch": 10_000}), desk.now)
+    desk.registration.out.clear()
+    desk.hand_in(b"t1", event(message_id=b"m"))
+    call = desk.session.ready.popleft()
+    assert desk.session.begin(call, desk.now)
+    desk.calls.send(call.peer, desk.session.item(call, 1))
+    desk.calls.send(call.peer, desk.session.end_stream(call))
+    desk.hand_in(b"t1", event(wire.MORE, [5], message_id=b"n", response_to=b"m"))
+    batch, *_ = desk.registration.out
+    assert [code for code, _, _ in mdp.read_batch(batch[0])] == [mdp.PARTIAL, mdp.FINAL]

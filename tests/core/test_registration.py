@@ -137,6 +137,15 @@ def test_answers_wait_in_a_batch_until_they_are_let_go() -> None:
     assert not one.out
 
 
+def test_the_end_of_a_request_overtakes_no_answer_that_waits() -> None:
+    one = batched()
+    one.answer(b"t1", b"the answer", True)
+    one.end(b"t1", (b"WireError", b"no call"))
+    first, second = one.out
+    assert in_batch(first) == [(4, b"t1", b"the answer")]
+    assert second[2:] == [b"t1", b"", b"WireError", b"no call"]
+
+
 def test_a_batch_is_no_larger_than_the_hub_takes() -> None:
     one = batched(limit=250)
     for _ in range(9):
