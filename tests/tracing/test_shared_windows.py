@@ -35,8 +35,8 @@ class Shelf(MemoryStore):
 
     def windows(self, now: float) -> Iterator[bytes]:
         while self._read < len(self._shelf):
-            self._read += 1
-            yield self._shelf[self._read - 1]
+            yield self._shelf[self._read]
+            self._read += 1  # now that it was taken in
 
 
 class Bench:
