@@ -53,10 +53,15 @@ class Bench:
         return made
 
     def knows(self, collector: Collector, **more: Any) -> dict[tuple[str, str], dict[str, Any]]:
-        """Its rows of the last minute, once it has read what there is."""
+        """Its rows of the last minute, once all have told what they have, and it has read that."""
         store: Any = collector._store
-        collector._writer._windows_due = 0.0
-        eventually(lambda: store._read == len(self.shelf) and not collector._writer._windows)
+
+        def is_read() -> bool:
+            for one in self.running:
+                one._writer._windows_due = 0.0
+            return store._read == len(self.shelf) and not any(one._writer._windows for one in self.running)
+
+        eventually(is_read)
         return {(row["caller"], row["service"]): row for row in collector.rates(60.0)}
 
 
