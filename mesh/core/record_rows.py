@@ -17,7 +17,7 @@ from itertools import chain, count
 from typing import Any, Final, NamedTuple, cast
 
 from mesh.core.span import as_id
-from mesh.core.trace_record import TAGS, Detail, Kind, Record
+from mesh.core.trace_record import ATTEMPTS, CREDIT, FIRST, ITEMS, TAGS, Detail, Kind, Record
 
 MAX_RECORDS: Final = 20_000
 """Records that are kept; what comes over it is dropped and counted."""
@@ -40,6 +40,8 @@ _SIZES: Final = (24, 32)
 _KINDS: Final = frozenset(Kind)
 _LONG: Final = 1e7
 """Seconds that lie between a record and its being sent, or its end, at the most."""
+_EARLY: Final = 0.1
+"""Seconds that a call may have begun before it came, as two threads look at the clock."""
 _pack: Final = ROW.pack
 _from_digits: Final = bytes.fromhex
 
@@ -68,7 +70,16 @@ class RowSlice(NamedTuple):
         half = len(self.rows) // 2
         first = [one for one in self.beside if one.row < half]
         second = [one._replace(row=one.row - half) for one in self.beside if one.row >= half]
-        return RowSlice(self.texts, self.rows[:half], first), RowSlice(self.texts, self.rows[half:], second)
+        return (
+            RowSlice(_needed(self.texts, self.rows[:half]), self.rows[:half], first),
+            RowSlice(_needed(self.texts, self.rows[half:]), self.rows[half:], second),
+        )
+
+
+def _needed(texts: list[str], rows: list[bytes]) -> list[str]:
+    """The same, with "" in the place of those that none of these rows has."""
+    used = set(chain.from_iterable(_TEXTS_OF_ROW.iter_unpack(b"".join(rows))))
+    return [text if number in used else "" for number, text in enumerate(texts)]
 
 
 class _Table:
@@ -105,13 +116,9 @@ class _Table:
         """In the order of their numbers; "" for some that none of these rows has."""
         numbers = self.numbers.copy()
         texts = [""] * (max(numbers.values(), default=-1) + 1)
-        used = set(numbers.values())
-        if len(texts) > _FEW_TEXTS:
-            used = set(chain.from_iterable(_TEXTS_OF_ROW.iter_unpack(b"".join(rows))))
         for text, number in numbers.items():
-            if number in used:
-                texts[number] = text
-        return texts
+            texts[number] = text
+        return texts if len(texts) <= _FEW_TEXTS else _needed(texts, rows)
 
 
 class KeptRecords:
@@ -123,6 +130,8 @@ class KeptRecords:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._most = MAX_RECORDS
+        """Rows that the table has room for, beside those of the former one."""
+        self._is_over = False
         self._table = _Table()
         self._former: _Table | None = None
         """The table before this one, until all of its rows are taken."""
@@ -156,27 +165,23 @@ class KeptRecords:
             self.dropped += 1
             return
         try:
-            digits = trace_id + span_id + parent_id
-            ids = _from_digits(digits)
-            if (
-                len(trace_id) == _TRACE
-                and len(span_id) == _SPAN
-                and len(ids) in _SIZES
-                and ids.hex() == digits
-            ):
-                row = _pack(
-                    kind,
-                    number[service],
-                    number[method],
-                    number[outcome],
-                    number[peer],
-                    began,
-                    started - began,
-                    ended - began,
-                    ids,
-                )
-                table.rows.append(row if detail is None else (row, Beside(0, detail, None, None)))
-                return
+            if len(trace_id) == _TRACE and len(span_id) == _SPAN:
+                digits = trace_id + span_id + parent_id
+                ids = _from_digits(digits)
+                if len(ids) in _SIZES and ids.hex() == digits:
+                    row = _pack(
+                        kind,
+                        number[service],
+                        number[method],
+                        number[outcome],
+                        number[peer],
+                        began,
+                        started - began,
+                        ended - began,
+                        ids,
+                    )
+                    table.rows.append(row if detail is None else (row, Beside(0, detail, None, None)))
+                    return
         except (KeyError, TypeError, ValueError):
             pass  # a text that is new, or ids of another program, which may have capitals
         names = (service, method, outcome, peer)
@@ -210,16 +215,17 @@ class KeptRecords:
 
     def take(self, most: int) -> RowSlice:
         """The oldest, for whoever sends them. In one thread alone, as nobody else replaces the table."""
-        former, now = self._former, self._clock()
-        if former is not None:
-            if former.rows:
-                return former.take(most)
-            if now - self._replaced > _GRACE:
-                self._former = None
-        elif len(self._table.numbers) >= MAX_TEXTS:
-            self._former, self._table, self._replaced = self._table, _Table(), now
-            return self._former.take(most)
-        return self._table.take(most)
+        if self._former is None and len(self._table.numbers) >= MAX_TEXTS:
+            self._former, self._table, self._replaced = self._table, _Table(), self._clock()
+        former = self._former
+        if former is None:
+            return self._table.take(most)
+        taken = (former if former.rows else self._table).take(most)
+        if not former.rows and self._clock() - self._replaced > _GRACE:
+            self._former = former = None
+        if not self._is_over:
+            self._most = MAX_RECORDS - (len(former.rows) if former else 0)
+        return taken
 
     def take_dropped(self) -> int:
         """How many were dropped since the last time."""
@@ -232,6 +238,7 @@ class KeptRecords:
 
     def stop(self) -> None:
         """Nobody takes what is kept any more, so nothing is."""
+        self._is_over = True
         self._most = 0
         self.forget()
 
@@ -242,9 +249,10 @@ def records(rows: bytes, texts: list[str], beside: list[Any], now: float) -> lis
     """
     found = []
     for kind, service, method, outcome, peer, began, wait, took, ids in ROW.iter_unpack(rows):
-        in_time = -_LONG < began - now < _LONG and 0 <= wait < _LONG and 0 <= took < _LONG
+        in_time = -_LONG < began - now < _LONG and -_EARLY < wait < _LONG and -_EARLY < took < _LONG
         if not in_time or kind not in _KINDS:
             raise ValueError
+        wait, took = max(wait, 0.0), max(took, 0.0)
         digits = ids.hex()
         parent = digits[48:]
         # A collector makes some ten thousand in a second, and the class's own way takes twice as long.
@@ -289,6 +297,9 @@ def _checked(detail: object) -> Detail:
         raise ValueError
     tags = detail.get(TAGS, {})
     if type(tags) is not dict or len(tags) > 64:
+        raise ValueError
+    counts, times = ((detail.get(key, 0) for key in some) for some in ((ATTEMPTS, ITEMS), (FIRST, CREDIT)))
+    if not all(type(one) is int for one in counts) or not all(type(one) in (int, float) for one in times):
         raise ValueError
     for group in (detail, tags):
         for key, value in group.items():

@@ -6,7 +6,7 @@ belong to the trace and say so with its own answer. So the way from an error to 
 at no cost to calls that go well.
 
 Sessions call this under their locks, whatever thread they are in; what is kept another thread takes. All that
-both touch are deques, and sets that are replaced whole.
+both touch are deques, tables to which texts are added one by one, and sets that are replaced whole.
 """
 
 from __future__ import annotations

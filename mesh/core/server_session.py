@@ -412,7 +412,8 @@ class ServerSession:
             self._forget(call, "TimeoutExpired", now, waited)
             return False
         call.state = OPEN
-        call.begun = now
+        # Another thread may have taken it in after this one has looked at the clock.
+        call.begun = max(now, call.opened)
         return True
 
     def answer(self, call: ServerCall, value: Any) -> bytes:

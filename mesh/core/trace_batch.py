@@ -1,6 +1,6 @@
 """Many records in one message, some 70 bytes for each: what a process sends to its collector.
 
-    [1, process, number, [wall, monotonic], about, texts, rows, beside, names, rates, dropped]
+    [2, process, number, [wall, monotonic], about, texts, rows, beside, names, rates, dropped]
 
 process: 16 random bytes, made anew in the child of a fork. number: counts the process's batches, so that one
 that comes twice is known. wall, monotonic: two clocks of the process at one moment, in seconds. about: what
@@ -27,10 +27,12 @@ from mesh.core.trace_record import Kind, Record
 from mesh.core.wire import UNREADABLE
 from mesh.errors import WireError
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_RECORDS: Final = 1_000
 """Records, or rows of rates, of one batch."""
 MAX_BYTES: Final = 1024 * 1024
+_MOST_COUNTED: Final = 2**40
+"""Errors, open calls or dropped records of one batch: sums of very many are to travel, too."""
 _MOST_VALUES: Final = 400_000
 _KINDS: Final = frozenset(Kind)
 
@@ -155,6 +157,7 @@ def _check_head(process: object, number: object, wall: object, monotonic: object
         type(process) is bytes
         and len(process) == 16
         and type(number) is type(dropped) is int
+        and 0 <= dropped < _MOST_COUNTED
         and type(wall) is type(monotonic) is float
         and abs(wall) < 1e11  # also false for what is no number
         and abs(monotonic) < 1e11
@@ -184,6 +187,7 @@ def _rate(row: Sequence[Any], texts: Sequence[str]) -> Rate:
         or type(errors) is not int
         or type(open_calls) is not int
         or min(errors, open_calls, caller, service, method) < 0
+        or max(errors, open_calls) > _MOST_COUNTED
     ):
         raise ValueError
     return Rate(

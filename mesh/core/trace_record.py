@@ -40,8 +40,7 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One side of one span. The ends make plain tuples in this order, as a named one costs several times as
-    much.
+    """One side of one span. The ends give these fields one by one, in this order: core/record_rows.py.
 
     trace_id: 32 hexadecimal digits, or what another program has. span_id: 16 of them. parent_id: that of the
     span which caused it; known to the client alone, "" at the root and at other sides.
@@ -51,10 +50,10 @@ class Record(NamedTuple):
     there. All in seconds of a clock of the process, of time.monotonic.
     outcome: "OK", or the name of the error. peer: the endpoint that it went to, or where it came from; "".
     detail: None, or a dict with some of: "tags", a dict; "items", of a stream; "first", seconds from `began`
-    to the first item; "credit", seconds that a stream waited for its reader; "attempts", where it was sent
-    more than once; "message" and "traceback" of an error; "fingerprint" that stands for a traceback which was
-    told before; "late", true where only the failure or slowness of the call made it be recorded, so that
-    spans beside it are missing; "open", true where the span has not ended: `ended` is when that was seen.
+    to the first item; "credit", seconds that a stream waited for its reader; "attempts", how often it was
+    sent; "message" and "traceback" of an error; "fingerprint" that stands for a traceback which was told
+    before; "late", true where only the failure or slowness of the call made it be recorded, so that spans
+    beside it are missing; "open", true where the span has not ended: `ended` is when that was seen.
     """
 
     kind: int

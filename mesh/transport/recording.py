@@ -20,7 +20,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from random import getrandbits, random
+from random import random
 from time import monotonic, time
 from typing import Any, Final, Protocol
 from weakref import WeakSet
@@ -238,12 +238,18 @@ class Recording:
             tell_log(batch)
             return
         kept.dropped += dropped
-        if len(some.rows) < 2:
+        if rates and some.rows:
+            self._give(link, kept, RowSlice([], [], []), rates)
+            self._give(link, kept, some, [])
+        elif len(rates) > 1:
+            half = len(rates) // 2
+            self._give(link, kept, some, rates[:half])
+            self._give(link, kept, some, rates[half:])
+        elif len(some.rows) > 1:
+            for half_of_them in some.halves():
+                self._give(link, kept, half_of_them, [])
+        else:
             kept.dropped += len(some.rows)
-            return
-        first, second = some.halves()
-        self._give(link, kept, first, rates)
-        self._give(link, kept, second, [])
 
     def flush(self) -> None:
         """The program ends: what is kept goes out, if that takes no time. Once; Python calls it by itself,
@@ -334,6 +340,8 @@ def _boot() -> str:
     return ""
 
 
-span_ids: Final = SpanIds(getrandbits)
-"""Those of the spans of this process."""
+span_ids: Final = SpanIds(secrets.randbits)
+"""Those of the spans of this process. Not of `random`, which a program may seed: two of the same seed would
+have the same ids.
+"""
 recording: Final = Recording()

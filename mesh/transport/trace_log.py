@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh.core.trace_batch import RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
+from mesh.errors import WireError
 
 _log: Final = logging.getLogger("mesh.trace")
 _log.propagate = False
@@ -42,12 +43,19 @@ def _harmless(line: str) -> str:
     return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
+def _records_of(batch: bytes) -> RecordBatch | None:
+    try:
+        return unpack(batch)
+    except WireError:  # the collector says so, too
+        return None
+
+
 def tell_log(batch: bytes) -> None:
     """Give it to whoever listens. Never raises."""
     if not _log.handlers:
         return
-    found = unpack(batch)
-    if not found.records:
+    found = _records_of(batch)
+    if found is None or not found.records:
         return
     record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, _Lines(found), (), None)
     record.records = found.records

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import ContextDecorator, suppress
 from contextvars import Token
 from functools import wraps
-from random import getrandbits
 from time import monotonic
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -30,10 +29,6 @@ MAX_TAG: Final = 200
 """Characters of a tag's name, and of its value."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _new_trace_id() -> str:
-    return f"{getrandbits(128) or 1:032x}"
 
 
 class _Timed(Span):
@@ -105,7 +100,7 @@ class trace(ContextDecorator):
         if within is not None and not self._tags:
             binding = _Binding(within)
         else:
-            within = within or Span(self._trace_id or _new_trace_id(), "")
+            within = within or Span(self._trace_id or span_ids.next() + span_ids.next(), "")
             binding = _Binding(own := _Timed(within, "trace", dict(self._tags)), own)
         self._bound.append(binding)
         return binding.span

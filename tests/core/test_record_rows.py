@@ -112,6 +112,32 @@ def test_texts_that_no_row_has_are_not_sent() -> None:
     assert [text for text in rest.texts if text.startswith("m")] == ["m498", "m499"]
 
 
+def test_two_tables_have_room_for_no_more_than_one() -> None:
+    kept = KeptRecords(Clock())
+    for number in range(MAX_RECORDS + 10):
+        kept.add(*record(method=str(number)))
+    kept.take(10)  # the full table gives way to another
+    for _ in range(MAX_RECORDS):
+        kept.add(*record())
+    assert len(kept) == MAX_RECORDS
+    while len(kept):
+        kept.take(1_000)
+    kept.add(*record())
+    assert len(kept) == 1
+    kept.stop()
+    kept.add(*record())
+    kept.take(1)
+    kept.add(*record())
+    assert not len(kept)
+
+
+def test_what_began_a_moment_before_it_came_began_when_it_came() -> None:
+    kept = KeptRecords(Clock())
+    kept.add(*record(began=1.0, started=1.0 - 1e-5, ended=3.0))
+    [found] = records_in(kept)
+    assert (found.began, found.started, found.ended) == (1.0, 1.0, 3.0)
+
+
 def test_long_texts_are_cut() -> None:
     kept = KeptRecords(Clock())
     for number in range(2 * MAX_TEXTS):
