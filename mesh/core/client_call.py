@@ -21,15 +21,16 @@ class Call(Channel):
     value or error is set once state is DONE; items holds what a stream has delivered and nobody
     has taken yet. low: with fewer of them than that the server is to be let send more. pinned: it may
     go to no other peer than the one it was opened for. route: which peers it may go to, None for any.
-    copy, original: see RoutedCall and Copy. span: of the trace that it belongs to; None where it belongs to
-    none. caller: the call whose handler has made it, where one has. sent_at: when it was given to a
-    connection. Of a stream: began, when it was opened; first_at, when its first item came; received, how many
-    have come.
+    copy, was_copied, original: see RoutedCall and Copy. span: of the trace that it belongs to; None where it
+    belongs to none. caller: the call whose handler has made it, where one has. sent_at: when it was given to
+    a connection. Of a stream: began, when it was opened; first_at, when its first item came; received, how
+    many have come.
     """
 
     route: Route | None = None
     hedge_at: float = NEVER
     copy: Copy | None = None
+    was_copied: bool = False
     original: RoutedCall | None = None
     sent_at: float
     __slots__ = (
@@ -103,10 +104,10 @@ class Call(Channel):
 
 class RoutedCall(Call):
     """A call that may go to some peers only, or rather not to some. hedge_at: when a copy is to be sent.
-    copy: the one that was.
+    copy: the one that was, until one of the two has its end. was_copied: whether there ever was one.
     """
 
-    __slots__ = ("copy", "hedge_at", "route")
+    __slots__ = ("copy", "hedge_at", "route", "was_copied")
 
     def __init__(
         self, channel_id: bytes, method: str, now: float, interval: float, deadline: float, route: Route
@@ -115,6 +116,7 @@ class RoutedCall(Call):
         self.route: Route = route
         self.hedge_at = NEVER
         self.copy: Copy | None = None
+        self.was_copied = False
 
     @property
     def pinned(self) -> bool:

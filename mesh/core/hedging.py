@@ -128,6 +128,7 @@ class Hedging:
         # Its first place is that in the header.
         copy.payload = call.payload.replace(call.id, copy.id, 1)
         copy.original, call.copy = call, copy
+        call.was_copied = True
         copy.peer, copy.state = peer, OPEN
         peer.open += 1
         peer.unanswered[copy.id] = now

@@ -23,6 +23,7 @@ from mesh.core.sampling import Sampler
 from mesh.core.server_call import ServerCall
 from mesh.core.span import Span, as_id
 from mesh.core.trace_record import (
+    ATTEMPTS,
     CREDIT,
     FINGERPRINT,
     FIRST,
@@ -203,8 +204,10 @@ class Recorder:
                 return
             span = call.span = self._late(call.caller, kept.trace_id, kept.span_id)
         outcome, detail = CANCELLED if cancelled else GOOD, None
-        if stream or error is not None or span.late:
+        if stream or error is not None or span.late or call.was_copied:
             detail = _detail_of(span)
+            if call.was_copied:
+                detail[ATTEMPTS] = 2
             if stream:
                 detail[ITEMS], detail[FIRST] = call.received, call.first_at - began
             if error is not None:

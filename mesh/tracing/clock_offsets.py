@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import ATTEMPTS, GOOD, OPEN, Kind
-from mesh.tracing.clocks import TOGETHER
+from mesh.tracing.clocks import DRIFT, TOGETHER
 
 MOST_WAITING: Final = 10_000
 """Sides that wait for the other one."""
@@ -23,6 +23,7 @@ MOST_WINDOWS: Final = 60
 """Times of a pair that are known: an hour, where no clock is set."""
 ENOUGH: Final = 500
 """Sides that are looked at in a second, or some more; of more a share is."""
+_SPOILED: Final = 0
 _SHARES: Final = (1, 4, 16, 64, 256)
 """Of how many spans one is looked at."""
 _CHOSEN: Final = {share: frozenset(f"{at:02x}" for at in range(0, 256, share)) for share in _SHARES}
@@ -40,9 +41,12 @@ class _Side(NamedTuple):
 
 
 class Window(NamedTuple):
-    """From `since` on, for 60 seconds, the second clock is ahead of the first by `low` to `high` seconds."""
+    """From `since` on, for 60 seconds, the second clock is ahead of the first by `low` to `high` seconds, as
+    was told last at the time `told`.
+    """
 
     since: float
+    told: float
     low: float
     high: float
 
@@ -52,7 +56,9 @@ class ClockOffsets:
 
     def __init__(self) -> None:
         self._clocks: set[str] = set()
-        self._waiting: OrderedDict[str, _Side] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, str], _Side] = OrderedDict()
+        """By trace and span. Of a call that was made again there is one of the kind _SPOILED: which server
+        has answered which attempt nobody knows."""
         self._pairs: OrderedDict[tuple[str, str], deque[Window]] = OrderedDict()
         self._share = 1
         self._second = 0
@@ -69,14 +75,20 @@ class ClockOffsets:
         self._choose(int(now))
         shift, chosen = batch.wall - batch.monotonic, _CHOSEN[self._share]
         for record in batch.records:
-            if record.kind > Kind.SERVER or record.span_id[:2] not in chosen or record.outcome != GOOD:
+            if record.kind > Kind.SERVER or record.span_id[:2] not in chosen:
                 continue
             detail = record.detail
-            if detail is not None and (OPEN in detail or ATTEMPTS in detail):
+            if detail is not None and OPEN in detail:
                 continue
             self._seen += 1
-            first = record.started if record.kind == Kind.CLIENT else record.began
-            self._join(record.span_id, _Side(record.kind, clock, first + shift, record.ended + shift))
+            key = (record.trace_id, record.span_id)
+            again = record.kind == Kind.CLIENT and detail is not None and ATTEMPTS in detail
+            if record.outcome != GOOD or again:
+                self._waiting[key] = _Side(_SPOILED, clock, 0.0, 0.0)
+                self._bound()
+            else:
+                first = record.started if record.kind == Kind.CLIENT else record.began
+                self._join(key, _Side(record.kind, clock, first + shift, record.ended + shift))
 
     def _choose(self, second: int) -> None:
         """Look at fewer where there are many, and at more where there are few."""
@@ -89,17 +101,23 @@ class ClockOffsets:
             self._share = _SHARES[at - 1]
         self._second, self._seen = second, 0
 
-    def _join(self, span_id: str, side: _Side) -> None:
-        other = self._waiting.pop(span_id, None)
-        if other is None or other.kind == side.kind:
-            self._waiting[span_id] = side
-            if len(self._waiting) > MOST_WAITING:
-                self._waiting.popitem(last=False)
-        elif other.clock != side.clock:
+    def _join(self, key: tuple[str, str], side: _Side) -> None:
+        other = self._waiting.get(key)
+        if other is None:
+            self._waiting[key] = side
+            self._bound()
+        elif other.kind == side.kind:
+            self._waiting[key] = _Side(_SPOILED, side.clock, 0.0, 0.0)
+        elif other.kind != _SPOILED:
+            del self._waiting[key]
             caller, callee = (side, other) if side.kind == Kind.CLIENT else (other, side)
             low, high = callee.ended - caller.ended, callee.first - caller.first
-            if low <= high:
+            if other.clock != side.clock and low <= high:
                 self._narrow(caller, callee.clock, low, high)
+
+    def _bound(self) -> None:
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.popitem(last=False)
 
     def _narrow(self, caller: _Side, callee: str, low: float, high: float) -> None:
         pair, at = (caller.clock, callee), caller.first
@@ -113,11 +131,13 @@ class ClockOffsets:
         else:
             self._pairs.move_to_end(pair)
         if windows:
-            since, lowest, highest = windows[-1]
+            since, told, lowest, highest = windows[-1]
+            drift = DRIFT * abs(at - told)
+            lowest, highest = lowest - drift, highest + drift
             if at - since < TOGETHER and low <= highest and high >= lowest:
-                windows[-1] = Window(since, max(low, lowest), min(high, highest))
+                windows[-1] = Window(since, max(at, told), max(low, lowest), min(high, highest))
                 return
-        windows.append(Window(at, low, high))
+        windows.append(Window(at, at, low, high))
 
     def between(self, times: Mapping[str, Sequence[float]]) -> list[list[float]]:
         """What is known of these clocks: [number of the first clock, of the second, when by the first one,
@@ -130,7 +150,7 @@ class ClockOffsets:
             if first in places and second in places:
                 began, ended = times[first]
                 until = math.inf  # when the clock was set, where it was, and another window begins
-                for since, low, high in reversed(windows):
+                for since, _, low, high in reversed(windows):
                     if since <= ended and min(since + TOGETHER, until) >= began:
                         at = min(max(since, began), ended)
                         found.append([places[first], places[second], at, low, high])

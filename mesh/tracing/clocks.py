@@ -19,6 +19,10 @@ from mesh.core.trace_batch import About
 
 TOGETHER: Final = 60.0
 """Seconds in which a clock is taken for one that runs as the others do."""
+DRIFT: Final = 5e-5
+"""Seconds by which two clocks of computers come apart in one, at the most, where nobody sets them."""
+SET: Final = 1e-3
+"""Seconds by which a clock has to jump to be taken for one that was set."""
 
 
 class Offset(NamedTuple):
@@ -148,14 +152,16 @@ class Clocks:
     @property
     def steps(self) -> int:
         """How often a clock was set, as far as can be seen."""
-        return sum(
-            _breaks(offsets) for (first, second), (_, offsets) in self._steps.items() if first < second
-        )
+        return sum(_breaks(*steps) for (first, second), steps in self._steps.items() if first < second)
 
 
-def _breaks(offsets: list[Offset]) -> int:
-    pairs = pairwise(offsets)
-    return sum(max(one.low, other.low) > min(one.high, other.high) for one, other in pairs)
+def _breaks(times: list[float], offsets: list[Offset]) -> int:
+    """Where what follows contradicts what was before by more than clocks drift."""
+    moments = pairwise(zip(times, offsets, strict=True))
+    return sum(
+        max(one.low, other.low) - min(one.high, other.high) > SET + DRIFT * (then - at + TOGETHER)
+        for (at, one), (then, other) in moments
+    )
 
 
 def _intersected(told: list[tuple[float, float, float]]) -> list[tuple[float, Offset]]:

@@ -24,14 +24,14 @@ from mesh.core.trace_record import CALLING, Kind, Record
 from mesh.errors import MeshError, Overloaded, WireError
 from mesh.tracing import pieces, reasons, summaries
 from mesh.tracing.clock_offsets import ClockOffsets
-from mesh.tracing.counters import CallCounters, Counts, RateKey, merged, together
+from mesh.tracing.counters import WINDOW, CallCounters, Counts, RateKey, merged, together
 from mesh.tracing.exports.export import Export
 from mesh.tracing.exports.metrics import exposition
 from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import MOST, POLL, REACHABLE, Processes
 from mesh.tracing.service_names import ServiceNames
-from mesh.tracing.shared_windows import MOST_WAITING, SharedWindows, added
+from mesh.tracing.shared_windows import SharedWindows, added
 from mesh.tracing.store import Store, StoreError
 from mesh.tracing.summaries import Wanted
 from mesh.tracing.taps import Taps
@@ -52,6 +52,8 @@ MOST_SEARCHES: Final = 2
 """Searches at once, each of which takes memory; others wait for them."""
 MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
+MOST_SPANS_EXPLAINED: Final = 2_000
+"""Spans of a trace that `why` looks at: a larger one takes as long as hundreds of others."""
 ANSWER: Final = 0.6
 """Seconds that processes have to answer a question: less than the second that `mesh ps` waits for the answers
 of all, so that one which is silent costs nothing of what the others say."""
@@ -82,7 +84,7 @@ class Collector:
         self._exports = exports
         self._clock = clock
         self._steady = steady
-        self._others_windows: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._others_windows: deque[bytes] = deque()
         self._writer = Writer(store, clock, read_windows=self._others_windows.append)
         self._shared = SharedWindows(clock())
         self._processes = Processes()
@@ -96,6 +98,7 @@ class Collector:
         self._began = steady()
         self._taken = self._cut = self._twice = self._refused = self._rubbish = 0
         self._writer.start()
+        self._sharing = gevent.spawn(self._share_on)
 
     # What processes call
 
@@ -152,17 +155,30 @@ class Collector:
         return True
 
     def _share(self, now: float) -> None:
-        """Leave what was counted in a window to other collectors, and take in what they have left."""
-        wall = self._clock()
+        """Leave what was counted in a window to other collectors."""
         while self._counters.just_over:
             began, rows = self._counters.just_over.popleft()
+            wall = self._clock()
             named = together(rows, self._names.known())
-            window = self._shared.pack(began + wall - now, named, self._own_open(now), self._own_alive(now))
-            self._writer.put_window(window)
+            still, alive = self._own_open(now), self._own_alive(now)
+            self._writer.put_window(self._shared.pack(began + wall - now, wall, named, still, alive))
+
+    def _take_in(self) -> None:
+        """Take in what other collectors have left, and let others do something in between."""
         while self._others_windows:
-            found = self._shared.take(self._others_windows.popleft())
+            wall, now = self._clock(), self._steady()
+            found = self._shared.take(self._others_windows.popleft(), wall)
             if found is not None:
                 self._counters.join(found.began - wall + now, found.rows, now)
+            gevent.sleep(0)
+
+    def _share_on(self) -> None:
+        """Once in a window, also where no program tells anything."""
+        while True:
+            gevent.sleep(WINDOW)
+            self._counters.turn(self._steady())
+            self._share(self._steady())
+            self._take_in()
 
     def _keep(self, batch: RecordBatch) -> None:
         found: dict[str, bytes] = {}
@@ -317,7 +333,7 @@ class Collector:
         """What was counted in about so many seconds, and how many these are. Many rows of an hour take
         seconds: batches are taken in meanwhile.
         """
-        self._share(self._steady())
+        self._take_in()
         span, windows = self._counters.windows(seconds, self._steady())
         rows: dict[RateKey, Counts] = gevent.get_hub().threadpool.apply(
             merged, (windows, self._names.known())
@@ -438,7 +454,8 @@ class Collector:
         self, service: str, method: str, minutes: float = 60.0, slower: float | None = None
     ) -> dict[str, Any]:
         """What slow and failing calls of a method have in common, in the newest 500 traces of the last
-        minutes: {"calls", "slower": seconds, "failing": group, "slow": group}; a group is {"calls",
+        minutes, but for those of more than 2,000 spans: {"calls", "slower": seconds, "failing": group,
+        "slow": group}; a group is {"calls",
         "outcomes": {name: number}, "examples": [trace id], "common": [{"what": "worker", "hub", "caller",
         "host", "caller's host", "release", "endpoint", "attempts" or "tag NAME", "value", "share": of the
         group, "others": share of the others, "number": of the group, "of_all": of all calls}]}. What chance
@@ -453,7 +470,8 @@ class Collector:
         found, _ = self._search(Wanted(service, method, since=since), MOST_EXPLAINED)
 
         def explain() -> dict[str, Any]:
-            reads = (pieces.read(one.trace_id, self._store.pieces(one.trace_id)) for one in found)
+            small = (one.trace_id for one in found if one.spans <= MOST_SPANS_EXPLAINED)
+            reads = (pieces.read(trace_id, self._store.pieces(trace_id)) for trace_id in small)
             calls = (call for read in reads for call in reasons.calls_in(read, service, method))
             return reasons.common(calls, limit)
 
@@ -539,6 +557,7 @@ class Collector:
     def _close(self, patience: float = 5.0) -> None:
         """Write and send what waits, for so many seconds at the most."""
         end = monotonic() + patience
+        self._sharing.kill(block=False)
         self._counters.end_window(self._steady())
         self._share(self._steady())
         self._writer.close(patience)

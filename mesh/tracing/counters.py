@@ -60,6 +60,17 @@ class Counts:
         told = (self.errors, self.slowest, self.trace_id, self.sketch.pack())
         return bytes(msgpack.packb(told, unicode_errors="replace"))
 
+    @staticmethod
+    def are_packed(packed: object) -> bool:
+        """Whether `pack` may have made this. Raises what msgpack does for what it can't read."""
+        if type(packed) is not bytes:
+            return False
+        errors, slowest, trace_id, sketch = msgpack.unpackb(packed, strict_map_key=False)
+        Sketch.unpack(sketch)
+        times = (slowest, sketch[0], sketch[1])
+        whole = type(errors) is int and 0 <= errors < 2**60 and type(trace_id) is str
+        return whole and all(type(time) is float and time >= 0 for time in times)
+
     @classmethod
     def unpack(cls, packed: bytes) -> Counts:
         counts = cls()
@@ -94,7 +105,7 @@ class CallCounters:
 
     def add(self, rates: Iterable[Rate], now: float) -> None:
         """Take in what a process tells of all its calls."""
-        self._turn(now)
+        self.turn(now)
         for rate in rates:
             counts = self._counts(RateKey(rate.side, rate.caller, rate.service, rate.method))
             counts.errors += rate.errors
@@ -102,7 +113,7 @@ class CallCounters:
 
     def see(self, records: Iterable[Record], caller: str, now: float) -> None:
         """Take from records the slowest of each row. caller: the service of who tells."""
-        self._turn(now)
+        self.turn(now)
         slowest: dict[tuple[int, str, str], tuple[float, str]] = {}
         for record in records:
             if record[0] <= Kind.SERVER:
@@ -118,7 +129,7 @@ class CallCounters:
 
     def join(self, began: float, rows: Mapping[RateKey, bytes], now: float) -> None:
         """Take in a window of another collector, or of one that ran before."""
-        self._turn(now)
+        self.turn(now)
         if now - KEPT * WINDOW <= began <= now + WINDOW:
             self._began_first = min(began, self._began_first)
             found: dict[RateKey, bytes] = {}
@@ -130,6 +141,10 @@ class CallCounters:
         size = sum(map(len, rows.values())) + 200 * len(rows)
         insort(self._over, (began, rows, size), key=itemgetter(0))
         self._bytes += size
+        while self._bytes > MOST_BYTES:
+            went, _, size = self._over.pop(0)
+            self._bytes -= size
+            self._began_first = max(self._began_first, went + WINDOW)  # what was before is not known
 
     def _row(self, key: RateKey) -> RateKey:
         if key not in self._known and len(self._known) >= MOST_ROWS:
@@ -143,7 +158,7 @@ class CallCounters:
             counts = self._open[key] = Counts()
         return counts
 
-    def _turn(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         """Begin another window where the time of this one is over."""
         if now >= self._began + WINDOW:
             self.end_window(now)
@@ -157,7 +172,7 @@ class CallCounters:
         self._open = {}
         self._began = now - (now - self._began) % WINDOW
         oldest = now - KEPT * WINDOW
-        while self._over and (self._over[0][0] < oldest or self._bytes > MOST_BYTES):
+        while self._over and self._over[0][0] < oldest:
             self._bytes -= self._over.pop(0)[2]
         if len(self._known) >= MOST_ROWS:
             kept = {key for _, packed, _ in self._over for key in packed}
@@ -172,7 +187,7 @@ class CallCounters:
         """What `merged` makes the rows of that time of; and how many seconds these really are. What is given
         does not change any more.
         """
-        self._turn(now)
+        self.turn(now)
         since = now - seconds - WINDOW
         found = [packed for began, packed, _ in self._over if began > since]
         found.append({key: counts.pack() for key, counts in self._open.items()})

@@ -14,7 +14,7 @@ from typing import Any, Final
 PATIENCE: Final = 1.0
 """Seconds that a call waits for its other side."""
 MOST: Final = 5_000
-"""Calls that wait; beyond that the oldest is told without its other side."""
+"""Calls that wait; beyond that the oldest waits no longer."""
 _ASKS: Final = frozenset({"client", "sent"})
 _CARRIES: Final = frozenset({"server", "received"})
 

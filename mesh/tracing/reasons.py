@@ -32,11 +32,12 @@ def calls_in(read: Read, service: str, method: str) -> Iterator[ExplainedCall]:
     """The calls of a method in a trace, each with all that its sides tell of it. A call that was tried again
     is one, with the outcome of its last attempt. service: as its caller or its server calls it.
     """
+    tags: dict[str, frozenset[tuple[str, str]]] = {}
     for span in Tree(read).spans:
         ends = [side for side in (span.caller, span.callee, *span.others) if side is not None]
         if not span.is_open and any((side.service, side.method) == (service, method) for side in ends):
             features = {feature for side in (*ends, *span.hubs) for feature in _features(side, read)}
-            features.update(_tags(span))
+            features |= _tags(span, tags)
             yield ExplainedCall(read.trace_id, span.took, span.outcome, frozenset(features))
 
 
@@ -55,15 +56,31 @@ def _features(side: Side, read: Read) -> Iterator[tuple[str, str]]:
         yield "hub", f"{about.name}@{about.host}:{about.pid}"
 
 
-def _tags(span: Span) -> Iterator[tuple[str, str]]:
-    """Those of the call, and of all that caused it: a user is tagged where the trace begins."""
+_NO_TAGS: Final[frozenset[tuple[str, str]]] = frozenset()
+
+
+def _tags(span: Span, known: dict[str, frozenset[tuple[str, str]]]) -> frozenset[tuple[str, str]]:
+    """Those of the call, and of all that caused it: a user is tagged where the trace begins. known: of the
+    spans of this trace that were looked at.
+    """
+    way: list[Span] = []
     cause: Span | None = span
-    while cause is not None:
-        for side in (cause.caller, cause.callee):
-            if side is not None and side.detail is not None:
-                for key, value in (side.detail.get(TAGS) or {}).items():
-                    yield f"tag {key}", str(value)[:100]
+    while cause is not None and cause.span_id not in known:
+        way.append(cause)
         cause = cause.parent
+    found = known[cause.span_id] if cause is not None else _NO_TAGS
+    for one in reversed(way):
+        if own := frozenset(_own_tags(one)):
+            found = found | own
+        known[one.span_id] = found
+    return found
+
+
+def _own_tags(span: Span) -> Iterator[tuple[str, str]]:
+    for side in (span.caller, span.callee):
+        if side is not None and side.detail is not None:
+            for key, value in (side.detail.get(TAGS) or {}).items():
+                yield f"tag {key}", str(value)[:100]
 
 
 def common(calls: Iterable[ExplainedCall], slower: float | None) -> dict[str, Any]:

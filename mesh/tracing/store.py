@@ -57,7 +57,8 @@ class Store(Protocol):
 
     def windows(self, now: float) -> Iterator[bytes]:
         """Those that were put, by whomever, since this was asked the last time, and at first those of the
-        last hour; the oldest first. Of what is not read to the end the rest comes the next time.
+        last hour; the oldest first. Of what is not read to the end the rest comes the next time. By the
+        thread that writes.
         """
 
     def size(self) -> Size: ...

@@ -50,8 +50,8 @@ def completed(ask: Ask, found: Read) -> Read:
     processes had no room for, and how far their clocks were apart.
     """
     processes = found.processes[:MOST_ASKED]
-    began = max(min((side.began for side in found.sides), default=0.0), 0.0)
-    ended = max(max((side.ended for side in found.sides), default=0.0), 0.0)
+    began = _time_of_day(min((side.began for side in found.sides), default=0.0))
+    ended = _time_of_day(max((side.ended for side in found.sides), default=0.0))
     dropped = ask("dropped", [identity for identity, _ in processes], began, ended)
     clocks = [clock_of(identity, about.boot) for identity, about in processes]
     numbers = {clock: number for number, clock in enumerate(clocks)}
@@ -66,3 +66,8 @@ def completed(ask: Ask, found: Read) -> Read:
     told = ask("clocks", times)
     offsets = [(places[one], places[two], at, low, high) for one, two, at, low, high in told]
     return found._replace(dropped=dropped, offsets=offsets)
+
+
+def _time_of_day(seconds: float) -> float:
+    """One that the collector takes: a program's clock may say anything."""
+    return min(max(seconds, 0.0), 9e10)

@@ -234,6 +234,7 @@ def _linked(spans: dict[str, Span]) -> list[Span]:
             parent.children.append(span)
     reached: set[str] = set()
     waiting = list(roots)
+    unreached = iter(sorted(spans.values(), key=lambda one: one.side.began))
     while True:
         while waiting:
             span = waiting.pop()
@@ -243,10 +244,7 @@ def _linked(spans: dict[str, Span]) -> list[Span]:
         if len(reached) == len(spans):
             return roots
         # What no root leads to hangs on a loop: it is cut in front of the first that was made.
-        first = min(
-            (span for span in spans.values() if span.span_id not in reached), key=lambda one: one.side.began
-        )
-        assert first.parent is not None
+        first = next(span for span in unreached if span.span_id not in reached)
         looped = _loop_of(first)
         looped.parent.children.remove(looped)  # type: ignore[union-attr]  # in a loop all have one
         looped.parent, looped.lost_parent = None, True

@@ -11,10 +11,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from mesh.tracing.counters import KEPT, WINDOW
+from mesh.tracing.counters import WINDOW
 from mesh.tracing.store import Store, StoreError
 
 MOST_QUEUED: Final = 48 * 1024**2
@@ -29,6 +30,8 @@ REMIND: Final = 60.0
 """Seconds after which it is told once more of what goes on."""
 MOST_READ: Final = 16 * 1024**2
 """Bytes of others' windows that are read at once; the rest comes the next time."""
+MOST_WINDOWS: Final = 16 * 1024**2
+"""Bytes of own windows that wait for a store that is away; of more the oldest are lost."""
 _OVERHEAD: Final = 150
 """Bytes that Python needs for a piece beside what is in it."""
 
@@ -59,7 +62,7 @@ class Writer:
         self._queued = 0
         self._closing: float | None = None
         self._told = self._told_full = -REMIND
-        self._windows: deque[bytes] = deque(maxlen=KEPT)
+        self._windows: deque[bytes] = deque()
         """Those that are not in the store yet."""
         self._read_windows = read_windows
         self._windows_due = 0.0
@@ -98,6 +101,9 @@ class Writer:
     def put_window(self, window: bytes) -> None:
         """Have a window of rates kept. Where the store is away for long the oldest are lost."""
         self._windows.append(window)
+        while sum(map(len, self._windows)) > MOST_WINDOWS and len(self._windows) > 1:
+            with suppress(IndexError):  # the other thread may have taken it
+                self._windows.popleft()
 
     def close(self, patience: float) -> None:
         """Write what is left, for so many seconds at the most, and end."""
@@ -176,30 +182,44 @@ class Writer:
         return True
 
     def _share_windows(self) -> None:
-        """Leave the windows of rates in the store, and look for others'. A store that is away says so of the
-        records, too.
+        """Leave the windows of rates in the store, and look for others'. That a store is away is told where
+        records can't be written.
         """
         self._windows_due = monotonic() + WINDOW
-        now = self._clock()
-        try:
-            while self._windows:
-                self._store.put_window(self._windows[0], now)
-                self._windows.popleft()
-            if self._closing is None:
-                size = 0
-                for window in self._store.windows(now):
-                    self._read_windows(window)
-                    size += len(window)
-                    if size > MOST_READ:
-                        break
-        except StoreError as error:
-            log.debug("rates are not shared with other collectors: %s", error)
+        for share in (self._put_windows, self._get_windows):
+            try:
+                share()
+            except StoreError as error:
+                log.debug("rates are not shared with other collectors: %s", error)
+            except Exception:  # as in _write
+                log.exception("rates are not shared with other collectors")
+
+    def _put_windows(self) -> None:
+        while self._windows:
+            window = self._windows.popleft()
+            try:
+                self._store.put_window(window, self._clock())
+            except StoreError:
+                self._windows.appendleft(window)
+                raise
+
+    def _get_windows(self) -> None:
+        if self._closing is not None:
+            return
+        size = 0
+        for window in self._store.windows(self._clock()):
+            self._read_windows(window)
+            size += len(window)
+            if size > MOST_READ:
+                break
 
     def _expire(self) -> None:
         try:
             self._store.expire(self._clock())
         except StoreError as error:
             self._tell(str(error))
+        except Exception:  # as in _write
+            log.exception("what is too old can't be thrown away")
 
     def _give_up(self, number: int) -> None:
         self.lost += number

@@ -433,6 +433,16 @@ def test_a_copy_is_part_of_the_call_that_it_is_of() -> None:
     assert not records(ends.at_client) and counted(ends.at_client) == (0, 0)
 
 
+def test_a_call_of_which_there_was_a_copy_was_sent_twice() -> None:
+    ends = Ends("orders")
+    route = Route(None, None)
+    call = RoutedCall(b"o" * 32, "place", CLOCK.now, 5.0, CLOCK.now + 30.0, route)
+    call.span, call.was_copied, call.sent_at = SPAN, True, CLOCK.now
+    ends.at_client.client_ended(ends.client._times, call, None, cancelled=False)
+    [told] = records(ends.at_client)
+    assert told.detail == {"attempts": 2}
+
+
 class Odd(Exception):
     """One that raises when it is looked at."""
 

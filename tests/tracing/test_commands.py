@@ -115,7 +115,9 @@ def test_a_call_whose_lag_other_traces_tell(tmp_path: Path) -> None:
             far.batch(record(SERVER, "slow", began=4.0, ended=6.0)),
         )
         request, _ = mesh("trace", TRACE, "--collector", endpoint, cwd=tmp_path).stdout.splitlines()
-        assert "(lag: 2000ms ±1 | exec: 2000ms)" in request
+        assert (
+            "(lag: 2000ms ±1.1 | exec: 2000ms)" in request
+        )  # of which a tenth the clocks may have drifted since
 
 
 def test_search(collector: tuple[Path, str]) -> None:

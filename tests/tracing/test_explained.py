@@ -107,3 +107,16 @@ def test_what_is_told_of_a_call_through_a_hub_that_was_tried_again() -> None:
     }
     assert len(list(reasons.calls_in(trace, "tcp://a:1", "place"))) == 1
     assert list(reasons.calls_in(trace, "shop", "place")) == []
+
+
+def test_tags_come_down_a_deep_trace_to_all_that_it_has_caused() -> None:
+    """Each span once, where to climb to the root from each took a collector minutes."""
+    depth, root = 3_000, {"tags": {"user": 7}}
+    chain = [record(Kind.CLIENT, "0", call="s.m", detail=root)]
+    chain += [record(Kind.CLIENT, f"{n:x}", f"{n - 1:x}", "s.m", n / 1e6) for n in range(1, depth)]
+    told = [Program("web", boot="b").batch(*chain[at : at + 1_000]) for at in range(0, depth, 1_000)]
+    found = list(reasons.calls_in(read(*told), "s", "m"))
+    assert len(found) == depth and all(("tag user", "7") in call.features for call in found)
+    spans = reasons.Tree(read(*told)).spans
+    known: dict[str, frozenset[tuple[str, str]]] = {}
+    assert len({id(reasons._tags(span, known)) for span in spans}) == 1

@@ -9,21 +9,24 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import gevent
 import pytest
 
 import mesh
+from mesh.core.record_rows import KeptRecords
 from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
 from mesh.transport import collector_link
 from mesh.transport.collector_link import CollectorLink
+from mesh.transport.recording import Recording
 from tests.e2e.commands import environment, start
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import PATIENCE, Process, eventually, python
 from tests.hubs.commands import hub
-from tests.tracing.batches import packed
+from tests.tracing.batches import TRACE, as_span, packed, rate
 
 SHOP = Path(__file__).parent / "programs" / "shop.py"
 CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
@@ -237,6 +240,25 @@ def test_a_handler_of_the_log_that_blocks_holds_up_nobody(collector: tuple[Colle
         assert process.wait() == 0, process.describe()
         [trace_id] = said(process)
     assert len(taker.of(trace_id)) == 6
+
+
+def test_rates_and_records_whose_names_fill_a_batch_are_all_sent() -> None:
+    """Of characters that take four bytes, in names of 200."""
+    given: list[bytes] = []
+    link = SimpleNamespace(give=given.append)
+    kept = KeptRecords(time.monotonic)
+    now = time.monotonic()
+    for number in range(900):
+        name = f"{number:03d}".ljust(200, "\U0001f375")
+        kept.add(CLIENT, TRACE, as_span("a"), "", name, name[::-1], now, now, now, "OK", "")
+    told = [
+        rate(CLIENT, "web", f"{number:03d}".ljust(200, "\U0001f375") + ".m", [0.1]) for number in range(900)
+    ]
+    Recording()._give(link, kept, kept.take(900), told)  # type: ignore[arg-type]
+    batches = [unpack(one) for one in given]
+    records = [one for batch in batches for one in batch.records]
+    assert len(records) == len({one.service for one in records}) == 900
+    assert sum(len(one.rates) for one in batches) == 900 and not kept.dropped
 
 
 def test_large_records_are_sent_in_batches_that_the_collector_takes(collector: tuple[Collector, str]) -> None:

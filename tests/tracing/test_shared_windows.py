@@ -9,9 +9,10 @@ import msgpack
 import pytest
 
 from mesh.core.trace_record import Kind
+from mesh.tracing import counters as module
 from mesh.tracing.collector import Collector
-from mesh.tracing.counters import CallCounters, RateKey, together
-from mesh.tracing.shared_windows import FRESH, MOST_COLLECTORS, MOST_KNOWN, SharedWindows
+from mesh.tracing.counters import CallCounters, Counts, RateKey, together
+from mesh.tracing.shared_windows import FRESH, MOST_COLLECTORS, MOST_KNOWN, VERSION, SharedWindows
 from mesh.tracing.store import Bounds
 from mesh.tracing.stores.memory import MemoryStore
 from tests.helpers.processes import eventually
@@ -101,7 +102,7 @@ def test_one_knows_the_rates_of_the_other_and_of_the_one_before(bench: Bench) ->
     assert known["web", "orders"]["errors"] > 0
     assert {one["service"]: one["processes"] for one in here.graph(1.0)["nodes"]}["till"] == 1
     assert bench.knows(there).keys() == known.keys()
-    bench.clock.now += FRESH
+    bench.clock.now += FRESH + 1.0
     assert bench.knows(here)["till", "orders"]["open"] == 0, "the other one may have ended"
     after = bench.begin()
     assert {key: row["rate"] for key, row in bench.knows(after).items()} == {
@@ -154,24 +155,91 @@ def test_rows_of_one_name_are_put_together() -> None:
 
 def test_a_window_comes_once_and_rubbish_never() -> None:
     one, other = SharedWindows(NOW), SharedWindows(NOW)
-    packed = one.pack(NOW, {PLACE: b"counts"}, {PLACE: 3}, {"web": 1})
-    assert one.take(packed) is None, "its own"
-    window = other.take(packed)
-    assert window is not None and window.rows == {PLACE: b"counts"}
+    counts = Counts().pack()
+    packed = one.pack(NOW, NOW + 5.0, {PLACE: counts}, {PLACE: 3}, {"web": 1})
+    assert one.take(packed, NOW + 6.0) is None, "its own"
+    window = other.take(packed, NOW + 6.0)
+    assert window is not None and window.rows == {PLACE: counts}
     assert (window.open, window.alive) == ({PLACE: 3}, {"web": 1})
-    assert other.take(packed) is None
-    odd = msgpack.packb([b"", 1, "x", [[1]], [], {}])
-    for rubbish in (b"", b"\xc1", msgpack.packb([1, 2]), odd, b"\x91" * 5_000):
-        assert other.take(rubbish) is None
+    assert other.take(packed, NOW + 6.0) is None
     assert [one.open for one in other.fresh(NOW + 9.0)] == [{PLACE: 3}]
-    assert not list(other.fresh(NOW + FRESH + 1.0))
+    assert not list(other.fresh(NOW + 5.0 + FRESH + 1.0))
+
+
+def _damaged() -> list[bytes]:
+    """Windows that another version may have left, or nobody."""
+    sketch = [0.1, 0.1, {}]
+    good = [b"other...", VERSION, 1, NOW, NOW, [], [], {}]
+
+    def row(*counts: Any) -> list[Any]:
+        return [1, "web", "orders", "place", msgpack.packb(counts)]
+
+    def whole(at: int, value: Any) -> bytes:
+        return bytes(msgpack.packb([*good[:at], value, *good[at + 1 :]]))
+
+    return [
+        b"",
+        b"\xc1",
+        b"\x91" * 5_000,
+        msgpack.packb([1, 2]),
+        whole(0, ["a"]),
+        whole(1, VERSION + 1),
+        whole(2, "1"),
+        whole(3, "then"),
+        whole(3, float("nan")),
+        whole(4, None),
+        whole(5, [[1]]),
+        whole(5, [row(1, 0.0, "", sketch, 5)]),
+        whole(5, [row("1", 0.0, "", sketch)]),
+        whole(5, [row(2**61, 0.0, "", sketch)]),
+        whole(5, [row(1, 0.0, None, sketch)]),
+        whole(5, [row(1, "0", "", sketch)]),
+        whole(5, [row(1, 0.0, "", [0.1, 0.1, []])]),
+        whole(5, [[1, "web", 5, "place", Counts().pack()]]),
+        whole(5, [[1, "web", "orders", "place", "counts"]]),
+        whole(6, [[1, "web", "orders", "place", "3"]]),
+        whole(6, [[1, "web", "orders", "place", -3]]),
+        whole(7, {"web": "1"}),
+        whole(7, {5: 1}),
+        whole(7, []),
+    ]
+
+
+@pytest.mark.parametrize("packed", _damaged())
+def test_what_is_no_window_is_passed_over(packed: bytes) -> None:
+    assert SharedWindows(NOW).take(packed, NOW) is None
+
+
+def test_a_collector_whose_clock_is_ahead_is_believed_but_for_its_time(bench: Bench) -> None:
+    here = bench.begin()
+    ahead = SharedWindows(NOW)
+    rows = CallCounters(0.0)
+    rows.add([rate(CLIENT, "web", "orders.place", [0.1])], 1.0)
+    rows.end_window(2.0)
+    ((_, told),) = rows.just_over
+    bench.shelf.append(ahead.pack(NOW + 600.0, NOW + 605.0, told, {}, {}))
+    bench.clock.now += 6.0
+    assert ("web", "orders") in bench.knows(here)
+
+
+def test_windows_that_were_thrown_away_for_their_size_make_no_rates_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 20_000)
+    counters = CallCounters(0.0)
+    for window in range(100):
+        counters.add([rate(SERVER, "", f"s{n}.m", [0.1] * 5) for n in range(10)], window * 5.0)
+    span, rows = counters.over(3_600.0, 500.0)
+    assert span < 100.0
+    assert sum(counts.sketch.count for counts in rows.values()) / span == pytest.approx(10.0, rel=0.1)
+    assert counters._bytes <= 20_000
 
 
 def test_what_is_known_of_others_is_bounded() -> None:
     own = SharedWindows(NOW)
     for number in range(MOST_COLLECTORS + 10):
-        assert own.take(msgpack.packb([number.to_bytes(8, "big"), 0, NOW, [], [], {}]))
+        assert own.take(msgpack.packb([number.to_bytes(8, "big"), VERSION, 0, NOW, NOW, [], [], {}]), NOW)
     assert len(list(own.fresh(NOW))) == MOST_COLLECTORS
     for number in range(MOST_KNOWN):
-        own.take(msgpack.packb([b"a", number, NOW, [], [], {}]))
+        own.take(msgpack.packb([b"a", VERSION, number, NOW, NOW, [], [], {}]), NOW)
     assert len(own._known) == MOST_KNOWN

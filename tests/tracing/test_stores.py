@@ -223,3 +223,28 @@ def test_windows_of_rates_come_once_to_each_who_asks(make: Make) -> None:
     if not hasattr(store, "_redis"):  # which has its own clock
         store.put_window(b"late", now + 4_000.0)
         assert list(make().windows(now + 4_000.0)) == ([] if isinstance(store, MemoryStore) else [b"late"])
+
+
+def test_windows_of_rates_leave_room_for_traces(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "traces.db"), Bounds(bytes=8 * 1024**2))
+    for number in range(300):
+        store.put_window(b"x" * 40_000, 1_000.0 + number)
+    assert 20 <= len(list(store.windows(1_300.0))) <= 26
+    store.close()
+
+
+def test_redis_gives_windows_of_all_minutes_after_it_was_away(
+    redis_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (open_store(f"redis://127.0.0.1:{redis_port}/1", Bounds()) for _ in range(2))
+    now = now_of(one)
+    assert list(other.windows(now)) == []
+    for minute in range(5):
+        at = (int(now) + 60 * minute, 0)
+        monkeypatch.setattr(one._redis, "time", lambda at=at: at)  # type: ignore[attr-defined]
+        one.put_window(b"%d" % minute, now)
+    monkeypatch.setattr(other._redis, "time", lambda: (int(now) + 240, 0))  # type: ignore[attr-defined]
+    assert list(other.windows(now)) == [b"0", b"1", b"2", b"3", b"4"]
+    one._redis.flushdb()  # type: ignore[attr-defined]
+    one.close()
+    other.close()

@@ -82,6 +82,13 @@ def test_a_loop_of_parents_is_cut_in_front_of_what_began_first() -> None:
     assert names(tree) == {"d": [], "a": ["b"], "b": ["c"], "c": ["d"], "e": []}
 
 
+def test_many_loops_are_cut_one_by_one() -> None:
+    pairs = [record(CLIENT, f"{n:x}", f"{n ^ 1:x}", "s.m", n / 1e4) for n in range(6_000)]
+    told = [Program("web", boot="b").batch(*pairs[at : at + 1_000]) for at in range(0, 6_000, 1_000)]
+    tree = Tree(read(*told))
+    assert len(tree.roots) == 3_000 and all(len(root.children) == 1 for root in tree.roots)
+
+
 def test_a_long_chain_is_no_matter() -> None:
     chain = [record(CLIENT, f"{n:x}", f"{n - 1:x}" if n else "", "s.m", n / 1e4) for n in range(5_000)]
     told = [Program("web", boot="b").batch(*chain[at : at + 1_000]) for at in range(0, 5_000, 1_000)]

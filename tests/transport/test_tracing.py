@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,15 @@ def test_a_trace_is_there_within_and_nowhere_else() -> None:
     assert current_span() is None
     with mesh.trace() as other:
         assert other.trace_id != span.trace_id
+
+
+def test_ids_differ_whatever_a_program_does_to_random() -> None:
+    ids = set()
+    for _ in range(600):
+        random.seed(42)
+        with mesh.trace() as span:
+            ids |= {span.trace_id, span.span_id}
+    assert len(ids) == 1_200
 
 
 def test_one_within_another_is_the_same_unless_it_has_an_id() -> None:

@@ -2,7 +2,8 @@
 
 Each trace is a list of its pieces, and each minute a list of blocks of summaries. Every key has a TTL, so
 that Redis forgets by itself; how much it keeps at the most, its own `maxmemory` says. Scripts there put some
-hundred pieces into their lists at once: to send two commands for each would cost a collector much more.
+hundred pieces into their lists at once: to send two commands for each would cost a collector much more. Each
+minute has a list of windows of rates as well.
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ class RedisStore:
     def windows(self, now: float) -> Iterator[bytes]:
         (seconds, _) = self._ask("time")
         this = int(seconds) // MINUTE
-        if not self._windows_read:
-            self._windows_read = dict.fromkeys(range(this - WINDOWS_TTL // MINUTE, this), 0)
-        self._windows_read.setdefault(this, 0)
+        oldest = this - WINDOWS_TTL // MINUTE
+        for minute in range(max(max(self._windows_read, default=oldest), oldest), this + 1):
+            self._windows_read.setdefault(minute, 0)
         for minute, read in sorted(self._windows_read.items()):
             for window in self._ask("lrange", f"{PREFIX}windows:{minute}", read, -1):
                 self._windows_read[minute] += 1

@@ -38,6 +38,8 @@ SHORTEST_LOG, LONGEST_LOG = 1024**2, 16 * 1024**2
 """Bytes of the write-ahead log: the longer it is, the fewer pages are written to the file again and again."""
 LAST: Final = 2**63 - 1
 """More than any number of a row."""
+WINDOWS_SHARE: Final = 8
+"""Of all bytes windows of rates may have one in so many: the traces are what the file is for."""
 BLOCKS: Final = 8
 """Blocks that are read at once. Whoever searches looks at them after that, as the log can't be begun anew
 while somebody reads.
@@ -203,6 +205,11 @@ class SqliteStore:
         with self._transaction() as connection:
             connection.execute("INSERT INTO windows (stamp, data) VALUES (?, ?)", (now, window))
             connection.execute("DELETE FROM windows WHERE stamp < ?", (now - WINDOWS_TTL,))
+            connection.execute(
+                "DELETE FROM windows WHERE number <= (SELECT coalesce(max(number), 0) FROM (SELECT number, "
+                "sum(length(data)) OVER (ORDER BY number DESC) AS total FROM windows) WHERE total > ?)",
+                (self._bounds.bytes // WINDOWS_SHARE,),
+            )
 
     def windows(self, now: float) -> Iterator[bytes]:
         with self._reading() as connection:
