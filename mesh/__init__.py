@@ -91,6 +91,7 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
         try:
             value = getattr(import_module(_LAZY[name]), name)
             if name in ("trace", "span") and "gevent" in sys.modules:
+                # A greenlet begins without a context: from now on it is given the trace of who spawns it.
                 import_module("mesh.green.spawned")
         except OSError as exc:  # no file descriptor was left to read the module's file
             raise MeshError(f"mesh.{name} can't be loaded: {exc}; see `ulimit -n`") from exc

@@ -92,7 +92,7 @@ def collect(
     standard error. What is older than --ttl goes, and the oldest where there is more than --most. A store
     that can't be written to is told of in the log, and what is lost is counted: `mesh call ENDPOINT status`.
     So is what another system does not take. What --rate and --slow say programs go by from their next
-    records on; to change it again, start the collector with another value.
+    records on, until a collector without them is there again.
     """
     from mesh.cli.serving import begin
 

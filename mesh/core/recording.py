@@ -107,7 +107,7 @@ class Times:
 class Recorder:
     """clock: seconds, as time.monotonic. slow: seconds from which on a call is recorded for that alone."""
 
-    def __init__(self, clock: Callable[[], float], sampler: Sampler, slow: float = 1.0) -> None:
+    def __init__(self, clock: Callable[[], float], sampler: Sampler, slow: float) -> None:
         self.clock = clock
         self.sampler = sampler
         self.slow = slow

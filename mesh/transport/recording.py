@@ -46,6 +46,8 @@ ENV_RATE: Final = "MESH_TRACE_RATE"
 ENV_RELEASE: Final = "MESH_RELEASE"
 RATE: Final = 0.01
 """The share of traces that are recorded besides the first of each method in a second."""
+SLOW: Final = 1.0
+"""Seconds after which a call is recorded for that alone."""
 PERIOD: Final = 0.25
 LEAVING: Final = 0.02
 """Seconds between two looks at what there is to send; and as the program ends."""
@@ -88,6 +90,7 @@ class Recording:
         self._lock = native.allocate_lock()
         self._recorder: Recorder | None = None
         self._looked = False
+        self._own_rate = RATE
         self._name = ""
         self._ends: WeakSet[HasCalls] = WeakSet()
         self._begin()
@@ -120,7 +123,8 @@ class Recording:
             if not self._looked:
                 self._looked = True
                 if _wanted():
-                    self._recorder = Recorder(monotonic, Sampler(random, span_ids, _rate()))
+                    self._own_rate = _rate()
+                    self._recorder = Recorder(monotonic, Sampler(random, span_ids, self._own_rate), SLOW)
             if self._recorder is not None and not (self._running or self._ended):
                 self._running = True
                 atexit.register(self.flush)
@@ -271,10 +275,12 @@ class Recording:
         return [row for row in rows if service in (None, row["service"])][:MOST_ROWS]
 
     def _obey(self, rules: Any) -> None:
+        """Go by what the collector says, and by the program's own where it says nothing."""
         recorder = self._recorder
         if type(rules) is not dict or recorder is None:
             return
-        rate, slow = rules.get("rate"), rules.get("slow")
+        rate, slow = rules.get("rate", None), rules.get("slow", None)
+        rate, slow = self._own_rate if rate is None else rate, SLOW if slow is None else slow
         if isinstance(rate, (int, float)) and 0 <= rate <= 1 and rate != recorder.sampler.rate:
             recorder.sampler.set_rate(rate)
         if isinstance(slow, (int, float)) and slow > 0:

@@ -22,7 +22,9 @@ class Bench:
     def __init__(self) -> None:
         self.now = 100.0
         random = Random(7)
-        self.recorder = Recorder(lambda: self.now, Sampler(random.random, SpanIds(random.getrandbits), 0.0))
+        self.recorder = Recorder(
+            lambda: self.now, Sampler(random.random, SpanIds(random.getrandbits), 0.0), 1.0
+        )
         self.counting = Counting(self.recorder, "web")
         self.times = self.recorder.times_of(Kind.CLIENT, "orders")
 
