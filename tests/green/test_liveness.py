@@ -184,12 +184,12 @@ def test_a_client_without_heartbeats_waits(service: Service, connect: Connect) -
 
 
 def test_a_client_with_slower_heartbeats_is_not_lost(service: Service, connect: Connect) -> None:
-    endpoint, process = service("--heartbeat", 0.2)
-    client = connect(endpoint, heartbeat=1.0, timeout=30)
+    endpoint, process = service("--heartbeat", 0.5)
+    client = connect(endpoint, heartbeat=2.0, timeout=30)
     stream = client.ticks(1.5)
     assert [next(stream) for _ in range(2)] == [0, 1]
-    fast = connect(endpoint, heartbeat=0.1, timeout=30)
-    assert fast.slow(1.0) == process.pid
+    fast = connect(endpoint, heartbeat=0.3, timeout=30)
+    assert fast.slow(1.5) == process.pid
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(None, 0.3), (5.0, 0.3), (0.2, 0.2)])
