@@ -25,7 +25,7 @@ from tests.scenarios.targets import Shop
 
 SILENT = "tcp://silent.example:4242"
 SECONDS = 0.6
-TRIES = 5
+TRIES = 20
 """Attempts of so many seconds: a busy machine has moments of its own, a fault is in each of them."""
 LIMIT = 0.05
 

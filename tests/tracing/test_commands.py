@@ -329,9 +329,11 @@ def test_of_several_collectors_on_one_redis_each_knows_all_rates(tmp_path: Path)
         one, other = (stack.enter_context(collecting(*store, cwd=tmp_path))[1] for _ in range(2))
         web = Program("web")
 
+        client = stack.enter_context(library.connect(other))
+
         def known() -> bool:
+            gevent.sleep(0.5)
             tell(one, web.batch(rates=[rate(CLIENT, "web", "orders.place", [0.1], still=3)]))
-            told = mesh("top", "--once", "-j", "--collector", other, cwd=tmp_path).stdout.splitlines()
-            return any(json.loads(line)["open"] == 3 for line in told)
+            return any(row["open"] == 3 for row in client.rates())
 
         eventually(known)

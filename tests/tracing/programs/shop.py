@@ -86,7 +86,7 @@ def goes_on() -> None:
     client = shop()
     while True:
         client.place("tea")
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def lonely() -> None:
