@@ -159,14 +159,20 @@ def found(folder: Path, wanted: dict[str, int], *arguments: str) -> list[dict[st
 
 
 def test_a_handlers_call_through_a_hub(shop: Path) -> None:
+    at = f"shop.py:{line_of('        gevent.sleep(60)')} in charge"
+
+    def seen_at_rest() -> list[dict[str, Any]]:
+        """Once what waits for a moment has begun."""
+        rows = found(shop, {"orders.place": 3, "pay.charge": 3}, "orders", "pay")
+        return rows if sum(row["waits"] == at for row in rows) == 2 else []
+
     with calls(shop, *[("orders", "place", number) for number in range(3)]):
-        seen = found(shop, {"orders.place": 3, "pay.charge": 3}, "orders", "pay")
+        seen = eventually(seen_at_rest)
         placed = {row["id"]: row for row in seen if row["method"] == "orders.place"}
         charged = [row for row in seen if row["method"] == "pay.charge"]
         assert {row["parent"] for row in charged} == set(placed)
         assert all(row["waits"] == "pay.charge" and row["kind"] == "calls" for row in placed.values())
         assert all(re.fullmatch(r".+:\d+", row["caller"]) for row in placed.values())
-        at = f"shop.py:{line_of('        gevent.sleep(60)')} in charge"
         waits = sorted(row["waits"] for row in charged)
         assert waits == ["a worker: 0 of 2 free, 1 waits", at, at]
         (waiting,) = [row for row in charged if row["kind"] == "worker"]
