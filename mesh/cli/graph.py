@@ -15,13 +15,7 @@ from mesh.errors import ConfigError
 from mesh.tracing.call_graph import Branch, Graph, dot, figures, mermaid, tree
 
 FORMATS = ("text", "dot", "mermaid", "svg")
-SUFFIXES = {
-    ".svg": "svg",
-    ".dot": "dot",
-    ".gv": "dot",
-    ".mmd": "mermaid",
-    ".mermaid": "mermaid",
-}
+SUFFIXES = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
 NARROWEST = 12
 """Columns that a name has at least."""
 

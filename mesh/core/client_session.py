@@ -148,7 +148,6 @@ class ClientSession:
         self._recorder = recorder
         if recorder is not None:
             self._times = recorder.times_of(Kind.CLIENT, service or "")
-            self._take = self._times.take
         self._hedging = Hedging(self.calls, self.balancer, self.budget, self._ids, self._interval)
         self._extra: Header = {}
         if heartbeat != DEFAULT_HEARTBEAT:
@@ -573,12 +572,12 @@ class ClientSession:
                 and call.route is None
                 and not cancelled
                 and (span is None or not span.late)
-                and (take := self._take.get(call.method))
+                and (take := self._times.take.get(call.method))
             ):
                 now = recorder.clock()
                 take(now - call.opened)
                 if span is not None:
-                    recorder.client_answered(self._times.service, call, span, now)
+                    recorder.record_client(self._times.service, call, span, call.opened, now)
             else:
                 recorder.client_ended(self._times, call, error, cancelled=cancelled)
         if error is not None and call.span is not None:

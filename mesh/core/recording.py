@@ -66,7 +66,7 @@ class Times:
     """What the calls of one side of one service took, by method, until it is counted.
 
     side: as Record.kind. take: method -> what takes the seconds of a call of it that went well, where there
-    has been one; always the same dict. failed: how many of a method have failed so far.
+    has been one. failed: how many of a method have failed so far.
     """
 
     __slots__ = ("_most", "_seconds", "failed", "service", "side", "take")
@@ -100,8 +100,7 @@ class Times:
     def stop(self) -> None:
         """Nobody counts any more: keep none."""
         self._most = 0
-        self.take.clear()
-        self._seconds = {}
+        self.take, self._seconds = {}, {}
 
 
 class Recorder:
@@ -165,8 +164,17 @@ class Recorder:
                 parent_id = as_id(caller.header.get("span_id"))
         return Span(trace_id, span_id, parent_id, late=True)
 
-    def client_answered(self, service: str, call: Call, span: Span, now: float) -> None:
-        """A client's call that is recorded has come to a good end: no stream, and not for its end alone."""
+    def record_client(
+        self,
+        service: str,
+        call: Call,
+        span: Span,
+        began: float,
+        now: float,
+        outcome: str = GOOD,
+        detail: Detail | None = None,
+    ) -> None:
+        """Keep what a client tells of a call of its own that has ended now."""
         peer = call.peer
         sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
         self._add(
@@ -176,11 +184,12 @@ class Recorder:
             span.parent_id,
             service,
             call.method,
-            call.opened,
+            began,
             sent,
             now,
-            GOOD,
+            outcome,
             endpoint,
+            detail,
         )
 
     def client_ended(self, times: Times, call: Call, error: Exception | None, *, cancelled: bool) -> None:
@@ -213,22 +222,7 @@ class Recorder:
             if error is not None:
                 outcome = error.name if isinstance(error, RemoteError) else name_of(error)
                 detail[MESSAGE] = str(error)[:MAX_MESSAGE]
-        peer = call.peer
-        sent, endpoint = (now, "") if peer is None else (call.sent_at, peer.endpoint)
-        self._add(
-            _CLIENT,
-            span.trace_id,
-            span.span_id,
-            span.parent_id,
-            times.service,
-            method,
-            began,
-            sent,
-            now,
-            outcome,
-            endpoint,
-            detail,
-        )
+        self.record_client(times.service, call, span, began, now, outcome, detail)
 
     # A server's
 
@@ -253,8 +247,10 @@ class Recorder:
         call.header["trace_id"], call.header["span_id"] = span.trace_id, span.span_id
         call.late = True
 
-    def server_answered(self, service: str, call: ServerCall, now: float) -> None:
-        """As `client_answered`."""
+    def record_server(
+        self, service: str, call: ServerCall, now: float, outcome: str = GOOD, detail: Detail | None = None
+    ) -> None:
+        """Keep what a server tells of a call with ids that has ended now."""
         header = call.header
         self._add(
             _SERVER,
@@ -266,8 +262,9 @@ class Recorder:
             call.opened,
             call.begun or now,
             now,
-            GOOD,
+            outcome,
             "",
+            detail,
         )
 
     def server_ended(
@@ -281,8 +278,7 @@ class Recorder:
     ) -> None:
         """A server's call has had its last answer, whatever that was, or nobody wants it any more."""
         times.ended(call.method, now - call.opened, failed=outcome not in (GOOD, CANCELLED))
-        trace_id = call.header.get("trace_id")
-        if trace_id is None:
+        if call.header.get("trace_id") is None:
             return
         detail: Detail | None = None
         if call.late or call.items or message or traceback:
@@ -291,20 +287,7 @@ class Recorder:
                 detail[ITEMS], detail[CREDIT] = call.items, call.starved
             if message or traceback:
                 self._add_error(detail, message, traceback)
-        self._add(
-            _SERVER,
-            trace_id,
-            call.header.get("span_id", ""),
-            "",
-            times.service,
-            call.method,
-            call.opened,
-            call.begun or now,
-            now,
-            outcome,
-            "",
-            detail,
-        )
+        self.record_server(times.service, call, now, outcome, detail)
 
     # Events
 

@@ -109,7 +109,6 @@ class ServerSession:
         self._recorder = recorder
         if recorder is not None:
             self._times = recorder.times_of(Kind.SERVER, self.name)
-            self._take = self._times.take
 
     def expose(
         self,
@@ -626,14 +625,14 @@ class ServerSession:
         recorder = self._recorder
         if recorder is not None:
             now = now or recorder.clock()
-            take = self._take.get(call.method)
+            take = self._times.take.get(call.method)
             if take is None or outcome is not GOOD:
                 recorder.server_ended(self._times, call, now, outcome, message, traceback)
             elif "trace_id" not in call.header:
                 take(now - call.opened)
             elif not call.items and not call.late:
                 take(now - call.opened)
-                recorder.server_answered(self._times.service, call, now)
+                recorder.record_server(self._times.service, call, now)
             else:
                 recorder.server_ended(self._times, call, now, outcome, message, traceback)
         theirs = self.channels[call.peer]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from mesh.core.trace_batch import RecordBatch
 from mesh.core.trace_record import ATTEMPTS, GOOD, OPEN, Kind
-from mesh.tracing.clocks import DRIFT, TOGETHER
+from mesh.tracing.clocks import DRIFT, TOGETHER, clock_of
 
 MOST_WAITING: Final = 10_000
 """Sides that wait for the other one."""
@@ -40,7 +40,7 @@ class _Side(NamedTuple):
     ended: float
 
 
-class Window(NamedTuple):
+class OffsetWindow(NamedTuple):
     """From `since` on, for 60 seconds, the second clock is ahead of the first by `low` to `high` seconds, as
     was told last at the time `told`.
     """
@@ -59,7 +59,7 @@ class ClockOffsets:
         self._waiting: OrderedDict[tuple[str, str], _Side] = OrderedDict()
         """By trace and span. Of a call that was made again there is one of the kind _SPOILED: which server
         has answered which attempt nobody knows."""
-        self._pairs: OrderedDict[tuple[str, str], deque[Window]] = OrderedDict()
+        self._pairs: OrderedDict[tuple[str, str], deque[OffsetWindow]] = OrderedDict()
         self._share = 1
         self._second = 0
         self._seen = 0
@@ -67,7 +67,7 @@ class ClockOffsets:
 
     def take(self, batch: RecordBatch, now: float) -> None:
         """Look at the calls that a batch tells of. now: seconds of a steady clock."""
-        clock = clock_of(batch.process, batch.about.boot)
+        clock = clock_of(batch.process, batch.about)
         if clock not in self._clocks and len(self._clocks) < MOST_PAIRS:
             self._clocks.add(clock)
         if len(self._clocks) < 2:
@@ -135,9 +135,9 @@ class ClockOffsets:
             drift = DRIFT * abs(at - told)
             lowest, highest = lowest - drift, highest + drift
             if at - since < TOGETHER and low <= highest and high >= lowest:
-                windows[-1] = Window(since, max(at, told), max(low, lowest), min(high, highest))
+                windows[-1] = OffsetWindow(since, max(at, told), max(low, lowest), min(high, highest))
                 return
-        windows.append(Window(at, at, low, high))
+        windows.append(OffsetWindow(at, at, low, high))
 
     def between(self, times: Mapping[str, Sequence[float]]) -> list[list[float]]:
         """What is known of these clocks: [number of the first clock, of the second, when by the first one,
@@ -156,8 +156,3 @@ class ClockOffsets:
                         found.append([places[first], places[second], at, low, high])
                     until = since
         return found
-
-
-def clock_of(process: bytes, boot: str) -> str:
-    """The name of a process's clock: processes of one start of one host have the same."""
-    return boot or process.hex()

@@ -72,13 +72,15 @@ class Bound(NamedTuple):
     offset: Offset
 
 
+def clock_of(process: bytes, about: About) -> str:
+    """The name of a process's clock: processes of one start of one host have the same."""
+    return about.boot or process.hex()
+
+
 def clock_ids(processes: Sequence[tuple[bytes, About]]) -> list[int]:
     """The number of each process's clock."""
-    numbers: dict[object, int] = {}
-    return [
-        numbers.setdefault((about.boot,) if about.boot else identity, len(numbers))
-        for identity, about in processes
-    ]
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(clock_of(*process), len(numbers)) for process in processes]
 
 
 class Clocks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, time
 from typing import Any, Final, TypeVar
@@ -31,7 +31,7 @@ from mesh.tracing.exports.totals import Totals
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import MOST, POLL, REACHABLE, Processes
 from mesh.tracing.service_names import ServiceNames
-from mesh.tracing.shared_windows import SharedWindows, added
+from mesh.tracing.shared_windows import SharedWindows
 from mesh.tracing.store import Store, StoreError
 from mesh.tracing.summaries import Wanted
 from mesh.tracing.taps import Taps
@@ -151,7 +151,6 @@ class Collector:
         self._taps.show(batch)
         if batch.records:
             self._keep(batch)
-        self._share(now)
         return True
 
     def _share(self, now: float) -> None:
@@ -327,7 +326,7 @@ class Collector:
         """
         span, rows = self._counted(min(max(_number("seconds", seconds) or 60.0, 5.0), 3_600.0))
         still = self._open_by_row()
-        return [_rate(key, counts, span, still.get(key, 0)) for key, counts in rows.items()]
+        return [_rate(key, counts, span, still[key]) for key, counts in rows.items()]
 
     def _counted(self, seconds: float) -> tuple[float, dict[RateKey, Counts]]:
         """What was counted in about so many seconds, and how many these are. Many rows of an hour take
@@ -340,23 +339,24 @@ class Collector:
         )
         return span, rows
 
-    def _open_by_row(self) -> dict[RateKey, int]:
-        others = [window.open.items() for window in self._shared.fresh(self._clock())]
-        return added(self._own_open(self._steady()).items(), *others)
+    def _open_by_row(self) -> Counter[RateKey]:
+        found = self._own_open(self._steady())
+        for window in self._shared.fresh(self._clock()):
+            found.update(window.open)
+        return found
 
-    def _own_alive(self, now: float) -> dict[str, int]:
+    def _own_alive(self, now: float) -> Counter[str]:
         """Services with processes that have told this collector something in the last minute: how many."""
-        return added((one.about.name, 1) for one in self._processes if now - one.heard < 60.0)
+        return Counter(one.about.name for one in self._processes if now - one.heard < 60.0)
 
-    def _own_open(self, now: float) -> dict[RateKey, int]:
-        found: dict[RateKey, int] = {}
+    def _own_open(self, now: float) -> Counter[RateKey]:
+        found: Counter[RateKey] = Counter()
         names = self._names.known()
         for process in self._processes:
             if now - process.heard < 60.0:
                 for (side, service, method), number in process.open.items():
                     caller = process.about.name if side == Kind.CLIENT else ""
-                    key = RateKey(side, caller, names.get(service, service), method)
-                    found[key] = found.get(key, 0) + number
+                    found[RateKey(side, caller, names.get(service, service), method)] += number
         return found
 
     def graph(self, minutes: float = 5.0) -> dict[str, Any]:
@@ -377,8 +377,9 @@ class Collector:
                 called.setdefault(key.caller, Counts())
             elif key.side == Kind.SERVER:
                 served.setdefault(key.service, Counts()).merge(counts)
-        others = [window.alive.items() for window in self._shared.fresh(self._clock())]
-        alive = added(self._own_alive(self._steady()).items(), *others)
+        alive = self._own_alive(self._steady())
+        for window in self._shared.fresh(self._clock()):
+            alive.update(window.alive)
         nodes = {**called, **served}
         return {
             "edges": [
@@ -386,7 +387,7 @@ class Collector:
                 for (caller, service), counts in sorted(edges.items())
             ],
             "nodes": [
-                {"service": service, **_share(counts, span), "processes": alive.get(service, 0)}
+                {"service": service, **_share(counts, span), "processes": alive[service]}
                 for service, counts in sorted(nodes.items())
             ],
         }
@@ -455,12 +456,11 @@ class Collector:
     ) -> dict[str, Any]:
         """What slow and failing calls of a method have in common, in the newest 500 traces of the last
         minutes, but for those of more than 2,000 spans: {"calls", "slower": seconds, "failing": group,
-        "slow": group}; a group is {"calls",
-        "outcomes": {name: number}, "examples": [trace id], "common": [{"what": "worker", "hub", "caller",
-        "host", "caller's host", "release", "endpoint", "attempts" or "tag NAME", "value", "share": of the
-        group, "others": share of the others, "number": of the group, "of_all": of all calls}]}. What chance
-        would bring about as well isn't told. slower: seconds from which a call is slow, None for the
-        slowest tenth.
+        "slow": group}; a group is {"calls", "outcomes": {name: number}, "examples": [trace id], "common":
+        [{"what": "worker", "hub", "caller", "host", "caller's host", "release", "endpoint", "attempts" or
+        "tag NAME", "value", "share": of the group, "others": share of the others, "number": of the group,
+        "of_all": of all calls}]}. What chance would bring about as well isn't told. slower: seconds from
+        which a call is slow, None for the slowest tenth.
         """
         _text("service", service)
         _text("method", method)

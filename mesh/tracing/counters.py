@@ -200,8 +200,12 @@ def together(rows: Mapping[RateKey, bytes], names: Mapping[str, str]) -> dict[Ra
     """The rows of one window, with services by the names that these are called by: as `merged`."""
     found: dict[RateKey, bytes] = {}
     for key, packed in rows.items():
-        _put(found, key._replace(service=names.get(key.service, key.service)), packed)
+        _put(found, _named(key, names), packed)
     return found
+
+
+def _named(key: RateKey, names: Mapping[str, str]) -> RateKey:
+    return key._replace(service=names[key.service]) if key.service in names else key
 
 
 def _put(rows: dict[RateKey, bytes], key: RateKey, packed: bytes) -> None:
@@ -219,7 +223,7 @@ def merged(windows: Iterable[Mapping[RateKey, bytes]], names: Mapping[str, str])
     found: dict[RateKey, Counts] = {}
     for window in windows:
         for told, packed in window.items():
-            key = told._replace(service=names[told.service]) if told.service in names else told
+            key = _named(told, names)
             counts = Counts.unpack(packed)
             if key in found:
                 found[key].merge(counts)

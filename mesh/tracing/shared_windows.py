@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -28,10 +28,11 @@ FRESH: Final = 3 * WINDOW
 """Seconds after the end of a window in which what it says of open calls counts."""
 
 
-class Window(NamedTuple):
+class SharedWindow(NamedTuple):
     """As in the module's text."""
 
     collector: bytes
+    number: int
     began: float
     ended: float
     rows: dict[RateKey, bytes]
@@ -47,7 +48,7 @@ class SharedWindows:
         self._identity = secrets.token_bytes(8)
         self._numbers = count()
         self._known: OrderedDict[tuple[bytes, int], None] = OrderedDict()
-        self._last: OrderedDict[bytes, Window] = OrderedDict()
+        self._last: OrderedDict[bytes, SharedWindow] = OrderedDict()
         """The newest of each collector that runs at the same time."""
 
     def pack(
@@ -64,20 +65,19 @@ class SharedWindows:
         whole = (self._identity, VERSION, next(self._numbers), began, ended, told, opened, dict(alive))
         return bytes(msgpack.packb(whole, unicode_errors="replace"))
 
-    def take(self, packed: bytes, now: float) -> Window | None:
+    def take(self, packed: bytes, now: float) -> SharedWindow | None:
         """One that was read; None for its own, one that was there before, and what is none. now: seconds
         since 1970; another host's clock may be ahead of that.
         """
         if packed[:20].find(self._identity) >= 0:
             return None
         try:
-            found = _read(packed, now)
+            window = _read(packed, now)
         except (*UNREADABLE, IndexError):
-            found = None
-        if found is None or found[1:] in self._known:
+            window = None
+        if window is None or window[:2] in self._known:
             return None
-        window, *_ = found
-        self._known[found[1:]] = None
+        self._known[window[:2]] = None
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         last = self._last.get(window.collector)
@@ -88,13 +88,13 @@ class SharedWindows:
                 self._last.popitem(last=False)
         return window
 
-    def fresh(self, now: float) -> Iterator[Window]:
+    def fresh(self, now: float) -> Iterator[SharedWindow]:
         """The newest of each other collector that is at work. now: seconds since 1970."""
         return (window for window in self._last.values() if now - window.ended < FRESH)
 
 
-def _read(packed: bytes, now: float) -> tuple[Window, bytes, int] | None:
-    """The window, its collector and number; None, or whatever msgpack raises, where it is none."""
+def _read(packed: bytes, now: float) -> SharedWindow | None:
+    """None, or whatever msgpack raises, where it is none."""
     identity, version, number, began, ended, told, opened, alive = msgpack.unpackb(
         packed, strict_map_key=False
     )
@@ -108,7 +108,7 @@ def _read(packed: bytes, now: float) -> tuple[Window, bytes, int] | None:
     still = {_key(row): row[4] for row in opened if _is_number(row[4])}
     if len(rows) < len(told) or len(still) < len(opened) or not all(map(_is_alive, alive.items())):
         return None
-    return Window(identity, min(began, now), min(ended, now), rows, still, alive), identity, number
+    return SharedWindow(identity, number, min(began, now), min(ended, now), rows, still, alive)
 
 
 def _key(row: list[Any]) -> RateKey:
@@ -124,12 +124,3 @@ def _is_number(value: object) -> bool:
 
 def _is_alive(item: tuple[object, object]) -> bool:
     return type(item[0]) is str and _is_number(item[1])
-
-
-def added(*each: Iterable[tuple[Any, int]]) -> dict[Any, int]:
-    """The sums of several numbers by key."""
-    found: dict[Any, int] = {}
-    for some in each:
-        for key, number in some:
-            found[key] = found.get(key, 0) + number
-    return found

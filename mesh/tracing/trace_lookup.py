@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mesh.errors import ConfigError, ServiceNotFound
-from mesh.tracing.clock_offsets import clock_of
+from mesh.tracing.clocks import clock_of
 from mesh.tracing.pieces import Read, read
 
 WHOLE: Final = 32
@@ -20,7 +20,7 @@ MOST_NAMED: Final = 10
 Ask = Callable[..., Any]
 
 
-def look_up(ask: Ask, trace_id: str) -> dict[str, Any]:
+def look_up(ask: Ask, trace_id: str) -> Any:
     """What `Collector.trace` answers. ask: calls a method of the collector, by its name. Raises
     ServiceNotFound where there is no such trace, ConfigError where several begin so.
     """
@@ -36,10 +36,10 @@ def look_up(ask: Ask, trace_id: str) -> dict[str, Any]:
         raise ServiceNotFound(
             f"the collector has no trace {trace_id!r}: it was not sampled, is too old, or still to come"
         )
-    return dict(answer)
+    return answer
 
 
-def whole(answer: dict[str, Any]) -> Read:
+def whole(answer: Any) -> Read:
     """The trace of such an answer. Of a large one that takes a second."""
     found = read(answer["id"], answer["pieces"])
     return found._replace(cut=found.cut + answer["cut"])
@@ -50,22 +50,23 @@ def completed(ask: Ask, found: Read) -> Read:
     processes had no room for, and how far their clocks were apart.
     """
     processes = found.processes[:MOST_ASKED]
-    began = _time_of_day(min((side.began for side in found.sides), default=0.0))
-    ended = _time_of_day(max((side.ended for side in found.sides), default=0.0))
-    dropped = ask("dropped", [identity for identity, _ in processes], began, ended)
-    clocks = [clock_of(identity, about.boot) for identity, about in processes]
+    clocks = [clock_of(*process) for process in processes]
     numbers = {clock: number for number, clock in enumerate(clocks)}
-    if len(numbers) < 2:
-        return found._replace(dropped=dropped)
     times: dict[str, list[float]] = {}
     for side in found.sides[:: len(found.sides) // MOST_SIDES + 1]:
-        if side.process < MOST_ASKED:
-            first, last = times.setdefault(clocks[side.process], [side.began, side.ended])
-            times[clocks[side.process]] = [min(first, side.began), max(last, side.ended)]
+        if side.process < len(clocks):
+            clock = clocks[side.process]
+            first, last = times.get(clock, (side.began, side.ended))
+            times[clock] = [min(first, side.began), max(last, side.ended)]
+    began = _time_of_day(min((first for first, _ in times.values()), default=0.0))
+    ended = _time_of_day(max((last for _, last in times.values()), default=0.0))
+    found = found._replace(dropped=ask("dropped", [identity for identity, _ in processes], began, ended))
+    if len(times) < 2:
+        return found
     places = [numbers[clock] for clock in times]
     told = ask("clocks", times)
     offsets = [(places[one], places[two], at, low, high) for one, two, at, low, high in told]
-    return found._replace(dropped=dropped, offsets=offsets)
+    return found._replace(offsets=offsets)
 
 
 def _time_of_day(seconds: float) -> float:

@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -63,7 +62,7 @@ class Writer:
         self._closing: float | None = None
         self._told = self._told_full = -REMIND
         self._windows: deque[bytes] = deque()
-        """Those that are not in the store yet."""
+        """Those that are not in the store yet. Under the condition's lock, as the queue."""
         self._read_windows = read_windows
         self._windows_due = 0.0
         self.written = 0
@@ -100,9 +99,9 @@ class Writer:
 
     def put_window(self, window: bytes) -> None:
         """Have a window of rates kept. Where the store is away for long the oldest are lost."""
-        self._windows.append(window)
-        while sum(map(len, self._windows)) > MOST_WINDOWS and len(self._windows) > 1:
-            with suppress(IndexError):  # the other thread may have taken it
+        with self._condition:
+            self._windows.append(window)
+            while sum(map(len, self._windows)) > MOST_WINDOWS and len(self._windows) > 1:
                 self._windows.popleft()
 
     def close(self, patience: float) -> None:
@@ -195,13 +194,17 @@ class Writer:
                 log.exception("rates are not shared with other collectors")
 
     def _put_windows(self) -> None:
-        while self._windows:
-            window = self._windows.popleft()
+        while (window := self._next_window()) is not None:
             try:
                 self._store.put_window(window, self._clock())
             except StoreError:
-                self._windows.appendleft(window)
+                with self._condition:
+                    self._windows.appendleft(window)
                 raise
+
+    def _next_window(self) -> bytes | None:
+        with self._condition:
+            return self._windows.popleft() if self._windows else None
 
     def _get_windows(self) -> None:
         if self._closing is not None:

@@ -279,7 +279,7 @@ class Recording:
         recorder = self._recorder
         if type(rules) is not dict or recorder is None:
             return
-        rate, slow = rules.get("rate", None), rules.get("slow", None)
+        rate, slow = rules.get("rate"), rules.get("slow")
         rate, slow = self._own_rate if rate is None else rate, SLOW if slow is None else slow
         if isinstance(rate, (int, float)) and 0 <= rate <= 1 and rate != recorder.sampler.rate:
             recorder.sampler.set_rate(rate)

@@ -43,19 +43,15 @@ def _harmless(line: str) -> str:
     return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
-def _records_of(batch: bytes) -> RecordBatch | None:
-    try:
-        return unpack(batch)
-    except WireError:  # the collector says so, too
-        return None
-
-
 def tell_log(batch: bytes) -> None:
     """Give it to whoever listens. Never raises."""
     if not _log.handlers:
         return
-    found = _records_of(batch)
-    if found is None or not found.records:
+    try:
+        found = unpack(batch)
+    except WireError:  # the collector says so, too
+        return
+    if not found.records:
         return
     record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, _Lines(found), (), None)
     record.records = found.records

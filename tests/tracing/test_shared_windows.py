@@ -59,6 +59,8 @@ class Bench:
 
         def is_read() -> bool:
             for one in self.running:
+                one._counters.turn(self.clock.now)
+                one._share(self.clock.now)
                 one._writer._windows_due = 0.0
             return store._read == len(self.shelf) and not any(one._writer._windows for one in self.running)
 
