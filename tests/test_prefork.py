@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.processes import ROOT, Process, Result, eventually, run
 
 PROGRAM = """
-import atexit, json, os, signal, sys, threading, time
+import atexit, json, os, signal, sys, threading, time, warnings
 
 main = sys.modules["__main__"]
 state = dict(
@@ -24,6 +24,7 @@ state = dict(
     wakeup=signal.set_wakeup_fd(-1), blocked=list(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
     stdin=sys.stdin.read(), threads=threading.active_count(),
     encodings=[sys.stdout.encoding, sys.stderr.errors],
+    warnings=[sys.warnoptions, list(map(str, warnings.filters[:2]))],
 )
 print(json.dumps(state))
 atexit.register(print, "at exit")
@@ -54,12 +55,19 @@ with Process({command}, fresh={fresh}) as process, Process({command}, fresh={fre
 """
 
 
-@pytest.mark.parametrize(("how", "end"), [*(("a file", end) for end in ENDS), ("a module", ENDS[3])])
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [*(("a file", end) for end in ENDS), ("a module", ENDS[3]), *(("with mesh", end) for end in ENDS[:5])],
+)
 def test_a_fork_is_what_would_have_been_started(how: str, end: str, tmp_path: Path) -> None:
     file = tmp_path / "program.py"
-    file.write_text(PROGRAM + end)
-    command = [sys.executable, file] if how == "a file" else [sys.executable, "-m", "program"]
-    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}/elsewhere", "ONLY": "here\udcff"}
+    file.write_text(f"{'import mesh; mesh.connect' if how == 'with mesh' else ''}\n{PROGRAM}{end}")
+    command = [sys.executable, "-m", "program"] if how == "a module" else [sys.executable, file]
+    env = {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}/elsewhere",
+        "PYTHONWARNINGS": "ignore::UserWarning,ignore::DeprecationWarning",
+        "ONLY": "here\udcff",
+    }
     fresh, forked = (
         run([*command, "one", ""], env=env, fresh=True),
         run([*command, "one", ""], env=env),

@@ -17,6 +17,7 @@ import pytest
 import mesh
 import mesh.aio
 from tests.e2e.commands import environment
+from tests.helpers.computing import compute_a_moment
 from tests.helpers.processes import PATIENCE, Process, eventually
 from tests.hubs.cluster import HEARTBEAT, Hub, connected
 from tests.scenarios.drivers import LoopThread
@@ -50,7 +51,7 @@ class Worker:
         self.begun.set()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            sum(range(1000))
+            compute_a_moment()
         return "computed"
 
 

@@ -15,6 +15,7 @@ import pytest
 import mesh
 import mesh.aio
 from tests.aio.conftest import Connect, Serve
+from tests.helpers.computing import compute_a_moment
 from tests.helpers.processes import eventually
 from tests.helpers.raw import RawClient
 from tests.scenarios.drivers import LoopThread
@@ -30,13 +31,13 @@ class Service:
     async def compute(self, seconds: float) -> str:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            sum(range(1000))
+            compute_a_moment()
         return "computed"
 
     def compute_plain(self, seconds: float) -> str:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            sum(range(1000))
+            compute_a_moment()
         return "computed"
 
     async def compute_later(self, seconds: float) -> str:

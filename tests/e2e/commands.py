@@ -31,6 +31,8 @@ SERVICE = '''
 import sys
 import time
 
+from tests.helpers.computing import compute_a_moment
+
 
 class Users:
     """Users for tests."""
@@ -75,7 +77,7 @@ class Users:
         print("burning", flush=True)
         end = time.monotonic() + float(seconds)
         while time.monotonic() < end:
-            pass
+            compute_a_moment()
 
     def ticks(self, most="1000000", pause="0.05"):
         """Count for ever."""

@@ -22,12 +22,14 @@ import signal
 import threading
 import time
 
+from tests.helpers.computing import compute_a_moment
+
 
 def forever():
     """Python code that never returns."""
     print("running", flush=True)
     while True:
-        pass
+        compute_a_moment()
 
 
 def in_c():

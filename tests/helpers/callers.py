@@ -13,7 +13,7 @@ import gevent
 
 from tests.helpers.processes import eventually
 
-PAUSE = 0.005
+PAUSE = 0.015
 """Seconds between two calls of a caller, so that the callers leave the processor to those they call."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import gevent
 
+from tests.helpers.computing import compute_a_moment
+
 
 class Odd(Exception):
     """No built-in: only its name, text and traceback can travel."""
@@ -70,7 +72,7 @@ class Service:
         self._calls += 1
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            sum(range(1_000))
+            compute_a_moment()
         return "computed"
 
     def die(self) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import mesh.aio
+from tests.helpers.computing import compute_a_moment
 
 
 class Service:
@@ -36,7 +37,7 @@ class Service:
         print("napping", flush=True)
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            sum(range(1000))
+            compute_a_moment()
         return "rested"
 
     async def stubborn(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from os import waitpid
 from typing import Any
 
 WAY, ENDPOINT = sys.argv[1:]
+faulthandler.register(signal.SIGUSR1)
 if WAY.startswith("patched"):
     from gevent import monkey
 
@@ -57,7 +60,9 @@ def in_child(body: Callable[[], Any]) -> int:
         if done:
             return os.waitstatus_to_exitcode(status)
         use() if WAY.endswith("both") else time.sleep(0.01)
-    os.kill(pid, 9)
+    os.kill(pid, signal.SIGUSR1)  # it shows where
+    time.sleep(1.0)
+    os.kill(pid, signal.SIGKILL)
     raise AssertionError("the child hangs")
 
 
