@@ -13,6 +13,8 @@ often, so that no message makes it slow.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 MAX_ELEMENTS: Final = 1_000_000
@@ -88,7 +90,10 @@ def _any(number: int) -> bytes:
     return b".{%d}+" % number if number > 8 else b"." * number
 
 
-_block: Final = re.compile(_block_pattern(), re.DOTALL).match
+@cache
+def _block_matcher() -> Callable[[bytes | memoryview, int], re.Match[bytes] | None]:
+    """Made once a message is large enough to be looked at: to compile it takes 5 ms."""
+    return re.compile(_block_pattern(), re.DOTALL).match
 
 
 def within(message: bytes | memoryview, most: int) -> bool:
@@ -112,7 +117,7 @@ def _walk(message: bytes | memoryview, most: int, enough: int) -> int:
 
     enough: bytes of `message` in which `most` values end, if each of those to come takes one byte.
     """
-    size, at, end = len(message), 0, most
+    size, at, end, match_block = len(message), 0, most, _block_matcher()
     pause = 0  # how many to look at one by one after a value that the pattern does not know
     while at < size and end < enough:
         room = end - at
@@ -120,7 +125,7 @@ def _walk(message: bytes | memoryview, most: int, enough: int) -> int:
             return most + 1
         number, length = _run(message, at, room)
         if not number:
-            block = _block(message, at) if room >= _BLOCK else None
+            block = match_block(message, at) if room >= _BLOCK else None
             if block is not None:
                 number, length, pause = _BLOCK, block.end() - at, 0
             else:

@@ -12,8 +12,7 @@ Time comes in as an argument, in seconds of any monotonic clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mesh.core.channel import NEVER
 
@@ -30,8 +29,7 @@ LONGEST_ASK: Final = 5.0
 """Seconds from one answer to the next question while there is no connection, at first and at the most."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostAnswer:
+class HostAnswer(NamedTuple):
     """What is known of a host. addresses: in the order in which to try them. problem: why there are none.
 
     whole: those of IPv6 are among them, if there are any; they are asked for where IPv4 does not do.

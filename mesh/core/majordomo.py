@@ -8,9 +8,8 @@ What a command means to a broker is the hub's matter. A leading empty frame, whi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -78,8 +77,7 @@ _LONG_ARRAY: Final = b"\xdc"
 _CLIENT_CODES: Final = {Command.REQUEST: b"\x01", Command.PARTIAL: b"\x02", Command.FINAL: b"\x03"}
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How a peer writes: its version, and whether an empty frame comes first."""
 
     version: int
@@ -93,8 +91,7 @@ class Style:
 STANDARD: Final = {1: Style(1, True), 2: Style(2, False)}
 
 
-@dataclass(frozen=True, slots=True)
-class FromWorker:
+class FromWorker(NamedTuple):
     """A command of the worker's protocol, in either direction.
 
     address: the client's, of REQUEST, PARTIAL and FINAL. service: of READY. about: of READY and
@@ -110,8 +107,7 @@ class FromWorker:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FromClient:
+class FromClient(NamedTuple):
     """A client's REQUEST."""
 
     style: Style

@@ -6,8 +6,7 @@ Pure: chance comes in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mesh.core.rendezvous import claim
 from mesh.errors import LostRemote, MeshError, RemoteError, TimeoutExpired
@@ -17,8 +16,7 @@ LONGEST_DROP: Final = 10.0
 whose server gives no heartbeats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """parts: the services that the calls go to, each with its weight, which may be 0, but not of all."""
 
     parts: tuple[tuple[str, int], ...]
@@ -41,8 +39,7 @@ class Split:
         return tuple(name for name, _ in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
+class Faults(NamedTuple):
     """What befalls calls, each in percent of them. delay: seconds that a call waits which is delayed."""
 
     delayed: float = 0.0
@@ -65,8 +62,7 @@ class Faults:
         return Strike(pause) if pause else None
 
 
-@dataclass(frozen=True, slots=True)
-class Strike:
+class Strike(NamedTuple):
     """pause: seconds that the call waits before it goes on. error: what it ends with then instead."""
 
     pause: float

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mesh.errors import ConfigError
@@ -34,8 +34,7 @@ class _Signature(NamedTuple):
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """What is known of the file; replaced as a whole, so that readers need no lock.
 
     path: the file in use, None while there is none. signature: of what was read last, None where
@@ -45,7 +44,7 @@ class _State:
 
     path: str | None = None
     signature: _Signature | None = None
-    services: Mapping[str, Service] = field(default_factory=dict)
+    services: Mapping[str, Service] = MappingProxyType({})
     version: int = 0
     problem: str | None = None
     gone: bool = False
@@ -141,14 +140,14 @@ class Catalog:
     def _next(self, last: _State) -> _State:
         signature = _signature(last.path) if last.path else None
         if signature and signature == last.signature:
-            return replace(last, gone=False, problem=None) if last.gone else last
+            return last._replace(gone=False, problem=None) if last.gone else last
         if last.path is None or not last.version:
             return self._first()
         # Editors replace a file, or empty it and then write: one look later it is there again.
         if not (signature and signature.size) and last.services and not last.gone:
-            return replace(last, gone=True)
+            return last._replace(gone=True)
         if signature is None:
-            return replace(last, problem=f"{last.path}: {_absence(last.path, 'the file is gone')}")
+            return last._replace(problem=f"{last.path}: {_absence(last.path, 'the file is gone')}")
         return _take(last, last.path)
 
 
@@ -156,7 +155,7 @@ def _take(last: _State, path: str) -> _State:
     """The state after reading the file: its content, or the last one and what is wrong now."""
     signature, content = _read(path)
     if isinstance(content, str):
-        return replace(last, path=path, signature=signature, problem=content, gone=False)
+        return last._replace(path=path, signature=signature, problem=content, gone=False)
     changed = content != last.services or not last.version
     return _State(path, signature, content, last.version + changed)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import ref
 
 from mesh.errors import ConfigError, MeshError, ServiceNotFound
@@ -45,8 +45,7 @@ Check = Callable[[str, Endpoint], None]
 """Raises ConfigError where an endpoint of the service is of no use to whoever follows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """seen: the versions of the sources that this comes from. absence: why there are no endpoints."""
 
     seen: tuple[int, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mesh.core.balance_rule import Balance
 from mesh.core.traffic import Faults, Split
@@ -98,15 +98,13 @@ class Service:
         return tuple(endpoint.address for endpoint in self.endpoints)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The source knows the name."""
 
     service: Service
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """The source works and lacks the name.
 
     looked_in: what was looked through, in words. known: the names it does have, for a suggestion.
@@ -116,8 +114,7 @@ class Missing:
     known: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The source can't tell whether it has the name, or why it has none is to be said as well."""
 
     error: MeshError

@@ -9,8 +9,8 @@ import logging
 import os
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.core.traffic import Faults, Split
 from mesh.errors import MeshError
@@ -27,14 +27,13 @@ MakePart = Callable[[str], "ClientConnections"]
 """Gives the connections to a service that calls are split to. Raises ServiceNotFound and ConfigError."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrafficRules:
+class TrafficRules(NamedTuple):
     """split: None where calls go to the service's own endpoints. parts: the connections to those services
     that the split names. faults: None where none are put in.
     """
 
     split: Split | None
-    parts: Mapping[str, ClientConnections] = field(default_factory=dict)
+    parts: Mapping[str, ClientConnections] = MappingProxyType({})
     faults: Faults | None = None
 
     def part(self, key: bytes | None) -> ClientConnections | None:

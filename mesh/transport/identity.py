@@ -7,10 +7,10 @@ import socket
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from mesh.core.wire import VERSION
+from mesh.transport import process
 
 MAX_NAME: Final = 64
 """Characters of a host's name, and of a program's, that are told."""
@@ -20,10 +20,14 @@ MAX_NAMES: Final = 2_500
 
 @cache
 def _release() -> str:
-    try:
-        return version("zeromesh")
-    except PackageNotFoundError:
-        return "unknown"
+    # Imported late, as it takes as long as all of ZeroMQ, and a client that only calls tells no release.
+    with process.importing():
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("zeromesh")  # which imports more
+        except PackageNotFoundError:
+            return "unknown"
 
 
 def myself() -> dict[str, Any]:

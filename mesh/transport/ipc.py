@@ -13,8 +13,7 @@ import pwd
 import re
 import stat
 from _socket import AF_UNIX, SOCK_STREAM, socket  # the plain one, also where gevent has patched the other
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mesh.errors import ConfigError
 
@@ -29,8 +28,7 @@ _LISTENING: Final = (0, errno.EAGAIN, errno.EINPROGRESS)
 _REFUSED: Final = (errno.EACCES, errno.EPERM)
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """Who may connect to an endpoint: those who may write to its file.
 
     mode: its permissions, as chmod takes them; None for what the umask leaves. group: the name of its

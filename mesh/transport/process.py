@@ -7,7 +7,6 @@ Sockets of before a fork belong to the parent; whoever keeps state across calls 
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import threading
 import traceback
@@ -175,4 +174,4 @@ def monitors() -> Monitors:
 
 def new_base() -> bytes:
     """24 hex digits that no other session has, to begin message ids with."""
-    return secrets.token_hex(12).encode()
+    return os.urandom(12).hex().encode()

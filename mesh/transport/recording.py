@@ -15,12 +15,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import secrets
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from random import random
+from random import SystemRandom, random
 from time import monotonic, time
 from typing import Any, Final, Protocol
 from weakref import WeakSet
@@ -97,7 +96,7 @@ class Recording:
         process.remember(self)
 
     def _begin(self) -> None:
-        self._identity = secrets.token_bytes(16)
+        self._identity = os.urandom(16)
         self._number = 0
         self._running = False
         self._ended = False
@@ -346,7 +345,7 @@ def _boot() -> str:
     return ""
 
 
-span_ids: Final = SpanIds(secrets.randbits)
+span_ids: Final = SpanIds(SystemRandom().getrandbits)
 """Those of the spans of this process. Not of `random`, which a program may seed: two of the same seed would
 have the same ids.
 """
