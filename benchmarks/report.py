@@ -23,8 +23,9 @@ HOW_TO_READ = """\
   zerorpc v3 with `send_multipart` and `recv_multipart`, and does nothing else. Its "100 callers"
   are one loop that keeps 100 calls in flight. It has no streams, so their ratio is to zerorpc.
 - mesh and zerorpc run a greenlet for each caller, mesh.aio (asyncio), mesh.uvloop (the same on uvloop) and
-  grpc.aio a task; RPyC keeps 100 `async_` calls in
-  flight from one thread, and reads a stream with its own `buffiter`, up to 1,000 items a call.
+  grpc.aio a task; the server of mesh.threads runs its handlers in 8 native threads. RPyC keeps 100
+  `async_` calls in flight from one thread, and reads a stream with its own `buffiter`, up to 1,000 items
+  a call.
   grpc.aio carries msgpack values through generic handlers. All run with their default settings,
   over TCP on the loopback interface.
 - Each figure is the median of the rounds, and the range is the lowest and the highest of them. A

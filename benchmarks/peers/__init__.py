@@ -72,6 +72,7 @@ PEERS: dict[str, Peer] = {
     for peer in (
         Peer("floor", "floor", "zmq", "pyzmq", workloads=CALLS),
         Peer("mesh", "mesh_peer", "mesh", "zeromesh"),
+        Peer("mesh.threads", "mesh_peer:in_threads", "mesh", "zeromesh", ("concurrent", "stream")),
         Peer("mesh.aio", "aio_peer:plain", "mesh", "zeromesh"),
         Peer("mesh.uvloop", "aio_peer:on_uvloop", "uvloop", "uvloop"),
         Peer("zerorpc", "zerorpc_peer", "zerorpc", "zerorpc"),

@@ -16,8 +16,8 @@ class Service:
         yield from range(count)
 
 
-def serve(ready: Callable[[str], None]) -> None:
-    server = mesh.Server(Service())
+def serve(ready: Callable[[str], None], threads: int = 0) -> None:
+    server = mesh.Server(Service(), threads=threads)
     ready(server.bind("tcp://127.0.0.1:*"))
     server.run()
 
@@ -40,3 +40,15 @@ class Client:
 
     def close(self) -> None:
         self._remote.close()
+
+
+class InThreads:
+    """The same, whose handlers run in native threads."""
+
+    Client = Client
+
+    def serve(self, ready: Callable[[str], None]) -> None:
+        serve(ready, threads=8)
+
+
+in_threads = InThreads()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from contextvars import Context
+from typing import Any
 
-END: Final = object()
-"""In place of an item: there are no more."""
+from mesh.core.server_call import ServerCall
+from mesh.transport import thread_items
+from mesh.transport.thread_items import END
+from mesh.transport.thread_pool import ThreadPool
 
 
 class Items:
@@ -28,22 +32,53 @@ class Items:
 
 
 class ThreadItems:
-    """The same, in native threads. run: calls a function with arguments in one of them."""
+    """The same, in native threads of a pool and in this context. run: calls a function in one of them."""
 
-    __slots__ = ("_items", "_run")
     in_thread = True
 
-    def __init__(self, result: Any, run: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        result: Any,
+        call: ServerCall,
+        context: Context,
+        pool: ThreadPool,
+        run: Callable[..., Awaitable[Any]],
+    ) -> None:
         self._items = iter(result)
         self._run = run
+        self._pool = pool
+        self._taken = thread_items.ThreadItems(call, self._items, context, pool, self._wake)
+        self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> Any:
-        return await self._run(next, self._items, END)
+        self._require_open()
+        while self._taken.must_wait():
+            await self._wait()
+            self._require_open()
+        return self._taken.next()
 
     async def close(self) -> None:
+        while self._taken.taking:
+            self._require_open()
+            await self._wait()
         close = getattr(self._items, "close", None)
         if close is not None:
             await self._run(close)
+
+    def _require_open(self) -> None:
+        if self._pool.closed:
+            raise asyncio.CancelledError
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class AsyncItems:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 from mesh.aio import items, parked
-from mesh.aio.items import END, AsyncItems, Items, ThreadItems
+from mesh.aio.items import AsyncItems, Items, ThreadItems
 from mesh.aio.loop import AsyncioLoop
 from mesh.aio.runnable import quietly
 from mesh.aio.waiter import Waiter, wake
@@ -26,12 +26,13 @@ from mesh.core.middleware import CallContext, begin_handler
 from mesh.core.server_session import ServerCall, ServerSession
 from mesh.core.slots import Slots
 from mesh.core.unfinished import Running
-from mesh.transport import process
+from mesh.transport import process, thread_items
 from mesh.transport.handler_places import tell_places
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, goes_on, keywords
 from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
+from mesh.transport.thread_items import END
 from mesh.transport.thread_pool import Outcome, Task, ThreadPlaces, ThreadPool, outcome_of
 
 LOOK_EVERY: Final = 8
@@ -57,7 +58,7 @@ class Workers:
         self._functions = handlers.functions
         self._quick = handlers.quick
         calling = (Workers._carry_out, Workers._run, Workers._in_task, Workers._proceed, outcome_of)
-        handlers.called_by(calling, _QUIET, (items.__file__,))
+        handlers.called_by(calling, _QUIET, (items.__file__, thread_items.__file__))
         handlers.surround(self._proceed)
         self._slots = slots
         self._threads = threads
@@ -381,7 +382,8 @@ class Workers:
             return Items(result)
         if (task := self._tasks.pop(call, None)) is not None:
             self._uncancelled.add(task)
-        return ThreadItems(result, partial(self._thread_call, context))
+        assert self._pool is not None
+        return ThreadItems(result, call, context, self._pool, partial(self._thread_call, context))
 
     async def _stream(self, call: ServerCall, source: AnyItems) -> None:
         try:

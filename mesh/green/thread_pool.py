@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from functools import partial
+from typing import Any, Final
 
 import gevent
 import greenlet
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 
+from mesh.core.server_call import ServerCall
 from mesh.green.loop import GeventLoop
-from mesh.transport.thread_pool import Outcome, Task, ThreadPool
+from mesh.transport import thread_items
+from mesh.transport.thread_items import ThreadItems
+from mesh.transport.thread_pool import Outcome, Task, ThreadPool, outcome_of
 
 __all__ = ["GreenletPool", "Outcome"]
+
+FILES: Final = (__file__, thread_items.__file__)
+"""Those through which a generator is called."""
 
 
 class GreenletPool:
@@ -25,18 +34,33 @@ class GreenletPool:
 
     def apply(self, work: Callable[[], Outcome]) -> Outcome:
         """Call `work` in a thread; this greenlet waits meanwhile. `work` must not raise."""
-        if self._threads.closed:
-            raise gevent.GreenletExit
-        me = greenlet.getcurrent()
-        task = Task(work, me.switch)
+        self.require_open()
+        task = Task(work, greenlet.getcurrent().switch)
         self._threads.submit(task)
-        self._waiting.add(me)
         try:
-            outcome: Outcome = self._hub.switch()
+            outcome: Outcome = self.wait()
         finally:
-            self._waiting.discard(me)
             task.done = None
         return outcome
+
+    def items(self, call: ServerCall, items: Iterator[Any], context: Context) -> GreenletItems:
+        """Those of a stream, which is taken in the threads."""
+        return GreenletItems(self, self._threads, call, items, context)
+
+    def wait(self) -> Any:
+        """Until this greenlet is switched to; what is given by that. Raises GreenletExit once this closes."""
+        self.require_open()
+        me = greenlet.getcurrent()
+        self._waiting.add(me)
+        try:
+            return self._hub.switch()
+        finally:
+            self._waiting.discard(me)
+
+    def require_open(self) -> None:
+        """Raises GreenletExit once this is closed."""
+        if self._threads.closed:
+            raise gevent.GreenletExit
 
     def close(self) -> None:
         """Let the threads end, each after what it runs, and the greenlets that wait for them at once."""
@@ -44,6 +68,53 @@ class GreenletPool:
         for waiter in self._waiting:
             # A greenlet that waits for ever is never collected, nor is what it refers to.
             self._hub.loop.run_callback(waiter.throw, gevent.GreenletExit)
+
+
+class GreenletItems:
+    """The items of one stream, for one greenlet, which waits where none is there."""
+
+    def __init__(
+        self,
+        pool: GreenletPool,
+        threads: ThreadPool,
+        call: ServerCall,
+        items: Iterator[Any],
+        context: Context,
+    ) -> None:
+        self._pool = pool
+        self._items = items
+        self._context = context
+        self._taken = ThreadItems(call, items, context, threads, self._wake)
+        self._waiter: greenlet.greenlet | None = None
+
+    def next(self) -> Any:
+        """The next one, or END. Raises what the generator raises."""
+        self._pool.require_open()
+        while self._taken.must_wait():
+            self._wait()
+            self._pool.require_open()
+        return self._taken.next()
+
+    def close(self) -> None:
+        """Have the generator closed, once no thread is in it."""
+        while self._taken.taking:
+            self._wait()
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            error = self._pool.apply(partial(outcome_of, self._context, close))[1]
+            if error is not None:
+                raise error
+
+    def _wait(self) -> None:
+        self._waiter = greenlet.getcurrent()
+        try:
+            self._pool.wait()
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            self._waiter.switch()
 
 
 def _drop_loop() -> None:

@@ -28,13 +28,14 @@ from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of pro
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
 from mesh.green.parked import ParkedGreenlets
-from mesh.green.thread_pool import GreenletPool
+from mesh.green.thread_pool import FILES, GreenletItems, GreenletPool
 from mesh.transport import process
 from mesh.transport.handler_places import tell_places
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
 from mesh.transport.nested_calls import end_nested
 from mesh.transport.pump import FAIR
 from mesh.transport.server_endpoint import ServerEndpoint
+from mesh.transport.thread_items import END
 from mesh.transport.thread_pool import ThreadPlaces, outcome_of
 
 LOOK_EVERY: Final = 8
@@ -45,8 +46,6 @@ MAX_IDLE: Final = 256
 """Greenlets that are kept for the next calls."""
 _END: Final = object()
 _GO: Final = object()
-Run = Callable[..., Any]
-"""Calls a function with arguments, here or in a native thread."""
 _QUIET: Final = (gevent.GreenletExit, GeneratorExit, gevent.Timeout)
 """What a handler ends with when its caller has gone."""
 
@@ -66,7 +65,7 @@ class Workers:
         self._handlers = handlers
         self._functions = handlers.functions
         self._quick = handlers.quick
-        handlers.called_by((Workers._carry_out, Workers._proceed, _here, outcome_of), _QUIET)
+        handlers.called_by((Workers._carry_out, Workers._proceed, outcome_of), _QUIET, FILES)
         handlers.surround(self._proceed)
         self._slots = slots
         self._threads = threads
@@ -196,17 +195,19 @@ class Workers:
         """Run the handler and send what comes of it. Raises only what must end the process."""
         begin_handler(call)
         function = self._functions[call.method]  # the session gives no others
-        run = _here if self._pool is None else partial(self._in_thread, contextvars.copy_context())
+        context = None if self._pool is None else contextvars.copy_context()
         try:
             kwargs = call.header.get("kwargs")
-            if kwargs is None and run is _here:
+            if context is not None:
+                result = self._in_thread(context, function, *call.args, **keywords(kwargs))
+            elif kwargs is None:
                 result = function(*call.args)
             else:
-                result = run(function, *call.args, **keywords(kwargs))
+                result = function(*call.args, **keywords(kwargs))
             if type(result) in PLAIN and not is_stream(function):
                 self._endpoint.answer(call, result)
             elif is_stream(function) or hasattr(type(result), "__next__"):
-                self._stream(call, iter(_not_async(call, result)), run)
+                self._stream(call, iter(_not_async(call, result)), context)
             else:
                 self._endpoint.answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
@@ -235,28 +236,31 @@ class Workers:
 
     # Streams
 
-    def _stream(self, call: ServerCall, items: Iterator[Any], run: Run) -> None:
+    def _stream(self, call: ServerCall, items: Iterator[Any], context: contextvars.Context | None) -> None:
+        """context: in which they are taken in native threads; None where this greenlet takes them."""
+        pool, pooled = self._pool, None
+        if pool is not None and context is not None:
+            pooled = pool.items(call, items, context)
         self._streaming[call] = greenlet.getcurrent()
         try:
-            if not call.given_up and self._send_items(call, items, run):
+            if not call.given_up and self._send_items(call, items, pooled):
                 self._endpoint.end_stream(call)
         finally:
             del self._streaming[call]
-            close = getattr(items, "close", None)
+            close = getattr(items if pooled is None else pooled, "close", None)
             if close is not None:
-                run(close)
+                close()
 
-    def _send_items(self, call: ServerCall, items: Iterator[Any], run: Run) -> bool:
+    def _send_items(self, call: ServerCall, items: Iterator[Any], pooled: GreenletItems | None) -> bool:
         """Send items as credit allows; False where nobody wants more."""
         endpoint = self._endpoint
         sent, turn_end = 0, monotonic() + FAIR
         by_hub = type(call.peer) is HubCall
-        here = run is _here
         while True:
-            value = next(items, _END) if here else run(next, items, _END)
+            value = next(items, END) if pooled is None else pooled.next()
             if (call.credit <= 0 or call.given_up) and not self._has_credit(call):
                 return False
-            if value is _END:
+            if value is END:
                 return True
             if not endpoint.item(call, value):
                 return False
@@ -278,10 +282,6 @@ class Workers:
                     self._hub.switch()
                     self._places.lend(-1)
         return not call.given_up
-
-
-def _here(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)
 
 
 def _not_async(call: ServerCall, result: Any) -> Any:

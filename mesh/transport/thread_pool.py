@@ -88,11 +88,15 @@ class ThreadPool:
             outcome = task.work()
             if process.generation() != self._generation:
                 process.leave(outcome[1])  # a handler has forked this process, which has no loop to go on
-            with self._lock:  # the loop may be destroyed as soon as the pool is closed
-                if not self.closed:
-                    self._loop.call_soon_threadsafe(self._finished, task, outcome)
+            self.tell(self._finished, task, outcome)
             del task, outcome  # a thread that is idle must not keep what it was last called with
         self._at_end()
+
+    def tell(self, function: Callable[..., object], *args: Any) -> None:
+        """Have a function called in the loop, unless this is closed: the loop may be destroyed by then."""
+        with self._lock:
+            if not self.closed:
+                self._loop.call_soon_threadsafe(function, *args)
 
 
 class ThreadPlaces:

@@ -1,0 +1,101 @@
+"""The items of a stream whose generator runs in native threads.
+
+To hand each over by itself takes fifty times as long as to send it. So a thread goes on with the next ones
+while the loop is on its way to the last, as far as the caller has room for them, and not for long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from mesh.core.server_call import ServerCall
+from mesh.transport import process
+from mesh.transport.pump import FAIR
+from mesh.transport.thread_pool import Outcome, Task, ThreadPool, outcome_of
+
+AHEAD: Final = 64
+"""Items that a thread takes before others may have it."""
+END: Final = object()
+"""In place of an item: there are no more."""
+
+
+class ThreadItems:
+    """items: of the stream. context: in which they are taken. on_news: called in the loop when there may be
+    something for who waits: an item, an end, or that no thread takes any for now.
+
+    taking: whether a thread is in the generator, or soon will be. Only `_take` is for that thread.
+    """
+
+    def __init__(
+        self,
+        call: ServerCall,
+        items: Iterator[Any],
+        context: Context,
+        pool: ThreadPool,
+        on_news: Callable[[], object],
+    ) -> None:
+        self._call = call
+        self._items = items
+        self._context = context
+        self._pool = pool
+        self._on_news = on_news
+        self._ready: deque[Any] = deque()
+        self._told = False
+        """Whether the loop was told of what is ready, and has not come yet."""
+        self._most = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self.taking = False
+
+    def must_wait(self) -> bool:
+        """Whether who wants the next item has to wait for news; if so, a thread takes some. Raises what the
+        generator has raised. Not once the pool is closed.
+        """
+        if self._ready:
+            return False
+        if self.taking:
+            return True
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        if self._ended:
+            return False
+        self.taking = True
+        self._most = min(max(self._call.credit, 1), AHEAD)
+        self._pool.submit(Task(partial(outcome_of, self._context, self._take), self._stopped))
+        return True
+
+    def next(self) -> Any:
+        """The next item, or END. Not while one has to wait."""
+        return self._ready.popleft() if self._ready else END
+
+    def _take(self) -> bool:
+        """In a thread: put items where the loop finds them. Whether there are no more."""
+        generation, end = process.generation(), monotonic() + FAIR
+        for _ in range(self._most):
+            item = next(self._items, END)
+            if item is END:
+                return True
+            if process.generation() != generation:
+                return False  # the generator has forked this process, and the loop is the parent's
+            self._ready.append(item)
+            if not self._told:
+                self._told = True
+                self._pool.tell(self._arrived)
+            if self._call.given_up or monotonic() > end:
+                return False
+        return False
+
+    def _arrived(self) -> None:
+        self._told = False  # before anybody looks: what comes from now on is told of again
+        self._on_news()
+
+    def _stopped(self, outcome: Outcome) -> None:
+        self.taking = False
+        self._ended, self._error = bool(outcome[0]), outcome[1]
+        self._on_news()
