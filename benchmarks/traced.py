@@ -2,7 +2,8 @@
 
 Three pairs of a client and a server, each a process, take turns with 100 calls in flight; they differ in
 MESH_TRACE alone. A sink counts the records that come. The processor's time of an end is that of its process,
-with the thread that sends.
+with the thread that sends. Then the same with a queue hub between them, whose time is told in the server's
+place.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ ROUNDS = 9
 MODES: Mapping[str, str | None] = {"off": None, "1 %": "0.01", "100 %": "1"}
 LIMITS_US = {"off": 0.1, "1 %": 0.3, "100 %": 2.0}
 """Microseconds of one end beyond those without."""
+HUB_LIMITS_US = {"off": 0.0, "1 %": 0.1, "100 %": 1.0}
+"""The same of a hub."""
 LEAST_RATE = {"off": 1.0, "1 %": 0.98, "100 %": 0.85}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """By mode, in each round: calls a second, and microseconds of the processor's time for a call, of the
-    client and of the server. came: records.
+    client and of the server, or the hub. came: records.
     """
 
     rates: Mapping[str, Sequence[float]]
@@ -72,15 +75,19 @@ class _Child:
         return [float(number) for number in self.read().split()]
 
 
-def measure(calls: int, rounds: int) -> Cost:
+def measure(calls: int, rounds: int, hub: bool = False) -> Cost:
+    """hub: whether one is in between, whose time is told."""
     with ExitStack() as stack:
         sink = _Child(stack, "sink")
         endpoint = sink.read().strip()
         clients, servers = {}, {}
         for mode, rate in MODES.items():
             more = {} if rate is None else {"MESH_TRACE": endpoint, "MESH_TRACE_RATE": rate}
-            servers[mode] = _Child(stack, "serve", **more)
-            clients[mode] = _Child(stack, "call", servers[mode].read().strip(), **more)
+            servers[mode] = _Child(stack, "hub" if hub else "serve", **more)
+            in_, *out = servers[mode].read().split()
+            if hub:
+                _Child(stack, "work", *out, **more)
+            clients[mode] = _Child(stack, "call", in_, **more)
             clients[mode].ask(calls)
         rates, client, server = ({mode: list[float]() for mode in MODES} for _ in range(3))
         for number in range(rounds):
@@ -120,6 +127,15 @@ def report(cost: Cost) -> list[str]:
     return [*lines, "", f"{cost.came:,} records came to the sink."]
 
 
+def report_of_hub(cost: Cost) -> list[str]:
+    lines = ["| recorded | calls/s | CPU of the hub | more | allowed |", "|---|--:|--:|--:|--:|"]
+    for mode in MODES:
+        rate, used = (statistics.median(figures[mode]) for figures in (cost.rates, cost.server))
+        more = cost.more(cost.server, mode)
+        lines.append(f"| {mode} | {rate:,.0f} | {used:.1f} µs | {more:.2f} µs | {HUB_LIMITS_US[mode]} µs |")
+    return lines
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.traced", description=__doc__)
     parser.add_argument("--calls", type=int, default=CALLS)
@@ -127,6 +143,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     options = parser.parse_args(arguments)
     lines = report(measure(options.calls, options.rounds))
+    of_hub = report_of_hub(measure(options.calls, options.rounds, hub=True))
+    lines += ["", "The same calls through a queue hub:", "", *of_hub]
     print("\n".join(lines))
     if options.write:
         options.write.write_text("\n".join(["## Tracing: what a call pays", "", *lines, ""]))

@@ -1,12 +1,14 @@
-"""One side of `python -m benchmarks.traced`: a client, a server, or a sink that counts records.
+"""One side of `python -m benchmarks.traced`: a client, a server, a hub, or a sink that counts records.
 
-`sink` and `serve` print their endpoint. For each line that it reads a sink prints how many records have come
-so far, a server the seconds of the processor that it has used; `call` makes as many calls of the endpoint
+`sink` and `serve` print their endpoint, `hub` its two; `work` serves through one. For each line that it reads
+a sink prints how many records have come so far, a server or a hub the seconds of the processor that it has
+used; `call` makes as many calls of the endpoint
 given as a line says, and prints their time and the processor's, in seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import Any
@@ -16,9 +18,12 @@ import gevent.fileobject
 import msgpack
 
 import mesh
+from hubs.hub_types import make_hub
+from hubs.spec import HubSpec, Side
 from mesh.core.record_rows import ROW
 
 IN_FLIGHT = 100
+ANY = "tcp://127.0.0.1:*"
 ROWS = 6
 """Which part of a batch the records are; a sink looks at no other, so that it costs the others little."""
 
@@ -49,16 +54,30 @@ def _lines() -> Any:
 def sink() -> None:
     taker = Sink()
     with mesh.Server(taker, name="collector") as server:
-        print(server.bind("tcp://127.0.0.1:*"), flush=True)
+        print(server.bind(ANY), flush=True)
         for _ in _lines():
             print(taker.count, flush=True)
 
 
 def serve() -> None:
     with mesh.Server(Echo(), name="echo") as server:
-        print(server.bind("tcp://127.0.0.1:*"), flush=True)
+        print(server.bind(ANY), flush=True)
         for _ in _lines():
             print(time.process_time(), flush=True)
+
+
+def hub() -> None:
+    logging.disable()  # of the worker that is ended before it
+    endpoints = make_hub(HubSpec("echo", "queue", Side((ANY,)), Side((ANY,)))).start()
+    print(endpoints.in_[0], endpoints.out[0], flush=True)
+    for _ in sys.stdin:
+        print(time.process_time(), flush=True)
+
+
+def work() -> None:
+    server = mesh.Server(Echo(), name="echo")
+    server.register("echo", sys.argv[2])
+    server.run()
 
 
 def call() -> None:
@@ -76,4 +95,4 @@ def call() -> None:
 
 
 if __name__ == "__main__":
-    {"sink": sink, "serve": serve, "call": call}[sys.argv[1]]()
+    {"sink": sink, "serve": serve, "hub": hub, "work": work, "call": call}[sys.argv[1]]()

@@ -19,9 +19,12 @@ from mesh.transport.pump import FAIR
 from mesh.transport.thread_pool import Outcome, Task, ThreadPool, outcome_of
 
 AHEAD: Final = 64
-"""Items that a thread takes before others may have it."""
+"""Items that a thread takes before others may have it, while they are small."""
+SMALL: Final = 1_000
+"""Bytes, characters, items or keys of an item after which a thread takes another without the loop."""
 END: Final = object()
 """In place of an item: there are no more."""
+_NUMBERS: Final = frozenset({type(None), bool, int, float})
 
 
 class ThreadItems:
@@ -87,7 +90,7 @@ class ThreadItems:
             if not self._told:
                 self._told = True
                 self._pool.tell(self._arrived)
-            if self._call.given_up or monotonic() > end:
+            if self._call.given_up or monotonic() > end or _is_large(item):
                 return False
         return False
 
@@ -99,3 +102,12 @@ class ThreadItems:
         self.taking = False
         self._ended, self._error = bool(outcome[0]), outcome[1]
         self._on_news()
+
+
+def _is_large(item: Any) -> bool:
+    if type(item) in _NUMBERS:
+        return False
+    try:
+        return len(item) > SMALL
+    except Exception:  # noqa: BLE001 - whatever it is, that it can't travel is found out later
+        return False

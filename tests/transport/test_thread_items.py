@@ -21,6 +21,13 @@ class Call:
         self.given_up = False
 
 
+class Odd:
+    """What has no length, though it seems to."""
+
+    def __len__(self) -> int:
+        raise KeyError("none")
+
+
 class Stream:
     """One stream, whose thread and loop run when they are told to."""
 
@@ -99,6 +106,16 @@ def test_no_more_are_taken_than_the_caller_has_room_for(credit: int, taken: int)
     assert not stream.taken.taking
     assert [stream.taken.next() for _ in range(taken)] == list(range(taken))
     assert stream.taken.must_wait(), "the next one is not there yet"
+
+
+def test_large_ones_are_sent_before_more_are_taken() -> None:
+    items = [b"x" * 1_000, 1, None, Odd(), [0] * 1_001]
+    stream = Stream(iter([*items, "small"]))
+    assert stream.taken.must_wait()
+    stream.run_thread()
+    stream.turn()
+    assert [stream.taken.next() for _ in items] == items
+    assert stream.taken.must_wait()
 
 
 def test_one_that_takes_its_time_leaves_the_thread_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
