@@ -7,6 +7,7 @@ and its threads are unknown to `threading`, whose clean-up fails in a process th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
@@ -57,6 +58,9 @@ class ThreadPool:
         self._threads = 0
         self._busy = 0
         self._lock = native.allocate_lock()
+        self._said: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        """Functions, and their arguments, that threads want called in the loop."""
+        self._loop_told = False
         self.closed = False
 
     # In the loop
@@ -73,6 +77,18 @@ class ThreadPool:
         self._busy -= 1
         if task.done is not None:
             task.done(outcome)
+
+    def _hear(self) -> None:
+        """Call what the threads have said since it was told: to tell a loop takes longer than most calls."""
+        self._loop_told = False  # before anything is looked for: what is said from now on is told again
+        said = self._said
+        while said:
+            function, args = said.popleft()
+            try:
+                function(*args)
+            except BaseException:
+                self._loop.call_soon(self._hear)  # Ctrl-C, or the program's exit
+                raise
 
     def close(self) -> None:
         """Let the threads end, each after what it runs; nobody hears of that."""
@@ -95,8 +111,12 @@ class ThreadPool:
     def tell(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called in the loop, unless this is closed: the loop may be destroyed by then."""
         with self._lock:
-            if not self.closed:
-                self._loop.call_soon_threadsafe(function, *args)
+            if self.closed:
+                return
+            self._said.append((function, args))
+            if not self._loop_told:
+                self._loop_told = True
+                self._loop.call_soon_threadsafe(self._hear)
 
 
 class ThreadPlaces:
