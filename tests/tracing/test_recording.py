@@ -19,7 +19,7 @@ from mesh.core.record_rows import KeptRecords
 from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
-from mesh.transport import collector_link
+from mesh.transport import collector_link, recording
 from mesh.transport.collector_link import CollectorLink
 from mesh.transport.recording import Recording
 from tests.e2e.commands import environment, start
@@ -163,7 +163,7 @@ def test_sigterm_loses_nothing(collector: tuple[Collector, str]) -> None:
 
 
 def test_without_a_collector_calls_go_on_and_the_program_ends_at_once() -> None:
-    with run(f"tcp://127.0.0.1:{free_port()}", "calls") as process:
+    with run(f"tcp://127.0.0.1:{free_port()}", "calls", LEAVE=str(recording.LEAVE)) as process:
         said(process, 2)
         began = time.monotonic()
         assert process.wait() == 0, process.describe()
