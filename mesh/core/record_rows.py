@@ -299,7 +299,9 @@ def _checked(detail: object) -> Detail:
     if type(tags) is not dict or len(tags) > 64:
         raise ValueError
     counts, times = ((detail.get(key, 0) for key in some) for some in ((ATTEMPTS, ITEMS), (FIRST, CREDIT)))
-    if not all(type(one) is int for one in counts) or not all(type(one) in (int, float) for one in times):
+    if not all(type(one) is int for one in counts) or not all(
+        type(one) in (int, float) and -_LONG < one < _LONG for one in times
+    ):
         raise ValueError
     for group in (detail, tags):
         for key, value in group.items():

@@ -125,6 +125,7 @@ class Recorder:
         for times in self.times.values():
             for _ in times.drain():
                 pass  # the parent counts them
+            times.failed.clear()
         self.next_second()
 
     def stop(self) -> None:
@@ -142,9 +143,9 @@ class Recorder:
         """Where a session keeps the times of its calls; the same for all of one side and service."""
         known = self.times.get((side, service))
         if known is None:
-            known = Times(side, service)
-            if len(self.times) < MAX_SERVICES:
-                self.times[side, service] = known
+            if len(self.times) >= MAX_SERVICES:
+                service = OTHER
+            known = self.times.setdefault((side, service), Times(side, service))
         return known
 
     # A client's calls

@@ -8,7 +8,7 @@ slow, it is recorded all the same, but for those that follow another of the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from math import log, log1p
 from typing import Final
 
 from mesh.core.span import Span
@@ -44,7 +44,7 @@ class Sampler:
         """How many follow each other that are not recorded, so that most calls take no random number."""
         if self.rate >= 1:
             return 0
-        return int(log(1 - self._random()) / log(1 - self.rate)) if self.rate > 0 else _OFTEN
+        return int(min(log(1 - self._random()) / log1p(-self.rate), _OFTEN)) if self.rate > 0 else _OFTEN
 
     def next_second(self) -> None:
         """From any thread."""

@@ -15,11 +15,14 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import inf
 from typing import Final, Self
 
 SHORTEST: Final = 1e-6
 """Seconds; what is shorter counts as that."""
 LONGEST: Final = 1e6
+MOST: Final = 2**48
+"""Values of one bucket in a sketch that travels; of more it has one less than that."""
 _DROPPED: Final = 18
 """Bits at the end of a number that don't count: of the 23 behind the point five are left."""
 _HEAD: Final = int(sys.byteorder == "little")
@@ -93,14 +96,17 @@ class Sketch:
 
     def pack(self) -> list[object]:
         """As values that travel, for `unpack`."""
-        return [self.total, self.longest, self.buckets]
+        buckets = self.buckets
+        if buckets and max(buckets.values()) >= MOST:
+            buckets = {bucket: min(count, MOST - 1) for bucket, count in buckets.items()}
+        return [self.total, self.longest, buckets]
 
     @classmethod
     def unpack(cls, packed: object) -> Self:
         """Raises ValueError for what `pack` has not made."""
         match packed:
-            case [float() as total, float() as longest, Mapping() as buckets] if all(
-                map(_is_bucket, buckets.items())
+            case [float() as total, float() as longest, Mapping() as buckets] if (
+                0 <= total < inf and 0 <= longest < inf and all(map(_is_bucket, buckets.items()))
             ):
                 sketch = cls()
                 sketch.buckets = dict(buckets)
@@ -116,4 +122,4 @@ def _middle(bucket: int) -> float:
 
 def _is_bucket(item: tuple[object, object]) -> bool:
     number, count = item
-    return type(number) is int and type(count) is int and _LOWEST <= number <= _HIGHEST and 0 < count < 2**48
+    return type(number) is int and type(count) is int and _LOWEST <= number <= _HIGHEST and 0 < count < MOST

@@ -181,7 +181,8 @@ def _about(about: Sequence[object]) -> About:
 def _rate(row: Sequence[Any], texts: Sequence[str]) -> Rate:
     side, caller, service, method, seconds, errors, open_calls, sketch = row
     if (
-        side not in _KINDS
+        type(side) is not int
+        or side not in _KINDS
         or type(seconds) is not float
         or not 0 < seconds < 1e6
         or type(errors) is not int

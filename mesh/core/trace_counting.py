@@ -67,8 +67,10 @@ class Counting:
                     self._row(times.side, times.service, method).errors += failed - before
                     self._failed[times.side, times.service, method] = failed
         self._looked, self._told = now, 0
-        if self.rates:
-            return  # the collector is away: this second goes with the next
+        if self.rates:  # the collector is away: this second goes with the next
+            for row in self._rows.values():
+                row.open = 0  # they are counted anew
+            return
         seconds, self._since = max(now - self._since, 1e-3), now
         rows, self._rows = self._rows, {}
         for (side, service, method), row in rows.items():

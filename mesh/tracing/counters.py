@@ -26,6 +26,8 @@ KEPT: Final = 720
 """Windows, the last hour."""
 MOST_ROWS: Final = 2_000
 OTHER: Final = "(other)"
+MOST_ERRORS: Final = 2**60
+"""Errors of a row that is kept packed; of more it has one less than that."""
 MOST_BYTES: Final = 64 * 1024**2
 """Of all windows that are over."""
 
@@ -57,7 +59,7 @@ class Counts:
             self.slowest, self.trace_id = other.slowest, other.trace_id
 
     def pack(self) -> bytes:
-        told = (self.errors, self.slowest, self.trace_id, self.sketch.pack())
+        told = (min(self.errors, MOST_ERRORS - 1), self.slowest, self.trace_id, self.sketch.pack())
         return bytes(msgpack.packb(told, unicode_errors="replace"))
 
     @staticmethod
@@ -68,7 +70,7 @@ class Counts:
         errors, slowest, trace_id, sketch = msgpack.unpackb(packed, strict_map_key=False)
         Sketch.unpack(sketch)
         times = (slowest, sketch[0], sketch[1])
-        whole = type(errors) is int and 0 <= errors < 2**60 and type(trace_id) is str
+        whole = type(errors) is int and 0 <= errors < MOST_ERRORS and type(trace_id) is str
         return whole and all(type(time) is float and time >= 0 for time in times)
 
     @classmethod
@@ -165,12 +167,12 @@ class CallCounters:
 
     def end_window(self, now: float) -> None:
         """Begin another one, whether or not the time of this one is over."""
-        if self._open:
-            packed = {key: counts.pack() for key, counts in self._open.items()}
-            self._keep(self._began, packed)
-            self.just_over.append((self._began, packed))
-        self._open = {}
-        self._began = now - (now - self._began) % WINDOW
+        ended, self._open = self._open, {}
+        began, self._began = self._began, now - (now - self._began) % WINDOW
+        if ended:
+            packed = {key: counts.pack() for key, counts in ended.items()}
+            self._keep(began, packed)
+            self.just_over.append((began, packed))
         oldest = now - KEPT * WINDOW
         while self._over and self._over[0][0] < oldest:
             self._bytes -= self._over.pop(0)[2]

@@ -21,7 +21,7 @@ from mesh.core.channel import Ids
 from mesh.core.trace_batch import About
 from mesh.core.trace_record import COLLECTOR
 from mesh.core.wire import BEAT, OK, Header
-from mesh.errors import MeshError, WireError
+from mesh.errors import MeshError, ServiceNotFound, WireError
 from mesh.transport import process
 from mesh.transport.dealer import Dealer
 from mesh.transport.dialer import Change
@@ -88,6 +88,8 @@ class CollectorLink:
 
     def _dial(self) -> tuple[str, Dealer[_Request]]:
         endpoints = self._look_up()
+        if not endpoints:
+            raise ServiceNotFound("no collector is named any more")
         endpoint = endpoints[self._choice % len(endpoints)]
         return endpoint, Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
 

@@ -14,7 +14,7 @@ from mesh.core.client_call import Copy, RoutedCall
 from mesh.core.client_session import Call, ClientSession
 from mesh.core.peer import Peer
 from mesh.core.record_rows import MAX_RECORDS
-from mesh.core.recording import Recorder
+from mesh.core.recording import MAX_SERVICES, OTHER, Recorder
 from mesh.core.route import Route
 from mesh.core.sampling import Sampler
 from mesh.core.server_session import ServerCall, ServerSession
@@ -279,7 +279,7 @@ def test_what_is_kept_has_a_bound_and_what_is_over_is_counted(monkeypatch: pytes
     assert len(taken) == len(times.failed) + 1 == recording.MAX_METHODS + 1
     for number in range(2_000):
         one.times_of(Kind.CLIENT, str(number))
-    assert len(one.times) == recording.MAX_SERVICES
+    assert len(one.times) == recording.MAX_SERVICES + 1
     one.stop()
     one.kept.add(*RECORD)
     times.ended("place", 0.1, failed=False)
@@ -289,9 +289,23 @@ def test_what_is_kept_has_a_bound_and_what_is_over_is_counted(monkeypatch: pytes
 def test_a_child_of_a_fork_has_none_of_its_parent_s() -> None:
     one = recorder()
     one.kept.add(*RECORD)
-    one.times_of(Kind.CLIENT, "orders").ended("place", 0.1, failed=False)
+    one.times_of(Kind.CLIENT, "orders").ended("place", 0.1, failed=True)
     one.forget()
     assert not one.kept and not list(one.times_of(Kind.CLIENT, "orders").drain())
+    child = Counting(one, "web")
+    one.times_of(Kind.CLIENT, "orders").ended("place", 0.1, failed=True)
+    child.second(1.0)
+    [rate] = child.take(10)
+    assert (rate.sketch.count, rate.errors) == (1, 1)
+
+
+def test_clients_of_any_number_of_services_are_counted() -> None:
+    one = recorder()
+    for number in range(MAX_SERVICES + 10):
+        one.times_of(Kind.CLIENT, f"tcp://host:{number}").ended("get", 0.1, failed=False)
+    assert len(one.times) == MAX_SERVICES + 1
+    shared = one.times_of(Kind.CLIENT, "tcp://host:99999")
+    assert shared.service == OTHER and [len(taken) for _, taken in shared.drain()] == [10]
 
 
 class TestSampling:
@@ -311,6 +325,11 @@ class TestSampling:
         one.root("a")
         count = sum(one.root("a") is not None for _ in range(100_000))
         assert count == pytest.approx(100_000 * rate, rel=0.3)
+
+    @pytest.mark.parametrize("rate", [1e-17, 5e-324])
+    def test_a_share_next_to_nothing(self, rate: float) -> None:
+        one = self.sampler(rate)
+        assert sum(one.root("a") is not None for _ in range(1_000)) == 1
 
     def test_all_and_none(self) -> None:
         one = self.sampler(1.0)

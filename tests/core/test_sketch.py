@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgpack
 import pytest
 
 from mesh.core.sketch import Sketch
@@ -57,9 +58,29 @@ def test_it_travels() -> None:
     )
 
 
+def test_however_much_was_made_up_what_is_merged_travels() -> None:
+    most, sketch = Sketch.unpack([1.0, 1.0, {4000: 2**48 - 1}]), Sketch()
+    for _ in range(2**17):
+        sketch.merge(most)
+    assert (
+        Sketch.unpack(msgpack.unpackb(msgpack.packb(sketch.pack()), strict_map_key=False)).count == 2**48 - 1
+    )
+
+
 @pytest.mark.parametrize(
     "packed",
-    [None, [], [1.0, 1.0], [1.0, 1.0, {"a": 1}], [1.0, 1.0, {10**6: 1}], [1.0, 1.0, {1: -1}], [1, 1.0, {}]],
+    [
+        None,
+        [],
+        [1.0, 1.0],
+        [1.0, 1.0, {"a": 1}],
+        [1.0, 1.0, {10**6: 1}],
+        [1.0, 1.0, {1: -1}],
+        [1, 1.0, {}],
+        [float("nan"), 1.0, {}],
+        [1.0, float("inf"), {}],
+        [-1.0, 1.0, {}],
+    ],
 )
 def test_what_is_none_is_refused(packed: object) -> None:
     with pytest.raises(ValueError, match="no sketch"):

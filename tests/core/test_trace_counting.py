@@ -67,6 +67,20 @@ def test_while_the_collector_is_away_seconds_go_together() -> None:
     assert (rest.seconds, rest.sketch.count, rest.errors) == (3.0, 2, 2)
 
 
+def test_while_the_collector_is_away_open_calls_are_counted_once() -> None:
+    bench = Bench()
+    bench.times.ended("place", 0.1, failed=False)
+    bench.second()
+    for _ in range(60):
+        bench.counting.open_call(Kind.CLIENT, "orders", "place", 1.0, 1.0, None, "", bench.now)
+        bench.second()
+    bench.counting.take(10)
+    bench.counting.open_call(Kind.CLIENT, "orders", "place", 1.0, 1.0, None, "", bench.now)
+    bench.second()
+    [rest] = bench.counting.take(10)
+    assert (rest.seconds, rest.open) == (61.0, 1)
+
+
 def test_made_up_names_are_counted_together() -> None:
     bench = Bench()
     for number in range(100_000):

@@ -364,6 +364,26 @@ def test_of_several_collectors_one_that_is_there_is_enough(
     assert [batch.dropped for batch in taker.batches] == [5]
 
 
+def test_one_that_is_not_named_for_a_moment_is_found_again(
+    collector: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taker, endpoint = collector
+    monkeypatch.setattr(collector_link, "AWAY", 0.05)
+    named = [[nobody()], [], [], [endpoint]]
+
+    def look_up() -> list[str]:
+        return named.pop(0) if len(named) > 1 else named[0]
+
+    link = CollectorLink(look_up, bytes(16), About, lambda *_: None, lambda _: None)
+    link.give(packed(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
+    until = time.monotonic() + PATIENCE
+    while not link.settled and time.monotonic() < until:
+        link.turn(time.monotonic(), 0.0)
+        gevent.sleep(0.01)
+    link.close()
+    assert [batch.dropped for batch in taker.batches] == [5]
+
+
 def test_tags_of_any_kind_harm_neither_the_program_nor_other_records(
     collector: tuple[Collector, str],
 ) -> None:
