@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic, time
 from typing import Any, Final, TypeVar
 
@@ -54,6 +54,8 @@ MOST_EXPLAINED: Final = 500
 """Traces that `why` looks at."""
 MOST_SPANS_EXPLAINED: Final = 2_000
 """Spans of a trace that `why` looks at: a larger one takes as long as hundreds of others."""
+MOST_SPANS_IN_ALL: Final = 50_000
+"""The same of all traces together, which take some seconds."""
 ANSWER: Final = 0.6
 """Seconds that processes have to answer a question: less than the second that `mesh ps` waits for the answers
 of all, so that one which is silent costs nothing of what the others say."""
@@ -146,7 +148,7 @@ class Collector:
         self._counters.add(batch.rates, now)
         self._counters.see(batch.records, batch.about.name, now)
         self._names.see(batch.records)
-        self._open.take(batch)
+        self._open.take(batch, self._clock())
         self._clocks.take(batch, now)
         self._taps.show(batch)
         if batch.records:
@@ -470,12 +472,13 @@ class Collector:
         found, _ = self._search(Wanted(service, method, since=since), MOST_EXPLAINED)
 
         def explain() -> dict[str, Any]:
-            small = (one.trace_id for one in found if one.spans <= MOST_SPANS_EXPLAINED)
+            small = _within(found, MOST_SPANS_EXPLAINED, MOST_SPANS_IN_ALL)
             reads = (pieces.read(trace_id, self._store.pieces(trace_id)) for trace_id in small)
             calls = (call for read in reads for call in reasons.calls_in(read, service, method))
             return reasons.common(calls, limit)
 
-        return self._read(explain)
+        with self._searching:
+            return self._read(explain)
 
     def status(self) -> dict[str, Any]:
         """What the collector has done: {"seconds": since it began, "records": taken in, "dropped": by the
@@ -558,12 +561,23 @@ class Collector:
         """Write and send what waits, for so many seconds at the most."""
         end = monotonic() + patience
         self._sharing.kill(block=False)
-        self._counters.end_window(self._steady())
-        self._share(self._steady())
-        self._writer.close(patience)
-        for export in self._exports:
-            export.close(max(end - monotonic(), 0.5))
-        self._store.close()
+        try:
+            self._counters.end_window(self._steady())
+            self._share(self._steady())
+        finally:
+            self._writer.close(patience)
+            for export in self._exports:
+                export.close(max(end - monotonic(), 0.5))
+            self._store.close()
+
+
+def _within(found: Iterable[summaries.Summary], most: int, in_all: int) -> Iterator[str]:
+    """The ids of traces of at most so many spans, as long as together they have no more than `in_all`."""
+    total = 0
+    for one in found:
+        if one.spans <= most and total + one.spans <= in_all:
+            total += one.spans
+            yield one.trace_id
 
 
 def _rate(key: RateKey, counts: Counts, span: float, still: int) -> dict[str, Any]:

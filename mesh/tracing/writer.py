@@ -60,18 +60,24 @@ class Writer:
         self._queue: list[tuple[Part, int]] = []
         self._queued = 0
         self._closing: float | None = None
-        self._told = self._told_full = -REMIND
+        self._told = self._told_full = self._told_expiring = -REMIND
         self._windows: deque[bytes] = deque()
         """Those that are not in the store yet. Under the condition's lock, as the queue."""
         self._read_windows = read_windows
         self._windows_due = 0.0
+        self._again = 0
+        """Parts of the write that is to be tried again."""
         self.written = 0
         self.lost = 0
-        self.trouble = ""
+        self._trouble = self._trouble_expiring = ""
         self._thread = threading.Thread(target=self._run, name="mesh-collect-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble or self._trouble_expiring
 
     @property
     def queued(self) -> int:
@@ -129,7 +135,9 @@ class Writer:
                 if self._closing is None and self._queued <= GATHERED:
                     self._condition.wait(INTERVAL)
                 taken, size = self._take()
+            self._again = 0
             if taken and not self._write(taken):
+                self._again = len(taken)
                 if self._closing is not None and monotonic() + pause >= self._closing:
                     self._give_up(sum(number for _, _, number in taken))
                     return
@@ -149,12 +157,14 @@ class Writer:
             self._expire()
 
     def _take(self) -> tuple[list[Part], int]:
-        """As much of the queue as is written at once; it stays there until that is done."""
+        """As much of the queue as is written at once; it stays there until that is done. What could not be
+        written is tried again as it was: a store may know by that what it has already.
+        """
         taken, total = [], 0
-        for part, size in self._queue:
+        for part, size in self._queue[: self._again or None]:
             taken.append(part)
             total += size
-            if total >= GATHERED:
+            if total >= GATHERED and not self._again:
                 break
         return taken, total
 
@@ -175,9 +185,9 @@ class Writer:
             self.lost += number
             return True
         self.written += number
-        if self.trouble:
+        if self._trouble:
             log.warning("traces are written again; %d records are lost in all", self.lost)
-            self.trouble = ""
+            self._trouble = ""
         return True
 
     def _share_windows(self) -> None:
@@ -219,8 +229,13 @@ class Writer:
     def _expire(self) -> None:
         try:
             self._store.expire(self._clock())
+            self._trouble_expiring = ""
         except StoreError as error:
-            self._tell(str(error))
+            now = monotonic()
+            if now - self._told_expiring >= REMIND:
+                self._told_expiring = now
+                log.error("what is too old can't be thrown away: %s", error)
+            self._trouble_expiring = str(error)
         except Exception:  # as in _write
             log.exception("what is too old can't be thrown away")
 
@@ -230,10 +245,10 @@ class Writer:
 
     def _tell(self, text: str) -> None:
         now = monotonic()
-        if text != self.trouble or now - self._told >= REMIND:
+        if text != self._trouble or now - self._told >= REMIND:
             log.error("traces can't be written: %s (%d records are lost so far)", text, self.lost)
             self._told = now
-        self.trouble = text
+        self._trouble = text
 
 
 def gathered(parts: list[Part]) -> tuple[dict[str, bytes], bytes]:

@@ -16,11 +16,12 @@ from mesh.core.trace_record import Kind
 from mesh.errors import Overloaded, WireError
 from mesh.tracing import collector as module
 from mesh.tracing import pieces
-from mesh.tracing.collector import Collector
+from mesh.tracing.collector import Collector, _within
 from mesh.tracing.open_spans import OpenSpans
 from mesh.tracing.processes import MOST, MOST_LOSSES, MOST_QUESTIONS, Processes
 from mesh.tracing.store import Bounds, StoreError
 from mesh.tracing.stores.memory import MemoryStore
+from mesh.tracing.summaries import Summary
 from mesh.tracing.taps import MOST as MOST_TAPS
 from mesh.tracing.taps import MOST_QUEUED
 from mesh.tracing.tree import Tree
@@ -237,9 +238,22 @@ def test_questions_reach_processes_that_nobody_can_connect_to(collector: Collect
 def test_spans_that_are_open_are_kept_without_what_may_be_large() -> None:
     spans = OpenSpans()
     still = record(CLIENT, "a", detail={"open": True, "tags": {"note": "x" * 60_000}}, outcome="pending")
-    spans.take(unpack(Program("web").batch(still)))
-    ((kept, _),) = spans._open.values()
+    spans.take(unpack(Program("web").batch(still)), 0.0)
+    ((kept, _, _),) = spans._open.values()
     assert kept == still._replace(detail=None, began=kept.began, started=kept.started, ended=kept.ended)
+
+
+def test_one_that_is_not_told_of_again_has_ended() -> None:
+    spans, web = OpenSpans(), Program("web")
+    still = record(CLIENT, "a", detail={"open": True}, outcome="pending", began=1.0, ended=5.0)
+    spans.take(unpack(web.batch(still)), 1_000.0)
+    for seconds, number in ((5.0, 1), (15.0, 1), (17.0, 0)):
+        assert len(spans.rows([web.identity], None, 1_000.0 + seconds)) == number
+
+
+def test_why_looks_at_no_more_spans_than_take_some_seconds() -> None:
+    found = [Summary(str(number), 0.0, 0.0, asked=spans) for number, spans in enumerate([5, 3, 9, 4, 1])]
+    assert list(_within(found, 8, 10)) == ["0", "1", "4"]
 
 
 def test_what_processes_fill_is_bounded() -> None:

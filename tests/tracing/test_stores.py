@@ -162,6 +162,53 @@ def test_a_full_disk(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_is_begun_anew_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, replaced: bool
+) -> None:
+    path = tmp_path / "traces?#.db"
+    store = SqliteStore(str(path), Bounds())
+    store.write({"old": b"x"}, b"block", 1.0)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    if replaced:
+        SqliteStore(str(path), Bounds()).close()
+    else:
+        with pytest.raises(StoreError, match="there is no such file"):
+            list(store.pieces("old"))
+        assert not list(tmp_path.iterdir()), "who reads makes none"
+    store.expire(1.0)
+    store.write({"new": b"y"}, b"block", 2.0)
+    assert (list(store.pieces("old")), list(store.pieces("new"))) == ([], [b"y"])
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{path} was removed, or replaced: what was in it is lost, and it is begun anew"
+    ]
+    store.close()
+
+
+def test_of_a_file_that_is_removed_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "traces.db"
+    store = SqliteStore(str(path), Bounds())
+    store.write({"old": b"x"}, b"block", 1.0)
+    path.unlink()
+    store.write({"new": b"y"}, b"block", 2.0)
+    assert (list(store.pieces("old")), list(store.pieces("new"))) == ([], [b"y"])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="can't be opened"):
+        store.write({"new": b"y"}, b"block", 3.0)
+    path.rmdir()
+    store.write({"new": b"z"}, b"block", 4.0)
+    assert list(store.pieces("new")) == [b"z"]
+    store.close()
+
+
+@pytest.mark.parametrize("path", ["", ":memory:"])
+def test_a_file_without_a_name_is_none(path: str) -> None:
+    with pytest.raises(ConfigError, match="or `memory`"):
+        SqliteStore(path, Bounds())
+
+
 def test_files_that_are_no_store(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("This is a letter.\n" * 100)
     with sqlite3.connect(tmp_path / "other.db") as other:
@@ -183,9 +230,11 @@ def test_every_key_of_redis_has_a_ttl(redis_port: int, tmp_path: Path) -> None:
     now = now_of(store)
     for one in (store, other):
         one.write({f"t{n}": b"x" for n in range(1_000)}, b"block", now)
-    keys = store._redis.keys("*")
+    keys = store._redis.keys("mesh:[tm]*")
     assert len(keys) == 1_001
     assert all(100 <= store._redis.ttl(key) <= 161 for key in keys)
+    others = set(store._redis.keys("*")) - set(keys)
+    assert len(others) == 8 and all(500 <= store._redis.ttl(key) <= 600 for key in others)
     assert list(store.pieces("t999")) == [b"x", b"x"]
     assert list(store.blocks(now - 10)) == [b"block", b"block"]
     store.close()
@@ -206,6 +255,35 @@ def test_a_redis_that_is_full_or_away_is_told(tmp_path: Path) -> None:
         assert not caught.value.lasting
         with pytest.raises(StoreError):
             list(store.blocks(0.0))
+
+
+def test_what_redis_has_though_nobody_heard_of_it_is_there_once(redis_port: int) -> None:
+    store = open_store(f"redis://127.0.0.1:{redis_port}/2", Bounds())
+    now = now_of(store)
+    pieces = {f"t{number}": b"x" for number in range(700)}
+    for _ in range(2):
+        store.write(pieces, b"block", now)
+    assert list(store.pieces("t1")) == list(store.pieces("t699")) == [b"x"]
+    assert list(store.blocks(now - 10)) == [b"block"]
+    store.write({"t1": b"y"}, b"block", now)
+    assert list(store.pieces("t1")) == [b"x", b"y"]
+    store._redis.flushdb()  # type: ignore[attr-defined]
+    store.close()
+
+
+def test_a_key_that_holds_something_else_spoils_itself_alone(
+    redis_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(f"redis://127.0.0.1:{redis_port}/2", Bounds())
+    now = now_of(store)
+    store._redis.set("mesh:trace:odd", "text")  # type: ignore[attr-defined]
+    for number in range(2):
+        store.write({"a": b"%d" % number, "odd": b"x", "z": b"%d" % number}, b"block %d" % number, now)
+    assert list(store.pieces("a")) == list(store.pieces("z")) == [b"0", b"1"]
+    [told] = caplog.records
+    assert "hold what is no list" in told.getMessage()
+    store._redis.flushdb()  # type: ignore[attr-defined]
+    store.close()
 
 
 def test_windows_of_rates_come_once_to_each_who_asks(make: Make) -> None:

@@ -104,3 +104,49 @@ def test_the_end_writes_what_waits_and_does_not_wait_for_ever() -> None:
         writer.put(({"a": b"x"}, b"", 1))
         writer.close(0.3)
     assert writer.lost == 1
+
+
+def test_what_is_tried_again_is_the_same_whatever_came_meanwhile() -> None:
+    """By that a store knows what it has already, though its word for it was lost."""
+    tried: list[tuple[dict[str, bytes], bytes]] = []
+
+    class Slow(MemoryStore):
+        def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
+            tried.append((dict(pieces), block))
+            if len(tried) < 3:
+                writer.put(({"later": b"x"}, b"later", 1))
+                raise StoreError("no answer")
+
+    writer = Writer(Slow(Bounds()), lambda: 0.0)
+    writer.put(({"t": b"1"}, b"first", 1))
+    writer.start()
+    eventually(lambda: len(tried) == 4)
+    writer.close(5.0)
+    assert tried[0] == tried[1] == tried[2] == ({"t": b"1"}, b"first")
+    assert tried[3] == ({"later": b"xx"}, b"laterlater")
+
+
+def test_trouble_with_what_is_old_is_told_once_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(MemoryStore):
+        error: StoreError | None = StoreError("a page is malformed")
+
+        def write(self, pieces: Mapping[str, bytes], block: bytes, now: float) -> None:
+            """What is old has nothing to do with it."""
+
+        def expire(self, now: float) -> None:
+            if self.error is not None:
+                raise self.error
+
+    store = Stuck(Bounds())
+    writer = Writer(store, lambda: 0.0)
+    writer.start()
+    for _ in range(3):
+        writer.put(({"t": b"x"}, b"", 1))
+        assert writer.wait_written(5.0)
+        eventually(lambda: writer.trouble == "a page is malformed")
+    store.error = None
+    eventually(lambda: writer.trouble == "")
+    writer.close(5.0)
+    assert [one.getMessage() for one in caplog.records] == [
+        "what is too old can't be thrown away: a page is malformed"
+    ]

@@ -60,6 +60,10 @@ class Application:
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answer = self._answer(environ, start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else answer
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             return self._respond(environ, start_response)
         except Answer as answer:
@@ -88,7 +92,8 @@ class Application:
         if from_elsewhere(environ.get("HTTP_SEC_FETCH_SITE", "")):
             raise Answer("403 Forbidden", "pages of other sites are not answered")
         query = questions.query_of(environ.get("QUERY_STRING", ""))
-        return self._api(path.removeprefix("/api/"), query, start_response)
+        head = environ["REQUEST_METHOD"] == "HEAD"
+        return self._api(path.removeprefix("/api/"), query, start_response, head)
 
     def _file(self, path: str, start_response: StartResponse) -> list[bytes]:
         name = path.removeprefix("/") or "index.html"
@@ -97,7 +102,10 @@ class Application:
             raise Answer("404 Not Found", "there is no such page")
         return _give(start_response, TYPES[name.rpartition(".")[2]], body, [("Cache-Control", "no-cache")])
 
-    def _api(self, name: str, query: Query, start_response: StartResponse) -> Iterable[bytes]:
+    def _api(self, name: str, query: Query, start_response: StartResponse, head: bool) -> Iterable[bytes]:
+        if name in ("live", "tap") and head:
+            _start_events(start_response)
+            return []
         if name == "live":
             return self._live(query, start_response)
         if name == "tap":

@@ -75,7 +75,7 @@ def _row(
 
 
 def _micro(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * _MICRO)
+    return None if seconds is None or not isfinite(seconds) else round(seconds * _MICRO)
 
 
 def _detail(span: Span) -> dict[str, Any] | None:

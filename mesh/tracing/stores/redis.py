@@ -8,7 +8,11 @@ minute has a list of windows of rates as well.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from time import monotonic
 from typing import Any, Final
 
 from mesh.errors import ConfigError
@@ -25,11 +29,31 @@ MOST_LOOKED_AT: Final = 500_000
 AT_ONCE: Final = 300
 """Lists of one script, during which Redis answers nobody else: some half a millisecond."""
 _APPEND: Final = """
-for number, key in ipairs(KEYS) do
-    redis.call('RPUSH', key, ARGV[number + 1])
-    redis.call('EXPIRE', key, ARGV[1])
+if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[1]) then
+    return 0
 end
+local wrong = 0
+for number = 2, #KEYS do
+    local pushed = redis.pcall('RPUSH', KEYS[number], ARGV[number + 1])
+    if type(pushed) == 'table' and pushed.err then
+        if not string.find(pushed.err, 'WRONGTYPE') then
+            return redis.error_reply(pushed.err)
+        end
+        wrong = wrong + 1
+    else
+        redis.call('EXPIRE', KEYS[number], ARGV[2])
+    end
+end
+return wrong
 """
+"""KEYS: what is known by that it was done already, and the lists. ARGV: seconds for which each of these is
+kept, and a value for each list. Gives how many of the keys hold something else.
+"""
+DONE_FOR: Final = 600
+"""Seconds in which a write that came, though nobody heard of that, is known when it comes once more."""
+REMIND: Final = 60.0
+
+log = logging.getLogger("mesh.collect")
 
 
 class RedisStore:
@@ -52,6 +76,8 @@ class RedisStore:
             )
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}") from None
+        self._told_wrong = -REMIND
+        self._identity = os.urandom(16)
         self._windows_read: dict[int, int] = {}
         """Minutes, and how many of their windows of rates were read."""
         self._append: Any = self._redis.register_script(_APPEND)
@@ -64,12 +90,27 @@ class RedisStore:
         keys = [f"{PREFIX}trace:{trace_id}" for trace_id in pieces]
         keys.append(f"{PREFIX}minute:{int(now) // MINUTE}")
         values = [*pieces.values(), block]
+        for at in range(0, len(keys), AT_ONCE):
+            self._push(keys[at : at + AT_ONCE], values[at : at + AT_ONCE], self._ttl + MINUTE)
+
+    def _push(self, keys: list[str], values: list[bytes], ttl: int) -> None:
+        """Add to lists, once, also where it is tried again as nobody has heard that it was done."""
+        traces = "".join(key for key in keys if key.startswith(f"{PREFIX}trace:"))  # others have the minute
+        what = traces.encode("utf-8", "replace") + b"".join(values)
+        hashed = blake2b(what, key=self._identity, digest_size=16).hexdigest()
+        done = f"{PREFIX}done:{hashed}"
         try:
-            for at in range(0, len(keys), AT_ONCE):
-                self._append(keys[at : at + AT_ONCE], [self._ttl + MINUTE, *values[at : at + AT_ONCE]])
+            wrong = self._append([done, *keys], [DONE_FOR, ttl, *values])
         except (self._error, OSError) as error:
             # Where it has no room, some of it may be there; nothing is gained by sending it all again.
             raise StoreError(self._why(error), lasting=_is_full(error)) from None
+        if wrong and monotonic() - self._told_wrong >= REMIND:
+            self._told_wrong = monotonic()
+            log.error(
+                "%s: keys that begin with %r hold what is no list; what belongs there is lost",
+                self._where,
+                PREFIX,
+            )
 
     def _why(self, error: Exception) -> str:
         if _is_full(error):
@@ -116,11 +157,7 @@ class RedisStore:
 
     def put_window(self, window: bytes, now: float) -> None:
         (seconds, _) = self._ask("time")
-        key = f"{PREFIX}windows:{int(seconds) // MINUTE}"
-        try:
-            self._append([key], [WINDOWS_TTL + MINUTE, window])
-        except (self._error, OSError) as error:
-            raise StoreError(self._why(error), lasting=_is_full(error)) from None
+        self._push([f"{PREFIX}windows:{int(seconds) // MINUTE}"], [window], WINDOWS_TTL + MINUTE)
 
     def windows(self, now: float) -> Iterator[bytes]:
         (seconds, _) = self._ask("time")

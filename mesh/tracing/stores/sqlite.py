@@ -6,6 +6,8 @@ those of the lowest numbers. Random places of the file are touched by the index 
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -52,6 +54,8 @@ CREATE TABLE blocks (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, data BLOB 
 CREATE TABLE windows (number INTEGER PRIMARY KEY, stamp REAL NOT NULL, data BLOB NOT NULL);
 """
 
+log = logging.getLogger("mesh.collect")
+
 
 class SqliteStore:
     """path: of the file, made where there is none. Raises ConfigError for one that can't be used."""
@@ -64,14 +68,50 @@ class SqliteStore:
         self._log = min(max(bounds.bytes // 8, SHORTEST_LOG), LONGEST_LOG)
         self._last_window = 0
         """The number of the last window of rates that was read."""
+        if not path or path.startswith(":"):
+            raise ConfigError(f"--store {path!r}: give the path of a file, or `memory`")
         try:
-            self._writer = self._connect()
-            self._prepare()
+            self._begin()
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"--store {path}: {_why(error, path)}") from None
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, PATIENCE, isolation_level=None, check_same_thread=False)
+    def _begin(self) -> None:
+        """Open the file, or make it."""
+        self._writer = self._connect("rwc")
+        self._prepare()
+        self._file = self._identity()
+        """What tells the file that is written to from another one of its name."""
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{Path(self._path).absolute().as_uri()}?mode={mode}"
+        return sqlite3.connect(uri, PATIENCE, isolation_level=None, check_same_thread=False, uri=True)
+
+    def _identity(self) -> tuple[int, int] | None:
+        """That of the file that is there now; None for none."""
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _follow(self) -> None:
+        """Begin a new file where this one was removed, or another has taken its place: what is written to
+        one without a name nobody reads.
+        """
+        if self._identity() == self._file:
+            return
+        log.warning("%s was removed, or replaced: what was in it is lost, and it is begun anew", self._path)
+        self._writer.close()
+        try:
+            if self._identity() is None:
+                for end in (
+                    "-wal",
+                    "-shm",
+                ):  # of the one that is gone: SQLite would take it for the next one's
+                    Path(self._path + end).unlink(missing_ok=True)
+            self._begin()
+        except (OSError, ConfigError) as error:
+            raise sqlite3.OperationalError(str(error)) from None
 
     def _prepare(self) -> None:
         ask = self._writer.execute
@@ -106,6 +146,10 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._follow()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {_why(error, self._path)}") from None
         connection = self._writer
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -117,7 +161,10 @@ class SqliteStore:
                     connection.execute("ROLLBACK")
             except sqlite3.Error:
                 pass  # what is wrong is told below
-            busy = error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            )
             raise StoreError(f"{self._path}: {_why(error, self._path)}", lasting=not busy) from None
 
     def expire(self, now: float) -> None:
@@ -238,7 +285,7 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(self._connect()) as connection:
+            with closing(self._connect("rw")) as connection:
                 yield connection
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {_why(error, self._path)}") from None
@@ -251,7 +298,12 @@ def _why(error: Exception, path: str) -> str:
     text = str(error)
     if "unable to open" in text:
         folder = Path(path).absolute().parent
-        what = "it or its folder is not writable" if folder.is_dir() else f"there is no folder {folder}"
+        if not folder.is_dir():
+            what = f"there is no folder {folder}"
+        elif os.access(folder, os.W_OK) and not os.path.exists(path):
+            what = "there is no such file"
+        else:
+            what = "it or its folder is not writable"
         return f"it can't be opened: {what}"
     if "not a database" in text:
         return "this file is not a database: give another one"

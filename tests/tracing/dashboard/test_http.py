@@ -183,3 +183,27 @@ def test_it_begins_without_a_collector_and_ends_at_a_signal(number: int, code: i
             process.signal(number)
             assert process.wait() == code
         assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/api/about", 200),
+        ("/nothing", 404),
+        ("/api/traces?limit=x", 400),
+        ("/api/live?topics=status", 200),
+        ("/api/tap", 200),
+    ],
+)
+def test_who_asks_for_the_head_alone_gets_no_more(shown: Scene, path: str, status: int) -> None:
+    connection = http.client.HTTPConnection(shown.page.removeprefix("http://").rstrip("/"), timeout=20)
+    connection.request("HEAD", path)
+    head = connection.getresponse()
+    assert (head.status, head.read()) == (status, b"")
+    connection.request("GET", "/api/about")
+    assert json.loads(connection.getresponse().read())["windows"]
+    connection.close()
+    assert status == (
+        200 if "?limit" not in path and path != "/nothing" else 404 if path == "/nothing" else 400
+    )
