@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Final
 
 from mesh.core.trace_record import PENDING, TRACEBACK, Kind

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mesh.cli.collected_metrics import metrics_endpoint
 from mesh.core.sketch import Sketch
 from mesh.core.trace_record import Kind
-from mesh.errors import ConfigError
+from mesh.errors import ConfigError, WireError
 from mesh.tracing.collector import Collector
 from mesh.tracing.exports.totals import BOUNDS, MOST_ROWS, Totals
 from mesh.tracing.store import Bounds, StoreError
@@ -120,7 +120,8 @@ def test_times_that_are_no_numbers_do_not_spoil_the_sum(told: Told) -> None:
     for wrong in (float("nan"), float("inf"), -1.0):
         one = rate(CLIENT, "web", "orders.place", [0.1])
         one.sketch.total = wrong
-        told.collector.records(Program("web").batch(rates=[one]))
+        with pytest.raises(WireError):
+            told.collector.records(Program("web").batch(rates=[one]))
     told.collector.records(Program("web").batch(rates=[rate(CLIENT, "web", "orders.place", [0.5])]))
     numbers = told.numbers()
     assert numbers["mesh_call_duration_seconds_sum", "client", "orders", "place"] == pytest.approx(0.5)
