@@ -44,10 +44,9 @@ class ThreadItems:
         pool: ThreadPool,
         run: Callable[..., Awaitable[Any]],
     ) -> None:
-        self._items = iter(result)
         self._run = run
         self._pool = pool
-        self._taken = thread_items.ThreadItems(call, self._items, context, pool, self._wake)
+        self._taken = thread_items.ThreadItems(call, result, context, pool, self._wake)
         self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> Any:
@@ -61,7 +60,7 @@ class ThreadItems:
         while self._taken.taking:
             self._require_open()
             await self._wait()
-        close = getattr(self._items, "close", None)
+        close = self._taken.close
         if close is not None:
             await self._run(close)
 

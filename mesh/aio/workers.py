@@ -273,7 +273,10 @@ class Workers:
             self._ended_by(call, exc)
             return
         done = partial(self._thread_ended, call, function, context)
-        self._pool.submit(Task(partial(outcome_of, context, called), done))
+        try:
+            self._pool.submit(Task(partial(outcome_of, context, called), done))
+        except RuntimeError as exc:  # the system has no thread
+            self._ended_by(call, exc)
 
     def _thread_ended(
         self, call: ServerCall, function: Callable[..., Any], context: Context, outcome: Outcome
@@ -312,7 +315,8 @@ class Workers:
         if self._pool.closed:
             raise asyncio.CancelledError
         waiter: asyncio.Future[Outcome] = self._loop.loop.create_future()
-        task = Task(partial(outcome_of, context, partial(function, *args)), waiter.set_result)
+        done = partial(_set_result, waiter)
+        task = Task(partial(outcome_of, context, partial(function, *args)), done)
         self._pool.submit(task)
         try:
             value, error = await waiter
@@ -425,3 +429,9 @@ class Workers:
                     if places is not None:
                         places.lend(-1)
         return not call.given_up
+
+
+def _set_result(waiter: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    """Unless it was cancelled in this turn of the loop."""
+    if not waiter.done():
+        waiter.set_result(outcome)

@@ -416,6 +416,9 @@ class ClientSession:
             if call.pinned:
                 self._end(call, outcomes.not_sent(peer, call.method))
                 continue
+            if isinstance(call, RoutedCall) and call.copy is not None:
+                self._hedging.take_over(call)
+                continue
             peer.open -= 1
             peer.unanswered.pop(call.id, None)
             call.peer = None

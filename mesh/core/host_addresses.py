@@ -129,10 +129,11 @@ class HostAddresses:
         self.whole = ":" in self.at
 
     def broke(self, now: float) -> None:
-        """The connection has ended; the same address is tried again by itself."""
+        """The connection has ended; the same address is tried again by itself, if the host still has it."""
         self._up = False
         self._ask_soon(now)
-        self._dial(self.at, now)
+        gone = self._addresses and self.at not in self._addresses
+        self._dial(self._addresses[0] if gone else self.at, now)
 
     def refused(self, now: float) -> None:
         """The address did not take the connection."""

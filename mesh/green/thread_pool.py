@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
@@ -43,9 +43,9 @@ class GreenletPool:
             task.done = None
         return outcome
 
-    def items(self, call: ServerCall, items: Iterator[Any], context: Context) -> GreenletItems:
-        """Those of a stream, which is taken in the threads."""
-        return GreenletItems(self, self._threads, call, items, context)
+    def items(self, call: ServerCall, stream: Iterable[Any], context: Context) -> GreenletItems:
+        """Those of a stream, which are taken in the threads."""
+        return GreenletItems(self, self._threads, call, stream, context)
 
     def wait(self) -> Any:
         """Until this greenlet is switched to; what is given by that. Raises GreenletExit once this closes."""
@@ -78,13 +78,12 @@ class GreenletItems:
         pool: GreenletPool,
         threads: ThreadPool,
         call: ServerCall,
-        items: Iterator[Any],
+        stream: Iterable[Any],
         context: Context,
     ) -> None:
         self._pool = pool
-        self._items = items
         self._context = context
-        self._taken = ThreadItems(call, items, context, threads, self._wake)
+        self._taken = ThreadItems(call, stream, context, threads, self._wake)
         self._waiter: greenlet.greenlet | None = None
 
     def next(self) -> Any:
@@ -99,7 +98,7 @@ class GreenletItems:
         """Have the generator closed, once no thread is in it."""
         while self._taken.taking:
             self._wait()
-        close = getattr(self._items, "close", None)
+        close = self._taken.close
         if close is not None:
             error = self._pool.apply(partial(outcome_of, self._context, close))[1]
             if error is not None:

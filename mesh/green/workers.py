@@ -7,7 +7,7 @@ next call in another worker. What is decided about handlers is mesh/transport/ha
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from types import FrameType
@@ -28,7 +28,7 @@ from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of pro
 from mesh.green.forked_handler import handler_ended
 from mesh.green.loop import GeventLoop
 from mesh.green.parked import ParkedGreenlets
-from mesh.green.thread_pool import FILES, GreenletItems, GreenletPool
+from mesh.green.thread_pool import FILES, GreenletPool
 from mesh.transport import process
 from mesh.transport.handler_places import tell_places
 from mesh.transport.handlers import PLAIN, Handlers, ends_process, keywords
@@ -207,7 +207,7 @@ class Workers:
             if type(result) in PLAIN and not is_stream(function):
                 self._endpoint.answer(call, result)
             elif is_stream(function) or hasattr(type(result), "__next__"):
-                self._stream(call, iter(_not_async(call, result)), context)
+                self._stream(call, _not_async(call, result), context)
             else:
                 self._endpoint.answer(call, _not_async(call, result))
         except BaseException as exc:  # gevent.Timeout and asyncio.CancelledError are no Exceptions
@@ -236,28 +236,31 @@ class Workers:
 
     # Streams
 
-    def _stream(self, call: ServerCall, items: Iterator[Any], context: contextvars.Context | None) -> None:
-        """context: in which they are taken in native threads; None where this greenlet takes them."""
-        pool, pooled = self._pool, None
-        if pool is not None and context is not None:
-            pooled = pool.items(call, items, context)
+    def _stream(self, call: ServerCall, stream: Iterable[Any], context: contextvars.Context | None) -> None:
+        """context: in which its items are taken in native threads; None where this greenlet takes them."""
+        if context is None or self._pool is None:
+            items = iter(stream)
+            take: Callable[[], Any] = partial(next, items, END)
+            close = getattr(items, "close", None)
+        else:
+            pooled = self._pool.items(call, stream, context)
+            take, close = pooled.next, pooled.close
         self._streaming[call] = greenlet.getcurrent()
         try:
-            if not call.given_up and self._send_items(call, items, pooled):
+            if not call.given_up and self._send_items(call, take):
                 self._endpoint.end_stream(call)
         finally:
             del self._streaming[call]
-            close = getattr(items if pooled is None else pooled, "close", None)
             if close is not None:
                 close()
 
-    def _send_items(self, call: ServerCall, items: Iterator[Any], pooled: GreenletItems | None) -> bool:
-        """Send items as credit allows; False where nobody wants more."""
+    def _send_items(self, call: ServerCall, take: Callable[[], Any]) -> bool:
+        """Send items as credit allows; False where nobody wants more. take: gives the next one, or END."""
         endpoint = self._endpoint
         sent, turn_end = 0, monotonic() + FAIR
         by_hub = type(call.peer) is HubCall
         while True:
-            value = next(items, END) if pooled is None else pooled.next()
+            value = take()
             if (call.credit <= 0 or call.given_up) and not self._has_credit(call):
                 return False
             if value is END:

@@ -30,6 +30,7 @@ class _Signature(NamedTuple):
     """What tells one content of a file from the next."""
 
     mtime_ns: int
+    ctime_ns: int
     size: int
     inode: int
 
@@ -204,7 +205,7 @@ def _absence(path: str, without_link: str) -> str:
 
 
 def _sign(status: os.stat_result) -> _Signature:
-    return _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
+    return _Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def _complaint(state: _State) -> tuple[str | None, _Signature | None]:

@@ -77,10 +77,14 @@ class _Host:
 
 class Lookup:
     """owner_names: those that the service's records may have, the first that has some counts. at: the name
-    servers, in words. process: an id, by which of very many endpoints each process looks at others.
+    servers, in words. in_use: the one whose records are, "" for none: where it fails, or is denied, no later
+    one takes its place in this look, as that has a service of its own. process: an id, by which of very many
+    endpoints each process looks at others.
     """
 
-    def __init__(self, owner_names: Sequence[str], at: str, now: float, process: bytes) -> None:
+    def __init__(
+        self, owner_names: Sequence[str], at: str, now: float, process: bytes, in_use: str = ""
+    ) -> None:
         self.questions: list[Question] = []
         """To be asked now; whoever does takes them out."""
         self.owner_name = ""
@@ -90,6 +94,7 @@ class Lookup:
         self.early: Positive | None = None
         """What can be used already while some hosts are not known yet; whoever uses it takes it out."""
         self._process = process
+        self._in_use = in_use
         self._names = list(owner_names)
         self._at = at
         self._name = ""
@@ -143,6 +148,8 @@ class Lookup:
     def _next_name(self) -> None:
         if self._names:
             self._name, self._aliases = self._names.pop(0), 0
+            if self._name == self._in_use:
+                self._names.clear()
             self.questions.append(Question(self._name, "SRV"))
         elif self._failures:
             self.result = Unknown("; ".join(self._failures))
@@ -188,8 +195,11 @@ class Lookup:
     def _look_for(self, host: str, reply: Reply) -> None:
         if _is_ipv4(host):
             self._hosts[host] = _Host({"A": (host,)}, {})
-        elif host in reply.addresses:
+        elif any(map(_is_ipv4, reply.addresses.get(host, ()))):
             self._hosts[host] = _Host({"A": reply.addresses[host]}, {}, reply.addresses_ttl)
+        elif host in reply.addresses:  # those of IPv6 alone were sent along, as the others had no room
+            self._hosts[host] = _Host({"AAAA": reply.addresses[host]}, {"A": host}, reply.addresses_ttl)
+            self.questions.append(Question(host, "A"))
         else:
             self._hosts[host] = _Host({}, {"A": host, "AAAA": host})
             self.questions += (Question(host, "A"), Question(host, "AAAA"))

@@ -17,6 +17,8 @@ UDP_BYTES: Final = 1232
 """What is asked for at most in one datagram: it fits everywhere without fragments (DNS flag day 2020)."""
 MOST_BYTES: Final = 65_535
 """What one answer can have by TCP."""
+_TRUNCATED: Final = 0x02
+"""In the third byte of a message (RFC 1035, 4.1.1): TC."""
 MOST_TTL: Final = 2**31 - 1
 """Seconds; what is more counts as 0 (RFC 2181, section 8)."""
 
@@ -127,6 +129,8 @@ def read_reply(payload: bytes, question: Question, number: int) -> Reply:
     try:
         message = dns.message.from_wire(payload, ignore_trailing=True)
     except Exception as exc:  # noqa: BLE001 - a stranger's bytes may lead dnspython anywhere
+        if payload[2:3] and payload[2] & _TRUNCATED:  # perhaps in the midst of a record
+            raise IsTruncated from None
         raise ServerFailed(f"sent what can't be read ({type(exc).__name__})") from None
     _check(message, question)
     assert isinstance(message, dns.message.QueryMessage)

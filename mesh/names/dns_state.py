@@ -73,6 +73,11 @@ class NameState:
         return self._endpoints
 
     @property
+    def in_use(self) -> bool:
+        """Whether there are endpoints other than last resorts."""
+        return bool(self._known)
+
+    @property
     def wake_at(self) -> float:
         """When there is something to do: to look again, or to drop a last resort."""
         return min([self.refresh_at, *(one.until for one in self._removed.values())])

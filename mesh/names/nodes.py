@@ -8,6 +8,7 @@ costs three times as much. What this one costs is bounded, whatever the text rep
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -105,11 +106,28 @@ def collector_paused() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
+    global _paused
+    _paused = True
     gc.disable()
     try:
         yield
     finally:
+        _paused = False
         gc.enable()
+
+
+_paused = False
+
+
+def _forked() -> None:
+    """In the child, where a thread of the parent's read a file: nobody would turn the collector on again."""
+    global _paused
+    if _paused:
+        _paused = False
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class _Composer:

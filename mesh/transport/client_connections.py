@@ -105,9 +105,15 @@ class ClientConnections:
         self.encode = encode
         self._balance = balance
         self._make_part = make_part
-        self._version = source.refresh(monotonic()) if source else 0
+        self._version = 0
+        if source is not None:
+            self._version = source.refresh(monotonic())
+            self._endpoints, self._absence = source.endpoints(), source.absence  # of that version
+            service = source.service
         self.rules = rules_of(service, make_part, None)
         self._lock = native.allocate_lock()
+        self._following = native.allocate_lock()
+        """Of who moves to other endpoints: two at once might leave the older ones."""
         self._of_loop: dict[Hashable, ClientEndpoint] = {}
         if source is not None:
             source.on_change = partial(_each_looks, ref(self))
@@ -115,7 +121,7 @@ class ClientConnections:
         finalize(self, _abandon, self._of_loop).atexit = False
 
     def forked(self) -> None:
-        self._lock = native.allocate_lock()
+        self._lock, self._following = native.allocate_lock(), native.allocate_lock()
         self._of_loop.clear()
 
     def of(self, key: Hashable) -> ClientEndpoint | None:
@@ -163,10 +169,18 @@ class ClientConnections:
         return [self._of_loop.pop(key) for key in dead]
 
     def _follow(self, source: Source) -> None:
-        """Move to the service's endpoints of now, if they have changed."""
+        """Move to the service's endpoints of now, if they have changed. Whoever does goes on until they
+        change no more, so that others need not wait.
+        """
         version = source.refresh(monotonic())
-        if version == self._version:
-            return
+        while version != self._version and self._following.acquire(False):
+            try:
+                self._move(source, version)
+            finally:
+                self._following.release()
+            version = source.refresh(monotonic())
+
+    def _move(self, source: Source, version: int) -> None:
         self._version = version
         endpoints, absence = source.endpoints(), source.absence
         self._follow_rules(source.service)

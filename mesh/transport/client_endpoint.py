@@ -31,7 +31,7 @@ from mesh.core.route import Route
 from mesh.core.span import UNRECORDED, Span, bound, span_in
 from mesh.core.values import Encode
 from mesh.core.wire import OWN_QUESTIONS, Header
-from mesh.errors import LostRemote, MeshError
+from mesh.errors import LostRemote, MeshError, ServiceNotFound
 from mesh.names.model import Endpoint
 from mesh.transport import identity, native, process
 from mesh.transport.budgets import budget_of
@@ -85,6 +85,7 @@ class ClientEndpoint:
         encode: Encode | None = None,
         balance: Balance = DEFAULT_BALANCE,
     ) -> None:
+        self._service = service
         base, recorder = process.new_base(), recording.recorder(service)
         self.session = ClientSession(
             base,
@@ -152,6 +153,10 @@ class ClientEndpoint:
         if self.closed:
             return
         self.links.set_endpoints(endpoints)
+        if absence is None and endpoints and not self.links.current:
+            absence = ServiceNotFound(
+                f"{self._service!r} is no more where it was, as {endpoints[0].source or 'its source'} says"
+            )
         with self.lock:
             self.session.absent(absence)
         if self.session.woken:

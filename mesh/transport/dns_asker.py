@@ -25,6 +25,8 @@ from mesh.transport import native, process
 AT_ONCE: Final = 64
 """Questions under way; more wait for their turn."""
 MOST_BYTES: Final = 65_535
+ADDRESSES_HOLD: Final = 60.0
+"""Seconds after which the addresses of a name server that is given by a name are looked up again."""
 """Of one message, as TCP's prefix of two bytes tells it."""
 
 open_socket: Any = native.original("socket", "socket")
@@ -57,7 +59,7 @@ class DnsAsker:
         self._exchanges: dict[Exchange, Told] = {}
         self._order = Order()
         self._wires: dict[int, _Wire] = {}
-        self._addresses: dict[NameServer, tuple[int, Any]] = {}
+        self._addresses: dict[NameServer, tuple[float, list[tuple[int, Any]]]] = {}
         self._poll = open_poll()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -153,6 +155,7 @@ class DnsAsker:
         except (OSError, UnicodeError) as exc:
             if sock is not None:
                 sock.close()
+            self._go_on_to_next(attempt.server)
             exchange.failed(attempt, _reason(exc), monotonic())
             return
         wire = _Wire(exchange, attempt, sock)
@@ -161,12 +164,18 @@ class DnsAsker:
 
     def _address_of(self, server: NameServer) -> tuple[int, Any]:
         """Where a server is. One that is given by a name has to be found by the system first."""
-        found = self._addresses.get(server)
-        if found is None:
+        until, found = self._addresses.get(server, (0.0, []))
+        if not found or monotonic() >= until:
             infos = native.getaddrinfo(server.host, server.port, 0, socket.SOCK_DGRAM)
-            family, _, _, _, address = infos[0]
-            found = self._addresses[server] = (family, address)
-        return found
+            found = [(family, address) for family, _, _, _, address in infos]
+            self._addresses[server] = monotonic() + ADDRESSES_HOLD, found
+        return found[0]
+
+    def _go_on_to_next(self, server: NameServer) -> None:
+        """Where it was asked nobody answers: it is asked at its next address, or where it is by then."""
+        _, found = self._addresses.get(server, (0.0, []))
+        if found:
+            del found[0]
 
     def _close(self, wire: _Wire) -> None:
         fd = wire.socket.fileno()
@@ -185,6 +194,7 @@ class DnsAsker:
                 if answer is not None:
                     self._open(wire.exchange, answer)
         except OSError as exc:
+            self._go_on_to_next(wire.attempt.server)
             wire.exchange.failed(wire.attempt, _reason(exc), monotonic())
         if wire.attempt.over:
             self._close(wire)

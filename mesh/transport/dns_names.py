@@ -60,6 +60,8 @@ class DnsName:
         # The thread's own.
         self.state = NameState(random.random)
         self.lookup: Lookup | None = None
+        self.owner_name = ""
+        """The name whose records were found last."""
 
     @property
     def looked_in(self) -> str:
@@ -269,7 +271,8 @@ class _Names:
             settings = name.settings
             name.servers = settings.present_servers()
             owner_names = settings.owner_names(name.service)
-            name.lookup = lookup = Lookup(owner_names, _at(name.servers), now, self._id)
+            in_use = name.owner_name if state.in_use else ""
+            name.lookup = lookup = Lookup(owner_names, _at(name.servers), now, self._id, in_use)
             self._go_on(name, lookup, asker, now)
         state.on_timer(now)
         self._publish(name)
@@ -282,6 +285,8 @@ class _Names:
         if lookup.early is not None:
             name.state.early(lookup.early, now)
             lookup.early = None
+        if lookup.owner_name:
+            name.owner_name = lookup.owner_name
         if lookup.result is not None:
             name.lookup = None
             name.state.ended(lookup.result, now)

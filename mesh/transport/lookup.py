@@ -43,7 +43,10 @@ class LookUp:
         wanted = {one for one in endpoints if one.startswith(ipc.SCHEME)}
         if wanted:
             self._busy = True
-            process.start_thread(self._run, (sorted(wanted),), "mesh lookup")
+            try:
+                process.start_thread(self._run, (sorted(wanted),), "mesh lookup")
+            except RuntimeError:  # the system has no thread: later, perhaps
+                self._due, self._busy = monotonic() + AGAIN, False
 
     def _run(self, endpoints: list[str]) -> None:
         try:

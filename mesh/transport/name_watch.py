@@ -16,6 +16,8 @@ from mesh.transport import native, process
 
 PERIOD: Final = 0.45
 """Seconds between two looks. An empty file counts at the second, and a change is to be in use within one."""
+AHEAD: Final = 0.3
+"""Seconds by which these looks come before those of calls: where to look hangs, no call does."""
 
 log = logging.getLogger("mesh.names")
 
@@ -54,7 +56,10 @@ class NameWatch:
             self._seen[name] = version
             begins, self._runs = not self._runs, True
         if begins:
-            process.start_thread(self._run, (), "mesh names file")
+            try:
+                process.start_thread(self._run, (), "mesh names file")
+            except RuntimeError:  # the system has no thread; whoever calls looks, and the next one begins it
+                self._runs = False
 
     def forget(self, name: Followable) -> None:
         with self._lock:
@@ -71,7 +76,7 @@ class NameWatch:
             self._runs = bool(names)
         for name, seen in names:
             try:
-                version = name.refresh(self._clock())
+                version = name.refresh(self._clock() + AHEAD)
                 if version != seen:
                     self._note(name, version)
                     name.on_change()

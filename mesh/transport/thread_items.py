@@ -7,7 +7,7 @@ while the loop is on its way to the last, as far as the caller has room for them
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
 from functools import partial
 from time import monotonic
@@ -28,8 +28,9 @@ _NUMBERS: Final = frozenset({type(None), bool, int, float})
 
 
 class ThreadItems:
-    """items: of the stream. context: in which they are taken. on_news: called in the loop when there may be
-    something for who waits: an item, an end, or that no thread takes any for now.
+    """stream: whatever has items; it is asked for them in a thread, too. context: in which they are taken.
+    on_news: called in the loop when there may be something for who waits: an item, an end, or that no thread
+    takes any for now.
 
     taking: whether a thread is in the generator, or soon will be. Only `_take` is for that thread.
     """
@@ -37,13 +38,14 @@ class ThreadItems:
     def __init__(
         self,
         call: ServerCall,
-        items: Iterator[Any],
+        stream: Iterable[Any],
         context: Context,
         pool: ThreadPool,
         on_news: Callable[[], object],
     ) -> None:
         self._call = call
-        self._items = items
+        self._stream = stream
+        self._items: Iterator[Any] | None = None
         self._context = context
         self._pool = pool
         self._on_news = on_news
@@ -68,18 +70,28 @@ class ThreadItems:
             raise error
         if self._ended:
             return False
-        self.taking = True
         self._most = min(max(self._call.credit, 1), AHEAD)
         self._pool.submit(Task(partial(outcome_of, self._context, self._take), self._stopped))
+        self.taking = True
         return True
 
     def next(self) -> Any:
         """The next item, or END. Not while one has to wait."""
         return self._ready.popleft() if self._ready else END
 
+    @property
+    def close(self) -> Callable[[], object] | None:
+        """Of the generator; None where there is nothing to close. Not while a thread is in it."""
+        items = self._items
+        if items is None and hasattr(self._stream, "__next__"):
+            return getattr(self._stream, "close", None)
+        return getattr(items, "close", None)
+
     def _take(self) -> bool:
         """In a thread: put items where the loop finds them. Whether there are no more."""
         generation, end = process.generation(), monotonic() + FAIR
+        if self._items is None:
+            self._items = iter(self._stream)
         for _ in range(self._most):
             item = next(self._items, END)
             if item is END:

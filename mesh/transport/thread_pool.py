@@ -66,11 +66,18 @@ class ThreadPool:
     # In the loop
 
     def submit(self, task: Task) -> None:
-        """Have its work, which must not raise, called in a thread. Not once it is closed."""
+        """Have its work, which must not raise, called in a thread. Not once it is closed.
+
+        Raises RuntimeError where the system has no thread and there is none yet.
+        """
+        if self._busy >= self._threads < self._size:
+            try:
+                process.start_thread(self._run, (), f"mesh handlers {self._threads + 1}")
+                self._threads += 1
+            except RuntimeError:
+                if not self._threads:
+                    raise
         self._busy += 1
-        if self._busy > self._threads < self._size:
-            self._threads += 1
-            process.start_thread(self._run, (), f"mesh handlers {self._threads}")
         self._tasks.put(task)
 
     def _finished(self, task: Task, outcome: Outcome) -> None:

@@ -213,3 +213,18 @@ def test_what_is_late_follows_what_calls_take() -> None:
         times.add(0.05)
     assert times.late() == 0.05
     assert Call.hedge_at == NEVER
+
+
+def test_one_that_never_left_goes_on_by_its_copy() -> None:
+    """Its connection breaks while it waits there still, and its copy is with another."""
+    world = Hedged()
+    call = world.open()
+    world.advance(2 * LATE)
+    assert call.copy is not None  # type: ignore[attr-defined]
+    copy_at = call.copy.peer  # type: ignore[attr-defined]
+    world.session.put_back([call])
+    assert (call.peer, call.copy) == (copy_at, None)  # type: ignore[attr-defined]
+    world.answer(call, "by the other")
+    world.advance()
+    assert call.state is State.DONE and call.value == "by the other"
+    assert not world.session.calls and copy_at.open == 0

@@ -188,3 +188,13 @@ def test_after_a_refused_handshake_it_is_another_s_turn_and_the_host_is_asked_fo
         route.connected()
         route.redialled(5.0)
         assert route.at == address and route.ask_at == 5.0
+
+
+def test_an_address_that_the_host_has_no_more_is_not_tried_again() -> None:
+    route = asked(FOUR)
+    route.connected()
+    route.stands()
+    route.found(HostAnswer(("10.0.0.9",)), 1.0)
+    assert route.at == "10.0.0.1", "not while the connection stands"
+    route.broke(2.0)
+    assert route.at == "10.0.0.9"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,41 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_path_that_is_none(path: Any) -> None:
     with pytest.raises(ConfigError, match="services must be the path of a "):
         Catalog(path)
+
+
+def test_a_change_of_neither_size_nor_time_is_seen(tmp_path: Path) -> None:
+    file = write(tmp_path / "services.yml", USERS)
+    catalog = Catalog(file)
+    assert names(catalog) == ["users"]
+    before = file.stat()
+    time.sleep(0.02)
+    file.write_text(USERS.replace("4242", "4243"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert catalog.refresh(1e9)
+
+
+def test_a_fork_while_a_file_is_read_leaves_the_collector_of_garbage_on() -> None:
+    program = """
+import gc, os, threading
+from mesh.names.nodes import collector_paused
+inside, go_on = threading.Event(), threading.Event()
+def read():
+    with collector_paused():
+        inside.set()
+        go_on.wait(20)
+threading.Thread(target=read).start()
+inside.wait(20)
+pid = os.fork()
+if not pid:
+    os._exit(gc.isenabled())
+go_on.set()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "1\n"

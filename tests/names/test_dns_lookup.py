@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from mesh.names.dns_lookup import (
     AAAA_GRACE,
     HOSTS_GRACE,
@@ -36,8 +38,8 @@ def silent() -> ServerFailed:
 class Bench:
     """A look, answered from a table; what is not in it has no records. now: its clock."""
 
-    def __init__(self, *names: str) -> None:
-        self.lookup = Lookup(names or (NAME,), "10.0.0.53:53", START, b"process")
+    def __init__(self, *names: str, in_use: str = "") -> None:
+        self.lookup = Lookup(names or (NAME,), "10.0.0.53:53", START, b"process", in_use)
         self.now = START
         self.asked: list[str] = []
         self.table: dict[str, Reply | ServerFailed] = {}
@@ -117,6 +119,15 @@ def test_addresses_that_are_sent_along_are_not_asked_for() -> None:
     assert bench.asked[2:] == ["b.test A", "b.test AAAA"]
     result = bench.result()
     assert isinstance(result, Positive) and result.ttl == 30.0, "the shortest of all counts"
+
+
+def test_of_a_host_with_addresses_of_ipv6_alone_sent_along_the_others_are_asked_for() -> None:
+    bench = Bench()
+    bench.srv(srv("h.test"), h_test=("fd00::1",))
+    bench.host("h.test", "10.0.0.1", "fd00::1")
+    [endpoint] = bench.endpoints()
+    assert set(endpoint.hosts) == {"10.0.0.1", "fd00::1"}
+    assert "h.test A" in bench.asked and "h.test AAAA" not in bench.asked
 
 
 def test_records_that_are_no_endpoints_are_passed_over() -> None:
@@ -215,6 +226,24 @@ def test_one_domain_that_cannot_be_told_and_others_that_have_nothing() -> None:
     bench.table["_users._tcp.a.test SRV"] = ServerFailed("10.0.0.53:53 answers SERVFAIL")
     assert bench.result() == Unknown("10.0.0.53:53 answers SERVFAIL")
     assert len(bench.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "result"),
+    [
+        (ServerFailed("10.0.0.53:53 answers SERVFAIL"), Unknown("10.0.0.53:53 answers SERVFAIL")),
+        (Reply(ttl=5.0), Negative(5.0)),
+    ],
+)
+def test_the_service_of_another_domain_takes_no_place_of_one_that_is_in_use(
+    reply: Reply | ServerFailed, result: Result
+) -> None:
+    names = ("_users._tcp.a.test", "_users._tcp.b.test")
+    bench = Bench(*names, in_use=names[0])
+    bench.table[f"{names[0]} SRV"] = reply
+    bench.table[f"{names[1]} SRV"] = Reply((srv("h.test"),), 60.0)
+    assert bench.result() == result
+    assert bench.asked == [f"{names[0]} SRV"]
 
 
 def test_servers_that_do_not_answer_are_not_asked_for_the_other_domains() -> None:

@@ -153,3 +153,18 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     assert not stream.taken.must_wait() and stream.taken.next() == 1
     with pytest.raises(KeyError):
         stream.taken.must_wait()
+
+
+def test_what_is_a_stream_is_asked_for_its_items_in_a_thread() -> None:
+    asked: list[str] = []
+
+    class Rows:
+        def __iter__(self) -> Iterator[int]:
+            asked.append("rows")
+            return iter([1, 2])
+
+    stream = Stream(Rows())  # type: ignore[arg-type]
+    assert stream.taken.must_wait() and not asked and stream.taken.close is None
+    stream.run_thread()
+    stream.turn()
+    assert stream.there() == [1, 2, END] and asked == ["rows"]

@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from mesh.transport import process
 from mesh.transport.loop import Loop
-from mesh.transport.thread_pool import ThreadPool
+from mesh.transport.thread_pool import Task, ThreadPool
+from tests.helpers.processes import eventually
 
 
 class TurnedLoop:
@@ -70,3 +72,28 @@ def test_nothing_is_said_to_the_loop_of_one_that_is_closed(loop: TurnedLoop) -> 
     pool.close()
     pool.tell(print, "never")
     assert not loop.soon
+
+
+def test_a_system_without_threads_for_a_while_costs_no_later_call(
+    loop: TurnedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, heard = ThreadPool(2, cast(Loop, loop)), list[Any]()
+    start = process.start_thread
+
+    def refused(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process, "start_thread", refused)
+    with pytest.raises(RuntimeError):
+        pool.submit(Task(lambda: (1, None), heard.append))
+    monkeypatch.setattr(process, "start_thread", start)
+    pool.submit(Task(lambda: (2, None), heard.append))
+    monkeypatch.setattr(process, "start_thread", refused)
+    pool.submit(Task(lambda: (3, None), heard.append))  # by the thread that there is
+
+    def done() -> bool:
+        loop.turn()
+        return heard == [(2, None), (3, None)]
+
+    eventually(done)
+    pool.close()
