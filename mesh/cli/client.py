@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import F_GETFL, fcntl
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def stopping_with_reader() -> Iterator[None]:
     from greenlet import getcurrent
 
     fd = sys.stdout.fileno()
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+    write_only = fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    if not (stat.S_ISFIFO(os.fstat(fd).st_mode) and write_only):
         yield
         return
     # Nothing can be read from this end of a pipe: the event means that the other end is closed.

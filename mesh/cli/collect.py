@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.options import debug_option, seconds, size
+from mesh.cli.options import FiniteRange, debug_option, seconds, size
 
 if TYPE_CHECKING:
     from mesh import Server
@@ -57,7 +57,7 @@ class Ending:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0.0, 1.0),
+    type=FiniteRange(0.0, 1.0),
     metavar="SHARE",
     help="Have all programs record this share of traces, 0 to 1; else each as MESH_TRACE_RATE says.",
 )

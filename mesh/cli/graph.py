@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mesh.cli.collector import collector_option, open_collector, why_no_calls
-from mesh.cli.options import debug_option, json_option, seconds_option, services_option
+from mesh.cli.options import FiniteRange, debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import Printer, columns_of, cut, padded, to_json
 from mesh.cli.reporting import remark
 from mesh.errors import ConfigError
@@ -23,7 +23,7 @@ NARROWEST = 12
 @click.command(epilog="Exit codes: 0 done, 2 wrong usage or configuration, 3 nobody there.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0.1, 60.0),
+    type=FiniteRange(0.1, 60.0),
     default=5.0,
     metavar="N",
     help="Of the calls of the last N minutes, up to 60; else 5.",

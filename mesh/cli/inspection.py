@@ -68,7 +68,8 @@ def _show_exposed(printer: Printer, service: str, description: Description) -> N
     methods = known_methods(service, description)
     if not printer.tty:
         for method in methods:
-            printer.line(f"{method.name}\t{method.signature}\t{summary(method.doc)}".rstrip("\t"))
+            columns = (method.name, method.signature, summary(method.doc))
+            printer.line("\t".join(" ".join(column.split()) for column in columns).rstrip("\t"))
         return
     _heading(printer, service, description)
     for method in methods:

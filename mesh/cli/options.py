@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class FiniteRange(click.FloatRange):
+    """A number within bounds, which click takes "nan" for as well."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number within bounds", param, ctx)
+        return number
+
+
 def seconds(text: str) -> float:
     """A finite number of seconds above zero, as a click type."""
     number = _number(text)

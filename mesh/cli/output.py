@@ -22,11 +22,10 @@ from typing import Any
 
 import click
 
-from mesh.cli.reporting import colourful
+from mesh.cli.reporting import UNSAFE, colourful
 
 BYTES_KEY = "$bytes"
 _DEEPEST = 10_000
-_UNSAFE = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 # Lines that begin so stand by themselves in a docstring.
 _ITEM = ("-", "*", "•", ">>>", ":", "@", *"0123456789")
 
@@ -34,7 +33,13 @@ _ITEM = ("-", "*", "•", ">>>", ":", "@", *"0123456789")
 def to_json(value: Any) -> str:
     """One line of JSON: bytes become {"$bytes": BASE64}, times ISO 8601 text, keys text, NaN null."""
     with _deeply():
-        return json.dumps(_jsonable(value), ensure_ascii=False)
+        return json.dumps(_jsonable(value), ensure_ascii=not shows_all())
+
+
+def shows_all() -> bool:
+    """Whether standard output has all characters; of those that it lacks JSON has escapes of its own."""
+    encoding = str(getattr(sys.stdout, "encoding", None) or "")
+    return encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def from_json(text: str) -> Any:
@@ -128,7 +133,7 @@ class Printer:
 
     def safe(self, text: str) -> str:
         """`text` from elsewhere: in a terminal its control characters are shown, not obeyed."""
-        return text.translate(_UNSAFE) if self.tty else text
+        return text.translate(UNSAFE) if self.tty else text
 
     def _laid_out(self, value: Any) -> str:
         with _deeply():

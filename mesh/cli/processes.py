@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from mesh.cli.lines import end_errors
 from mesh.cli.reporting import EXIT_FAILED, EXIT_INTERRUPTED, tell_draining
@@ -27,6 +27,9 @@ LONGEST_PAUSE = 10.0
 NOTE = 1000  # bytes; a pipe takes that many in one piece
 STEADY = 10.0  # seconds after which a child counts as one that had started well
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+LONGEST_WAIT: Final = 3_600.0
+"""Seconds that the system waits at once: more it may not take."""
 
 log = logging.getLogger("mesh.serve")
 
@@ -118,7 +121,14 @@ class Supervisor:
         for place, due in list(self._due.items()):
             if due <= now and self._exit_code is None:
                 del self._due[place]
-                self._fork(place)
+                try:
+                    self._fork(place)
+                except OSError as error:
+                    if not self._is_ready:
+                        raise
+                    pause = self._backoff.pause(place, 0.0)
+                    self._due[place] = now + pause
+                    log.warning("no process can be started now, but in %g s: %s", pause, error.strerror)
 
     def _fork(self, place: int) -> None:
         ready_read, ready_write = os.pipe()
@@ -129,9 +139,12 @@ class Supervisor:
             if pid == 0:
                 self._be_child(Lifeline(ready_write), before)
             self._children[pid] = _Child(place, time.monotonic(), ready_read)
+        except OSError:
+            os.close(ready_read)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(ready_write)
+            os.close(ready_write)
 
     def _be_child(self, lifeline: Lifeline, mask: set[signal.Signals | int]) -> NoReturn:
         code = EXIT_FAILED
@@ -157,7 +170,7 @@ class Supervisor:
     def _wait(self) -> None:
         ready = {child.ready: child for child in self._children.values() if child.ready is not None}
         until = min([*self._due.values(), self._kill_at], default=float("inf"))
-        timeout = None if until == float("inf") else max(until - time.monotonic(), 0.0)
+        timeout = None if until == float("inf") else min(max(until - time.monotonic(), 0.0), LONGEST_WAIT)
         readable, _, _ = select.select([self._wake_read, *ready], [], [], timeout)
         for fd in readable:
             if fd == self._wake_read:
@@ -241,4 +254,9 @@ def _end_with_parent(leash: int, drain: float) -> None:
 
 
 def _end(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # of the real-time ones few have names
+        return f"was killed by signal {-code}"

@@ -92,7 +92,7 @@ def mesh_register(
 
         plan = Plan(
             target=target,
-            binds=choose_binds([address] if address else [], hubs, name, None),
+            binds=choose_binds([] if address is None else [address], hubs, name, None),
             service=name,
             hubs=hubs,
             hub_heartbeat=heartbeat,

@@ -20,6 +20,8 @@ from mesh.transport import descriptors
 
 PATIENCE = 1.0
 """Seconds that whoever reads a server's lines has to make room for them."""
+UNSAFE = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""What a terminal would obey, as it is shown; not tabs and the ends of lines."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOBODY = 3
@@ -173,18 +175,24 @@ def _show_traceback(error: BaseException, state: State) -> None:
         import traceback
 
         # A remote traceback is part of it, as a note of the error.
-        _write_error("".join(traceback.format_exception(error)))
+        text = "".join(traceback.format_exception(error))
+        _write_error(text.translate(UNSAFE) if sys.stderr.isatty() else text)
 
 
 def _abandon_output() -> None:
-    """Let nothing more reach standard output, not even the flush when Python ends."""
+    """Let nothing more reach standard output, not even the flush when Python ends, where that would wait for
+    a reader who has stopped.
+    """
     try:
-        sys.stdout.flush()
+        if takes_more(sys.stdout.fileno()):
+            sys.stdout.flush()
+            return
     except (OSError, ValueError):
-        try:
-            discard_output()
-        except (OSError, ValueError):
-            pass
+        pass
+    try:
+        discard_output()
+    except (OSError, ValueError):
+        pass
 
 
 def _write_error(text: str) -> None:

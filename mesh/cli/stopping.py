@@ -159,15 +159,19 @@ class Stop:
 
     def _end_process(self) -> None:
         """It should have ended by now. Here nothing may wait for a lock that others hold."""
-        faulthandler.dump_traceback_later(LAST, exit=True)
-        code, unfinished = self.exit_code, self._life.unfinished()
-        if unfinished:
-            code = EXIT_FAILED
-            log.error("ended %g s after the signal, in the midst of %s", self._drain + MARGIN, unfinished)
-        else:
-            log.warning("ended though %.1000s", _left_over())
-        end_errors()
-        os._exit(code)
+        code = EXIT_FAILED
+        try:
+            # Not to sys.stderr, which TARGET may have replaced by something without a descriptor.
+            faulthandler.dump_traceback_later(LAST, exit=True, file=2)
+            unfinished = self._life.unfinished()
+            if unfinished:
+                log.error("ended %g s after the signal, in the midst of %s", self._drain + MARGIN, unfinished)
+            else:
+                code = self.exit_code
+                log.warning("ended though %.1000s", _left_over())
+            end_errors()
+        finally:
+            os._exit(code)
 
 
 def _left_over() -> str:

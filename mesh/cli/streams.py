@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from select import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,12 +24,20 @@ class OutputError(OSError):
 
 class _Output(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
+        """All of it, or an error: Python's text streams take a part that was written for the whole."""
+        left = memoryview(data).cast("B")
+        size = len(left)
         try:
-            return super().write(data)
+            while left:
+                number = super().write(left)
+                if number is None:  # somebody has made it non-blocking
+                    select([], [self], [])
+                left = left[number or 0 :]
         except BrokenPipeError:
             raise
         except OSError as error:
             raise OutputError(error.errno, error.strerror) from None
+        return size
 
 
 def prepare() -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh.cli.collector import collector_option, open_collector
-from mesh.cli.options import debug_option, json_option, seconds_option, services_option, whole
+from mesh.cli.options import FiniteRange, debug_option, json_option, seconds_option, services_option, whole
 from mesh.cli.output import Printer
 from mesh.cli.reporting import one_line, remark
 from mesh.cli.screen import folded
-from mesh.errors import MeshError
+from mesh.errors import LostRemote, MeshError
 from mesh.tracing.live import brief
 from mesh.tracing.passing import Joined, Passed
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 LOOK = 0.2
 """Seconds between two looks for calls whose other side has not come."""
 WAITING = 1_000
+PATIENCE = 20.0
+"""Seconds that the collector's last word may take."""
+EARLY = 1.0
+"""Seconds before its time in which a stream has ended in time."""
 """Records that wait to be shown; the collector counts what it then does not send."""
 
 
@@ -31,7 +35,7 @@ WAITING = 1_000
 @click.argument("method", required=False)
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 3_600.0),
+    type=FiniteRange(0.1, 3_600.0),
     default=60.0,
     metavar="S",
     help="Look on for so long, up to an hour; else 60.",
@@ -86,10 +90,16 @@ def _passing(
     records: Queue[dict[str, Any] | None] = Queue(WAITING)
 
     def read() -> MeshError | None:
+        # Nothing may pass for long; that the collector lives its heartbeats tell.
+        patient = client.with_options(timeout=seconds + PATIENCE)
         try:
-            with client.tap(service, method, seconds) as stream:
+            client("_zerorpc_ping")
+            began = time.monotonic()
+            with patient.tap(service, method, seconds) as stream:
                 for record in stream:
                     records.put(record)
+            if time.monotonic() - began < seconds - EARLY:
+                return LostRemote(f"the collector has ended after {time.monotonic() - began:.0f} s")
         except MeshError as error:  # gevent would print its traceback
             return error
         return None

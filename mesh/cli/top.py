@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mesh.cli.collector import collector_option, open_collector, why_no_calls
-from mesh.cli.options import debug_option, json_option, seconds_option, services_option
+from mesh.cli.options import FiniteRange, debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import dumb, one_line, remark
 from mesh.errors import ConfigError
@@ -36,7 +36,7 @@ PATIENCE = 5.0
 @click.option("--filter", "text", metavar="TEXT", default="", help="Only rows with that in their names.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(5.0, 3_600.0),
+    type=FiniteRange(5.0, 3_600.0),
     default=OVER,
     metavar="S",
     help="Of the last S seconds, 5 to 3,600; else 10.",
@@ -68,6 +68,8 @@ def top(
     """
     import gevent
 
+    from mesh.cli.client import stopping_with_reader
+
     look = live.RateTable(by, sort, text, services)
     if not (once or as_json):
         _require_screen()
@@ -77,9 +79,11 @@ def top(
             _show(Printer(as_json), look, rates)
             if not rates and not as_json:
                 remark(why_no_calls(client, f"{seconds:g} s"))
-        while as_json and not once:
-            gevent.sleep(EVERY)
-            _show(Printer(as_json), look, client.rates(seconds))
+        if as_json and not once:
+            with stopping_with_reader():
+                while True:
+                    gevent.sleep(EVERY)
+                    _show(Printer(as_json), look, client.rates(seconds))
     if not (once or as_json):
         from mesh.cli.top_screen import Top
 

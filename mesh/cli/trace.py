@@ -11,7 +11,7 @@ import click
 
 from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
-from mesh.cli.output import to_json
+from mesh.cli.output import shows_all, to_json
 from mesh.cli.reporting import one_line, remark
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def trace(
 
         # Not by Printer, which looks at each value of what may be a million.
         try:
-            text = json.dumps(jsonable(tree, raw), ensure_ascii=False, allow_nan=False)
+            text = json.dumps(jsonable(tree, raw), ensure_ascii=not shows_all(), allow_nan=False)
         except ValueError:  # a tag is no finite number
             text = to_json(jsonable(tree, raw))
         sys.stdout.write(text + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mesh.cli.collector import collector_option, open_collector
-from mesh.cli.options import debug_option, json_option, seconds, seconds_option, services_option
+from mesh.cli.options import FiniteRange, debug_option, json_option, seconds, seconds_option, services_option
 from mesh.cli.output import Printer
 from mesh.cli.reporting import one_line, remark
 from mesh.cli.screen import folded
@@ -21,7 +21,7 @@ HEAD = ("WHAT", "VALUE", "THESE", "ALL")
 @click.argument("method")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0.1, 10_080.0),
+    type=FiniteRange(0.1, 10_080.0),
     default=60.0,
     metavar="N",
     help="Of the calls of the last N minutes; else 60.",

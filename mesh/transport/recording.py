@@ -260,8 +260,9 @@ class Recording:
         """
         self._until = monotonic() + LEAVE
         self._leaving = True
-        while self._running and not self._ended and monotonic() < self._until:
-            native.sleep(0.005)
+        with suppress(KeyboardInterrupt):  # whoever waits has had enough of it
+            while self._running and not self._ended and monotonic() < self._until:
+                native.sleep(0.005)
 
     def _answer(self, what: str, args: Sequence[Any]) -> Any:
         """What somebody asks this process through the collector."""

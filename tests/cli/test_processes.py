@@ -34,6 +34,17 @@ def work(lifeline):
         time.sleep(0.01)
 
 MODE = sys.argv[1]
+if MODE == "no third":
+    fork, number = os.fork, 0
+
+    def fork_but_once():
+        global number
+        number += 1
+        if number == 3:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    os.fork = fork_but_once
 sys.exit(Supervisor(2, work, lambda note: print("ready", note, flush=True), drain=float(sys.argv[2])).run())
 """
 
@@ -174,3 +185,23 @@ def test_stubborn_children_are_killed_after_the_drain_when_their_parent_is_kille
     process.signal(signal.SIGKILL)
     eventually(lambda: not any(map(alive, pids)), what="the end of the children")
     assert process.stdout.count("asked") == 2
+
+
+def test_a_system_without_room_for_a_process_costs_none_of_the_others(supervised) -> None:  # type: ignore[no-untyped-def]
+    parent = supervised("no third")
+    eventually(lambda: len(children(parent)) == 2)
+    first, other = children(parent)
+    os.kill(first, signal.SIGRTMIN + 1)
+    eventually(lambda: len(children(parent)) == 3)
+    os.kill(other, 0)
+    assert f"process {first} was killed by signal {signal.SIGRTMIN + 1}" in parent.stderr
+    assert "no process can be started now, but in 0.2 s: Resource temporarily unavailable" in parent.stderr
+    parent.signal(signal.SIGTERM)
+    assert parent.wait() == 0
+
+
+def test_any_number_of_seconds_may_be_given_for_the_drain(supervised) -> None:  # type: ignore[no-untyped-def]
+    parent = supervised("ends", 1e10)
+    eventually(lambda: len(children(parent)) == 2)
+    parent.signal(signal.SIGTERM)
+    assert parent.wait() == 0, parent.stderr

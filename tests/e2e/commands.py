@@ -115,10 +115,10 @@ def mesh(*arguments: str, cwd: Path, **more: str) -> Result:
         return Result(process.wait(), process.stdout, process.stderr)
 
 
-def shell(command: list[str], end: str, cwd: Path) -> Result:
-    """Run a command to its end with its streams redirected so."""
+def shell(command: list[str], end: str, cwd: Path, before: str = "") -> Result:
+    """Run a command to its end with its streams redirected so. before: what the shell does first."""
     done = run(
-        ["sh", "-c", f'exec "$@" {end}', "sh", *command],
+        ["sh", "-c", f'{before} {"" if "|" in end else "exec"} "$@" {end}', "sh", *command],
         cwd=cwd, env={"PATH": "/usr/bin:/bin", **environment()}, capture_output=True, timeout=PATIENCE,
     )  # fmt: skip
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -32,6 +32,21 @@ def forever():
         compute_a_moment()
 
 
+def without_errors():
+    """As forever, where the program has a standard error of its own, as many loggers do."""
+    import sys
+
+    class Quiet:
+        def write(self, text):
+            return len(text)
+
+        def flush(self):
+            pass
+
+    sys.stderr = Quiet()
+    forever()
+
+
 def in_c():
     """A C function that never returns, in which no signal is heard."""
     libc, mutex = ctypes.CDLL(None), (ctypes.c_char * 128)()
@@ -223,3 +238,13 @@ def test_one_that_nohup_has_started_stays(folder: Path, how: str) -> None:
         assert mesh("call", endpoint, "value", "x", cwd=folder).stdout == "x\n"
         terminal.kill(TERM)
         assert terminal.end() == 0
+
+
+def test_it_ends_also_where_the_program_has_a_standard_error_of_its_own(odd: Path) -> None:
+    with (
+        serving("odd", "--drain", "0", cwd=odd) as (server, endpoint),
+        start("call", endpoint, "without_errors", cwd=odd),
+    ):
+        server.wait_for("^running$")
+        server.signal(TERM)
+        assert server.wait(timeout=20) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -131,3 +132,55 @@ def test_a_signal_that_came_before_the_start_waits_for_nobody_who_reads_either(f
     command = [sys.executable, "-c", code, "users", "ipc://nobody", "--hub", nobody()]
     with full(command, folder) as sidecar:
         assert sidecar.wait(PATIENCE) == 0
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_written_in_part_is_no_success(folder: Path) -> None:
+    """As on a disk that gets full, where Python's own streams take the part for the whole."""
+    result = shell(
+        [*MESH, "call", "users", "long"], "> cut", folder, before="export PYTHONUNBUFFERED=1; ulimit -f 40;"
+    )
+    assert result.returncode == 2, result
+    assert result.stderr == "mesh: standard output can't be written: File too large\n"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_pipe_that_was_made_non_blocking_gets_all(folder: Path) -> None:
+    quick = "import os, sys; os.set_blocking(1, False); os.execvp(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", quick, *MESH, "call", "users", "long"]
+    result = shell(command, "| (sleep 0.5; wc -c)", folder, before="export PYTHONUNBUFFERED=1;")
+    assert result.stdout.strip() == "100000", result
+
+
+@pytest.mark.usefixtures("served")
+def test_a_fifo_that_is_open_for_both_ways_is_no_reader_that_went(folder: Path) -> None:
+    os.mkfifo(folder / "both")
+    result = shell([*MESH, "call", "users", "ticks", "3", "0.1"], ">&7", folder, before="exec 7<>both;")
+    assert result == Result(0, "", "")
+
+
+@pytest.mark.usefixtures("served")
+def test_ctrl_c_ends_a_command_whose_reader_has_stopped(folder: Path) -> None:
+    reader, writer = os.pipe()
+    command = [*MESH, "call", "users", "ticks", "1000000", "0"]
+    env = {**os.environ, **environment()}
+    env.pop("PYTHONUNBUFFERED", None)
+    with Popen([*DIES_WITH_PARENT, *command], cwd=folder, env=env, stdout=writer) as process:
+        os.close(writer)
+        try:
+            eventually(
+                lambda: Path(f"/proc/{process.pid}/wchan").read_text() in ("anon_pipe_write", "pipe_write")
+            )
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=PATIENCE) == 130
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_whatever_the_encoding(folder: Path, encoding: str) -> None:
+    text = "é € \U0001f600"
+    result = mesh("call", "users", "value", "-j", json.dumps(text), cwd=folder, PYTHONIOENCODING=encoding)
+    assert json.loads(result.stdout) == text

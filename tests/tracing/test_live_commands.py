@@ -155,7 +155,8 @@ def test_graph(shop: tuple[Path, str, int]) -> None:
         assert (result.returncode, result.stderr) == (0, "")
         return result.stdout.splitlines()
 
-    lines = eventually(lambda: found if "fail" in (found := tree())[-1] else None)
+    # Each process tells when its own second is over.
+    lines = eventually(lambda: found if len(found := tree()) == 3 and "fail" in found[-1] else None)
     assert [line.strip(" └─").split()[0] for line in lines] == ["load", "orders", "stock"]
     dot = mesh("graph", "--format", "dot", "--collector", where, cwd=folder).stdout
     assert '"orders" -> "stock" [label="' in dot
@@ -189,9 +190,24 @@ def test_tap(shop: tuple[Path, str, int]) -> None:
     assert {one["outcome"] for one in told} <= {"OK", "KeyError"}
     result = mesh("tap", "orders", "--limit", "1", "--collector", where, cwd=folder)
     assert "  orders.place  " in result.stdout and " → orders@" in result.stdout
+    quiet = mesh("tap", "nix", "--seconds", "2.5", "--timeout", "0.5", "--collector", where, cwd=folder)
+    assert (quiet.returncode, quiet.stderr) == (0, "no recorded call of nix passed in 2.5 s\n")
     nothing = mesh("tap", "nix", "--seconds", "0.5", "--collector", where, cwd=folder)
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert nothing.stderr == "no recorded call of nix passed in 0.5 s\n"
+
+
+def test_top_ends_with_its_reader_also_while_it_has_nothing_to_say(shop: tuple[Path, str, int]) -> None:
+    folder, where, _ = shop
+    command = [*MESH, "top", "-j", "nix", "--collector", where]
+    with Process([sys.executable, "-c", UNREAD, *command], cwd=folder, env=environment()) as process:
+        assert (process.wait(), process.stderr) == (141, "")
+
+
+def test_a_minute_that_is_no_number_is_refused(shop: tuple[Path, str, int]) -> None:
+    folder, where, _ = shop
+    line = failed(mesh("graph", "--minutes", "nan", "--collector", where, cwd=folder), 2)
+    assert "'nan' is no number within bounds" in line
 
 
 def test_tap_ends_with_its_reader_and_by_ctrl_c(shop: tuple[Path, str, int]) -> None:
