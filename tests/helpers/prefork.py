@@ -2,15 +2,19 @@
 
 Much of what the suite costs is the start of some thousand programs. A fork leaves the loop in here and
 becomes what `python -m MODULE` or `python FILE` would be, in a session of its own and as __main__ of its
-interpreter, so that its end is the interpreter's own, too.
+interpreter, so that its end is the interpreter's own, too; only that the libraries are left as they are,
+which a fork would have to copy for it.
 
-What mesh and hubs import, and whether gevent has patched it by then, is part of what is tested: so they are
-not imported beforehand, but for their parts that import next to nothing, as tests/test_layers.py holds. What
-is in PRELOADED does not care.
+Whether gevent has patched what mesh and hubs import is part of what is tested. So there are two such
+processes: one that has imported mesh, for programs that do so before anything is patched; and one for all
+others, with those parts of it alone that import next to nothing, as tests/test_layers.py holds. What is in
+PRELOADED does not care.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import importlib.metadata
 import json
@@ -23,10 +27,12 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +49,10 @@ GEVENT = """
 PRELOADED = f"{STANDARD} {GEVENT} click click.shell_completion msgpack yaml zmq zmq.utils.monitor"
 PURE = "mesh.core hubs.switching"
 """Packages of which every module knows no socket, thread or clock."""
+OPTIONAL = ("mesh.cli.top_screen", "mesh.tracing.exports", "hubs.zone_server")
+"""What programs import in rare cases alone, with large libraries."""
+LASTING = {"__main__", "builtins", "gevent", "greenlet", "sys", "threading", "zmq"}
+"""Those libraries that have something to do when Python ends, as they own sockets, threads or a loop."""
 LARGEST = 1 << 18  # bytes of an order
 
 
@@ -55,9 +65,20 @@ def forkable(command: Sequence[str], env: Mapping[str, str]) -> bool:
     return env.get("PYTHONUNBUFFERED") == "1" and _of_interpreter(env) == _of_interpreter(os.environ)
 
 
+def imports_mesh(command: Sequence[str], cwd: Path) -> bool:
+    """Whether mesh is imported in that program while nothing is patched. False where that can't be told."""
+    program = command[2] if command[1] == "-m" else Path(command[1]).name
+    if program in ("mesh.cli.main", "mesh"):
+        return "serve" not in command
+    if program in ("hubs.command", "mesh-hub") or command[1] == "-m":
+        return program in ("hubs.command", "mesh-hub")
+    text = (cwd / command[1]).read_text()
+    return "import mesh" in text and "monkey" not in text
+
+
 def _of_interpreter(env: Mapping[str, str]) -> dict[str, str]:
     """What it reads when it starts, but for what a fork sees to itself."""
-    seen_to = ("PYTHONPATH", "PYTHONUNBUFFERED")
+    seen_to = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONWARNINGS")
     return {
         name: value
         for name, value in env.items()
@@ -91,21 +112,23 @@ class Program:
 
 
 class Forks:
-    """The process that forks, as it is seen from here. ended: the exit codes of the programs by pid."""
+    """The processes that fork, as they are seen from here. ended: the exit codes of the programs by pid."""
 
     def __init__(self) -> None:
         self.ended: dict[int, int] = {}
-        self._orders, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        (self._plain, plain), (self._with_mesh, with_mesh) = pairs
         code = "from tests.helpers.prefork import serve; serve()()"
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         env["PYTHONUNBUFFERED"] = "1"
-        with there:
+        with plain, with_mesh:
+            fds = [plain.fileno(), with_mesh.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, str(there.fileno())],
+                [sys.executable, "-c", code, *map(str, fds)],
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
+                pass_fds=fds,
                 start_new_session=True,
             )
 
@@ -115,12 +138,13 @@ class Forks:
         """files: for standard output and standard error. stdin: whether it is a pipe; else it is empty."""
         reader, writer = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), -1)
         order = json.dumps([command[1:], str(cwd), dict(env)]).encode()
+        orders = self._with_mesh if imports_mesh(command, cwd) else self._plain
         try:
-            socket.send_fds(self._orders, [order], [reader, *(file.fileno() for file in files)])
+            socket.send_fds(orders, [order], [reader, *(file.fileno() for file in files)])
         finally:
             os.close(reader)
         while True:
-            pid, code = self._message()
+            pid, code = _message(orders)
             if code is None:
                 self.ended.pop(pid, None)
                 return Program(self, pid, os.fdopen(writer, "wb") if stdin else None)
@@ -128,31 +152,45 @@ class Forks:
 
     def wait(self, timeout: float) -> None:
         """Until there is something to hear."""
-        select.select([self._orders], [], [], max(timeout, 0.0))
+        select.select([self._plain, self._with_mesh], [], [], max(timeout, 0.0))
 
     def hear(self) -> None:
-        while select.select([self._orders], [], [], 0)[0]:
-            pid, code = self._message()
-            assert code is not None
-            self.ended[pid] = code
+        while ready := select.select([self._plain, self._with_mesh], [], [], 0)[0]:
+            for orders in ready:
+                pid, code = _message(orders)
+                assert code is not None
+                self.ended[pid] = code
 
-    def _message(self) -> tuple[int, int | None]:
-        message = self._orders.recv(1024)
-        if not message:
-            raise RuntimeError("the process that starts the programs of tests has ended")
-        pid, code = json.loads(message)
-        return pid, code
+
+def _message(orders: socket.socket) -> tuple[int, int | None]:
+    """The pid of a program, and the code that it has ended with; None where it has just begun."""
+    message = orders.recv(1024)
+    if not message:
+        raise RuntimeError("a process that starts the programs of tests has ended")
+    pid, code = json.loads(message)
+    return pid, code
 
 
 def serve() -> Callable[[], None]:
-    """Fork for each order. Returns in a fork alone, with what is left to do there.
+    """Fork for each order, in two processes. Returns in a fork alone, with what is left to do there.
 
     When nobody can give orders any more, all programs are killed.
     """
-    orders = socket.socket(fileno=int(sys.argv[1]))
+    plain, with_mesh = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    atexit.register(_spare_libraries)  # the first, so that it is called after those of the program
     _preload()
-    gc.collect()
+    _libraries.update(sys.modules)
     gc.freeze()  # the collector of a fork, and its end, need not look at all that
+    if os.fork():
+        with_mesh.close()
+        return _serve(plain)
+    plain.close()
+    _preload_mesh()
+    gc.freeze()
+    return _serve(with_mesh)
+
+
+def _serve(orders: socket.socket) -> Callable[[], None]:
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -194,6 +232,27 @@ def _preload() -> None:
             importlib.import_module(f"{name}.{module.name}")
     # gevent asks 25 times, whenever it patches, and each time all that is installed is read anew.
     importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+    gc.collect()
+
+
+def _preload_mesh() -> None:
+    for name in ("mesh", "hubs"):
+        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            if not module.name.startswith(OPTIONAL):
+                importlib.import_module(module.name)
+    gc.collect()
+
+
+_libraries: dict[str, ModuleType] = {}
+"""The modules that every fork has from its start on."""
+
+
+def _spare_libraries() -> None:
+    """Let the end of Python pass over the libraries: to take them apart is to copy them."""
+    for name in _libraries:
+        if name.partition(".")[0] not in LASTING:
+            sys.modules.pop(name, None)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_libraries))
 
 
 def _tell(orders: socket.socket, pid: int, code: int | None) -> None:
@@ -245,9 +304,13 @@ def _become(arguments: list[str], cwd: str, env: dict[str, str], fds: list[int])
     sys.path[:] = [first, *path, *sys.path[1:]]
     sys.argv[:] = arguments[1:] if module else arguments
     importlib.invalidate_caches()
+    if rules := [one for one in env.get("PYTHONWARNINGS", "").split(",") if one]:
+        sys.warnoptions[:] = rules
+        warnings._processoptions(rules)  # type: ignore[attr-defined]
     main = vars(sys.modules["__main__"])
     del main["serve"]
     if module:
+        sys.modules.pop(module, None)  # it is carried out as __main__
         return lambda: runpy._run_module_as_main(module)  # type: ignore[attr-defined]
     main["__file__"] = arguments[0]
     source = Path(arguments[0]).read_bytes()
