@@ -74,6 +74,7 @@ class Monitors:
 
     def __init__(self, context: Context, allocate_lock: Callable[[], Any]) -> None:
         self._context = context
+        self._allocate_lock = allocate_lock
         self._lock = allocate_lock()
         self._keys = count(1)
         self._monitors: dict[bytes, Monitor] = {}
@@ -107,6 +108,10 @@ class Monitors:
         if self._untold:
             self.read()
         return monitor
+
+    def forked(self) -> None:
+        """In the child, where a thread of the parent's may have held the lock: nobody would let it go."""
+        self._lock = self._allocate_lock()
 
     def forget(self, key: bytes) -> None:
         with self._lock:

@@ -57,6 +57,8 @@ class _Process:
 
     def forked(self) -> None:
         self.generation += 1
+        if self.monitors is not None:
+            self.monitors.forked()  # what is stopped in the child forgets its own there
         self.context = self.monitors = None
         self.lock = native.allocate_lock()
         self.importing = native.allocate_lock()

@@ -99,6 +99,9 @@ class ThreadPool:
 
     def close(self) -> None:
         """Let the threads end, each after what it runs; nobody hears of that."""
+        if process.generation() != self._generation:  # in the child of a fork, which has none of them
+            self.closed = True
+            return
         with self._lock:
             self.closed = True
         for _ in range(self._threads):

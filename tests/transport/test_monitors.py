@@ -89,3 +89,15 @@ def test_the_end_of_a_monitor_is_told_and_its_place_is_free(context: Context, mo
         return len(os.listdir("/proc/self/fd")) == before
 
     eventually(free, what="the end of all of them")
+
+
+def test_a_fork_beside_a_thread_that_is_at_them_holds_up_nobody_in_the_child(
+    context: Context, monitors: Monitors
+) -> None:
+    socket = context.socket(zmq.DEALER)
+    monitor = monitors.monitor(socket, KINDS)
+    monitors._lock.acquire()  # by that thread
+    monitors.forked()
+    monitor.close()
+    assert not monitors._monitors
+    socket.close(0)

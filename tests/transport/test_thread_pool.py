@@ -97,3 +97,14 @@ def test_a_system_without_threads_for_a_while_costs_no_later_call(
 
     eventually(done)
     pool.close()
+
+
+def test_in_the_child_of_a_fork_no_thread_holds_up_its_end(
+    loop: TurnedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ThreadPool(1, cast(Loop, loop))
+    pool._lock.acquire()  # by a thread that the child does not have
+    generation = process.generation()
+    monkeypatch.setattr(process, "generation", lambda: generation + 1)
+    pool.close()
+    assert pool.closed
