@@ -25,6 +25,10 @@ import threading  # noqa: E402
 
 import gevent  # noqa: E402
 
+if WAY.startswith("patched"):
+    # gevent does so after its first fork: of a child that has ended by then nobody ever hears.
+    gevent.get_hub().loop.install_sigchld()
+
 import mesh  # noqa: E402
 from mesh.green.sidecar import Sidecar  # noqa: E402
 
