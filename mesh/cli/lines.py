@@ -15,10 +15,15 @@ from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from select import select
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MOST: Final = 1_000
 """Lines that may wait for their reader; beyond that the oldest are lost."""
+LONGEST_PIECE: Final = 10_000
+"""Characters of a line that are kept until its end comes."""
 LAST: Final = 0.5
 """Seconds that the last lines have to be read, where somebody reads."""
 
@@ -43,7 +48,11 @@ class Lines:
 
     def put(self, line: str) -> None:
         """Never waits for the reader."""
-        self._put(line)
+        self._put(f"{line}\n")
+
+    def put_piece(self, text: str) -> None:
+        """As put, of a line that has not come to its end."""
+        self._put(text)
 
     def _put(self, item: str | LockType) -> None:
         if self._pid != os.getpid():
@@ -75,7 +84,7 @@ class Lines:
             told = self._lost_line(lost) if lost else ""
             text = f"{told}\n{item}" if told else item
             try:
-                self._write(f"{text}\n".encode(errors="backslashreplace"))
+                self._write(text.encode(errors="backslashreplace"))
             except OSError as error:
                 self._failed(error)
 
@@ -89,7 +98,12 @@ class Lines:
 
 
 class Stream(io.TextIOBase):
-    """A stream whose lines are written so; old: what it stands for."""
+    """A text stream whose lines are written so, and what has begun of one when it is flushed; old: what it
+    stands for.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
 
     def __init__(self, lines: Lines, old: TextIO) -> None:
         self._lines = lines
@@ -100,7 +114,19 @@ class Stream(io.TextIOBase):
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             self._lines.put(line)
+        if len(self._begun) > LONGEST_PIECE:
+            self.flush()
         return len(text)
+
+    def flush(self) -> None:
+        if self._begun:
+            begun, self._begun = self._begun, ""
+            self._lines.put_piece(begun)
+
+    @property
+    def buffer(self) -> Bytes:
+        """For programs that write bytes to it."""
+        return Bytes(self)
 
     def writable(self) -> bool:
         return True
@@ -116,6 +142,27 @@ class Stream(io.TextIOBase):
         if self._begun:
             self.write("\n")
         self._lines.flush(time.monotonic() + LAST)
+
+
+class Bytes(io.RawIOBase):
+    """The same stream for bytes."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        whole = bytes(data)
+        self._stream.write(whole.decode(errors="backslashreplace"))
+        return len(whole)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 def unblock_errors() -> None:

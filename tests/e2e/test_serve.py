@@ -238,3 +238,23 @@ def test_the_log_tells_a_remote_exception(folder: Path) -> None:
     with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (server, endpoint):
         assert mesh("call", endpoint, "fail", cwd=folder).returncode == 1
         assert "Users.fail raised" in server.stderr and "users.py" in server.stderr
+
+
+def test_standard_error_has_what_programs_ask_of_it(folder: Path) -> None:
+    (folder / "loud.py").write_text(
+        """
+import sys
+
+sys.stderr.buffer.write(b"bytes\\n")
+sys.stderr.write(f"in {sys.stderr.encoding}, ")
+sys.stderr.flush()
+
+
+def done():
+    sys.stderr.write("done\\n")
+"""
+    )
+    with serving("loud", cwd=folder) as (server, endpoint):
+        server.wait_for(r"^bytes\nin utf-8, ")
+        assert mesh("call", endpoint, "done", cwd=folder).returncode == 0
+        server.wait_for("done$")
