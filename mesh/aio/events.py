@@ -93,8 +93,8 @@ class _Sender(Sending):
     async def _send(self, event: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Send it now, or once it can be."""
 
-    async def close(self, timeout: float = LINGER) -> None:
-        """Close, and wait at most `timeout` seconds until what was sent has left this process."""
+    async def close(self, timeout: float = LINGER) -> bool:
+        """Close, and wait at most `timeout` seconds until what was sent has left; gives whether it has."""
         settings.seconds("timeout", timeout)
         sender = self._sender
         open_senders.discard(sender)
@@ -102,13 +102,13 @@ class _Sender(Sending):
         future: Future[None] = here.loop.create_future()
         wake, began = partial(_resolve, future), monotonic()
         if not sender.close(timeout, partial(here.call_soon_threadsafe, wake)):
-            return
+            return True
         timer = here.loop.call_later(timeout + GRACE, wake)
         try:
             await future
         finally:
             timer.cancel()
-        sender.tell_what_stayed(began, timeout)
+        return not sender.tell_what_stayed(began, timeout)
 
     async def __aenter__(self) -> Self:
         return self

@@ -115,9 +115,12 @@ def push(
     options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     try:
         pusher = mesh.Pusher(service, keywords=True, services=services_file, **options)
+        left = True
         try:
             pusher(method, *values, **named)
         finally:
-            pusher.close(LEAVE)
+            left = pusher.close(LEAVE)
+        if not left:
+            raise mesh.TimeoutExpired(f"the job had not left this host after {LEAVE:g} s")
     except TypeError as error:
         raise click.UsageError(str(error)) from error

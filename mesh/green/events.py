@@ -51,15 +51,16 @@ class _Sender(Sending):
     def _in_loop(function: Callable[[Loop], object]) -> None:
         loop_thread.submit(lambda: function(GeventLoop(get_hub())))
 
-    def close(self, timeout: float = LINGER) -> None:
-        """Close, and wait at most `timeout` seconds until what was sent has left this process."""
+    def close(self, timeout: float = LINGER) -> bool:
+        """Close, and wait at most `timeout` seconds until what was sent has left; gives whether it has."""
         settings.seconds("timeout", timeout)
         sender = self._sender
         open_senders.discard(sender)
         done, began = Wakeup(), monotonic()
-        if sender.close(timeout, done.wake):
-            done.wait(timeout + GRACE)
-            sender.tell_what_stayed(began, timeout)
+        if not sender.close(timeout, done.wake):
+            return True
+        done.wait(timeout + GRACE)
+        return not sender.tell_what_stayed(began, timeout)
 
     def __enter__(self) -> Self:
         return self

@@ -334,10 +334,12 @@ class EventSender:
             self._let_go(MeshError(f"{self.ends.name} was closed"))
         return watch
 
-    def tell_what_stayed(self, began: float, timeout: float) -> None:
-        """Tell the log where the end, which began then, came before all that was sent had left."""
-        if timeout and monotonic() - began >= timeout:
+    def tell_what_stayed(self, began: float, timeout: float) -> bool:
+        """Whether the end, which began then, came before all that was sent had left; the log is told."""
+        stayed = bool(timeout) and monotonic() - began >= timeout
+        if stayed:
             log.warning("%s: not all that was sent had left after %.4g s", self.ends.name, timeout)
+        return stayed
 
 
 class JobSender(EventSender):

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import ANY_PORT, environment, failed, mesh, start
-from tests.helpers.peers import free_port, nobody
-from tests.helpers.processes import Process, eventually
+from tests.e2e.commands import ANY_PORT, MESH, environment, failed, mesh, start
+from tests.helpers.peers import LOCAL, free_port, nobody
+from tests.helpers.processes import Process, eventually, python, run
 from tests.helpers.strangers import stranger
 
 RECEIVER = """
@@ -213,3 +213,12 @@ def test_through_hubs(folder: Path, receive: Receive) -> None:
         done(folder, "push", "jobs-in", "resize", "a.png")
         assert heard(subscriber) == [["said", ["hello"], {}]]
         assert heard(puller) == [["resize", ["a.png"], {}]]
+
+
+def test_a_job_that_has_not_left_is_no_success(tmp_path: Path) -> None:
+    with python(Path(__file__).with_name("never_reads.py"), cwd=tmp_path) as peer:
+        port = peer.wait_for(r"^port (\d+)$")[1]
+        command = [*MESH, "push", f"{LOCAL}:{port}", "job", *["x" * 120_000] * 15]
+        result = run(command, env=environment(), fresh=True)
+    assert result.returncode == 3, result
+    assert result.stderr.splitlines()[-1] == "mesh: the job had not left this host after 5 s"
