@@ -190,8 +190,9 @@ def costs_little(message: bytes) -> None:
         assert not within(message, MANY)
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    most = 25 * seconds_of_a_million_additions()
-    assert any(seconds(refused) < most for _ in range(3)), "a busy machine is slow for a while, not each time"
+    assert any(seconds(refused) < 25 * seconds_of_a_million_additions() for _ in range(5)), (
+        "a busy machine is slow for a while, not each time"
+    )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4 * 1024
 
 
