@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
@@ -94,8 +95,14 @@ class RemoteCall(Coroutine[Any, Any, Any]):
                 "through a list by `for … in await …`"
             )
 
+        def __bool__(self) -> bool:
+            # Python's asyncio (from 3.14 on) looks so whether a task that it shows has a coroutine.
+            if not str(sys._getframe(1).f_globals.get("__name__")).startswith("asyncio."):
+                self._forgotten()
+            return True
+
         __enter__ = __exit__ = _forgotten
-        __bool__ = __len__ = __getitem__ = __contains__ = __int__ = __float__ = __index__ = _forgotten
+        __len__ = __getitem__ = __contains__ = __int__ = __float__ = __index__ = _forgotten
         __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __abs__ = _forgotten
         __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _forgotten
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _forgotten

@@ -16,8 +16,14 @@ import pytest
 
 from tests.helpers.peers import free_port
 from tests.helpers.processes import PATIENCE, ROOT, Process, eventually, run
+from tests.helpers.requirements import require_frameworks
 
 FRAMEWORKS = ROOT / "configs" / "frameworks"
+
+
+@pytest.fixture(autouse=True)
+def _frameworks() -> None:
+    require_frameworks()
 
 
 @pytest.fixture

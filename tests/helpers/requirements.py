@@ -54,3 +54,10 @@ def require_textual() -> None:
     """What the live screen of `mesh top` is made with."""
     if find_spec("textual") is None:
         lacking("there is no textual: pip install 'zeromesh[top]'")
+
+
+def require_frameworks() -> None:
+    """Those of other people that the examples are for."""
+    for module in ("celery", "django", "fastapi", "flask", "gunicorn", "nbclient", "nbformat", "uvicorn"):
+        if find_spec(module) is None:
+            lacking(f"there is no {module}: pip install 'zeromesh[frameworks]'")

@@ -233,7 +233,9 @@ def test_frames_of_what_python_prints() -> None:
         return deeper(number - 1) if number else 1 // 0
 
     (raised,) = raised_in(text_of(lambda: deeper(30)))
-    assert (raised.name, raised.message) == ("ZeroDivisionError", "integer division or modulo by zero")
+    # Python 3.14 has it shorter.
+    assert raised.name == "ZeroDivisionError"
+    assert raised.message in ("integer division or modulo by zero", "division by zero")
     assert raised.frames[-1].function.endswith("deeper")
     context = raised_in(text_of(lambda: take_from_stock()))
     assert [one.name for one in context] == ["KeyError", "ValueError"]
