@@ -16,10 +16,12 @@ PROGRAM = """
 import atexit, json, os, signal, sys, threading, time, warnings
 
 main = sys.modules["__main__"]
+descriptors = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
 state = dict(
     argv=sys.argv, path=sys.path, name=__name__, file=__file__, main=vars(main) is globals(),
     env=dict(os.environ), cwd=os.getcwd(), leads=os.getsid(0) == os.getpid(),
-    descriptors=os.listdir("/proc/self/fd"),
+    # Debian's ctypes (of Python 3.14) keeps its library open, and a fork has ctypes.
+    descriptors=sum(os.path.lexists(file) and "libffi" not in os.readlink(file) for file in descriptors),
     signals=[str(signal.getsignal(number)).partition(" at ")[0] for number in range(1, 32)],
     wakeup=signal.set_wakeup_fd(-1), blocked=list(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
     stdin=sys.stdin.read(), threads=threading.active_count(),
