@@ -85,11 +85,14 @@ def test_what_a_peer_takes_no_more_of_waits_in_order(ends: Ends) -> None:
 
 
 def test_it_is_tried_again_when_it_is_due(ends: Ends) -> None:
-    ends.fill()
-    due = ends.sender.retry_at
-    ends.sender.flush(due - RETRY / 2)
-    assert ends.sender.retry_at == due
-    ends.sender.flush(due)
+    for _ in range(1_000):
+        ends.fill()
+        due = ends.sender.retry_at
+        ends.sender.flush(due - RETRY / 2)
+        assert ends.sender.retry_at == due
+        ends.sender.flush(due)
+        if ends.sender.owes:  # else it had waited for ZeroMQ's thread, and not for its reader
+            break
     assert ends.sender.retry_at == due + RETRY
 
 
