@@ -2,8 +2,8 @@
 
 `sink` and `serve` print their endpoint, `hub` its two; `work` serves through one. For each line that it reads
 a sink prints how many records have come so far, a server or a hub the seconds of the processor that it has
-used; `call` makes as many calls of the endpoint
-given as a line says, and prints their time and the processor's, in seconds.
+used; `call` makes as many calls of the endpoint given as a line says, and prints their time and the
+processor's, in seconds.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class ThreadItems:
     ) -> None:
         self._run = run
         self._pool = pool
-        self._taken = thread_items.ThreadItems(call, result, context, pool, self._wake)
+        self._taken = thread_items.PrefetchedItems(call, result, context, pool, self._wake)
         self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> Any:

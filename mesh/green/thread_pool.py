@@ -15,7 +15,7 @@ from gevent.hub import Hub
 from mesh.core.server_call import ServerCall
 from mesh.green.loop import GeventLoop
 from mesh.transport import thread_items
-from mesh.transport.thread_items import ThreadItems
+from mesh.transport.thread_items import PrefetchedItems
 from mesh.transport.thread_pool import Outcome, Task, ThreadPool, outcome_of
 
 __all__ = ["GreenletPool", "Outcome"]
@@ -42,6 +42,13 @@ class GreenletPool:
         finally:
             task.done = None
         return outcome
+
+    def call(self, context: Context, function: Callable[[], Any]) -> Any:
+        """As function(), in a thread and in this context."""
+        value, error = self.apply(partial(outcome_of, context, function))
+        if error is not None:
+            raise error
+        return value
 
     def items(self, call: ServerCall, stream: Iterable[Any], context: Context) -> GreenletItems:
         """Those of a stream, which are taken in the threads."""
@@ -83,7 +90,7 @@ class GreenletItems:
     ) -> None:
         self._pool = pool
         self._context = context
-        self._taken = ThreadItems(call, stream, context, threads, self._wake)
+        self._taken = PrefetchedItems(call, stream, context, threads, self._wake)
         self._waiter: greenlet.greenlet | None = None
 
     def next(self) -> Any:
@@ -100,9 +107,7 @@ class GreenletItems:
             self._wait()
         close = self._taken.close
         if close is not None:
-            error = self._pool.apply(partial(outcome_of, self._context, close))[1]
-            if error is not None:
-                raise error
+            self._pool.call(self._context, close)
 
     def _wait(self) -> None:
         self._waiter = greenlet.getcurrent()

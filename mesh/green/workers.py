@@ -229,10 +229,7 @@ class Workers:
     ) -> Any:
         """As function(*args, **kwargs), in a native thread of the pool."""
         assert self._pool is not None
-        value, error = self._pool.apply(partial(outcome_of, context, partial(function, *args, **kwargs)))
-        if error is not None:
-            raise error
-        return value
+        return self._pool.call(context, partial(function, *args, **kwargs))
 
     # Streams
 

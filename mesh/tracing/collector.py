@@ -457,9 +457,10 @@ class Collector:
         self, service: str, method: str, minutes: float = 60.0, slower: float | None = None
     ) -> dict[str, Any]:
         """What slow and failing calls of a method have in common, in the newest 500 traces of the last
-        minutes, but for those of more than 2,000 spans: {"calls", "slower": seconds, "failing": group,
-        "slow": group}; a group is {"calls", "outcomes": {name: number}, "examples": [trace id], "common":
-        [{"what": "worker", "hub", "caller", "host", "caller's host", "release", "endpoint", "attempts" or
+        minutes, but for those of more than 2,000 spans, and of 50,000 spans in all: {"calls", "slower":
+        seconds, "failing": group, "slow": group}; a group is {"calls", "outcomes": {name: number},
+        "examples": [trace id], "common": [{"what": "worker", "hub", "caller", "host",
+        "caller's host", "release", "endpoint", "attempts" or
         "tag NAME", "value", "share": of the group, "others": share of the others, "number": of the group,
         "of_all": of all calls}]}. What chance would bring about as well isn't told. slower: seconds from
         which a call is slow, None for the slowest tenth.

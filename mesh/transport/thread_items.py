@@ -27,7 +27,7 @@ END: Final = object()
 _NUMBERS: Final = frozenset({type(None), bool, int, float})
 
 
-class ThreadItems:
+class PrefetchedItems:
     """stream: whatever has items; it is asked for them in a thread, too. context: in which they are taken.
     on_news: called in the loop when there may be something for who waits: an item, an end, or that no thread
     takes any for now.

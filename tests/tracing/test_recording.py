@@ -348,6 +348,15 @@ def test_children_of_multiprocessing_tell_all_as_they_end(collector: tuple[Colle
         assert [len(taker.of(trace_id)) for trace_id in said(process, 2)] == [6, 6]
 
 
+def settle(link: CollectorLink) -> None:
+    """Turn it until all is acknowledged, and close it."""
+    until = time.monotonic() + PATIENCE
+    while not link.settled and time.monotonic() < until:
+        link.turn(time.monotonic(), 0.0)
+        gevent.sleep(0.01)
+    link.close()
+
+
 def test_of_several_collectors_one_that_is_there_is_enough(
     collector: tuple[Collector, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,11 +365,7 @@ def test_of_several_collectors_one_that_is_there_is_enough(
     monkeypatch.setattr(collector_link, "AWAY", 0.2)
     link = CollectorLink(lambda: [nobody(), endpoint], bytes(16), About, lambda *_: None, lambda _: None)
     link.give(packed(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
-    until = time.monotonic() + PATIENCE
-    while not link.settled and time.monotonic() < until:
-        link.turn(time.monotonic(), 0.0)
-        gevent.sleep(0.01)
-    link.close()
+    settle(link)
     assert [batch.dropped for batch in taker.batches] == [5]
 
 
@@ -376,11 +381,7 @@ def test_one_that_is_not_named_for_a_moment_is_found_again(
 
     link = CollectorLink(look_up, bytes(16), About, lambda *_: None, lambda _: None)
     link.give(packed(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
-    until = time.monotonic() + PATIENCE
-    while not link.settled and time.monotonic() < until:
-        link.turn(time.monotonic(), 0.0)
-        gevent.sleep(0.01)
-    link.close()
+    settle(link)
     assert [batch.dropped for batch in taker.batches] == [5]
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from mesh.core.server_call import ServerCall
-from mesh.transport.thread_items import AHEAD, END, ThreadItems
+from mesh.transport.thread_items import AHEAD, END, PrefetchedItems
 from mesh.transport.thread_pool import Task, ThreadPool
 
 
@@ -36,7 +36,7 @@ class Stream:
         self.tasks: list[Task] = []
         self.told: list[Callable[[], object]] = []
         self.news = 0
-        self.taken = ThreadItems(
+        self.taken = PrefetchedItems(
             cast(ServerCall, self.call), items, copy_context(), cast(ThreadPool, self), self.hear
         )
 

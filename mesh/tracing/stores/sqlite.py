@@ -104,10 +104,8 @@ class SqliteStore:
         self._writer.close()
         try:
             if self._identity() is None:
-                for end in (
-                    "-wal",
-                    "-shm",
-                ):  # of the one that is gone: SQLite would take it for the next one's
+                # Those of the one that is gone SQLite would take for the next one's.
+                for end in ("-wal", "-shm"):
                     Path(self._path + end).unlink(missing_ok=True)
             self._begin()
         except (OSError, ConfigError) as error:
