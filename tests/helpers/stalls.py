@@ -1,13 +1,15 @@
 """Tells a machine that stood still from a program that is slow, and gives a test that it spoiled another try.
 
 A virtual machine may get no processor for seconds. Then a promise on time, or an old peer's heartbeat,
-fails though nothing is wrong. Whether it was so is measured: a timer of this process was as late. A test
-that fails without that fails. The end of the run names those that were run again, and counts them in its
+fails though nothing is wrong. Whether it was so is measured: a timer on one of the processors was as late;
+on any, for the program that a test waits for may run on another than the test. A test that fails without
+that fails. The end of the run names those that were run again, and counts them in its
 last line: a machine stands still in the midst of any test, so one that is named again and again has a fault.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -24,11 +26,13 @@ AGAIN = "run again"
 class Watch(threading.Thread):
     """longest: the most seconds by which its timer has been late since that was set to 0."""
 
-    def __init__(self) -> None:
-        super().__init__(name="stalls", daemon=True)
+    def __init__(self, processor: int) -> None:
+        super().__init__(name=f"stalls of processor {processor}", daemon=True)
         self.longest = 0.0
+        self._processor = processor
 
     def run(self) -> None:
+        os.sched_setaffinity(threading.get_native_id(), {self._processor})
         while True:
             began = time.monotonic()
             time.sleep(PAUSE)
@@ -39,10 +43,11 @@ class Stalls:
     """The plugin. With xdist, tests are run by one in each worker, and told by the controller's."""
 
     def __init__(self) -> None:
-        self._watch = Watch()
+        self._watches = [Watch(processor) for processor in os.sched_getaffinity(0)]
 
     def pytest_sessionstart(self) -> None:
-        self._watch.start()
+        for watch in self._watches:
+            watch.start()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
@@ -70,12 +75,13 @@ class Stalls:
     def _tried(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         """The reports of the last try."""
         for left in reversed(range(TRIES)):
-            self._watch.longest = 0.0
+            for watch in self._watches:
+                watch.longest = 0.0
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
             if not left or not any(report.failed for report in reports):
                 return reports
             time.sleep(2 * PAUSE)  # one that has just ended is known after the next pause
-            stall = self._watch.longest
+            stall = max(watch.longest for watch in self._watches)
             if stall < STALL:
                 return reports
             item.user_properties.append((AGAIN, stall))  # the reports of the next try bring it along
