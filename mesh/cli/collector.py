@@ -34,7 +34,8 @@ def open_collector(where: str | None, services_file: str | None, timeout: float 
     ServiceNotFound for a name that leads nowhere.
     """
     from mesh.cli.client import open_client
-    from mesh.transport.recording import ENV, named_collector, recording
+    from mesh.transport.collector_names import ENV, named_collector
+    from mesh.transport.recording import recording
 
     recording.keep_out()
     if where:

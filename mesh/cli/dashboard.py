@@ -52,7 +52,7 @@ def dashboard(
     from mesh.tracing.dashboard.application import Application
     from mesh.tracing.dashboard.guard import Hosts
     from mesh.tracing.dashboard.server import Server, address_of, listen
-    from mesh.transport.recording import named_collector
+    from mesh.transport.collector_names import named_collector
 
     host, port = address_of(bind)
     with open_collector(collector, services_file, timeout=PATIENCE) as client:

@@ -13,13 +13,13 @@ from mesh.core.call import Options
 from mesh.core.majordomo import CALLS
 from mesh.core.trace_record import COLLECTOR
 from mesh.core.wire import OPEN_CALLS
-from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
+from mesh.errors import ConfigError, MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
 from mesh.names.catalog import Catalog
 from mesh.names.model import Endpoint, Missing, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
-from mesh.transport.recording import named_collector
+from mesh.transport.collector_names import dns_may_name_it, named_collector
 
 PATIENCE: Final = 1.0
 """Seconds that each has for its answer, and once more where it is a worker that a hub asks for us."""
@@ -49,12 +49,16 @@ class AskedCollector:
         self._asking = gevent.spawn(self._ask, services_file, patience)
 
     def _ask(self, services_file: str | None, patience: float) -> None:
+        promised = True
         try:
-            if not named_collector() and isinstance(Catalog(services_file).lookup(COLLECTOR), Missing):
+            promised = bool(named_collector()) or _lists_collector(services_file)
+            if not (promised or dns_may_name_it()):
                 return
             with open_collector(None, services_file, patience) as collector:
                 answer = collector.open_calls()
         except MeshError as error:
+            if not promised and isinstance(error, (ConfigError, ServiceNotFound)):
+                return  # there is none in DNS either
             self.problem = one_line(f"calls that no server tells of are not shown: {error}")
             return
         self._rows = rows_of(answer, "calls") if isinstance(answer, dict) else []
@@ -63,6 +67,11 @@ class AskedCollector:
         """What programs tell of their calls of these services, or of all; waits for it."""
         self._asking.join()
         return [row for row in self._rows if not services or text(row, "service") in services]
+
+
+def _lists_collector(services_file: str | None) -> bool:
+    """Whether the registry's file has one. Raises ConfigError where it can't be read."""
+    return not isinstance(Catalog(services_file).lookup(COLLECTOR), Missing)
 
 
 def ask_collector(services_file: str | None, patience: float) -> AskedCollector:

@@ -22,6 +22,7 @@ from mesh.core.trace_batch import About
 from mesh.core.trace_record import COLLECTOR
 from mesh.core.wire import BEAT, OK, Header
 from mesh.errors import MeshError, ServiceNotFound, WireError
+from mesh.names.model import Endpoint
 from mesh.transport import process
 from mesh.transport.dealer import Dealer
 from mesh.transport.dialer import Change
@@ -63,7 +64,7 @@ class CollectorLink:
 
     def __init__(
         self,
-        look_up: Callable[[], Sequence[str]],
+        look_up: Callable[[], Sequence[Endpoint]],
         identity: bytes,
         about: Callable[[], About],
         answer: Answer,
@@ -91,7 +92,10 @@ class CollectorLink:
         if not endpoints:
             raise ServiceNotFound("no collector is named any more")
         endpoint = endpoints[self._choice % len(endpoints)]
-        return endpoint, Dealer(endpoint, MAX_MESSAGE, self._stray, self._event)
+        dealer = Dealer[_Request](
+            endpoint.address, MAX_MESSAGE, self._stray, self._event, hosts=endpoint.hosts
+        )
+        return endpoint.address, dealer
 
     def _go_elsewhere(self, now: float) -> None:
         """Nothing was heard for long: go to another collector, or where this one is by now."""

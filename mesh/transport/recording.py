@@ -1,8 +1,7 @@
 """Whether this process tells a collector of its calls, and the thread that does so.
 
-MESH_TRACE names the collector, by an endpoint or a service of the registry, or is off; without it a service
-`collector` in the registry's file does. Looked at when the first client, server or sender is made. Where
-there is none, nothing is recorded, and no thread begins.
+Looked at when the first client, server or sender is made. Where there is no collector, nothing is recorded,
+and no thread begins. One that can't be found yet, as its name server is away, is looked for again and again.
 
 The thread is a native one, which no loop waits for. Four times a second it takes what the recorder has kept,
 in slices that are packed within a tenth of a millisecond each: what computes for longer would have the
@@ -33,14 +32,12 @@ from mesh.core.span_ids import SpanIds
 from mesh.core.trace_batch import MAX_BYTES, About, Rate, pack
 from mesh.core.trace_counting import Counting
 from mesh.core.trace_record import COLLECTOR
-from mesh.errors import MeshError
-from mesh.names.catalog import Catalog
-from mesh.names.resolver import resolve
+from mesh.errors import ConfigError, MeshError
 from mesh.transport import native, process
 from mesh.transport.collector_link import CollectorLink
+from mesh.transport.collector_names import ENV, CollectorNames, may_be_named
 from mesh.transport.trace_log import tell_log
 
-ENV: Final = "MESH_TRACE"
 ENV_RATE: Final = "MESH_TRACE_RATE"
 ENV_RELEASE: Final = "MESH_RELEASE"
 RATE: Final = 0.01
@@ -58,7 +55,10 @@ LEAVE: Final = 0.5
 
 LOCKED: Final = 0.1
 """Seconds that this thread waits for whoever has the lock of an end."""
-_OFF: Final = ("", "0", "off")
+SEARCH_AGAIN: Final = (0.02, 5.0)
+"""Seconds from the first look for a collector that is not found to the second, and at the most from one to
+the next.
+"""
 
 log = logging.getLogger("mesh.tracing")
 
@@ -101,9 +101,13 @@ class Recording:
         self._running = False
         self._ended = False
         self._leaving = False
+        self._ending = native.allocate_lock()
+        """Kept until the program ends, for whoever sleeps until then."""
+        self._ending.acquire()
         self._until = 0.0
         """When the end of the program waits no more."""
         self._about: About | None = None
+        self._count_at = monotonic() + SECOND
 
     def forked(self) -> None:
         """In the child of a fork: what was kept the parent sends. The thread begins with the next end."""
@@ -121,7 +125,7 @@ class Recording:
         with self._lock:
             if not self._looked:
                 self._looked = True
-                if _wanted():
+                if may_be_named():
                     self._own_rate = _rate()
                     self._recorder = Recorder(monotonic, Sampler(random, span_ids, self._own_rate), SLOW)
             if self._recorder is not None and not (self._running or self._ended):
@@ -159,40 +163,68 @@ class Recording:
     # The thread
 
     def _run(self, identity: bytes) -> None:
-        """Until the program ends, or for good in vain where there is no collector to be found."""
+        """Until the program ends, or there is no collector."""
         bound.set(UNRECORDED)  # what handlers of the log call
+        recorder = self._recorder
+        assert recorder is not None
         try:
-            with process.importing():
-                link = self._link(identity)
+            counting = Counting(recorder, self.about.name)
+            link = self._found(CollectorNames(), identity, counting)
             if link is not None:
-                self._turn(link)
+                self._turn(link, recorder, counting)
+        except ConfigError as exc:
+            log.warning("calls are not recorded: %s", exc)
         except Exception:
             log.exception("calls are not recorded any more")
         finally:
             self._ended = True
-            if self._recorder is not None:
-                self._recorder.stop()
-                self._recorder = None
+            recorder.stop()
+            self._recorder = None
 
-    def _link(self, identity: bytes) -> CollectorLink | None:
-        try:
-            if _collectors():
-                return CollectorLink(_collectors, identity, lambda: self.about, self._answer, self._obey)
-        except MeshError as exc:
-            named = named_collector()
-            log.warning("calls are not recorded: %s%s", f"{ENV} is {named!r:.80}: " if named else "", exc)
+    def _found(self, names: CollectorNames, identity: bytes, counting: Counting) -> CollectorLink | None:
+        """Look for the collector until it is found; None where there is none, or the program ends before.
+
+        Raises ConfigError where no look could find it.
+        """
+        told = ""
+        pause, longest = SEARCH_AGAIN
+        self._wait(names.delay, counting)
+        while not self._leaving or (names.awaited and monotonic() < self._until):
+            try:
+                with process.importing():
+                    if not names.look_up():
+                        return None
+                    return CollectorLink(
+                        names.look_up, identity, lambda: self.about, self._answer, self._obey
+                    )
+            except ConfigError as exc:
+                raise ConfigError(f"{names.label}{exc}") from None
+            except MeshError as exc:  # nobody knows the name yet, or there are no descriptors
+                if names.promised and not names.awaited and str(exc) != told:
+                    told = str(exc)
+                    log.warning(
+                        "calls are not recorded until their collector is found: %s%s", names.label, told
+                    )
+            if not self._leaving:
+                self._wait(pause, counting)
+            elif names.awaited:
+                native.sleep(LEAVING)
+            pause = min(2 * pause, longest)
         return None
 
-    def _turn(self, link: CollectorLink) -> None:
-        recorder, began = self._recorder, monotonic()
-        assert recorder is not None
-        counting = Counting(recorder, self.about.name)
-        due, rest_due = began + SECOND, began
+    def _wait(self, seconds: float, counting: Counting) -> None:
+        """Let time pass, and count what happens in it, unless the program ends."""
+        until = monotonic() + seconds
+        while not self._leaving and (now := monotonic()) < until:
+            self._count_if_due(counting, now)
+            if self._ending.acquire(True, min(until, self._count_at) - now):
+                self._ending.release()
+
+    def _turn(self, link: CollectorLink, recorder: Recorder, counting: Counting) -> None:
+        rest_due = monotonic()
         while not self._leaving:
             now = monotonic()
-            if now >= due:
-                self._count(counting, now)
-                due = now + SECOND
+            self._count_if_due(counting, now)
             # Each answer wakes this thread: without waiting it would send a few records at a time.
             all_of_them = now >= rest_due
             self._send(link, recorder, counting, least=1 if all_of_them else SLICE)
@@ -206,6 +238,11 @@ class Recording:
                 break
             link.turn(now, LEAVING)
         link.close()
+
+    def _count_if_due(self, counting: Counting, now: float) -> None:
+        if now >= self._count_at:
+            self._count(counting, now)
+            self._count_at = now + SECOND
 
     def _count(self, counting: Counting, now: float) -> None:
         """A second is over."""
@@ -260,6 +297,8 @@ class Recording:
         """
         self._until = monotonic() + LEAVE
         self._leaving = True
+        with suppress(RuntimeError):  # it was told before
+            self._ending.release()
         with suppress(KeyboardInterrupt):  # whoever waits has had enough of it
             while self._running and not self._ended and monotonic() < self._until:
                 native.sleep(0.005)
@@ -309,34 +348,6 @@ def _rate() -> float:
             return rate
     log.warning("%s is %.40r: it has to be a share from 0 to 1; %g counts", ENV_RATE, text, RATE)
     return RATE
-
-
-def named_collector() -> str | None:
-    """What MESH_TRACE names; "" where it says that no calls are to be recorded, None where it is not set."""
-    named = os.environ.get(ENV)
-    return "" if named is not None and named.lower() in _OFF else named
-
-
-def _wanted() -> bool:
-    """Whether there may be a collector. A file is not parsed here, which takes time."""
-    named = named_collector()
-    if named is not None:
-        return bool(named)
-    path = Catalog().path
-    if path is None:
-        return False
-    with suppress(OSError), open(path, "rb") as file:
-        return COLLECTOR.encode() in file.read()
-    return False
-
-
-def _collectors() -> list[str]:
-    """The collectors' endpoints; none where there is no collector. Raises as `resolve` does."""
-    named = named_collector()
-    catalog = Catalog()
-    if not named and not any(service.name == COLLECTOR for service in catalog.services()):
-        return []
-    return [endpoint.address for endpoint in resolve(named or COLLECTOR, catalog).endpoints]
 
 
 def _boot() -> str:

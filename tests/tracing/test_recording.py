@@ -19,15 +19,19 @@ from mesh.core.record_rows import KeptRecords
 from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
+from mesh.names.model import Endpoint
 from mesh.transport import collector_link, recording
 from mesh.transport.collector_link import CollectorLink
 from mesh.transport.recording import Recording
 from tests.e2e.commands import environment, start
+from tests.helpers.dns_fixtures import dns
+from tests.helpers.lying_dns import LyingServer
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import PATIENCE, Process, eventually, python
 from tests.hubs.commands import hub
 from tests.tracing.batches import TRACE, as_span, packed, rate
 
+__all__ = ["dns"]
 SHOP = Path(__file__).parent / "programs" / "shop.py"
 CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
 
@@ -228,7 +232,57 @@ def test_a_wrong_rate_is_told_and_harms_nobody(collector: tuple[Collector, str])
 def test_a_name_that_nobody_knows_is_told_and_harms_nobody() -> None:
     with run("nobody-at-all", "calls") as process:
         assert process.wait() == 0
-        assert "calls are not recorded: MESH_TRACE is 'nobody-at-all': no service " in process.stderr
+        until_found = "calls are not recorded until their collector is found: "
+        assert f"{until_found}MESH_TRACE is 'nobody-at-all': no service " in process.stderr
+
+
+def test_a_name_that_is_no_name_is_told_and_harms_nobody() -> None:
+    with run("no name", "calls") as process:
+        assert process.wait() == 0
+        assert "calls are not recorded: MESH_TRACE is 'no name': " in process.stderr
+
+
+def test_a_collector_that_is_named_only_later_is_found(
+    collector: tuple[Collector, str], tmp_path: Path
+) -> None:
+    """Of what was before the most part is told, too, and rates are those of all calls."""
+    taker, endpoint = collector
+    (tmp_path / "services.yml").write_text("users: tcp://127.0.0.1:9\n")
+    env = {**environment(), "MESH_TRACE": "later"}
+    with python(SHOP, "waits", cwd=tmp_path, env=env) as process:
+        [trace_id] = said(process)
+        eventually(lambda: "until their collector is found" in process.stderr)
+        assert process.stderr.count("until their collector is found") == 1
+        (tmp_path / "services.yml").write_text(f"later: {endpoint}\n")
+        taker.whole(trace_id, 6)
+
+
+def test_a_collector_is_found_in_dns(dns: LyingServer, collector: tuple[Collector, str]) -> None:
+    """Without a word of it in services.yml or MESH_TRACE, where MESH_DOMAIN says whose DNS to ask."""
+    taker, endpoint = collector
+    dns.put("a.mesh.test", "A", "127.0.0.1")
+    dns.service("_collector._tcp.mesh.test", f"a.mesh.test:{endpoint.rpartition(':')[2]}")
+    with python(SHOP, "waits", env=environment()) as process:
+        [trace_id] = said(process)
+        taker.whole(trace_id, 6)
+
+
+def test_one_that_dns_does_not_have_is_no_trouble(dns: LyingServer) -> None:
+    with python(SHOP, "waits", env=environment()) as process:
+        said(process)
+        eventually(lambda: dns.times_asked("_collector._tcp.mesh.test"))
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+        assert process.stderr == ""
+
+
+def test_a_name_server_that_is_silent_has_nobody_wait_at_the_end(dns: LyingServer) -> None:
+    dns.silent = True
+    began = time.monotonic()
+    with python(SHOP, "calls", env={**environment(), "LEAVE": str(PATIENCE)}) as process:
+        assert process.wait() == 0
+        assert "not recorded" not in process.stderr
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_a_program_is_left_out_by_off(tmp_path: Path, collector: tuple[Collector, str]) -> None:
@@ -363,7 +417,9 @@ def test_of_several_collectors_one_that_is_there_is_enough(
     """Whichever the process begins with."""
     taker, endpoint = collector
     monkeypatch.setattr(collector_link, "AWAY", 0.2)
-    link = CollectorLink(lambda: [nobody(), endpoint], bytes(16), About, lambda *_: None, lambda _: None)
+    link = CollectorLink(
+        lambda: [Endpoint(nobody()), Endpoint(endpoint)], bytes(16), About, lambda *_: None, lambda _: None
+    )
     link.give(packed(bytes(16), 1, 1.0, 1.0, About(), [], [], 5))
     settle(link)
     assert [batch.dropped for batch in taker.batches] == [5]
@@ -374,9 +430,9 @@ def test_one_that_is_not_named_for_a_moment_is_found_again(
 ) -> None:
     taker, endpoint = collector
     monkeypatch.setattr(collector_link, "AWAY", 0.05)
-    named = [[nobody()], [], [], [endpoint]]
+    named = [[Endpoint(nobody())], [], [], [Endpoint(endpoint)]]
 
-    def look_up() -> list[str]:
+    def look_up() -> list[Endpoint]:
         return named.pop(0) if len(named) > 1 else named[0]
 
     link = CollectorLink(look_up, bytes(16), About, lambda *_: None, lambda _: None)
