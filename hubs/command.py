@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.cli.entry import hold, release
-from mesh.cli.options import debug_option, version_option
+from mesh.cli.options import debug_option, log_options, version_option
 from mesh.cli.reporting import EXIT_INTERRUPTED, run
 from mesh.errors import ConfigError
 
@@ -50,10 +50,13 @@ log = logging.getLogger("hubs")
 )
 @click.argument("files", nargs=-1, required=True, metavar="HUB.yml...")
 @click.option("--check", is_flag=True, help="Read the files, show their hubs, and exit.")
+@log_options
 @version_option("mesh-hub")
 @debug_option
 @click.pass_context
-def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
+def mesh_hub(
+    ctx: click.Context, files: tuple[str, ...], check: bool, log_level: str, log_format: str
+) -> None:
     """Run the hubs of the files.
 
     A hub has clients, publishers or pushers on its in side, and workers, subscribers or pullers on
@@ -77,7 +80,7 @@ def mesh_hub(ctx: click.Context, files: tuple[str, ...], check: bool) -> None:
         return
     from hubs.log_output import Output
 
-    output = Output()
+    output = Output(log_level, log_format)
     try:
         code = _run(partial(load, files), output.print)
     finally:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Final
 
 from mesh.cli.lines import Lines
-
-FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from mesh.cli.log_format import formatter
 
 log = logging.getLogger("hubs")
 
@@ -17,9 +15,9 @@ log = logging.getLogger("hubs")
 class _Handler(logging.Handler):
     """The log on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: str) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT))
+        self.setFormatter(formatter(log_format))
         # Where standard error is gone there is nobody to tell.
         self.lines = Lines(2, self._lost, lambda error: None)
 
@@ -32,13 +30,13 @@ class _Handler(logging.Handler):
 
 
 class Output:
-    """The log of this process and its standard output, from now on."""
+    """The log of this process and its standard output, from now on. As the options of the commands say."""
 
-    def __init__(self) -> None:
-        self._handler = _Handler()
+    def __init__(self, log_level: str, log_format: str) -> None:
+        self._handler = _Handler(log_format)
         self._printed = Lines(1, lambda number: "", self._tell)
         self._told = False
-        logging.basicConfig(level=logging.INFO, handlers=[self._handler])
+        logging.basicConfig(level=log_level.upper(), handlers=[self._handler])
         threading.excepthook = _log_failure
 
     def print(self, line: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from hubs.switching.model import Announced
+from mesh.core.labels import Labels
 from mesh.names.hosts import zone_host
 from mesh.names.model import MOST_WEIGHT
 from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
@@ -148,15 +149,21 @@ class Places:
                 continue
             direct: list[tuple[str, int]] = []
             unreachable = 0
-            for endpoint, machine in announced.direct:
-                if not self._reach(endpoint, machine, direct, addresses, problems):
+            labels: dict[tuple[str, int], Labels] = {}
+            for worker in announced.direct:
+                if self._reach(worker.address, worker.host, direct, addresses, problems):
+                    labels[direct[-1]] = worker.labels
+                else:
                     unreachable += 1
             behind = announced.indirect + unreachable
             priority = BEHIND if direct and not behind else DIRECT
             weight = min(max(behind, 1), MOST_WEIGHT)
             names[name] = (
                 *(PublishedEndpoint(host, port, True, priority, weight) for host, port in hubs),
-                *(PublishedEndpoint(host, port) for host, port in sorted(set(direct) - set(hubs))),
+                *(
+                    PublishedEndpoint(host, port, labels=labels[host, port])
+                    for host, port in sorted(set(direct) - set(hubs))
+                ),
             )
         return Published(names, frozenset(addresses), frozenset(problems))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mesh.core.batch import Batch, Bundle
 from mesh.core.channel import NEVER
+from mesh.core.labels import Labels
 from mesh.core.majordomo import Style
 
 Address = tuple[int, tuple[bytes, ...]]
@@ -75,15 +76,22 @@ class Worker:
         return f" ({_printable(address)})" if type(address) is str and address else ""
 
 
+class Direct(NamedTuple):
+    """A worker that may be called without the hub. host: that on which it says it runs, or ""."""
+
+    address: str
+    host: str
+    labels: Labels = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Announced:
     """What a hub knows of the workers of one service.
 
-    direct: the addresses that they announce, each with the host that the worker says it runs on. indirect:
-    how many announce none.
+    direct: those that announce an address. indirect: how many announce none.
     """
 
-    direct: tuple[tuple[str, str], ...] = ()
+    direct: tuple[Direct, ...] = ()
     indirect: int = 0
 
 

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from hubs.switching.model import Announced, Worker
+from hubs.switching.model import Announced, Direct, Worker
 from hubs.switching.services import HubService
 from hubs.switching.switch import Switch
+from mesh.core.labels import told_labels
 
 MAX_LISTED: Final = 10_000
 """Workers that are listed one by one."""
@@ -68,7 +69,7 @@ def announced(switch: Switch) -> dict[str, Announced]:
 
     A hub of one service of any name has no name to tell before its first worker has come.
     """
-    direct: dict[str, list[tuple[str, str]]] = {}
+    direct: dict[str, list[Direct]] = {}
     indirect: Counter[str] = Counter()
     for worker in switch.workers.values():
         about = worker.about or {}
@@ -76,7 +77,8 @@ def announced(switch: Switch) -> dict[str, Announced]:
         if address is None:
             indirect[worker.service] += 1
         else:
-            direct.setdefault(worker.service, []).append((address, _text(about.get("host")) or ""))
+            host, labels = _text(about.get("host")) or "", told_labels(about.get("labels"))
+            direct.setdefault(worker.service, []).append(Direct(address, host, labels))
     settings = switch.settings
     return {
         service.display_name: Announced(tuple(direct.get(name, ())), indirect[name])
@@ -117,6 +119,7 @@ def _worker(worker: Worker, service: HubService, now: float) -> Values:
         "host": _text(about.get("host")),
         "pid": _number(about.get("pid")),
         "kind": _text(about.get("kind")),
+        "labels": dict(told_labels(about.get("labels"))),
         "since": _age(worker.since, now),
         "capacity": service.scheduler.pool.capacity(worker),
         "busy": service.scheduler.pool.busy(worker),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.options import FiniteRange, debug_option, seconds, size
+from mesh.cli.options import FiniteRange, debug_option, log_options, seconds, size
 
 if TYPE_CHECKING:
     from mesh import Server
@@ -71,6 +71,7 @@ class Ending:
     help="Send spans there by OTLP, as http://HOST:4318; else OTEL_EXPORTER_OTLP_ENDPOINT says so.",
 )
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus there.")
+@log_options
 @debug_option
 @click.pass_context
 def collect(
@@ -84,6 +85,8 @@ def collect(
     sentry: str | None,
     otlp: str | None,
     metrics: str | None,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Collect the traces of all programs that have MESH_TRACE=EP in their environment, or find the service
     `collector` in their registry.
@@ -96,7 +99,7 @@ def collect(
     """
     from mesh.cli.serving import begin
 
-    start = begin()
+    start = begin(log_level, log_format)
     import mesh
     from mesh.cli.collected_metrics import metrics_endpoint, serve_metrics
     from mesh.cli.loops import GEVENT, run
@@ -111,7 +114,8 @@ def collect(
     from mesh.tracing.stores.opening import DEFAULT, open_store
 
     # What its methods refuse is counted, and told by the collector itself, not with a traceback for each.
-    logging.getLogger("mesh.server").setLevel(logging.WARNING)
+    server_log = logging.getLogger("mesh.server")
+    server_log.setLevel(max(logging.WARNING, server_log.getEffectiveLevel()))
     check_endpoint(bind, bind=True)
     kind = store or DEFAULT
     bytes_ = most or (memory.MEMORY if kind == "memory" else Bounds().bytes)

@@ -200,7 +200,9 @@ def _name(worker: Values) -> str:
 def _kind(worker: Values) -> str:
     if not worker.get("mesh"):
         return f"MDP {worker.get('protocol')}"
-    parts = ["mesh", worker.get("version"), worker.get("kind")]
+    labels = worker.get("labels")
+    told = [f"{name}={value}" for name, value in labels.items()] if type(labels) is dict else []
+    parts = ["mesh", worker.get("version"), worker.get("kind"), *told]
     return " ".join(str(part) for part in parts if part)
 
 

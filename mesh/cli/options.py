@@ -176,6 +176,56 @@ def each_once(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
     return values
 
 
+def labels_option(command: F) -> F:
+    """Add `--label KEY=VALUE`, which may be repeated; gives a dict."""
+    return click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        callback=_labels,
+        metavar="KEY=VALUE",
+        help="What tells it from others, as version=2 or zone=eu, which hubs tell; may be repeated.",
+    )(command)
+
+
+def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    from mesh.core.labels import check_labels
+    from mesh.errors import ConfigError
+
+    labels: dict[str, str] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r:.80} is not KEY=VALUE, such as version=2")
+        if key in labels:
+            raise click.BadParameter(f"{key!r:.80} is given twice")
+        labels[key] = value
+    try:
+        return check_labels(labels)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LOG_FORMATS: Final = ("text", "json")
+
+
+def log_options(command: F) -> F:
+    """Add `--log-level` and `--log-format`, for whatever has a log."""
+    command = click.option(
+        "--log-format",
+        type=click.Choice(LOG_FORMATS),
+        default="text",
+        help="Lines of text, or a JSON object a line; else text.",
+    )(command)
+    return click.option(
+        "--log-level",
+        type=click.Choice(LOG_LEVELS, case_sensitive=False),
+        default="info",
+        help="Leave out of the log what matters less; else info.",
+    )(command)
+
+
 LOOPS: Final = ("gevent", "asyncio", "uvloop")
 
 

@@ -73,16 +73,22 @@ class Supervisor:
     work: what a child does; gives its exit code. The first child must get ready before the others
     are started, so that what is wrong with all of them is said once. on_ready: called then, in the
     parent, with that child's note. drain: seconds that children have to end after SIGTERM
-    before they are killed. They get both, too, where the parent itself is killed.
+    before they are killed. tell: as Stop's. They get both, too, where the parent itself is killed.
     """
 
     def __init__(
-        self, count: int, work: Callable[[Lifeline], int], on_ready: Callable[[str], None], drain: float
+        self,
+        count: int,
+        work: Callable[[Lifeline], int],
+        on_ready: Callable[[str], None],
+        drain: float,
+        tell: Callable[[int], None] = tell_draining,
     ) -> None:
         self._count = count
         self._work = work
         self._on_ready = on_ready
         self._drain = drain
+        self._tell = tell
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {0: 0.0}
         self._backoff = Backoff()
@@ -209,7 +215,7 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         self._exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else 0
-        tell_draining(number)
+        self._tell(number)
         self._due.clear()
         self._kill_at = time.monotonic() + self._drain
         self._send(signal.SIGTERM)

@@ -7,7 +7,7 @@ which a sidecar stands beside.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ from mesh.cli.options import (
     debug_option,
     drain_option,
     each_once,
+    labels_option,
+    log_options,
     loop_option,
     mdp_option,
     seconds_option,
@@ -25,6 +27,9 @@ from mesh.cli.options import (
 )
 from mesh.cli.reporting import run, tell
 from mesh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mesh.cli.starting import Start
 
 
 @click.command(
@@ -56,6 +61,8 @@ from mesh.errors import ConfigError
 @loop_option
 @size_options
 @drain_option
+@labels_option
+@log_options
 @version_option("mesh-register")
 @debug_option
 @click.pass_context
@@ -74,6 +81,9 @@ def mesh_register(
     max_message: int | None,
     max_elements: int | None,
     drain: float | None,
+    labels: dict[str, str],
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Announce a worker of NAME to hubs, and serve.
 
@@ -104,18 +114,25 @@ def mesh_register(
             max_message=max_message,
             max_elements=max_elements,
             drain=DRAIN if drain is None else drain,
+            labels=labels,
+            log_level=log_level,
+            log_format=log_format,
         )
         ctx.exit(serve(plan, processes or 1, ctx.obj))
     _code_only(ctx, {"--address": address, "--processes": processes, "--threads": threads, "--loop": loop})
+    from mesh.cli.serving import begin
+
     given = {
         "heartbeat": heartbeat,
         "mdp": mdp,
         "capacity": pool_size,
         "max_message": max_message,
         "max_elements": max_elements,
+        "labels": labels,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    ctx.exit(_stand_beside(name, target, hubs, options, drain))
+    start = begin(log_level, log_format)
+    ctx.exit(_stand_beside(name, target, hubs, options, drain, start))
 
 
 def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
@@ -127,13 +144,16 @@ def _code_only(ctx: click.Context, options: dict[str, object]) -> None:
 
 
 def _stand_beside(
-    name: str, endpoint: str, hubs: tuple[str, ...], options: dict[str, Any], drain: float | None
+    name: str,
+    endpoint: str,
+    hubs: tuple[str, ...],
+    options: dict[str, Any],
+    drain: float | None,
+    start: Start,
 ) -> int:
-    from mesh.cli.serving import begin
     from mesh.cli.stopping import DRAIN, Stop
     from mesh.green.sidecar import Sidecar
 
-    start = begin()
     sidecar = Sidecar(name, endpoint, hubs, **options)
     stop = Stop(sidecar, DRAIN if drain is None else drain, start=start)
     tell(f"serving {name}, which is at {endpoint}, through {hub}" for hub in hubs)

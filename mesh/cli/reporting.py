@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import click
@@ -81,16 +81,17 @@ def remark(text: str) -> None:
     _write_error(f"{one_line(text)}\n")
 
 
-def tell_draining(number: int) -> None:
+def tell_draining(number: int, line: Callable[[str], str] = "mesh: {}".format) -> None:
     """Say that a server finishes its calls. Safe in a signal handler, which interrupts anything.
 
-    number: the signal that asked for it.
+    number: the signal that asked for it. line: gives the line that has this text, "" for none.
     """
-    at_once = b"Ctrl-C again" if number == signal.SIGINT else b"SIGINT (Ctrl-C)"
-    if not takes_more(2):
+    at_once = "Ctrl-C again" if number == signal.SIGINT else "SIGINT (Ctrl-C)"
+    told = line(f"finishing the running calls; {at_once} stops at once")
+    if not told or not takes_more(2):
         return
     try:
-        os.write(2, b"mesh: finishing the running calls; " + at_once + b" stops at once\n")
+        os.write(2, f"{told}\n".encode())
     except OSError:
         pass
 

@@ -9,6 +9,8 @@ from mesh.cli.options import (
     drain_option,
     each_once,
     file_mode,
+    labels_option,
+    log_options,
     loop_option,
     mdp_option,
     seconds_option,
@@ -63,6 +65,8 @@ from mesh.cli.reporting import complain
 @loop_option
 @size_options
 @drain_option
+@labels_option
+@log_options
 @services_option
 @debug_option
 @click.pass_context
@@ -84,6 +88,9 @@ def serve(
     max_message: int | None,
     max_elements: int | None,
     drain: float | None,
+    labels: dict[str, str],
+    log_level: str,
+    log_format: str,
     services_file: str | None,
 ) -> None:
     """Serve TARGET, unmodified code: a module, a class or an object.
@@ -124,5 +131,8 @@ def serve(
         max_message=max_message,
         max_elements=max_elements,
         drain=DRAIN if drain is None else drain,
+        labels=labels,
+        log_level=log_level,
+        log_format=log_format,
     )
     ctx.exit(carry_out(plan, processes, ctx.obj))

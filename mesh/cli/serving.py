@@ -18,8 +18,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
+from mesh.cli.log_format import draining_line, formatter
 from mesh.cli.loops import GEVENT, choose, run
-from mesh.cli.reporting import State, report, tell
+from mesh.cli.reporting import State, report, tell, tell_draining
 from mesh.cli.starting import Start
 from mesh.cli.stopping import DRAIN, PARENTS_MARGIN, Stop
 from mesh.transport.ipc import path_of
@@ -59,22 +60,28 @@ class Plan:
     max_elements: int | None = None
     drain: float = DRAIN
     loop: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_level: str = "info"
+    log_format: str = "text"
 
 
 def serve(plan: Plan, processes: int, state: State) -> int:
     """Serve until a signal ends it; gives the exit code."""
-    start = begin()
-    return _serve_here(plan, start) if processes == 1 else _serve_in_processes(plan, processes, state)
+    start = begin(plan.log_level, plan.log_format)
+    return _serve_here(plan, start) if processes == 1 else _serve_in_processes(plan, processes, state, start)
 
 
-def begin() -> Start:
-    """What is done first. The log goes to standard error, and waits for nobody who reads it.
+def begin(log_level: str, log_format: str) -> Start:
+    """What is done first. The log goes to standard error, and waits for nobody who reads it; nor does what
+    is said of a signal, which may come as soon as signals are let in.
 
-    Nor does what is said of a signal, which may come as soon as signals are let in.
+    log_level, log_format: as in options.LOG_LEVELS and LOG_FORMATS.
     """
     unblock_errors()
-    start = Start()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start = Start(partial(tell_draining, line=draining_line(log_level, log_format)))
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(log_format))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
     return start
 
 
@@ -88,7 +95,7 @@ def _serve_here(plan: Plan, start: Start) -> int:
     return stop.exit_code
 
 
-def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
+def _serve_in_processes(plan: Plan, count: int, state: State, start: Start) -> int:
     from mesh.cli.binding import listen
     from mesh.cli.processes import Supervisor
 
@@ -103,7 +110,7 @@ def _serve_in_processes(plan: Plan, count: int, state: State) -> int:
     def on_ready(name: str) -> None:
         _announce(name, [endpoint for endpoint, _ in listening], plan)
 
-    return Supervisor(count, work, on_ready, plan.drain + PARENTS_MARGIN).run()
+    return Supervisor(count, work, on_ready, plan.drain + PARENTS_MARGIN, start.tell_draining).run()
 
 
 def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], lifeline: Lifeline) -> int:
@@ -146,6 +153,7 @@ def _make_server(plan: Plan) -> tuple[AnyServer, str]:
         threads=plan.threads,
         max_message=plan.max_message,
         max_elements=plan.max_elements,
+        labels=plan.labels,
         **heartbeat,
     )
     return server, loop

@@ -6,6 +6,7 @@ From where it serves on the signals are stopping.py's, or those of the parent of
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -20,10 +21,12 @@ class Start:
 
     It ends whatever the main thread is at, such as the import of TARGET. Where the program catches that,
     whoever takes the signals over next has to look at `received`. before: what handled them, by number.
+    tell_draining: says that what serves then drains, by the number of the signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell_draining: Callable[[int], None]) -> None:
         self.received: int | None = None
+        self.tell_draining = tell_draining
         numbers = [
             one for one in (signal.SIGTERM, signal.SIGHUP) if one != signal.SIGHUP or not is_ignored(one)
         ]

@@ -79,7 +79,7 @@ class Stop:
     ) -> None:
         self._life = life
         self._drain = drain
-        self._tell = tell
+        self._tell = None if not tell else tell_draining if start is None else start.tell_draining
         self.received: int | None = None
         self._numbers = [number for number in numbers if number != signal.SIGHUP or not is_ignored(number)]
         self._read, self._write = os.pipe()
@@ -115,8 +115,8 @@ class Stop:
             with suppress(OSError):
                 # For the case that TARGET has taken the wake-up descriptor, as asyncio does.
                 os.write(self._write, bytes([_DRAIN_BEGAN]))
-            if self._tell:
-                tell_draining(number)
+            if self._tell is not None:
+                self._tell(number)
         elif number == signal.SIGINT:
             os._exit(EXIT_INTERRUPTED)
 

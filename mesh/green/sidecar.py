@@ -5,7 +5,7 @@ What it does there is mesh/transport/sidecar.py's; here is how it lives and ends
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gevent.event import Event
 
@@ -24,7 +24,8 @@ class Sidecar(Runnable):
     out sides of one or several. heartbeat: seconds between signs of life to the hubs, and without
     one of the server until it is asked for one. capacity: calls at once that each hub may give. mdp: the
     version of Majordomo that the hubs speak, "0.2" or "0.1". max_message, max_elements: bytes of one
-    event, and values in it, either way. Raises ConfigError.
+    event, and values in it, either way. labels: what tells it from other workers of the service. Raises
+    ConfigError.
     """
 
     __mesh_unexposed__ = "a sidecar"
@@ -40,6 +41,7 @@ class Sidecar(Runnable):
         mdp: str = "0.2",
         max_message: int = wire.MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._endpoint = SidecarEndpoint(
             name,
@@ -51,6 +53,7 @@ class Sidecar(Runnable):
             mdp=mdp,
             max_message=max_message,
             max_elements=max_elements,
+            labels=labels,
         )
         self._name = name
         super().__init__()

@@ -7,18 +7,15 @@ and counts for more.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-MOST_LABELS: Final = 16
+from mesh.core.labels import MOST_LABELS, Labels, is_label_name
+
 MOST_RECORDS: Final = 4_096
 HUB: Final = ("0", "1")
 """What `hub` takes; the latter says that hubs are there."""
-_OWN: Final = ("at", "type", "hub", "key", "by", "txtvers")
-"""Keys that are no labels."""
-_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Described:
     type: str = "router"
     hub: bool = False
     key: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
 
 
 def read_texts(records: Iterable[tuple[bytes, ...]]) -> Callable[[str, int], Described]:
@@ -72,6 +69,6 @@ def values_of(record: Iterable[bytes]) -> dict[str, str]:
     return values
 
 
-def _labels(values: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    found = ((key, value) for key, value in values.items() if key not in _OWN and _LABEL.fullmatch(key))
+def _labels(values: dict[str, str]) -> Labels:
+    found = ((key, value) for key, value in values.items() if is_label_name(key))
     return tuple(sorted(found)[:MOST_LABELS])

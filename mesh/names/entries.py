@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.core.balance_rule import LEAST_TAU, MOST_TAU, RULES, Balance
+from mesh.core.labels import MOST_CHARS
 from mesh.errors import ConfigError
 from mesh.names import document, traffic
 from mesh.names.curve_key import KEY_RULE, key_problem
@@ -41,7 +42,6 @@ _ITEM_KEYS = ("address", "hub", "weight", "priority", "version", "zone", "key")
 _KINDS = ("address", "hub")
 _LABELS = ("version", "zone")
 MOST_PRIORITY = 65535
-MOST_LABEL_CHARS = 200  # so that one fits a string of a TXT record
 _BALANCE_KEYS = ("rule", "tau")
 _ITEM = "an endpoint such as tcp://10.0.0.5:4242"
 _ITEMS = f"{_ITEM}, or a list of them"
@@ -258,8 +258,8 @@ def _label(node: Node, place: Place) -> str:
     """A text, also where YAML would take it for a number: `version: 2`."""
     if not isinstance(node, ScalarNode) or not (document.is_text(node) or document.is_number(node)):
         raise place.wrong(node, f"must be a text such as '2' or 'cellar', not {document.shown(node)}")
-    if not node.value.isprintable() or not 0 < len(node.value) <= MOST_LABEL_CHARS:
-        raise place.wrong(node, f"must have 1 to {MOST_LABEL_CHARS} printable characters")
+    if not node.value.isprintable() or not 0 < len(node.value) <= MOST_CHARS:
+        raise place.wrong(node, f"must have 1 to {MOST_CHARS} printable characters")
     return node.value
 
 

@@ -31,6 +31,8 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+from mesh.core.labels import Labels
+
 PERIOD: Final = 10.0
 """Seconds between two renewals of the lease."""
 UNCHANGED: Final = 3.0
@@ -87,6 +89,7 @@ class PublishedEndpoint:
     hub: bool = False
     priority: int = DIRECT
     weight: int = 1
+    labels: Labels = ()
 
     @property
     def at(self) -> str:
@@ -149,7 +152,8 @@ def service_records(name: str, places: Iterable[PublishedEndpoint], hub_id: str)
     records: set[Record] = set()
     for one in places:
         srv = (str(one.priority), str(one.weight), str(one.port), one.host)
-        txt = (f"at={one.at}", *(("hub=1",) if one.hub else ()), f"by={hub_id}")
+        labels = (f"{name}={value}" for name, value in one.labels)
+        txt = (f"at={one.at}", *(("hub=1",) if one.hub else ()), *labels, f"by={hub_id}")
         records |= {Record(Key(owner, "SRV"), srv), Record(Key(owner, "TXT"), txt)}
     return records
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from mesh.core import settings
+from mesh.core.labels import check_labels
 from mesh.core.log import tell_left_out
 from mesh.core.methods import MethodTable
 from mesh.core.middleware import Middleware, checked
@@ -57,6 +58,7 @@ class Serving(Life):
         max_elements: int | None = None,
         encode: Encode | None = None,
         middleware: Iterable[Middleware] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """target: what is exposed; a class is instantiated. name: what it calls itself, by default the
         target's name. pool_size: handlers that run at once, None for 10,000. heartbeat: seconds, None for
@@ -66,7 +68,9 @@ class Serving(Life):
         counted; what holds more is refused before it is decoded. encode: gives what is to travel in place of
         a result, or a part of one, that can't. expected: exceptions that handlers raise in the ordinary
         course of things: the log has them at level INFO, and all others at ERROR. middleware: functions of
-        (call, proceed) that run around each handler, the first outermost; see docs/middleware.md.
+        (call, proceed) that run around each handler, the first outermost; see docs/middleware.md. labels:
+        what tells it from other servers of its service, such as {"version": "2", "zone": "eu"}; hubs where it
+        registers tell them.
 
         Raises ConfigError, also for a target without a public method.
         """
@@ -91,6 +95,7 @@ class Serving(Life):
         session.take_load_from(self._slots.load)
         session.expose(methods.functions, methods.unknown, methods.idempotent)
         self._methods = methods.functions
+        self._labels = check_labels(labels)
         self._use(handlers, threads)
         super().__init__()
 
@@ -153,6 +158,8 @@ class Serving(Life):
         about = {"capacity": self._slots.capacity, **myself(), **serves(self._methods)}
         if address is not None:
             about["address"] = address
+        if self._labels:
+            about["labels"] = self._labels
         version = VERSIONS[mdp]
         self._endpoint.register({one: Registration(service, about, heartbeat, version) for one in endpoints})
 

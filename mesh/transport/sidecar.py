@@ -8,7 +8,7 @@ thread, but `running`, which any may ask.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from time import monotonic
@@ -18,6 +18,7 @@ from mesh.core import settings, wire
 from mesh.core.channel import NEVER
 from mesh.core.elements import MAX_ELEMENTS
 from mesh.core.health import Health
+from mesh.core.labels import check_labels
 from mesh.core.registration import LOST_AFTER, VERSIONS, Registration
 from mesh.core.sidecar import SidecarSession
 from mesh.core.unfinished import Running, in_words
@@ -81,6 +82,7 @@ class SidecarEndpoint:
         mdp: str = "0.2",
         max_message: int = wire.MAX_MESSAGE,
         max_elements: int = MAX_ELEMENTS,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         hubs = check_registration(name, hubs, heartbeat, mdp)
         settings.count("capacity", capacity)
@@ -98,6 +100,8 @@ class SidecarEndpoint:
         # No lock: all is done by one thread, which computes for nobody.
         self._hubs = HubRegistrations(self._session, nullcontext(), max_message)
         about = {"capacity": 0, "address": endpoint, "kind": "sidecar", **myself()}
+        if labels:
+            about["labels"] = check_labels(labels)
         for hub in hubs:
             self._hubs.add(hub, Registration(name, about, heartbeat, VERSIONS[mdp]))
         self._obstacles = Obstacles()

@@ -108,6 +108,11 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:Users", "--service", "mmi.service"], "belong to the hubs themselves"),
         (["users:Users", *["--hub", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
         (["users:Users", *["--connect", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
+        (["users:Users", "--label", "version"], "'version' is not KEY=VALUE, such as version=2"),
+        (["users:Users", "--label", "Version=2"], "'Version' is no name of a label"),
+        (["users:Users", *["--label", "zone=eu"] * 2], "'zone' is given twice"),
+        (["users:Users", "--log-level", "loud"], "'loud' is not one of 'debug', 'info'"),
+        (["users:Users", "--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
         ([], "Missing argument 'TARGET'"),
     ],
 )
@@ -238,6 +243,19 @@ def test_the_log_tells_a_remote_exception(folder: Path) -> None:
     with serving("users:Users", "--bind", ANY_PORT, cwd=folder) as (server, endpoint):
         assert mesh("call", endpoint, "fail", cwd=folder).returncode == 1
         assert "Users.fail raised" in server.stderr and "users.py" in server.stderr
+
+
+def test_the_log_as_json_has_an_object_a_line(folder: Path) -> None:
+    options = ("--log-format", "json", "--log-level", "warning")
+    with serving("users:Users", "--bind", ANY_PORT, *options, cwd=folder) as (server, endpoint):
+        said = mesh("call", endpoint, "fail", "--trace", cwd=folder)
+        server.wait_for(r"\}\n")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        [line] = map(json.loads, server.stderr.splitlines())
+        assert (line["level"], line["logger"]) == ("ERROR", "mesh.server")
+        assert line["message"].startswith("Users.fail [TraceID: ") and "users.py" in line["message"]
+        assert f"TraceID: {line['trace_id']}\n" in said.stderr
 
 
 def test_standard_error_has_what_programs_ask_of_it(folder: Path) -> None:

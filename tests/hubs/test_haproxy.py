@@ -135,7 +135,7 @@ class Hubs:
             with connected(folder, hub.in_) as client:
                 until_served_by(client, self.workers)
         real = {name: host(hub.in_) for name, hub in zip(("HUB_1", "HUB_2"), self.hubs, strict=True)}
-        stack.enter_context(haproxy(**addresses | real))
+        self.proxy = stack.enter_context(haproxy(**addresses | real))
         address = f"tcp://{addresses['HUBS']}"
         self.clients = [stack.enter_context(connected(folder, address)) for _ in range(CLIENTS)]
 
@@ -175,6 +175,7 @@ def test_clients_leave_a_hub_that_drains(addresses: dict[str, str], stack: ExitS
         draining.process.wait_for("finishing what is under way")
         callers.wait_for(20)
         assert draining.process.returncode is None
-        assert not any(call.done() for call in long), "calls that are open go on"
+        lost = [call.exception() for call in long if call.done()]
+        assert not lost, f"{lost}: {draining.process.describe()}; {both.proxy.describe()}"
     assert {type(lost.error) for lost in callers.errors} <= {mesh.LostRemote}
     assert callers.values(told) == both.workers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hubs.published_places import Places, address_here, astray, only_here
-from hubs.switching.model import Announced
-from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record
+from hubs.switching.model import Announced, Direct
+from mesh.names.publication import BEHIND, DIRECT, Key, PublishedEndpoint, Record, service_records
 
 ZONE, BOX = "mesh.test", "box.mesh.test."
 
@@ -77,7 +77,9 @@ def test_a_wildcard_is_published_as_the_host_of_the_file() -> None:
 
 
 def test_a_hub_stands_behind_workers_that_are_all_reached_directly() -> None:
-    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"), ("tcp://w2.other.test:4243", "w2")))
+    announced = Announced(
+        direct=(Direct("tcp://w1.mesh.test:4242", "w1"), Direct("tcp://w2.other.test:4243", "w2"))
+    )
     published = places().published(["tcp://*:5555"], {"users": announced}, None)
     assert published.names["users"] == (
         PublishedEndpoint(BOX, 5555, True, BEHIND, 1),
@@ -86,14 +88,25 @@ def test_a_hub_stands_behind_workers_that_are_all_reached_directly() -> None:
     )
 
 
+def test_a_worker_s_labels_stand_in_its_text_record() -> None:
+    labels = (("version", "2"), ("zone", "eu"))
+    announced = Announced(direct=(Direct("tcp://w1.mesh.test:4242", "w1", labels),))
+    hub, worker = places().published(["tcp://*:5555"], {"users": announced}, None).names["users"]
+    assert (hub.labels, worker.labels) == ((), labels)
+    text = ("at=w1.mesh.test:4242", "version=2", "zone=eu", "by=box-5555")
+    assert Record(Key("_users._tcp", "TXT"), text) in service_records("users", [worker], "box-5555")
+
+
 def test_a_hub_stands_for_the_workers_that_are_not() -> None:
-    announced = Announced(direct=(("tcp://w1.mesh.test:4242", "w1"),), indirect=3)
+    announced = Announced(direct=(Direct("tcp://w1.mesh.test:4242", "w1"),), indirect=3)
     hub, worker = places().published(["tcp://*:5555"], {"users": announced}, None).names["users"]
     assert (hub.priority, hub.weight) == (worker.priority, 3) and worker.weight == 1
 
 
 def test_an_address_in_numbers_gets_a_name() -> None:
-    announced = Announced(direct=(("tcp://10.0.0.8:4242", "w1"), ("tcp://[2001:db8::8]:4242", "w2")))
+    announced = Announced(
+        direct=(Direct("tcp://10.0.0.8:4242", "w1"), Direct("tcp://[2001:db8::8]:4242", "w2"))
+    )
     published = places(None).published(["tcp://10.0.0.7:5555"], {"users": announced}, None)
     assert {(one.host, one.port) for one in published.names["users"]} == {
         ("ip-10-0-0-7.mesh.test.", 5555),
@@ -105,7 +118,9 @@ def test_an_address_in_numbers_gets_a_name() -> None:
 
 
 def test_a_loopback_address_is_this_machine_for_a_worker_of_this_machine_alone() -> None:
-    announced = Announced(direct=(("tcp://127.0.0.1:4242", "box7"), ("tcp://127.0.0.1:4243", "elsewhere")))
+    announced = Announced(
+        direct=(Direct("tcp://127.0.0.1:4242", "box7"), Direct("tcp://127.0.0.1:4243", "elsewhere"))
+    )
     published = places().published(["tcp://*:5555"], {"users": announced}, None)
     assert {(one.host, one.port) for one in published.names["users"]} == {(BOX, 5555), (BOX, 4242)}
     assert len(published.problems) == 2
@@ -117,10 +132,10 @@ def test_a_loopback_address_is_this_machine_for_a_worker_of_this_machine_alone()
 
 def test_what_a_machine_calls_itself_is_published_by_its_address() -> None:
     direct = (
-        ("tcp://w1:1", "w1"),
-        ("tcp://box7:2", "box7"),
-        ("tcp://loop:3", "loop"),
-        ("tcp://unknown:4", "x"),
+        Direct("tcp://w1:1", "w1"),
+        Direct("tcp://box7:2", "box7"),
+        Direct("tcp://loop:3", "loop"),
+        Direct("tcp://unknown:4", "x"),
     )
     published = places().published(["tcp://*:5555"], {"users": Announced(direct=direct)}, None)
     assert {(one.host, one.port) for one in published.names["users"] if not one.hub} == {
@@ -136,7 +151,9 @@ def test_a_name_with_dots_is_told_and_not_published() -> None:
 
 
 def test_what_is_no_tcp_is_not_published() -> None:
-    announced = Announced(direct=(("ipc:///run/w.ipc", "box7"), ("rubbish", "box7"), ("tcp://w:*", "box7")))
+    announced = Announced(
+        direct=(Direct("ipc:///run/w.ipc", "box7"), Direct("rubbish", "box7"), Direct("tcp://w:*", "box7"))
+    )
     published = places().published(["tcp://*:5555", "ipc:///run/h"], {"users": announced}, None)
     assert [(one.host, one.port) for one in published.names["users"]] == [(BOX, 5555)]
 

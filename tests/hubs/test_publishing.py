@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,10 +16,12 @@ import gevent
 import pytest
 
 import mesh
+from tests.e2e.commands import environment
+from tests.e2e.commands import mesh as mesh_command
 from tests.helpers.dns_fixtures import use_dns
 from tests.helpers.name_servers import CONFIGS, Bind, Nsd
 from tests.helpers.peers import free_port
-from tests.helpers.processes import eventually
+from tests.helpers.processes import Process, eventually
 from tests.hubs.cluster import Hub, connected, worker
 from tests.hubs.commands import mesh_hub
 
@@ -86,6 +90,29 @@ def test_clients_find_it_by_its_name_alone(
         calls += 1
         gevent.sleep(0.005)
     assert calls and client.echo("after") == "after"
+
+
+def test_a_worker_is_found_by_its_label(
+    bind: Bind, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which its own command line gives it: the hub writes it into the zone, and a client asks for it."""
+    use_dns(monkeypatch, tmp_path, bind.address)
+    hub = Hub(tmp_path, "labels", "majordomo", stack, publish=publish(bind), drain=5)
+    for version in ("1", "2"):
+        address = f"tcp://127.0.0.1:{free_port()}"
+        (tmp_path / f"v{version}.py").write_text(f"def version():\n    return {version}\n")
+        arguments = ["labelled", f"v{version}", "--hub", hub.out, "--address", address]
+        command = [sys.executable, "-m", "mesh.cli.register", *arguments, "--label", f"version={version}"]
+        stack.enter_context(Process(command, cwd=tmp_path, env=environment()))
+    eventually(lambda: sum("version=" in text for text in bind.records("_labelled._tcp", "TXT")) == 2)
+    told = json.loads(mesh_command("hub-status", hub.in_, "-j", cwd=tmp_path).stdout)["workers"]
+    assert sorted(worker["labels"]["version"] for worker in told) == ["1", "2"]
+    client = stack.enter_context(mesh.connect("labelled", timeout=10))
+    for version in ("1", "2", "1"):
+        labelled = client.with_options(version=version)
+        assert [labelled.version() for _ in range(5)] == [int(version)] * 5
+    with pytest.raises(mesh.ServiceNotFound, match="version=1, version=2"):
+        client.with_options(version="3").version()
 
 
 def test_a_reload_begins_and_ends_it(bind: Bind, stack: ExitStack, tmp_path: Path) -> None:
