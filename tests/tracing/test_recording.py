@@ -38,13 +38,14 @@ CLIENT, SERVER, LOCAL = Kind.CLIENT, Kind.SERVER, Kind.LOCAL
 
 class Collector:
     """Keeps what it is told. refusals: batches that it has no room for, of those that come next. rules: what
-    programs are told to go by.
+    programs are told to go by. connected: the processes that wait for a question.
     """
 
     def __init__(self) -> None:
         self.batches: list[RecordBatch] = []
         self.refusals = 0
         self.rules: object = {"rate": None, "slow": None}
+        self.connected: set[bytes] = set()
 
     def records(self, batch: bytes) -> object:
         if self.refusals:
@@ -54,6 +55,7 @@ class Collector:
         return self.rules
 
     def question(self, process: bytes, about: list[object]) -> None:
+        self.connected.add(process)
         gevent.sleep(1.0)
 
     def of(self, trace_id: str) -> list[Record]:
@@ -387,7 +389,8 @@ def test_processes_of_one_command_tell_all_as_they_end(collector: tuple[Collecto
     bind = f"tcp://127.0.0.1:{free_port()}"
     serve = ("serve", "operator", "--processes", "2", "--bind", bind)
     with start(*serve, cwd=SHOP.parent, MESH_TRACE=endpoint) as process:
-        process.wait_for("serving operator")
+        # What is told at the end has half a second: a busy machine may take that long to connect.
+        eventually(lambda: len(taker.connected) == 2)
         with mesh.trace() as span, mesh.connect(bind) as client:
             client.add(1, 2)
         process.signal(signal.SIGTERM)

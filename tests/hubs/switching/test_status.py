@@ -111,7 +111,14 @@ def test_a_service_of_a_majordomo_hub_is_told_of_for_ten_heartbeats_more() -> No
 def test_services_and_workers() -> None:
     bench = Bench(heartbeat=60.0)
     bench.register(
-        b"w", capacity=2, version="0.1.0", pid=7, host="box", address="tcp://10.0.0.1:1", kind="sidecar"
+        b"w",
+        capacity=2,
+        version="0.1.0",
+        pid=7,
+        host="box",
+        address="tcp://10.0.0.1:1",
+        kind="sidecar",
+        labels={"version": "2", "by": "me"},
     )
     bench.register(b"old", "other", speaks=1)
     bench.call(b"c", b"1")
@@ -148,6 +155,7 @@ def test_services_and_workers() -> None:
         "host": "box",
         "pid": 7,
         "kind": "sidecar",
+        "labels": {"version": "2"},
         "since": 1.6,
         "capacity": 2,
         "busy": 2,
