@@ -65,8 +65,16 @@ def call(
     """
     values = read_values(args, as_json)
     named = read_keywords(keywords, as_json)
-    if method is None and named:
-        raise click.UsageError("--kw needs a METHOD to go to", ctx)
+    if method is None:
+        given = {
+            "--kw": bool(named),
+            "--retries": retries is not None,
+            "--idempotent": idempotent,
+            "--trace": trace,
+            "--key": key is not None,
+        }
+        for option in filter(given.get, given):
+            raise click.UsageError(f"{option} needs a METHOD to call", ctx)
     printer = Printer(as_json)
     with open_client(service, services_file, timeout=timeout, heartbeat=heartbeat) as client:
         if method is None:

@@ -99,6 +99,10 @@ def collect(
     """
     from mesh.cli.serving import begin
 
+    if store == "":
+        raise click.BadParameter(
+            "it is a file, redis://HOST:PORT/NUMBER, or memory", ctx, param_hint="--store"
+        )
     start = begin(log_level, log_format)
     import mesh
     from mesh.cli.collected_metrics import metrics_endpoint, serve_metrics

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,14 @@ UVLOOP: Final = "uvloop"
 MAX_HOPS: Final = 8
 """Modules that a name is followed through."""
 _CODE: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def current_folder() -> str:
+    """Where the command was started. Raises ConfigError where that is gone, or may not be looked at."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the current folder can't be used: {error.strerror}; change to another") from None
 
 
 def choose(target: str, wanted: str | None, path: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from mesh.cli.options import (
     debug_option,
@@ -112,6 +113,8 @@ def serve(
     from mesh.cli.serving import serve as carry_out
     from mesh.cli.stopping import DRAIN
 
+    if not hub and ctx.get_parameter_source("mdp") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--mdp is for hubs: give --hub EP, too", ctx)
     binds = choose_binds(bind, (*connect, *hub), service, services_file)
     access = choose_access(binds, mode, group)
     if binds.note:

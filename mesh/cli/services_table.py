@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +130,11 @@ def _rows(shown: Shown, repeat: bool) -> Iterator[Sequence[str]]:
 
 
 def _short(source: str, whole: bool) -> str:
-    return source if whole else source.removeprefix(os.getcwd() + os.sep)
+    if whole:
+        return source
+    with suppress(OSError):  # the current folder is gone
+        return source.removeprefix(os.getcwd() + os.sep)
+    return source
 
 
 def _jsonable(shown: Shown) -> dict[str, Any]:

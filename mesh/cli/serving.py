@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.cli.lines import unblock_errors
 from mesh.cli.log_format import draining_line, formatter
-from mesh.cli.loops import GEVENT, choose, run
+from mesh.cli.loops import GEVENT, choose, current_folder, run
 from mesh.cli.reporting import State, report, tell, tell_draining
 from mesh.cli.starting import Start
 from mesh.cli.stopping import DRAIN, PARENTS_MARGIN, Stop
@@ -130,7 +130,7 @@ def _serve_in_child(plan: Plan, listening: list[tuple[str, socket.socket]], life
 
 def _make_server(plan: Plan) -> tuple[AnyServer, str]:
     """The server, and the loop that it is for."""
-    loop = choose(plan.target, plan.loop, [os.getcwd(), *sys.path])
+    loop = choose(plan.target, plan.loop, [current_folder(), *sys.path])
     if loop == GEVENT and not plan.threads:
         _patch()
 

@@ -54,6 +54,7 @@ def status(endpoint: str, as_json: bool, timeout: float | None, services_file: s
 def _heading(told: Told) -> str:
     """Who it is, and how much it does."""
     from mesh.cli.open_calls_told import count, rows_of, text
+    from mesh.core.labels import told_labels
 
     values = told.values or {}
     at = f"{text(values, 'host') or '-'}:{count(values, 'pid')}"
@@ -65,5 +66,7 @@ def _heading(told: Told) -> str:
         return f"hub {text(values, 'hub')} ({text(values, 'type')}) at {at}: {has}, {calls}"
     running, most, waiting = (count(values, key) for key in ("running", "most", "waiting"))
     name = text(values, "server") or "a server"
+    labels = ", ".join(f"{key}={value}" for key, value in told_labels(values.get("labels")))
+    name += f" ({labels})" if labels else ""
     load = f"{running} of {most} handlers run, {waiting} waiting"
     return f"{name} at {at}: {load}, {calls}"

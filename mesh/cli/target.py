@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from mesh.cli.loops import current_folder
 from mesh.core.methods import MethodTable
 from mesh.errors import ConfigError
 
@@ -36,7 +37,7 @@ def load(text: str, directory: str | None = None) -> Target:
 
     directory: goes first on the import path, the current one by default. Raises ConfigError.
     """
-    _put_on_path(directory or os.getcwd())
+    _put_on_path(directory or current_folder())
     module_name, _, attributes = text.partition(":")
     is_file = module_name.endswith(".py") and os.path.exists(module_name)
     if is_file or not _dotted(module_name) or (":" in text and not _dotted(attributes)):

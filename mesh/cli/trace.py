@@ -13,6 +13,7 @@ from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import shows_all, to_json
 from mesh.cli.reporting import one_line, remark
+from mesh.core.span import as_id
 
 if TYPE_CHECKING:
     from mesh.tracing.tree import Tree
@@ -50,6 +51,10 @@ def trace(
     """
     import gc
 
+    if not as_id(trace_id):
+        raise click.BadParameter(
+            f"{trace_id!r:.80} is no id of a trace, nor the beginning of one", param_hint="ID"
+        )
     # What is made here lives as long as the command: to look through it again and again takes a third of
     # the time of a large trace.
     gc.disable()
@@ -62,13 +67,16 @@ def trace(
     tree = Tree(found, raw)
     _tell_dropped(tree)
     if as_json:
-        from mesh.tracing.views import jsonable
+        from mesh.tracing.views import jsonable, jsonable_critical
 
+        values = jsonable(tree, raw)
+        if critical:
+            values["critical"] = jsonable_critical(tree)
         # Not by Printer, which looks at each value of what may be a million.
         try:
-            text = json.dumps(jsonable(tree, raw), ensure_ascii=not shows_all(), allow_nan=False)
+            text = json.dumps(values, ensure_ascii=not shows_all(), allow_nan=False)
         except ValueError:  # a tag is no finite number
-            text = to_json(jsonable(tree, raw))
+            text = to_json(values)
         sys.stdout.write(text + "\n")
         return
     _write(_lines(tree, as_tree, critical, raw))

@@ -61,7 +61,7 @@ class OpenCalls:
 
     callers: the processes that have said who they are. look: where the handlers stand; origin: the host and
     the hub that a call came from, "" where that is not known; process: the host and id of this process. These
-    are asked in whichever thread the session is.
+    are asked in whichever thread the session is. labels: the server's.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class OpenCalls:
         self.look: Callable[[float], Look] = lambda now: Look()
         self.origin: Callable[[ServerCall], tuple[str, str]] = lambda call: ("", "")
         self.process: Callable[[], tuple[str, int]] = lambda: ("", 0)
+        self.labels: Mapping[str, str] = {}
         self._name = name
         self._instance = instance
         self._running = running
@@ -103,6 +104,7 @@ class OpenCalls:
             "instance": self._instance,
             "host": clip(host, MOST_TEXT),
             "pid": pid,
+            "labels": dict(self.labels),
             "running": running,
             "most": most,
             "waiting": waiting,

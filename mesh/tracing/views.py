@@ -95,9 +95,7 @@ def critical_lines(tree: Tree) -> Iterator[str]:
     if len(steps) > 200:
         yield f"  … {len(steps) - 200:,} more"
     yield "most time of its own:"
-    for span, own in sorted(((one, critical.own_time(one)) for one in tree.spans), key=lambda it: -it[1])[
-        :10
-    ]:
+    for span, own in _most_of_their_own(tree):
         yield f"  {duration(own):>9}  of {duration(span.took)}  {_name(span)}  {callee(tree, span)}"
     in_turn = critical.in_turn(tree)
     if in_turn:
@@ -124,6 +122,33 @@ def jsonable(tree: Tree, raw: bool = False) -> dict[str, Any]:
         ],
         "spans": [_span(tree, span, raw) for span in tree.spans],
     }
+
+
+def jsonable_critical(tree: Tree) -> dict[str, Any]:
+    """What made it slow, by the ids of spans, in seconds.
+
+    path: the critical path, with the depth of each span and its own time on it. own: those with the most time
+    of their own. in_turn: children of one span that ran one after another, and what they would save side by
+    side. repeated: the same call made many times by one span, and what these took in all.
+    """
+    return {
+        "path": [
+            {"span": span.span_id, "depth": depth, "own": own} for depth, span, own in critical.path(tree)
+        ],
+        "own": [{"span": span.span_id, "own": own} for span, own in _most_of_their_own(tree)],
+        "in_turn": [
+            {"parent": parent.span_id, "spans": [one.span_id for one in calls], "saved": saved}
+            for parent, calls, saved in critical.in_turn(tree)
+        ],
+        "repeated": [
+            {"parent": parent.span_id, "spans": [one.span_id for one in calls], "took": took}
+            for parent, calls, took in critical.repeated(tree)
+        ],
+    }
+
+
+def _most_of_their_own(tree: Tree) -> list[tuple[Span, float]]:
+    return sorted(((one, critical.own_time(one)) for one in tree.spans), key=lambda it: -it[1])[:10]
 
 
 def _span(tree: Tree, span: Span, raw: bool) -> dict[str, Any]:

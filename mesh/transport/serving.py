@@ -95,7 +95,7 @@ class Serving(Life):
         session.take_load_from(self._slots.load)
         session.expose(methods.functions, methods.unknown, methods.idempotent)
         self._methods = methods.functions
-        self._labels = check_labels(labels)
+        self._labels = session.open_calls_told.labels = check_labels(labels)
         self._use(handlers, threads)
         super().__init__()
 

@@ -77,8 +77,8 @@ class By:
 def test_a_server_that_does_nothing(bench: Bench) -> None:
     told = bench.ask()
     assert told == {
-        "server": "users", "instance": "5" * 24, "host": "box-3", "pid": 402, "running": 0, "most": 0,
-        "waiting": 0, "blocked": None, "total": 0, "calls": [],
+        "server": "users", "instance": "5" * 24, "host": "box-3", "pid": 402, "labels": {},
+        "running": 0, "most": 0, "waiting": 0, "blocked": None, "total": 0, "calls": [],
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import zmq
 from zmq.devices import ThreadDevice
 
 from mesh import connect
-from tests.e2e.commands import ANY_PORT, failed, mesh, serving, start
+from tests.e2e.commands import ANY_PORT, MESH, failed, mesh, serving, shell, start
 from tests.helpers.peers import LOCAL, free_port
 from tests.helpers.processes import eventually
 
@@ -108,6 +108,7 @@ def test_a_port_in_use(folder: Path, processes: str) -> None:
         (["users:Users", "--service", "mmi.service"], "belong to the hubs themselves"),
         (["users:Users", *["--hub", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
         (["users:Users", *["--connect", f"{LOCAL}:1"] * 2], f"{LOCAL}:1 is given twice"),
+        (["users:Users", "--mdp", "0.1"], "--mdp is for hubs: give --hub EP, too"),
         (["users:Users", "--label", "version"], "'version' is not KEY=VALUE, such as version=2"),
         (["users:Users", "--label", "Version=2"], "'Version' is no name of a label"),
         (["users:Users", *["--label", "zone=eu"] * 2], "'zone' is given twice"),
@@ -276,3 +277,9 @@ def done():
         server.wait_for(r"^bytes\nin utf-8, ")
         assert mesh("call", endpoint, "done", cwd=folder).returncode == 0
         server.wait_for("done$")
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    command = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    done = shell(["sh", "-c", command, "sh", *MESH, "serve", "urllib.parse"], "", tmp_path)
+    assert "the current folder can't be used: No such file or directory; change to another" in failed(done, 2)

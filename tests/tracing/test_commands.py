@@ -69,6 +69,14 @@ def test_one_trace(collector: tuple[Path, str]) -> None:
     assert tree.stdout.startswith("orders.place  web@web → orders@orders  1.0 s\ncritical path")
     (line,) = mesh("trace", TRACE, "-j", cwd=folder).stdout.splitlines()  # as services.yml has it
     assert [span["method"] for span in json.loads(line)["spans"]] == ["place"]
+    assert "critical" not in json.loads(line)
+    slow = json.loads(mesh("trace", TRACE, "-j", "--critical", cwd=folder).stdout)
+    assert slow["critical"] == {
+        "path": [{"span": slow["spans"][0]["span"], "depth": 0, "own": pytest.approx(1.0)}],
+        "own": [{"span": slow["spans"][0]["span"], "own": pytest.approx(1.0)}],
+        "in_turn": [],
+        "repeated": [],
+    }
     raw = mesh("trace", TRACE, "--raw", cwd=folder)
     assert "(lag: 10ms | exec: 980ms)" in raw.stdout
 

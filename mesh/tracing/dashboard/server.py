@@ -50,6 +50,10 @@ def listen(host: str, port: int) -> tuple[Any, str]:
     from gevent import socket as green
 
     try:
+        host.encode("idna")  # what it can't encode gevent tells by a traceback of its own
+    except UnicodeError:
+        raise ConfigError(f"--bind: {host!r} is no name of a host") from None
+    try:
         found = green.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ConfigError(f"--bind: {host} has no address ({error.strerror})") from None

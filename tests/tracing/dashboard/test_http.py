@@ -162,6 +162,7 @@ def test_the_port_is_in_use(shown: Scene, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("--bind", "here", "--collector", "tcp://127.0.0.1:9"), "--bind takes HOST:PORT"),
+        (("--bind", "a..b:80", "--collector", "tcp://127.0.0.1:9"), "'a..b' is no name of a host"),
         (("--bind", "192.0.2.1:0", "--collector", "tcp://127.0.0.1:9"), "no such address"),
         ((), "give --collector EP"),
     ],
