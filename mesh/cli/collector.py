@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from mesh.core.trace_record import COLLECTOR
-from mesh.errors import ConfigError, ServiceNotFound
+from mesh.errors import ConfigError, MeshError, ServiceNotFound
 
 if TYPE_CHECKING:
     from mesh import Client
+    from mesh.names.model import Endpoint
 
 PATIENCE: Final = 20.0
 """Seconds for an answer: it may search much."""
@@ -34,24 +36,62 @@ def open_collector(where: str | None, services_file: str | None, timeout: float 
     ServiceNotFound for a name that leads nowhere.
     """
     from mesh.cli.client import open_client
-    from mesh.transport.collector_names import ENV, named_collector
+    from mesh.transport.collector_names import named_collector
     from mesh.transport.recording import recording
 
     recording.keep_out()
-    if where:
-        return open_client(where, services_file, timeout=timeout or PATIENCE)
-    if named := named_collector():
-        try:
-            return open_client(named, services_file, timeout=timeout or PATIENCE)
-        except (ServiceNotFound, ConfigError) as error:
-            raise type(error)(f"{ENV} is {named!r:.80}: {error}") from None
+    named = named_collector()
     try:
-        return open_client(COLLECTOR, services_file, timeout=timeout or PATIENCE)
+        return open_client(where or named or COLLECTOR, services_file, timeout=timeout or PATIENCE)
     except (ServiceNotFound, ConfigError) as error:
-        raise ConfigError(
-            f"nothing says where the collector is ({error}): give --collector EP, set MESH_TRACE=EP, or add "
-            "`collector` to services.yml; `mesh collect` starts one"
-        ) from None
+        raise _not_found(error, where, named) from None
+
+
+def collector_endpoints(where: str | None, services_file: str | None) -> Sequence[Endpoint]:
+    """Where all collectors are: a program answers by way of the one that it tells. Raises ServiceNotFound and
+    ConfigError; may wait for DNS.
+    """
+    from mesh.cli.ps import endpoints_of
+    from mesh.transport.collector_names import named_collector
+    from mesh.transport.recording import recording
+
+    recording.keep_out()
+    named = named_collector()
+    try:
+        return list(endpoints_of([where or named or COLLECTOR], services_file))
+    except (ServiceNotFound, ConfigError) as error:
+        raise _not_found(error, where, named) from None
+
+
+def _not_found(error: ServiceNotFound | ConfigError, where: str | None, named: str | None) -> MeshError:
+    """The same, with who has named that collector, or how to."""
+    from mesh.transport.collector_names import ENV
+
+    if where:
+        return error
+    if named:
+        return type(error)(f"{ENV} is {named!r:.80}: {error}")
+    return ConfigError(
+        f"nothing says where the collector is ({error}): give --collector EP, set {ENV}=EP, or add "
+        "`collector` to services.yml; `mesh collect` starts one"
+    )
+
+
+@contextmanager
+def client_of(endpoint: Endpoint, header: Mapping[str, str], timeout: float) -> Iterator[Client]:
+    """A client of this endpoint alone. header: what its requests carry. timeout: seconds for an answer."""
+    from mesh.core.call import Options
+    from mesh.green.client import Client
+    from mesh.names.model import Endpoint, Service
+    from mesh.transport.client_connections import ClientConnections
+    from mesh.transport.client_target import ClientTarget
+
+    service = Service(endpoint.address, (Endpoint(endpoint.address, hosts=endpoint.hosts),))
+    connections = ClientConnections(service, None, dict(header), None)
+    try:
+        yield Client(ClientTarget(connections, Options(timeout=timeout, retries=0)))
+    finally:
+        connections.close()
 
 
 def why_no_calls(client: Client, lately: str) -> str:

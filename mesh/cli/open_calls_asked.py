@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from mesh.cli.collector import open_collector
+import gevent
+from gevent.pool import Pool
+
+from mesh.cli.collector import client_of, collector_endpoints
 from mesh.cli.open_calls_told import Told, Values, count, rows_of, text
 from mesh.cli.reporting import one_line
 from mesh.core.call import Options
@@ -20,6 +23,7 @@ from mesh.names.model import Endpoint, Missing, Service
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
 from mesh.transport.collector_names import dns_may_name_it, named_collector
+from mesh.transport.recording import recording
 
 PATIENCE: Final = 1.0
 """Seconds that each has for its answer, and once more where it is a worker that a hub asks for us."""
@@ -31,42 +35,65 @@ def ask_all(endpoints: Mapping[Endpoint, Sequence[str]], patience: float, *, wor
     """Ask each endpoint. Beside it stand the services that are asked for there, nothing for all that a hub
     has. workers: have hubs ask theirs, too. patience: seconds, see PATIENCE. Never raises a MeshError.
     """
-    from gevent.pool import Pool
-
     pool = Pool(AT_ONCE)
     asked = [pool.spawn(_ask, endpoint, names, patience, workers) for endpoint, names in endpoints.items()]
     return [told for one in asked for told in one.get()]
 
 
 class AskedCollector:
-    """What the collector is asked for meanwhile, where there is one. problem: why it has not answered, ""."""
+    """What the collectors are asked for meanwhile, where there are any: a program answers by way of the one
+    that it tells. problem: why one of them has not answered, "".
+    """
 
     def __init__(self, services_file: str | None, patience: float) -> None:
-        import gevent
-
         self.problem = ""
-        self._rows: Sequence[Values] = []
-        self._asking = gevent.spawn(self._ask, services_file, patience)
+        self._patience = patience
+        self._rows: list[Values] = []
+        self._asking = gevent.spawn(self._ask, services_file)
 
-    def _ask(self, services_file: str | None, patience: float) -> None:
+    def _ask(self, services_file: str | None) -> None:
         promised = True
         try:
             promised = bool(named_collector()) or _lists_collector(services_file)
             if not (promised or dns_may_name_it()):
                 return
-            with open_collector(None, services_file, patience) as collector:
+            # Not in this thread: DNS may take its time, and others are asked meanwhile.
+            found = gevent.get_hub().threadpool.spawn(_look_up, services_file).get(timeout=self._patience)
+            if isinstance(found, MeshError):
+                raise found
+        except MeshError as error:
+            if promised or not isinstance(error, (ConfigError, ServiceNotFound)):  # else DNS has none either
+                self._failed(error)
+            return
+        except gevent.Timeout:
+            self._failed("its name could not be looked up in time")
+            return
+        gevent.joinall([gevent.spawn(self._ask_one, endpoint) for endpoint in found or ()])
+
+    def _ask_one(self, endpoint: Endpoint) -> None:
+        try:
+            with client_of(endpoint, {"service": COLLECTOR}, self._patience) as collector:
                 answer = collector.open_calls()
         except MeshError as error:
-            if not promised and isinstance(error, (ConfigError, ServiceNotFound)):
-                return  # there is none in DNS either
-            self.problem = one_line(f"calls that no server tells of are not shown: {error}")
+            self._failed(error)
             return
-        self._rows = rows_of(answer, "calls") if isinstance(answer, dict) else []
+        self._rows += rows_of(answer, "calls") if isinstance(answer, dict) else []
+
+    def _failed(self, why: object) -> None:
+        self.problem = one_line(f"calls that no server tells of are not shown: {why}")
 
     def rows(self, services: Sequence[str]) -> list[Values]:
         """What programs tell of their calls of these services, or of all; waits for it."""
         self._asking.join()
         return [row for row in self._rows if not services or text(row, "service") in services]
+
+
+def _look_up(services_file: str | None) -> Sequence[Endpoint] | MeshError:
+    """Where the collectors are. What a thread of gevent's pool raises is printed there with its traceback."""
+    try:
+        return collector_endpoints(None, services_file)
+    except MeshError as error:
+        return error
 
 
 def _lists_collector(services_file: str | None) -> bool:
@@ -75,7 +102,8 @@ def _lists_collector(services_file: str | None) -> bool:
 
 
 def ask_collector(services_file: str | None, patience: float) -> AskedCollector:
-    """Begin to ask the collector for the calls of programs. patience: see PATIENCE. Never raises."""
+    """Begin to ask the collectors for the calls of programs. patience: see PATIENCE. Never raises."""
+    recording.keep_out()
     return AskedCollector(services_file, patience)
 
 
@@ -111,8 +139,6 @@ def _only(told: Told, names: Sequence[str]) -> Told:
 
 def _ask_workers(client: Client, hub: Told) -> list[Told]:
     """What the workers of a hub tell, asked by the hub's own connections to them."""
-    import gevent
-
     values = hub.values or {}
     rows = [row for row in rows_of(values, "workers") if type(row.get("number")) is int]
     asked = [gevent.spawn(_ask_worker, client, row, hub) for row in rows]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh.cli.collector import collector_option, open_collector
+from mesh.cli.collector import client_of, collector_endpoints, collector_option
 from mesh.cli.options import FiniteRange, debug_option, json_option, seconds_option, services_option, whole
 from mesh.cli.output import Printer
-from mesh.cli.reporting import one_line, remark
+from mesh.cli.reporting import complain, one_line, remark
 from mesh.cli.screen import folded
+from mesh.core.trace_record import COLLECTOR
 from mesh.errors import LostRemote, MeshError
 from mesh.tracing.live import brief
 from mesh.tracing.passing import Joined, Passed
@@ -62,14 +64,19 @@ def tap(
     its trace. "?" is a side that did not tell. Calls that are not recorded are not seen: MESH_TRACE_RATE of
     the programs says which share is.
     """
-    from mesh.cli.client import stopping_with_reader
+    from mesh.cli.client import quiet_interrupt, stopping_with_reader
 
+    quiet_interrupt()
     printer = Printer(as_json)
     joined = Joined(method)
     number = 0
     method_name = f".{method}" if method else ""
-    with open_collector(collector, services_file, timeout) as client, stopping_with_reader():
-        for call in _passing(client, joined, service, method, seconds):
+    with ExitStack() as stack:
+        endpoints = collector_endpoints(collector, services_file)
+        header = {"service": COLLECTOR}
+        clients = [stack.enter_context(client_of(one, header, timeout or PATIENCE)) for one in endpoints]
+        stack.enter_context(stopping_with_reader())
+        for call in _passing(clients, joined, service, method, seconds):
             _show(printer, call)
             number += 1
             if number == limit:
@@ -81,15 +88,19 @@ def tap(
 
 
 def _passing(
-    client: Client, joined: Joined, service: str, method: str | None, seconds: float
+    clients: Sequence[Client], joined: Joined, service: str, method: str | None, seconds: float
 ) -> Iterator[Passed]:
-    """The calls that pass in so many seconds, each when all is known of it."""
+    """The calls that pass in so many seconds, each when all is known of it.
+
+    clients: of the collectors, each of which knows of the programs that tell it. Raises what has ended them
+    all.
+    """
     import gevent
     from gevent.queue import Queue
 
     records: Queue[dict[str, Any] | None] = Queue(WAITING)
 
-    def read() -> MeshError | None:
+    def read(client: Client) -> MeshError | None:
         # Nothing may pass for long; that the collector lives its heartbeats tell.
         patient = client.with_options(timeout=seconds + PATIENCE)
         try:
@@ -110,20 +121,22 @@ def _passing(
             gevent.sleep(LOOK)
             records.put(None)
 
-    reading, looking = gevent.spawn(read), gevent.spawn(look)
+    reading, looking = [gevent.spawn(read, client) for client in clients], gevent.spawn(look)
     try:
-        while not (reading.ready() and records.empty()):
+        while not (all(one.ready() for one in reading) and records.empty()):
             record = records.get()
             now = time.monotonic()
             if record is not None:
                 yield from joined.add(record, now)
             yield from joined.due(now)
         yield from joined.due(time.monotonic(), 0.0)
-        if (error := reading.get()) is not None:
-            raise error
+        errors = [error for one in reading if (error := one.get()) is not None]
+        if len(errors) == len(clients):
+            raise errors[0]
+        for error in errors:
+            complain("mesh", str(error))
     finally:
-        reading.kill(block=False)
-        looking.kill(block=False)
+        gevent.killall([*reading, looking], block=False)
 
 
 def _show(printer: Printer, call: Passed) -> None:

@@ -189,7 +189,7 @@ class Recording:
         told = ""
         pause, longest = SEARCH_AGAIN
         self._wait(names.delay, counting)
-        while not self._leaving or (names.awaited and monotonic() < self._until):
+        while names.promised or not self._leaving:
             try:
                 with process.importing():
                     if not names.look_up():
@@ -207,8 +207,10 @@ class Recording:
                     )
             if not self._leaving:
                 self._wait(pause, counting)
-            elif names.awaited:
+            elif names.awaited and monotonic() < self._until:
                 native.sleep(LEAVING)
+            else:
+                return None
             pause = min(2 * pause, longest)
         return None
 

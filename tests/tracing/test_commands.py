@@ -315,6 +315,32 @@ def test_ps_shows_what_a_program_waits_for_that_serves_nothing(collector: tuple[
     assert f":{program.pid}" in line and "a connection" in line
 
 
+def test_programs_that_tell_another_collector_are_asked_and_tapped_too(tmp_path: Path) -> None:
+    """And one collector that is away is told of, while the others have their say."""
+    program, away = Path(__file__).parent / "programs" / "shop.py", nobody()
+    with ExitStack() as stack:
+        collectors = [stack.enter_context(collecting("--store", "memory", cwd=tmp_path))[1] for _ in range(2)]
+        lonely, busy = (
+            stack.enter_context(python(program, name, away, env={**environment(), "MESH_TRACE": endpoint}))
+            for name, endpoint in zip(("lonely", "goes_on"), collectors, strict=True)
+        )
+        (tmp_path / "services.yml").write_text(f"collector: [{', '.join([*collectors, nobody()])}]\n")
+
+        def rows() -> str:
+            said = mesh("ps", collectors[0], away, cwd=tmp_path)
+            assert "calls that no server tells of are not shown: " in said.stderr
+            return said.stdout
+
+        eventually(lambda: f":{lonely.pid}" in rows())
+        said = mesh("tap", "stock", "--limit", "3", cwd=tmp_path)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert said.stdout.count(f":{busy.pid}") == 3  # a client of an endpoint knows no name
+        short = mesh("tap", "nix", "--seconds", "0.5", "--timeout", "0.4", cwd=tmp_path)
+        assert short.returncode == 0
+        lost, nothing = short.stderr.splitlines()
+        assert "after 0.4 s" in lost and nothing == "no recorded call of nix passed in 0.5 s"
+
+
 def test_rates_are_known_to_the_collector_that_comes_after(tmp_path: Path) -> None:
     calls = [rate(CLIENT, "web", "orders.place", [0.1] * 50)]
     for told in (True, False):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gevent
 import pytest
@@ -20,7 +23,7 @@ from mesh.core.trace_batch import About, RecordBatch, unpack
 from mesh.core.trace_record import Kind, Record
 from mesh.errors import ConfigError, Overloaded
 from mesh.names.model import Endpoint
-from mesh.transport import collector_link, recording
+from mesh.transport import collector_link, process, recording
 from mesh.transport.collector_link import CollectorLink
 from mesh.transport.recording import Recording
 from tests.e2e.commands import environment, start
@@ -412,6 +415,33 @@ def settle(link: CollectorLink) -> None:
         link.turn(time.monotonic(), 0.0)
         gevent.sleep(0.01)
     link.close()
+
+
+def test_a_program_that_ends_before_its_thread_has_begun_tells_all(
+    collector: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine, which gives the new thread no time at first."""
+    taker, endpoint = collector
+    monkeypatch.setenv("MESH_TRACE", endpoint)
+    monkeypatch.setattr(recording, "LEAVE", PATIENCE)
+    monkeypatch.setattr(atexit, "register", lambda function: None)
+    threads: list[threading.Thread] = []
+
+    def start_thread(function: Any, args: tuple[Any, ...], name: str) -> None:
+        threads.append(threading.Thread(target=function, args=args))
+
+    monkeypatch.setattr(process, "start_thread", start_thread)
+    one = Recording()
+    recorder = one.recorder()
+    assert recorder is not None
+    now = time.monotonic()
+    recorder.kept.add(LOCAL, TRACE, "1" * 16, "", "shop", "pack", now, now, now, "OK", "", None)
+    threads.append(threading.Thread(target=one.flush))
+    threads[1].start()
+    eventually(lambda: one._leaving)
+    threads[0].start()
+    eventually(lambda: not any(thread.is_alive() for thread in threads))
+    assert [record.method for record in taker.of(TRACE)] == ["pack"]
 
 
 def test_of_several_collectors_one_that_is_there_is_enough(
