@@ -694,7 +694,7 @@ class ClientSession:
                 sent = call.sent_at if peer else 0.0
                 counting.open_call(Kind.CLIENT, service, call.method, began, sent, call.span, peer, now)
 
-    def open_rows(self, now: float, most: int) -> list[Row]:
+    def open_rows(self, now: float, most: int, *, served: bool) -> list[Row]:
         """What is told of the calls that no handler has made, the oldest first. Its handler's server tells of
         another.
         """

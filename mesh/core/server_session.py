@@ -555,9 +555,12 @@ class ServerSession:
             span, name = span_in(call.header), self.name
             counting.open_call(Kind.SERVER, name, call.method, call.opened, call.begun, span, "", now)
 
-    def open_rows(self, now: float, most: int) -> list[Row]:
-        """None: whoever wants to know of a server's calls asks the server."""
-        return []
+    def open_rows(self, now: float, most: int, *, served: bool) -> list[Row]:
+        """What is told of its calls by way of the collector; nothing unless served: it is asked itself."""
+        if not served:
+            return []
+        told = self.open_calls_told.told(now, self._load(), self._queued)
+        return [{**row, "service": self.name} for row in told["calls"][:most]]
 
     def probes(self) -> list[Out]:
         """A heartbeat for each peer with an open call, to see which ones can be reached."""

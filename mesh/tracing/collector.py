@@ -394,21 +394,22 @@ class Collector:
             ],
         }
 
-    def open_calls(self, service: str | None = None) -> dict[str, Any]:
+    def open_calls(self, service: str | None = None, served: bool = False) -> dict[str, Any]:
         """The calls that are open now: {"calls": [row], "silent": [process], "swept": [row], "more": calls
         that are left out}. Every process that can be is asked, and has 0.6 s to answer; its answer is a
         list of rows. A row has what the process gives, and "process", its 32 digits, "name", "host", "pid".
         Of those that can't be asked there are the spans that they told of as open, with "told": true: {"id"
         of the span, "parent_id", "trace_id", "service", "method", "side", "age": seconds, "peer"}. silent:
         processes that did not answer, and those that had open calls and were not heard for 20 seconds, with
-        "heard", seconds ago. swept: what processes that did answer had told of by themselves before; a
-        process that is asked leaves out what its handlers call and carry out.
+        "heard", seconds ago. swept: what processes that did answer had told of by themselves before. A
+        process that is asked leaves out what its handlers call, and unless `served` also what they carry out,
+        of which a row has "waits_for", as the server itself tells it.
         """
         _text("service", service, none=True)
         now = self._steady()
         some = list(self._processes)
         able = [one for one in some if now - one.polled < REACHABLE]
-        answers = self._processes.ask(able, "open_calls", [service], ANSWER)
+        answers = self._processes.ask(able, "open_calls", [service, served is True], ANSWER)
         calls = []
         for process in some:
             about = process.about

@@ -69,8 +69,10 @@ class Session(Protocol):
     def tell_open(self, counting: Counting, now: float) -> None:
         """Have the open calls counted, and those that have been open for long recorded."""
 
-    def open_rows(self, now: float, most: int) -> list[Row]:
-        """What is told of the open calls that nobody else tells of."""
+    def open_rows(self, now: float, most: int, *, served: bool) -> list[Row]:
+        """What is told of the open calls that nobody else tells of. served: also of those that it carries
+        out, of which its server tells whoever connects to it.
+        """
 
 
 class HasCalls(Protocol):
@@ -309,10 +311,10 @@ class Recording:
         """What somebody asks this process through the collector."""
         if what != "open_calls":
             return {"error": f"it knows nothing of {what!r:.40}"}
+        service, served = (*args, None, None)[:2]
         now, rows = monotonic(), []
         for session in self._sessions():
-            rows += session.open_rows(now, MOST_ROWS)
-        service = args[0] if args else None
+            rows += session.open_rows(now, MOST_ROWS, served=served is True)
         return [row for row in rows if service in (None, row["service"])][:MOST_ROWS]
 
     def _obey(self, rules: Any) -> None:

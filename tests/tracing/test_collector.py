@@ -216,7 +216,7 @@ def test_questions_reach_processes_that_nobody_can_connect_to(collector: Collect
         found = collector.question(web.identity, list(web.about))
         assert found is not None
         number, what, arguments = found
-        assert (what, arguments) == ("open_calls", ["orders"])
+        assert (what, arguments) == ("open_calls", ["orders", False])
         assert not collector.answered(silent.identity, number, [])
         assert collector.answered(web.identity, number, [{"method": "place", "age": 3.0}, "rubbish"])
 

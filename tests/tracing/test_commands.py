@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
 
 import mesh as library
 from mesh.core.trace_record import Kind
-from tests.e2e.commands import ANY_PORT, MESH, Terminal, environment, failed, mesh, start
+from tests.e2e.commands import ANY_PORT, MESH, SERVICE, Terminal, environment, failed, mesh, serving, start
 from tests.helpers import redis_server
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import Process, eventually, python
@@ -313,6 +314,27 @@ def test_ps_shows_what_a_program_waits_for_that_serves_nothing(collector: tuple[
 
         line = eventually(row)
     assert f":{program.pid}" in line and "a connection" in line
+
+
+def test_what_servers_carry_out_is_told_to_who_asks_the_collector_for_it(tmp_path: Path) -> None:
+    """As the dashboard does, which need not reach the servers."""
+    (tmp_path / "users.py").write_text(SERVICE)
+    with ExitStack() as stack:
+        _, where = stack.enter_context(collecting("--store", "memory", cwd=tmp_path))
+        serve = ("users:Users", "--bind", ANY_PORT)
+        server, endpoint = stack.enter_context(serving(*serve, cwd=tmp_path, MESH_TRACE=where))
+        stack.enter_context(start("call", endpoint, "nap", "60", cwd=tmp_path))
+        server.wait_for("napping")
+
+        def rows(*arguments: str) -> list[dict[str, Any]]:
+            said = mesh("call", where, "open_calls", "-j", *arguments, cwd=tmp_path).stdout
+            found: list[dict[str, Any]] = [one for one in json.loads(said)["calls"] if not one.get("told")]
+            return found
+
+        [row] = eventually(lambda: rows("null", "true"))
+        assert (row["service"], row["method"], row["pid"]) == ("Users", "nap", server.pid)
+        assert row["waits_for"]["kind"] == "line" and "users.py" in row["waits_for"]["line"]
+        assert rows() == []
 
 
 def test_programs_that_tell_another_collector_are_asked_and_tapped_too(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def topics(source: Source, history: History, clock: Callable[[], float]) -> dict
     return {
         HISTORY: lambda: history.add(clock(), source.ask("rates", float(WINDOWS[0]))),
         "status": source.status,
-        "calls": lambda: source.ask("open_calls"),
+        "calls": lambda: source.ask("open_calls", None, True),
         **{f"rates-{seconds}": rates(seconds) for seconds in WINDOWS},
         **{f"graph-{minutes}": graph(minutes) for minutes in MINUTES},
     }

@@ -59,7 +59,8 @@ export function joined(rows) {
   const calls = new Map();
   for (const row of rows) {
     const span = String(row.span_id || (row.told ? row.id : ""));
-    const key = row.trace_id && span ? `${row.trace_id} ${span}` : `${row.process} ${row.id} ${row.side || ""}`;
+    // Without a trace both sides know a call by its message's id.
+    const key = row.trace_id && span ? `${row.trace_id} ${span}` : row.told ? `${row.process} ${row.id} ${row.side || ""}` : String(row.id);
     // Of what a process answers only what it carries out tells what it waits for.
     const side = row.side || (row.waits_for ? "server" : "client");
     const call = calls.get(key) || { key, trace: row.trace_id || "", span, age: 0, made: [], from: "", to: "", waits: "", parent: "" };
