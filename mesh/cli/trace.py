@@ -13,7 +13,6 @@ from mesh.cli.collector import collector_option, open_collector
 from mesh.cli.options import debug_option, json_option, seconds_option, services_option
 from mesh.cli.output import shows_all, to_json
 from mesh.cli.reporting import one_line, remark
-from mesh.core.span import as_id
 
 if TYPE_CHECKING:
     from mesh.tracing.tree import Tree
@@ -50,6 +49,8 @@ def trace(
     one line. --tree and --critical may be given together.
     """
     import gc
+
+    from mesh.core.span import as_id
 
     if not as_id(trace_id):
         raise click.BadParameter(

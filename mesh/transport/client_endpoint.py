@@ -32,7 +32,7 @@ from mesh.core.span import UNRECORDED, Span, bound, span_in
 from mesh.core.values import Encode
 from mesh.core.wire import OWN_QUESTIONS, Header
 from mesh.errors import LostRemote, MeshError, ServiceNotFound
-from mesh.names.model import Endpoint
+from mesh.names.model import LAST_RESORT, Endpoint
 from mesh.transport import identity, native, process
 from mesh.transport.budgets import budget_of
 from mesh.transport.client_link import Link
@@ -126,6 +126,8 @@ class ClientEndpoint:
         self.links = ClientLinks(
             loop, self.session, self.lock, max_message, self._pump.run, self._changed, self._pump.soon
         )
+        self._given: tuple[Sequence[Endpoint], MeshError | None] = (endpoints, None)
+        """What `set_endpoints` had last."""
         self._pump.start(loop)
         process.remember(self)
         if recorder is not None:
@@ -152,6 +154,7 @@ class ClientEndpoint:
         """Connect to what is new, and leave what is no longer there. absence: why there is nothing."""
         if self.closed:
             return
+        self._given = endpoints, absence
         self.links.set_endpoints(endpoints)
         if absence is None and endpoints and not self.links.current:
             absence = ServiceNotFound(
@@ -437,6 +440,8 @@ class ClientEndpoint:
                 link.watch(monotonic())
         if stood and not link.live:
             self.want()
+            if link.priority >= LAST_RESORT:  # which it is as long as it lives
+                self.set_endpoints(*self._given)
         self._wake()
         self._pump.arm(self.links.wake_at)
         self._pump.run()  # calls of a broken link may have gone out by others

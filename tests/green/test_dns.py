@@ -12,7 +12,7 @@ import gevent
 import pytest
 
 import mesh
-from mesh.names.model import Endpoint
+from mesh.names.model import LAST_RESORT, Endpoint
 from mesh.names.subset import MOST
 from mesh.transport.client_links import ClientLinks
 from tests.green.conftest import Connect, Serve
@@ -193,6 +193,29 @@ def test_what_is_removed_is_a_last_resort(dns: LyingServer, serve: Serve, connec
     eventually(lambda: len(endpoint_of(client).links.current) == 1, what="the end of the last resort")
     with pytest.raises(mesh.TimeoutExpired):
         client.with_options(timeout=0.1).who()
+
+
+def test_where_the_last_resort_of_a_withdrawn_service_dies_calls_are_told_so(
+    dns: LyingServer, connect: Connect
+) -> None:
+    with mesh.Server(Users("a")) as last:
+        dns.service(NAME, f"a.mesh.test:{port_of(last.bind('tcp://127.0.0.1:*'))}", ttl=60)
+        client = connect("users", timeout=PATIENCE)
+        assert client.who() == "a"
+        dns.put(NAME, "SRV", "0 0 0 .", ttl=60)
+        links = endpoint_of(client).links
+        endpoint_of(client).want()
+        eventually(lambda: links.current[0].priority >= LAST_RESORT, what="the new answer")
+        assert client.who() == "a"
+        waiting = client.hold.future(PATIENCE)
+        eventually(lambda: links.current[0].open)
+        last.stop(timeout=0)
+        with pytest.raises((mesh.LostRemote, mesh.ServiceNotFound)):
+            waiting.result(timeout=PATIENCE)
+        began = time.monotonic()
+        with pytest.raises(mesh.ServiceNotFound):
+            client.who()
+        assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_priorities_and_labels_reach_the_choice(dns: LyingServer, serve: Serve, connect: Connect) -> None:
