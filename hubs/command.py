@@ -37,8 +37,6 @@ SOON = 0.05
 """Seconds between two looks whether hubs that drain have done so."""
 LAST_LINES = 0.5
 """Seconds that the last lines have to be read, where somebody reads."""
-OPEN_FILES = 262_144
-"""At the most; each client and worker is one."""
 WAITED_FOR = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("hubs")
@@ -92,6 +90,7 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     from hubs.hub_types import make_hub
     from hubs.memory import of_this_process
     from hubs.runner import Runner
+    from mesh.transport import descriptors
     from mesh.transport.accepting import Accepting, describe
 
     def announce(spec: HubSpec, real: Endpoints) -> None:
@@ -100,7 +99,8 @@ def _run(load: Callable[[], list[HubSpec]], say: Callable[[str], None]) -> int:
     # Modules stay for good: without them a full collection stops a hub of 1,000 workers for 3 ms, not for 15.
     gc.collect()
     gc.freeze()
-    _raise_file_limit()
+    if not descriptors.raise_limit():
+        log.warning("the limit of open files, and with it of connections, can't be raised")
     signals = SignalQueue()
     runner = Runner(load, make_hub, announce)
     try:
@@ -174,19 +174,6 @@ class SignalQueue:
 
 def _line(spec: HubSpec, in_: Iterable[str], out: Iterable[str]) -> str:
     return f"hub {spec.name} ({spec.type}) in {' '.join(in_)} out {' '.join(out)}"
-
-
-def _raise_file_limit() -> None:
-    """The usual limit of 1,024 is soon reached."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    try:
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        log.warning("the limit of open files, and with it of connections, can't be raised")
 
 
 def main() -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Literal, Protocol, Self, TypeVar
+
+from gevent.pool import Pool
 
 from mesh.cli.hub_client import HubControl, is_silent
 from mesh.cli.pinger import Pinger, Pong
 from mesh.errors import Overloaded, ServiceNotFound
 from mesh.names.model import Endpoint, Service
+from mesh.transport import descriptors
 
 PATIENCE = 2.0
 """Seconds that a server has for its answer."""
@@ -67,14 +71,15 @@ class Checker:
         # By endpoint, and the service behind a hub; None for a server's own endpoint.
         self._pingers: dict[tuple[str, str | None], Pinger] = {}
         self._hubs: dict[str, HubControl] = {}
-        from gevent.pool import Pool
-
-        self._pool = Pool(AT_ONCE)
+        self._pool = Pool(descriptors.at_once(AT_ONCE))
+        self._keeps = True
+        """Whether connections stay for the next look. Where descriptors are few they go after answers."""
 
     def check(self, services: Iterable[Service]) -> Sequence[Sequence[EndpointHealth]]:
         """The health of each service's endpoints, in their order."""
         services = list(services)
         asked = [(one, end) for one in services for end in one.endpoints if _answers_calls(end)]
+        self._fit(len({(end.address, end.hub and one.name) for one, end in asked}))
         # A hub is asked once for all its services.
         hubs = self._start((end for _, end in asked if end.hub), self._ask_hub)
         servers = self._start((end for _, end in asked if not end.hub), self._ping)
@@ -97,6 +102,15 @@ class Checker:
         _close_others(self._hubs, hubs)
         return found
 
+    def _fit(self, connections: int) -> None:
+        """Have no more of so many connections open at once than there are descriptors for."""
+        if (
+            self._keeps
+            and descriptors.at_once(more := connections - len(self._pingers) - len(self._hubs)) < more
+        ):
+            self._keeps = False
+            self._pool = Pool(descriptors.at_once(AT_ONCE))
+
     def _start(self, endpoints: Iterable[Endpoint], look: Callable[[Endpoint], Any]) -> dict[str, Any]:
         """Begin to look at each address of them."""
         by_address = {endpoint.address: endpoint for endpoint in endpoints}
@@ -109,18 +123,24 @@ class Checker:
         gevent.sleep(seconds)
 
     def _ping(self, endpoint: Endpoint) -> EndpointHealth:
-        pinger = self._pinger(endpoint, None)
-        pong = pinger.ask(PATIENCE)
-        if pong.error is not None and is_silent(pong.error):
-            pong = pinger.ask(SILENT_PATIENCE)
+        with self._pinger(endpoint, None) as pinger:
+            pong = pinger.ask(PATIENCE)
+            if pong.error is not None and is_silent(pong.error):
+                pong = pinger.ask(SILENT_PATIENCE)
         return EndpointHealth(endpoint.address, _of_server(pong), pong.ms)
 
-    def _pinger(self, endpoint: Endpoint, service: str | None) -> Pinger:
+    @contextmanager
+    def _pinger(self, endpoint: Endpoint, service: str | None) -> Iterator[Pinger]:
         key = endpoint.address, service
         pinger = self._pingers.get(key)
         if pinger is None:
             pinger = self._pingers[key] = Pinger(endpoint, service)
-        return pinger
+        try:
+            yield pinger
+        finally:
+            if not self._keeps:
+                del self._pingers[key]
+                pinger.close()
 
     def _look_behind(self, service: Service, endpoint: Endpoint, hub: Any) -> EndpointHealth:
         """The health of a service at a hub, and of the worker that would get the next call.
@@ -132,7 +152,8 @@ class Checker:
         health = _of_hub(service, told)
         if health.state != "up" or not _is_busy(service, told):
             return health
-        load = self._pinger(endpoint, service.name).ask(HUB_PATIENCE).load
+        with self._pinger(endpoint, service.name) as pinger:
+            load = pinger.ask(HUB_PATIENCE).load
         return replace(health, state="full") if load is not None and load.full else health
 
     def _ask_hub(self, endpoint: Endpoint) -> _Told:
@@ -140,9 +161,14 @@ class Checker:
         client = self._hubs.get(address)
         if client is None:
             client = self._hubs[address] = HubControl(endpoint, HUB_PATIENCE)
-        client.ask()
-        began = perf_counter()
-        answer = client.ask()
+        try:
+            client.ask()
+            began = perf_counter()
+            answer = client.ask()
+        finally:
+            if not self._keeps:
+                del self._hubs[address]
+                client.close()
         if answer.values is not None:
             up = EndpointHealth(address, "up", _ms_since(began))
             return _Told(up, str(answer.values.get("type")), answer.values["services"])

@@ -20,6 +20,7 @@ from mesh.errors import ConfigError, MeshError, RemoteError, ServiceNotFound, Ti
 from mesh.green.client import Client
 from mesh.names.catalog import Catalog
 from mesh.names.model import Endpoint, Missing, Service
+from mesh.transport import descriptors
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
 from mesh.transport.collector_names import dns_may_name_it, named_collector
@@ -35,7 +36,7 @@ def ask_all(endpoints: Mapping[Endpoint, Sequence[str]], patience: float, *, wor
     """Ask each endpoint. Beside it stand the services that are asked for there, nothing for all that a hub
     has. workers: have hubs ask theirs, too. patience: seconds, see PATIENCE. Never raises a MeshError.
     """
-    pool = Pool(AT_ONCE)
+    pool = Pool(descriptors.at_once(AT_ONCE))
     asked = [pool.spawn(_ask, endpoint, names, patience, workers) for endpoint, names in endpoints.items()]
     return [told for one in asked for told in one.get()]
 

@@ -39,6 +39,10 @@ BIND: Final = 4
 """Those that libzmq may take as it binds."""
 COMMAND: Final = 20
 """Those without which no command can do anything."""
+CLIENT: Final = 4
+"""Those of a client of one endpoint, beyond the first."""
+MOST_OPEN: Final = 262_144
+"""At the most, also where the system would give more."""
 
 
 _NO_LIMIT: Final = 1 << 30
@@ -107,6 +111,27 @@ def limit() -> int:
     """How many this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def raise_limit() -> bool:
+    """Let this process have more open than the usual 256 or 1,024; whether it has what it may. For commands:
+    programs that wait by select() have no use for descriptors from 1,024 on.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN if hard == resource.RLIM_INFINITY else min(MOST_OPEN, hard)
+    try:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def at_once(most: int) -> int:
+    """How many clients of one endpoint a command may have open at once, of that many; at least one."""
+    raise_limit()
+    room = free(most * CLIENT + COMMAND) - COMMAND
+    return max(1, min(most, room // CLIENT))
 
 
 def problem() -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 import pytest
 
+from mesh.cli import health
 from mesh.cli.health import PATIENCE, SILENT_PATIENCE, Checker, EndpointHealth, _of_hub, _of_server, _Told
 from mesh.cli.hub_client import HubAnswer
 from mesh.cli.pinger import Load, Pong, _read
 from mesh.errors import LostRemote, Overloaded, ServiceNotFound, TimeoutExpired
+from mesh.names.model import Endpoint
+from mesh.transport import descriptors
 from mesh.transport.server_endpoint import MAX_PATIENCE
 from mesh.transport.watchdog import PERIOD
 from tests.helpers.named import named
@@ -159,3 +163,33 @@ def test_calls_that_wait_at_the_worker_behind_a_hub(rows: Any, load: Any, state:
         checker._pingers[HUB, "users"] = worker  # type: ignore[assignment]
         ((health,),) = checker.check([USERS])
     assert (health.state, worker.asked) == (state, asked)
+
+
+def test_where_descriptors_are_few_a_connection_goes_after_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    most = [0]
+
+    class Counted:
+        def __init__(self, endpoint: Endpoint, service: str | None = None) -> None:
+            opened.append(endpoint.address)
+            most[0] = max(most[0], len(opened))
+
+        def ask(self, patience: float) -> Pong:
+            gevent.sleep(0)
+            return Pong(HUB, "users", 0.5)
+
+        def close(self) -> None:
+            opened.pop()
+
+    services = [named("users", tuple(f"tcp://10.0.0.{number}:1" for number in range(9)))]
+    monkeypatch.setattr(health, "Pinger", Counted)
+    for room, many, kept in ((100, 9, 9), (3, 3, 0)):
+        monkeypatch.setattr(descriptors, "at_once", lambda wanted, room=room: min(wanted, room))
+        most[0] = 0
+        with Checker() as checker:
+            for _ in range(2):  # what is open by now needs no more room
+                assert {one.state for one in checker.check(services)[0]} == {"up"}
+                assert (most[0], len(opened)) == (many, kept)
+        assert not opened

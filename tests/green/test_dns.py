@@ -212,6 +212,7 @@ def test_where_the_last_resort_of_a_withdrawn_service_dies_calls_are_told_so(
         last.stop(timeout=0)
         with pytest.raises((mesh.LostRemote, mesh.ServiceNotFound)):
             waiting.result(timeout=PATIENCE)
+        eventually(lambda: not any(link.live for link in links.current))
         began = time.monotonic()
         with pytest.raises(mesh.ServiceNotFound):
             client.who()

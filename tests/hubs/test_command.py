@@ -19,6 +19,7 @@ import mesh
 from hubs import command
 from hubs.spec import HubSpec
 from mesh.errors import ConfigError
+from mesh.transport import descriptors
 from tests.e2e.commands import BROKEN, Terminal, environment, shell
 from tests.helpers.peers import free_port, nobody
 from tests.helpers.processes import DIES_WITH_PARENT, PATIENCE, ROOT, Process, eventually, python, run
@@ -498,7 +499,7 @@ def test_the_signals_end_what_can_t_start_while_nobody_reads_why(monkeypatch: py
         assert signal.getsignal(signal.SIGTERM) is not before
         raise ConfigError("hub.yml: is wrong")
 
-    monkeypatch.setattr(command, "_raise_file_limit", lambda: None)
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: True)
     monkeypatch.setattr(gc, "freeze", lambda: None)  # it would keep what garbage there is of other tests
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ConfigError, match="is wrong"):
