@@ -11,8 +11,9 @@ import io
 import os
 import sys
 import time
-from _thread import LockType, allocate_lock, start_new_thread
+from _thread import LockType, RLock, allocate_lock, start_new_thread
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from select import select
 from typing import TYPE_CHECKING, Final, TextIO
@@ -109,19 +110,33 @@ class Stream(io.TextIOBase):
         self._lines = lines
         self._old = old
         self._begun = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = RLock()
+        """Of whoever writes, as a program's threads may. A signal handler writes while it is kept."""
+
+    def _locked(self) -> AbstractContextManager[object]:
+        if self._pid != os.getpid():
+            self._begin()  # in the child of a fork, where it may be kept for ever
+        lock: AbstractContextManager[object] = self._lock
+        return lock
 
     def write(self, text: str, /) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._lines.put(line)
-        if len(self._begun) > LONGEST_PIECE:
-            self.flush()
+        with self._locked():
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                self._lines.put(line)
+            if len(self._begun) > LONGEST_PIECE:
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
-        if self._begun:
+        with self._locked():
             begun, self._begun = self._begun, ""
-            self._lines.put_piece(begun)
+            if begun:
+                self._lines.put_piece(begun)
 
     @property
     def buffer(self) -> Bytes:

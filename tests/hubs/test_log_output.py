@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from hubs.log_output import _log_failure
-from mesh.cli.lines import MOST, Lines
+from mesh.cli.lines import MOST, Lines, Stream
 from tests.helpers.processes import PATIENCE, eventually
 from tests.hubs.commands import full_pipe
 
@@ -104,3 +106,28 @@ def test_what_ends_a_thread_goes_into_the_log(
     thread.join(PATIENCE)
     assert caplog.messages == ["the thread 'hub one' has failed"]
     assert "IndexError" in caplog.text
+
+
+def test_what_threads_write_at_once_is_all_there() -> None:
+    put: list[str] = []
+    lines = SimpleNamespace(put=put.append, put_piece=put.append)
+    stream = Stream(lines, sys.stderr)  # type: ignore[arg-type]
+
+    def write() -> None:
+        for _ in range(20_000):
+            stream.write("xy")
+            stream.write("z\n")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    finally:
+        sys.setswitchinterval(interval)
+    stream.flush()
+    text = "".join(put)
+    assert [text.count(one) for one in "xyz"] == [80_000] * 3
