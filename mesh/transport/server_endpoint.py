@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import zmq
 
-from mesh.core.channel import NEVER
+from mesh.core.channel import DONE, NEVER
 from mesh.core.client_session import DEFAULT_HEARTBEAT
 from mesh.core.cork import HOLD, QUICK, Cork
 from mesh.core.probing import Probing
@@ -261,9 +261,11 @@ class ServerEndpoint:
                 self._give(call, self.session.answer(call, result))
 
     def fail(self, call: ServerCall, exc: BaseException, trace: str) -> None:
-        """Its handler raised. trace: the traceback, for the caller."""
+        """Its handler raised, which its caller is told unless it has the whole answer already, as of a stream
+        whose close raises. trace: the traceback, for the caller.
+        """
         with self.lock:
-            if not call.given_up:
+            if not call.given_up and call.state is not DONE:
                 if call.group:
                     self._send_items(monotonic())
                 self._give(call, self.session.failure(call, exc, trace))

@@ -23,6 +23,22 @@ class Refused(Exception):
 ERRORS = {"KeyError": KeyError, "ValueError": ValueError, "Refused": Refused, "OSError": OSError}
 
 
+class BadlyClosed:
+    """Two items, and a close that raises, for whichever loop."""
+
+    def __init__(self) -> None:
+        self._items = iter([1, 2])
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        return next(self._items)
+
+    def close(self) -> None:
+        raise OSError("it can't be closed")
+
+
 class Shop:
     """For servers that carry out plain functions in a loop of gevent."""
 
@@ -83,6 +99,9 @@ class Shop:
     def rows(self) -> Any:
         """A stream without a generator function."""
         return iter([{"id": 1}, {"id": 2}])
+
+    def badly_closed(self) -> BadlyClosed:
+        return BadlyClosed()
 
     @mesh.stream
     def listed(self) -> list[int]:
@@ -152,6 +171,9 @@ class AsyncShop:
 
     async def rows(self) -> Any:
         return iter([{"id": 1}, {"id": 2}])
+
+    async def badly_closed(self) -> BadlyClosed:
+        return BadlyClosed()
 
     @mesh.stream
     async def listed(self) -> list[int]:

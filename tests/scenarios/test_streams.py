@@ -9,6 +9,7 @@ import pytest
 
 import mesh
 from tests.helpers.processes import eventually
+from tests.helpers.raw import RawClient
 from tests.scenarios.conftest import Served
 
 Start = Callable[..., Served]
@@ -51,6 +52,24 @@ def test_what_breaks_in_the_midst_raises_there(served: Start) -> None:
     assert list(itertools.islice(items, 150)) == list(range(150))
     with pytest.raises(KeyError, match="broken"):
         next(items)
+
+
+def test_a_stream_has_one_end_though_its_close_raises(
+    served: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _, endpoint = served()
+    assert list(client.stream("badly_closed")) == [1, 2]
+    with RawClient(endpoint) as raw:
+        raw.send({"message_id": b"1", "v": 3}, "badly_closed", [])
+        names = [raw.answer()[1]]
+        raw.send({"message_id": b"3", "v": 3, "response_to": b"1"}, "_zpc_more", [100])
+        while names[-1] not in ("STREAM_DONE", "ERR"):
+            names.append(raw.answer()[1])
+        raw.send({"message_id": b"2", "v": 3}, "echo", ["next"])
+        header, name, args = raw.answer()
+    assert names == ["STREAM", "STREAM", "STREAM_DONE"]
+    assert (header["response_to"], name, args) == (b"2", "OK", ["next"])
+    assert "it can't be closed" in caplog.text
 
 
 def test_several_at_once(served: Start) -> None:
