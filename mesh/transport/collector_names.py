@@ -108,5 +108,7 @@ class CollectorNames:
             self._dns = dns_entrance.follow(name, lambda: None)
             if self._dns is None:
                 return Missing(())
+        # To look at the version has DNS asked where that could not begin, for lack of descriptors.
+        answer = self._dns.answer if self._dns.version else None
         trouble = self._dns.trouble or "it has not answered yet"
-        return self._dns.answer or Failed(ServiceNotFound(f"{self._dns.looked_in} can't tell: {trouble}"))
+        return answer or Failed(ServiceNotFound(f"{self._dns.looked_in} can't tell: {trouble}"))
