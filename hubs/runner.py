@@ -174,8 +174,9 @@ class Runner:
         """Stop all at the same time, each within its own drain time."""
         self._pending.clear()
         self._replaced.clear()
-        for name in list(self._hubs):
-            self._end(self._hubs.pop(name), drain)
+        for name, running in list(self._hubs.items()):
+            self._end(running, drain)
+            del self._hubs[name]
         for one in self._ending:
             while one.thread.is_alive():
                 one.thread.join(SIGNAL_WITHIN)
@@ -198,8 +199,10 @@ class Runner:
         thread = threading.Thread(
             target=_finish, args=(running, publisher, running.spec.drain if drain else 0.0), daemon=True
         )
-        thread.start()
+        # Before it is taken out of those that run, and the thread begins: whoever asks in between would hear
+        # that there is no hub, and a proxy cut off its clients.
         self._ending.append(_Draining(running.spec, running.hub, thread))
+        thread.start()
 
     def _tell(self, spec: HubSpec, endpoints: Endpoints) -> None:
         """A hub has started, or was changed."""

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.processes import ROOT, Process, Result, eventually, run
 
 PROGRAM = """
-import atexit, json, os, signal, sys, threading, time, warnings
+import atexit, json, os, signal, sys, threading, warnings
 
 main = sys.modules["__main__"]
 descriptors = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
@@ -30,7 +30,7 @@ state = dict(
 )
 print(json.dumps(state))
 atexit.register(print, "at exit")
-threading.Thread(target=lambda: (time.sleep(0.05), print("a thread goes on"))).start()
+threading.Thread(target=lambda: (threading.main_thread().join(), print("a thread goes on"))).start()
 """
 ENDS = [
     "",

