@@ -17,7 +17,7 @@ from mesh.core.attempts import Attempts, Step, may_go_on
 from mesh.core.call import check_method, remote_name
 from mesh.core.client_session import Call, Waiting
 from mesh.core.middleware import CallContext
-from mesh.core.wire import Header
+from mesh.core.wire import Header, UnreadableKey
 from mesh.errors import MeshError, ServiceNotFound
 from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_endpoint import ClientEndpoint
@@ -192,21 +192,26 @@ async def _request(
                 # Nobody has seen it, and calls are split otherwise by now.
                 return await _request(target, header, method, args, kwargs)
         target = ruled
-    if kwargs or target.persistent:
-        call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
-    else:
+    first: Call | None = None
+    if not (kwargs or target.persistent):
         waiter = Waiter(loop)
-        call = endpoint.open(method, args, header, target.options.timeout, None, waiter)
         try:
+            first = endpoint.open(method, args, header, target.options.timeout, None, waiter)
             await waiter
+        except UnreadableKey:
+            pass  # whether its server reads it is asked first
         except GeneratorExit:  # from wherever it is collected
-            endpoint.drop(call)
+            if first is not None:
+                endpoint.drop(first)
             raise
         except BaseException:
-            endpoint.give_up(call)
+            if first is not None:
+                endpoint.give_up(first)
             raise
-        if call.error is not None and may_go_on(call.error):
-            call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
+    if first is None or (first.error is not None and may_go_on(first.error)):
+        call = await _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, first))
+    else:
+        call = first
     if call.items is None and call.error is None:
         return call.value
     if call.is_stream:
@@ -247,7 +252,7 @@ async def _attempt(endpoint: ClientEndpoint, attempts: Attempts) -> Step:
     waiter = Waiter(get_running_loop())
     try:
         call = endpoint.open(*attempts.request, waiter)
-    except MeshError as exc:
+    except (MeshError, UnreadableKey) as exc:
         return attempts.failed(exc, monotonic())
     await wait(endpoint, call, waiter)
     return attempts.answered(call, monotonic())

@@ -24,7 +24,7 @@ from mesh.core.channel import STREAMING
 from mesh.core.client_session import Call, ClientSession, another_may_take_it
 from mesh.core.peer import Peer
 from mesh.core.route import Route
-from mesh.core.wire import Header
+from mesh.core.wire import Header, UnreadableKey
 from mesh.errors import (
     LostRemote,
     MeshError,
@@ -101,6 +101,8 @@ class Attempts:
         self._moves = 0
         self._renewing = False
         """Whether there was a connection to wait for, once a call."""
+        self._unreadable: UnreadableKey | None = None
+        """Why an old server could not read it."""
         self._seen: MeshError | None = None
         """How an earlier attempt ended that a handler may have seen."""
 
@@ -112,7 +114,7 @@ class Attempts:
 
     def _attempt(self, now: float) -> Step:
         self._route.peer, self._timeout = None, self._left(now)
-        return self._choose(now) if self._route.keywords else Step.REQUEST
+        return self._choose(now) if self._route.keywords or self._route.odd_keys else Step.REQUEST
 
     @property
     def request(self) -> tuple[str, tuple[Any, ...], Header, float | None, Peer | Route]:
@@ -151,6 +153,9 @@ class Attempts:
         """It has ended with this error, or could not be sent for it."""
         self._asking = False
         self._error = error
+        if isinstance(error, UnreadableKey) and not self._route.odd_keys:
+            self._unreadable, self._route.odd_keys = error, True
+            return self._attempt(now)
         if not isinstance(error, MeshError):
             return Step.DONE
         if self._end is None or now < self._end:
@@ -216,21 +221,23 @@ class Attempts:
     def _left(self, now: float) -> float | None:
         return None if self._end is None else max(self._end - now, LEAST)
 
-    # Keyword arguments
+    # What old servers do not understand
 
     def _choose(self, now: float) -> Step:
-        """Call one whose server takes keyword arguments, or ask; each is asked once a connection.
+        """Call one whose server takes keyword arguments, or reads the keys of all dicts, or ask; each is
+        asked once a connection.
 
-        Ends with TypeError where none does: zerorpc has no place for them, and a server of it would
-        carry out the call without.
+        Ends with TypeError where none does: zerorpc has no place for keyword arguments, and a server of it
+        would carry out the call without; a call with numbers for keys zerorpc-python drops.
         """
         route, staying = self._route, self._session.staying(now)
         able = [peer for peer in staying if route.allows(peer)]
         self._timeout = self._left(now)
         if staying and not able and any(peer.mesh is False for peer in staying):
-            return self.failed(_no_place(self._method, staying), now)
+            unable = None if self._route.keywords else self._unreadable
+            return self.failed(unable or _no_place(self._method, staying), now)
         route.peer = self._session.balancer.choose_of(able, now, route.tried, route.key)
-        self._asking = route.peer is None or not route.peer.mesh
+        self._asking = route.peer is None or not route.suits(route.peer)
         if self._asking and self._end is not None and now >= self._end:
             expired = self._session.expired(self._method, now - self._began, route.peer)
             expired.refused = True  # only the question was sent
@@ -244,7 +251,7 @@ class Attempts:
         if isinstance(error, MeshError) and not isinstance(error, RemoteError):
             return self.failed(error, now)
         self._session.took_part(peer)
-        if not peer.mesh or peer not in self._session.staying(now):
+        if not self._route.suits(peer) or peer not in self._session.staying(now):
             return self._choose(now)
         self._asking, self._route.peer, self._timeout = False, peer, self._left(now)
         return Step.REQUEST

@@ -66,6 +66,10 @@ class Callers(Generic[P]):
             del known[next(iter(known))]
         known[peer] = caller
 
+    def knows(self, peer: P) -> bool:
+        """Whether it has said who it is, as clients of mesh do."""
+        return peer in self._by_peer
+
     def get(self, peer: P) -> Caller | None:
         return self._by_peer.get(peer)
 

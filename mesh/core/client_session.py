@@ -258,8 +258,9 @@ class ClientSession:
         extra: what the header carries besides the ids and the deadline. timeout: seconds, or
         None for no limit. to: the one it must go to, or those that it may; None for any. waiter: whom
         to wake. span: of the trace that it belongs to, None for none. caller: the call whose handler makes
-        it. Raises TypeError for a value that can't travel, WireError over the size limit, Overloaded,
-        LostRemote where the one is not live, and ServiceNotFound where none has the labels.
+        it. Raises UnreadableKey for what its peer may be too old to read, TypeError for a value that can't
+        travel, WireError over the size limit, Overloaded, LostRemote where the one is not live, and
+        ServiceNotFound where none has the labels.
         """
         channel_id = self._ids.next()
         header: Header = {"message_id": channel_id, "v": 3}
@@ -286,16 +287,16 @@ class ClientSession:
                 # Whoever it goes to is not asked, but told who asks.
                 header["batch"] = 0
                 header[FROM_PROCESS] = self.process
-            payload = self._packed(header, method, args)
+            payload = self._packed(header, method, args, peer)
         elif peer.batch is None and self._batches:
             # With the first call on a connection: does it take several events in one frame?
             header["batch"] = 1
             if self.process is not None:
                 header[FROM_PROCESS] = self.process
-            payload = self._packed(header, method, args)
+            payload = self._packed(header, method, args, peer)
             peer.batch = False
         else:
-            payload = self._packed(header, method, args)
+            payload = self._packed(header, method, args, peer)
         deadline = NEVER if timeout is None else now + timeout
         interval = self._interval
         call: Call
@@ -346,7 +347,7 @@ class ClientSession:
             for peer in self.peers
         )
 
-    def _packed(self, header: Header, method: str, args: tuple[Any, ...]) -> bytes:
+    def _packed(self, header: Header, method: str, args: tuple[Any, ...], peer: Peer | None) -> bytes:
         try:
             payload = self._pack([header, method, [*args]])
             if self._arrays:
@@ -363,6 +364,8 @@ class ClientSession:
             )
             error.refused = True
             raise error
+        if peer is None or not peer.reads_all_keys:
+            wire.check_for_old_peers(payload, f"the call of {method!r:.80}")
         return payload
 
     def _park(self, call: Call) -> None:
@@ -447,6 +450,8 @@ class ClientSession:
             return
         if len(header) > 3:
             self._learn(call, peer, header)
+        if not peer.reads_all_keys and type(header.get("message_id")) is str:
+            peer.reads_all_keys = True  # zerorpc-python's ids are bytes
         if isinstance(call, Copy) and name not in (BEAT, MORE) and "refused" not in header:
             call = self._hedging.won(call, now)
             self.wake_at = now
@@ -470,9 +475,9 @@ class ClientSession:
     def _learn(self, call: Call, peer: Peer, header: Header) -> None:
         """What an answer tells besides."""
         if peer.mesh is None and "mesh" in header:
-            peer.mesh = True
+            peer.mesh = peer.reads_all_keys = True
         if peer.batch is False and header.get("batch") == 1:
-            peer.batch = True
+            peer.batch = peer.reads_all_keys = True
         if self._recorder is not None and call.span is None and "trace_id" in header:
             self._recorder.joins(call, header["trace_id"], header.get("span_id"))
         if header.get("idempotent") is True and len(self.idempotent) < MAX_IDEMPOTENT:
@@ -670,6 +675,7 @@ class ClientSession:
         peer.silent = False
         peer.leaving = 0.0
         peer.mesh = peer.batch = None
+        peer.reads_all_keys = False
         peer.why = ""
         self.balancer.up(peer, now)
         self.wake_at = min(self.wake_at, self.balancer.wake_at)

@@ -118,7 +118,7 @@ class Hedging:
             for peer in self._balancer.peers
             if peer not in route.tried
             and route.allows(peer)
-            and (peer.mesh or not route.keywords)
+            and (route.suits(peer) or not (route.keywords or route.odd_keys))
             and standing(peer, now) == GOOD
         ]
         peer = self._balancer.choose_of(others, now, (), route.key)

@@ -50,6 +50,7 @@ class Peer:
         "ping_every",
         "priority",
         "progress",
+        "reads_all_keys",
         "room",
         "silent",
         "turn",
@@ -67,6 +68,8 @@ class Peer:
         self.silent = False
         self.open = 0
         self.mesh: bool | None = None
+        self.reads_all_keys = False
+        """Whether it is known to read dicts whose keys are numbers, as all but zerorpc-python do."""
         self.batch: bool | None = None
         self.why = NO_CONNECTION
         self.progress: Progress | None = None

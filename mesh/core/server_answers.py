@@ -5,7 +5,7 @@ Knows nothing of which calls are open; that is the session's matter.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 from mesh.core import wire
@@ -23,11 +23,22 @@ _STREAM: Final = wire.packer()[0](STREAM)
 class AnswerWriter:
     """base: 24 hex digits that begin no other session's message ids. encode: as a server is given it."""
 
-    __slots__ = ("_arrays", "_ids", "_max_message", "_most_of_item", "_pack", "_plain", "idempotent")
+    __slots__ = (
+        "_arrays",
+        "_ids",
+        "_max_message",
+        "_most_of_item",
+        "_pack",
+        "_plain",
+        "idempotent",
+        "is_mesh",
+    )
 
     def __init__(self, base: bytes, limits: Limits, encode: Encode | None) -> None:
         self.idempotent: Container[str] = ()
         """The methods whose answers say that they may be carried out twice."""
+        self.is_mesh: Callable[[bytes], bool] = lambda peer: True
+        """Whether a client that has come by itself is known to be of mesh."""
         self._max_message = limits.max_message
         # Of more bytes an item is looked at in its event.
         self._most_of_item = limits.max_message - MAX_HEADER
@@ -123,8 +134,18 @@ class AnswerWriter:
             value = args[0] if name == OK else args
             place = "the result" if name == OK else "the item"
             raise wire.cannot_travel(value, place, self._plain) or wire.not_packed(place, exc) from None
+        if "deadline" not in call.header and self._may_be_old(call):
+            wire.check_for_old_peers(payload, "the result" if name == OK else "the item")
         self._check_size(call, len(payload))
         return payload
+
+    def _may_be_old(self, call: ServerCall) -> bool:
+        """Whether a call without a deadline may be zerorpc-python's. One through a hub may be anybody's, and
+        zerorpc-node's message ids are no bytes.
+        """
+        if type(call.peer) is not bytes or type(call.id) is not bytes or "heartbeat" in call.header:
+            return False
+        return not self.is_mesh(call.peer)
 
     def _tell_trace(self, call: ServerCall, header: Header) -> None:
         """Have an answer say which trace its call belongs to, as its client knows of none."""

@@ -98,6 +98,7 @@ class ServerSession:
         self._unknown: Callable[[str], str] = lambda name: f"{self.name} has no method {name!r:.100}"
         self._progress_of: Callable[[Peer], Progress | None] = lambda peer: None
         self._answers = AnswerWriter(base, limits, encode)
+        self._answers.is_mesh = self.open_calls_told.callers.knows
         self._takes_batches = limits.max_message >= MAX_BATCH
         # Whether what is received came with others in one frame.
         self._in_batch = False

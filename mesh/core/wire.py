@@ -91,6 +91,24 @@ def check_keys(plain: Plain, value: Any) -> None:
         raise TypeError("a dict has a tuple or the like for a key")
 
 
+class UnreadableKey(TypeError):
+    """A dict has a key that is neither text nor bytes: zerorpc-python can't read it, and drops the event."""
+
+
+def check_for_old_peers(payload: bytes, place: str) -> None:
+    """Raise UnreadableKey for an event that zerorpc-python would drop in silence. place: what it carries."""
+    try:
+        msgpack.unpackb(payload, raw=False, strict_map_key=True)
+    except ValueError as exc:
+        kind = str(exc).partition(" ")[0]
+        if "strict_map_key" not in str(exc) or kind in ("list", "dict"):  # which nobody reads
+            return
+        raise UnreadableKey(
+            f"{place} has a dict with a key of type {kind}, and zerorpc's Python peers read no keys but text "
+            "and bytes: give them text"
+        ) from None
+
+
 def pack(header: Header, name: str, args: Any) -> bytes:
     """One event as bytes. Raises TypeError, with the place, for a value that can't travel."""
     pack, plain = packer()

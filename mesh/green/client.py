@@ -17,7 +17,7 @@ from mesh.core.call import check_method, remote_name
 from mesh.core.client_session import Call
 from mesh.core.middleware import CallContext
 from mesh.core.span import in_this_context
-from mesh.core.wire import Header
+from mesh.core.wire import Header, UnreadableKey
 from mesh.errors import MeshError, ServiceNotFound
 from mesh.green import spawned  # noqa: F401 - greenlets of handlers, and of programs that call, inherit
 from mesh.green.loop import GeventLoop, in_asyncio, switch_to, wait, wait_for_connection
@@ -183,13 +183,17 @@ def _request(
                 # Nobody has seen it, and calls are split otherwise by now.
                 return _request(target, header, method, args, kwargs)
         target = ruled
-    if kwargs or target.persistent:
-        call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs))
+    first: Call | None = None
+    if not (kwargs or target.persistent):
+        try:
+            first = endpoint.open(method, args, header, target.options.timeout, None, getcurrent())
+            wait(endpoint, first)
+        except UnreadableKey:
+            pass  # whether its server reads it is asked first
+    if first is None or (first.error is not None and may_go_on(first.error)):
+        call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, first))
     else:
-        call = endpoint.open(method, args, header, target.options.timeout, None, getcurrent())
-        wait(endpoint, call)
-        if call.error is not None and may_go_on(call.error):
-            call = _persist(endpoint, target.attempts(endpoint, header, method, args, kwargs, call))
+        call = first
     if call.items is None and call.error is None:
         return call.value
     if call.is_stream:
@@ -230,7 +234,7 @@ def _attempt(endpoint: ClientEndpoint, attempts: Attempts) -> Step:
     try:
         call = endpoint.open(*attempts.request, getcurrent())
         wait(endpoint, call)
-    except MeshError as exc:
+    except (MeshError, UnreadableKey) as exc:
         return attempts.failed(exc, monotonic())
     return attempts.answered(call, monotonic())
 

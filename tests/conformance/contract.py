@@ -171,6 +171,20 @@ class MeshCallsAnOldServer:
             assert len(probes) <= 1, f"one question to learn what the server is, not {probes}"
             assert all(name.startswith("_zerorpc_") for name in probes)
 
+    def test_a_dict_with_numbers_for_keys(self, old_server: Server) -> None:
+        """zerorpc-python would drop the call, and its caller wait in vain; zerorpc-node has text for them."""
+        for options in ({}, {"idempotent": True}):
+            with mesh.connect(old_server.endpoint, timeout=10, heartbeat=HEARTBEAT) as client:
+                for _ in range(2):
+                    if self.language == "node":
+                        assert client.with_options(**options).echo({1: "one"}) == {"1": "one"}
+                        continue
+                    with pytest.raises(
+                        TypeError, match="'echo' has a dict with a key of type int, and zerorpc"
+                    ):
+                        client.with_options(**options).echo({1: "one"})
+                    assert client.echo(1) == 1
+
     def test_what_is_sent_is_what_an_old_client_sends(self, old_server: Server) -> None:
         """The same frames, the same keys first, and besides them only keys that old peers ignore."""
         with Tap(old_server.endpoint) as tap, mesh.connect(tap.endpoint, heartbeat=HEARTBEAT) as client:

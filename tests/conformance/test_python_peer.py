@@ -53,6 +53,15 @@ class TestPythonCallsMesh(contract.OldClientCallsMesh):
         values = [2**63 - 1, -(2**63), 2**64 - 1, 2**53 + 1]
         assert old_client.call("echo", values).value == values
 
+    def test_a_key_that_it_can_t_read_is_an_error_at_once(self, old_client: OldClient) -> None:
+        """It would drop the event, and wait for another, or read on without an item."""
+        says = "has a dict with a key of type int, and zerorpc's Python peers read no keys but text and bytes"
+        answer = old_client.call("numbered")
+        assert answer.error is not None and f"the result {says}" in str(answer.error)
+        answer = old_client.stream("numbered_items")
+        assert answer.items == ["first"]
+        assert answer.error is not None and f"the item {says}" in str(answer.error)
+
     def test_a_slow_consumer_outlives_heartbeats(self, old_client: OldClient) -> None:
         answer = old_client.stream("count", 6, pause=HEARTBEAT)
         assert (answer.items, answer.error) == (list(range(6)), None)

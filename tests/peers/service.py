@@ -98,6 +98,15 @@ class Service:
     def items(self, values: list[Any]) -> Iterator[Any]:
         yield from values
 
+    def numbered(self) -> dict[int, str]:
+        """A map that MessagePack has, and zerorpc-python does not read."""
+        return {1: "one"}
+
+    def numbered_items(self) -> Iterator[Any]:
+        yield "first"
+        yield {1: "one"}
+        yield "last"
+
     def slowly(self, number: int, seconds: float) -> Iterator[int]:
         for item in self._stream(number):
             gevent.sleep(seconds)

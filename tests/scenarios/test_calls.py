@@ -21,6 +21,18 @@ def test_values_travel(served: Start, value: Any) -> None:
     assert served().client.call("echo", value) == value
 
 
+@pytest.mark.parametrize("options", [{}, {"idempotent": True}, {"timeout": None}])
+def test_dicts_with_numbers_for_keys_travel(served: Start, options: dict[str, Any]) -> None:
+    """Also in the first call, when the server might be an old one that can't read them, and asking no more
+    of it later on than of any.
+    """
+    client = served().client.with_options(**options)
+    for _ in range(3):
+        assert client.call("echo", {1: {None: [1.5], 2.5: {True: "x"}}}) == {
+            1: {None: [1.5], 2.5: {True: "x"}}
+        }
+
+
 def test_what_has_no_form_of_its_own(served: Start) -> None:
     class Odd:
         pass
