@@ -97,3 +97,6 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
             raise MeshError(f"mesh.{name} can't be loaded: {exc}; see `ulimit -n`") from exc
         globals()[name] = value
         return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -32,3 +32,6 @@ if not TYPE_CHECKING:  # a checker would take any name for one of ours, also a m
             raise AttributeError(f"module 'mesh.aio' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_LAZY[name]), name)
         return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

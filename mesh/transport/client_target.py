@@ -185,6 +185,9 @@ def connect_target(
     return ClientTarget(connections, options, around)
 
 
+connect_target.__qualname__ = "connect"  # in Python's own errors, as users know no other
+
+
 def with_arguments_of(
     model: Callable[Concatenate[bool, P], ClientTarget], *, coroutines: bool
 ) -> Callable[[Callable[[ClientTarget], C]], Callable[P, C]]:

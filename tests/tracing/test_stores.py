@@ -218,8 +218,10 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
         "other.db": "not one of mesh's collector",
         "missing/traces.db": "there is no folder",
         "http://x": "there are redis://",
+        "redis:127.0.0.1:6399": "there are redis://",
+        "Memory": "there are redis://",
     }.items():
-        text = name if "://" in name else str(tmp_path / name)
+        text = name if "there are" in why else str(tmp_path / name)
         with pytest.raises(ConfigError, match=why):
             open_store(text, Bounds())
 

@@ -21,8 +21,8 @@ def open_store(text: str, bounds: Bounds) -> Store:
         from mesh.tracing.stores.redis import RedisStore
 
         return RedisStore(text, bounds)
-    if "://" in text:
-        raise ConfigError(f"--store {text}: there are redis://HOST:PORT/NUMBER, a file, and memory")
+    if "://" in text or text.partition(":")[0].lower() in ("memory", "redis", "rediss"):
+        raise ConfigError(f"--store {text}: there are redis://HOST:PORT/NUMBER, memory, and files")
     from mesh.tracing.stores.sqlite import SqliteStore
 
     return SqliteStore(text.removeprefix("sqlite:"), bounds)
