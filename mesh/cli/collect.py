@@ -99,10 +99,6 @@ def collect(
     """
     from mesh.cli.serving import begin
 
-    if store == "":
-        raise click.BadParameter(
-            "it is a file, redis://HOST:PORT/NUMBER, or memory", ctx, param_hint="--store"
-        )
     start = begin(log_level, log_format)
     import mesh
     from mesh.cli.collected_metrics import metrics_endpoint, serve_metrics
@@ -121,7 +117,7 @@ def collect(
     server_log = logging.getLogger("mesh.server")
     server_log.setLevel(max(logging.WARNING, server_log.getEffectiveLevel()))
     check_endpoint(bind, bind=True)
-    kind = store or DEFAULT
+    kind = DEFAULT if store is None else store
     bytes_ = most or (memory.MEMORY if kind == "memory" else Bounds().bytes)
     port = None if metrics is None else metrics_endpoint(metrics)
     exports, totals = open_exports(sentry, otlp, os.environ, metrics=port is not None)

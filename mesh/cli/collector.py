@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -78,16 +78,14 @@ def _not_found(error: ServiceNotFound | ConfigError, where: str | None, named: s
 
 
 @contextmanager
-def client_of(endpoint: Endpoint, header: Mapping[str, str], timeout: float) -> Iterator[Client]:
-    """A client of this endpoint alone. header: what its requests carry. timeout: seconds for an answer."""
+def client_of(endpoint: Endpoint, timeout: float) -> Iterator[Client]:
+    """A client of the one collector at this endpoint. timeout: seconds for an answer."""
+    from mesh.cli.endpoint_client import connections_to
     from mesh.core.call import Options
     from mesh.green.client import Client
-    from mesh.names.model import Endpoint, Service
-    from mesh.transport.client_connections import ClientConnections
     from mesh.transport.client_target import ClientTarget
 
-    service = Service(endpoint.address, (Endpoint(endpoint.address, hosts=endpoint.hosts),))
-    connections = ClientConnections(service, None, dict(header), None)
+    connections = connections_to(endpoint, {"service": COLLECTOR})
     try:
         yield Client(ClientTarget(connections, Options(timeout=timeout, retries=0)))
     finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.cli.endpoint_client import connections_to
 from mesh.core.call import Options
 from mesh.core.majordomo import STATUS
 from mesh.errors import MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
-from mesh.names.model import Endpoint, Service
-from mesh.transport.client_connections import ClientConnections
+from mesh.names.model import Endpoint
 from mesh.transport.client_target import ClientTarget
 
 PATIENCE = 2.0  # seconds that a hub has for its answer
@@ -32,8 +32,7 @@ class HubControl:
 
     def __init__(self, endpoint: Endpoint, patience: float = PATIENCE) -> None:
         self._endpoint = address = endpoint.address
-        service = Service(f"the hub at {address}", (Endpoint(address, hosts=endpoint.hosts),))
-        self._connections = ClientConnections(service, None, {"service": STATUS}, None)
+        self._connections = connections_to(endpoint, {"service": STATUS}, f"the hub at {address}")
         self._client = Client(ClientTarget(self._connections, Options(timeout=patience)))
 
     def ask(self) -> HubAnswer:

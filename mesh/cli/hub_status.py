@@ -200,8 +200,9 @@ def _name(worker: Values) -> str:
 def _kind(worker: Values) -> str:
     if not worker.get("mesh"):
         return f"MDP {worker.get('protocol')}"
-    labels = worker.get("labels")
-    told = [f"{name}={value}" for name, value in labels.items()] if type(labels) is dict else []
+    from mesh.core.labels import told_labels
+
+    told = [f"{name}={value}" for name, value in told_labels(worker.get("labels"))]
     parts = ["mesh", worker.get("version"), worker.get("kind"), *told]
     return " ".join(str(part) for part in parts if part)
 

@@ -37,7 +37,10 @@ class JsonFormatter(logging.Formatter):
         for name, value in record.__dict__.items():
             if name not in _PLAIN and name not in told:
                 told[name] = value
-        return json.dumps(told, default=_text, skipkeys=True)
+        try:
+            return json.dumps(told, default=_text, skipkeys=True, allow_nan=False)
+        except (ValueError, RecursionError):  # a number that is not finite, or what holds itself
+            return json.dumps({name: _text(value) for name, value in told.items()})
 
 
 def formatter(log_format: str) -> logging.Formatter:

@@ -10,6 +10,7 @@ import gevent
 from gevent.pool import Pool
 
 from mesh.cli.collector import client_of, collector_endpoints
+from mesh.cli.endpoint_client import connections_to
 from mesh.cli.open_calls_told import Told, Values, count, rows_of, text
 from mesh.cli.reporting import one_line
 from mesh.core.call import Options
@@ -19,9 +20,8 @@ from mesh.core.wire import OPEN_CALLS
 from mesh.errors import ConfigError, MeshError, RemoteError, ServiceNotFound, TimeoutExpired
 from mesh.green.client import Client
 from mesh.names.catalog import Catalog
-from mesh.names.model import Endpoint, Missing, Service
+from mesh.names.model import Endpoint, Missing
 from mesh.transport import descriptors
-from mesh.transport.client_connections import ClientConnections
 from mesh.transport.client_target import ClientTarget
 from mesh.transport.collector_names import dns_may_name_it, named_collector
 from mesh.transport.recording import recording
@@ -73,7 +73,7 @@ class AskedCollector:
 
     def _ask_one(self, endpoint: Endpoint) -> None:
         try:
-            with client_of(endpoint, {"service": COLLECTOR}, self._patience) as collector:
+            with client_of(endpoint, self._patience) as collector:
                 answer = collector.open_calls()
         except MeshError as error:
             self._failed(error)
@@ -111,8 +111,7 @@ def ask_collector(services_file: str | None, patience: float) -> AskedCollector:
 def _ask(endpoint: Endpoint, names: Sequence[str], patience: float, workers: bool) -> list[Told]:
     """What an endpoint tells, and behind a hub its workers."""
     address = endpoint.address
-    known = Service(address, (Endpoint(address, hosts=endpoint.hosts),))
-    connections = ClientConnections(known, None, {"service": CALLS}, None)
+    connections = connections_to(endpoint, {"service": CALLS})
     try:
         client = Client(ClientTarget(connections, Options(timeout=patience, retries=0)))
         service = names[0] if names and not endpoint.hub else ""

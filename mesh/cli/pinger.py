@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from mesh.cli.endpoint_client import connections_to
 from mesh.core.call import Options
 from mesh.core.wire import PING, Header
 from mesh.errors import MeshError, RemoteError
 from mesh.green.client import Client
-from mesh.names.model import Endpoint, Service
-from mesh.transport.client_connections import ClientConnections
+from mesh.names.model import Endpoint
 from mesh.transport.client_target import ClientTarget
 
 
@@ -51,8 +51,7 @@ class Pinger:
         header: Header = {"load": 1}
         if service is not None:
             header["service"] = service
-        asked = Service(endpoint.address, (Endpoint(endpoint.address, hosts=endpoint.hosts),))
-        self._connections = ClientConnections(asked, None, header)
+        self._connections = connections_to(endpoint, header)
         self._client = Client(ClientTarget(self._connections, Options()))
 
     def ask(self, patience: float) -> Pong:

@@ -14,7 +14,6 @@ from mesh.cli.options import FiniteRange, debug_option, json_option, seconds_opt
 from mesh.cli.output import Printer
 from mesh.cli.reporting import complain, one_line, remark
 from mesh.cli.screen import folded
-from mesh.core.trace_record import COLLECTOR
 from mesh.errors import LostRemote, MeshError
 from mesh.tracing.live import brief
 from mesh.tracing.passing import Joined, Passed
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 LOOK = 0.2
 """Seconds between two looks for calls whose other side has not come."""
 WAITING = 1_000
+"""Records that wait to be shown; the collector counts what it then does not send."""
 PATIENCE = 20.0
 """Seconds that the collector's last word may take."""
 EARLY = 1.0
 """Seconds before its time in which a stream has ended in time."""
-"""Records that wait to be shown; the collector counts what it then does not send."""
 
 
 @click.command(epilog="Exit codes: 0 done, 2 wrong usage, 3 nobody there, 130 ended by Ctrl-C.")
@@ -73,8 +72,7 @@ def tap(
     method_name = f".{method}" if method else ""
     with ExitStack() as stack:
         endpoints = collector_endpoints(collector, services_file)
-        header = {"service": COLLECTOR}
-        clients = [stack.enter_context(client_of(one, header, timeout or PATIENCE)) for one in endpoints]
+        clients = [stack.enter_context(client_of(one, timeout or PATIENCE)) for one in endpoints]
         stack.enter_context(stopping_with_reader())
         for call in _passing(clients, joined, service, method, seconds):
             _show(printer, call)

@@ -25,9 +25,9 @@ from mesh.transport import native, process
 AT_ONCE: Final = 64
 """Questions under way; more wait for their turn."""
 MOST_BYTES: Final = 65_535
+"""Of one message, as TCP's prefix of two bytes tells it."""
 ADDRESSES_HOLD: Final = 60.0
 """Seconds after which the addresses of a name server that is given by a name are looked up again."""
-"""Of one message, as TCP's prefix of two bytes tells it."""
 
 open_socket: Any = native.original("socket", "socket")
 open_poll: Any = native.original("select", "poll")

@@ -47,6 +47,10 @@ def test_a_traceback_and_lines_of_a_text_stay_in_one_line() -> None:
     assert line["exception"].endswith("ValueError: tea\nand jam")
 
 
+HOLDS_ITSELF: list[Any] = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
 class Odd:
     def __str__(self) -> str:
         raise RuntimeError
@@ -59,6 +63,8 @@ class Odd:
         ({"a": [1, None]}, {"a": [1, None]}),
         (b"x", "b'x'"),
         (Odd(), "(its text can't be had: RuntimeError)"),
+        (float("nan"), "nan"),
+        (HOLDS_ITSELF, "[[...]]"),
     ],
 )
 def test_what_a_program_adds_is_told(value: Any, shown: Any) -> None:

@@ -242,6 +242,7 @@ def test_a_port_in_use_is_named(collector: tuple[Path, str]) -> None:
     line = failed(mesh("collect", "--bind", endpoint, "--store", "memory", cwd=folder), 2)
     assert endpoint in line and "in use" in line
     assert "--store http://x" in failed(mesh("collect", "--store", "http://x", cwd=folder), 2)
+    assert "--store '': give the path of a file" in failed(mesh("collect", "--store", "", cwd=folder), 2)
 
 
 def test_a_full_disk_is_survived(tmp_path: Path) -> None:
